@@ -1,0 +1,1 @@
+"""Plan and apply for a Synapse backend kept as YAML in Git."""

@@ -1,0 +1,96 @@
+"""A finding for people: what happened, where, why, and what to do next."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import Any
+
+Path = tuple[str | int, ...]
+
+
+class Severity(Enum):
+    """How much a finding weighs; `--strict` turns warnings into errors."""
+
+    ERROR = "error"
+    WARNING = "warning"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Position:
+    """A place in a text file; line and column start at 1."""
+
+    file: str
+    line: int
+    column: int
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.column}"
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnostic:
+    """Summary is terse and constant; detail names the thing; hint says what to do next.
+
+    `address` is the resource's address as text, `path` the field relative to the document,
+    `target` the target whose overlay or variables led to it, `request_id` the server's.
+    """
+
+    severity: Severity
+    summary: str
+    detail: str = ""
+    hint: str = ""
+    position: Position | None = None
+    address: str | None = None
+    path: Path | None = None
+    target: str | None = None
+    request_id: str | None = None
+
+    @property
+    def is_error(self) -> bool:
+        return self.severity is Severity.ERROR
+
+    def with_(self, **changes: Any) -> Diagnostic:
+        """A copy that knows more, such as the target it was found for."""
+        return replace(self, **changes)
+
+    def to_json(self) -> dict[str, Any]:
+        """The shape of `diagnostics[]` in every JSON document of ours."""
+        data: dict[str, Any] = {
+            "severity": self.severity.value,
+            "summary": self.summary,
+            "detail": self.detail,
+        }
+        for key in ("hint", "address", "target", "request_id"):
+            if value := getattr(self, key):
+                data[key] = value
+        if self.path is not None:
+            data["path"] = pointer(self.path)
+        if self.position is not None:
+            start = {"line": self.position.line, "column": self.position.column}
+            data["range"] = {"filename": self.position.file, "start": start}
+        return data
+
+
+def error(summary: str, detail: str = "", hint: str = "", **more: Any) -> Diagnostic:
+    """An error finding."""
+    return Diagnostic(Severity.ERROR, summary, detail, hint, **more)
+
+
+def warning(summary: str, detail: str = "", hint: str = "", **more: Any) -> Diagnostic:
+    """A warning finding."""
+    return Diagnostic(Severity.WARNING, summary, detail, hint, **more)
+
+
+def pointer(path: Path) -> str:
+    """A path as a JSON Pointer (RFC 6901)."""
+    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in path)
+
+
+def from_pointer(text: str) -> tuple[str, ...]:
+    """A JSON Pointer as a path of strings; "" is the whole document (RFC 6901)."""
+    if not text:
+        return ()
+    if not text.startswith("/"):
+        raise ValueError(f"a JSON Pointer begins with '/': {text!r}")
+    return tuple(part.replace("~1", "/").replace("~0", "~") for part in text[1:].split("/"))

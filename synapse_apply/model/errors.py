@@ -1,0 +1,152 @@
+"""Errors that cross layers: what a user did wrong, and what a server answered or did not answer.
+
+    SynapseApplyError            carries diagnostics and the exit code of design section 9
+      InputError                 manifests, project file, flags: exit 1, nothing sent, nothing written
+      StateError                 state missing, foreign, newer, damaged
+        LockHeld                 another process holds the state: exit 6
+      Refused                    a guard, protection, policy or refusal row: exit 5
+      SecretUnavailable          a secret that is needed now has no value
+    RemoteError                  a call to a backend failed; `effect` says whether it may have acted
+      Unreachable, RemoteTimeout, Unauthorized, Forbidden, NotFound, Conflict, Invalid,
+      RateLimited, ServerFault   by what the caller can do about it
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Any
+
+from synapse_apply.model.diagnostic import Diagnostic, Severity
+
+
+class Exit:
+    """Exit codes; when several hold, `worst` picks by the precedence of design section 9."""
+
+    OK = 0
+    ERROR = 1
+    CHANGES = 2
+    INCOMPLETE = 3
+    STALE = 4
+    REFUSED = 5
+    LOCKED = 6
+    UNKNOWN = 7
+    USAGE = 64
+    SIGINT = 130
+    SIGTERM = 143
+
+    PRECEDENCE = (UNKNOWN, SIGINT, SIGTERM, INCOMPLETE, STALE, REFUSED, LOCKED, ERROR, CHANGES, OK)
+
+    @classmethod
+    def worst(cls, *codes: int) -> int:
+        """The code to end with when several hold at once."""
+        return next((code for code in cls.PRECEDENCE if code in codes), cls.ERROR)
+
+
+class SynapseApplyError(Exception):
+    """Base of what ends a command with a message instead of a traceback."""
+
+    exit_code = Exit.ERROR
+
+    def __init__(self, *diagnostics: Diagnostic) -> None:
+        """Keep every finding; the first one's summary is the exception's text."""
+        self.diagnostics = diagnostics
+        super().__init__(diagnostics[0].summary if diagnostics else type(self).__name__)
+
+    @classmethod
+    def of(cls, summary: str, detail: str = "", hint: str = "", **more: Any) -> SynapseApplyError:
+        """One finding, written in place."""
+        return cls(Diagnostic(Severity.ERROR, summary, detail, hint, **more))
+
+
+class InputError(SynapseApplyError):
+    """Manifests, project file, variables or packages that cannot be used as they are."""
+
+
+class StateError(SynapseApplyError):
+    """State that is missing, foreign, damaged or of a newer format."""
+
+
+class LockHeld(StateError):
+    """Another process works on this state."""
+
+    exit_code = Exit.LOCKED
+
+
+class Refused(SynapseApplyError):
+    """A guard, a protection or a policy stops the command before any call."""
+
+    exit_code = Exit.REFUSED
+
+
+class SecretUnavailable(SynapseApplyError):
+    """A secret that must be sent now cannot be resolved."""
+
+
+class Effect(Enum):
+    """Whether a request that failed may have changed the server."""
+
+    NONE = "none"
+    UNKNOWN = "unknown"
+
+
+class RemoteError(Exception):
+    """A call failed. `status_code` is 0 when no HTTP answer arrived.
+
+    `detail` is the server's parsed error body (or text, or reason). It may echo what was sent, so
+    whoever prints it drops the fields that are sensitive (design section 5).
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status_code: int = 0,
+        detail: Any = None,
+        request_id: str | None = None,
+        effect: Effect = Effect.NONE,
+    ) -> None:
+        """`effect` is UNKNOWN when the server may have acted although no success was seen."""
+        super().__init__(message)
+        self.message = message
+        self.status_code = status_code
+        self.detail = detail
+        self.request_id = request_id
+        self.effect = effect
+
+
+class Unreachable(RemoteError):
+    """No connection, or it broke before a whole answer arrived."""
+
+
+class RemoteTimeout(RemoteError):
+    """No answer within the deadline."""
+
+
+class Unauthorized(RemoteError):
+    """401: the credentials are missing or wrong."""
+
+
+class Forbidden(RemoteError):
+    """403: the credentials are not allowed to do this."""
+
+
+class NotFound(RemoteError):
+    """404: no such object, or not visible to these credentials."""
+
+
+class Conflict(RemoteError):
+    """409: it exists already, or its state forbids the call."""
+
+
+class Invalid(RemoteError):
+    """400, 413, 415, 422: the request must change before it can succeed."""
+
+
+class RateLimited(RemoteError):
+    """429: not acted on; `retry_after` is in seconds when the server said so."""
+
+    retry_after: float | None = None
+
+
+class ServerFault(RemoteError):
+    """5xx: the server failed; a mutating call may have been acted on."""
