@@ -1,14 +1,14 @@
 """Errors that cross layers: what a user did wrong, and what a server answered or did not answer.
 
-    SynapseApplyError            carries diagnostics and the exit code of design section 9
-      InputError                 manifests, project file, flags: exit 1, nothing sent, nothing written
-      StateError                 state missing, foreign, newer, damaged
-        LockHeld                 another process holds the state: exit 6
-      Refused                    a guard, protection, policy or refusal row: exit 5
-      SecretUnavailable          a secret that is needed now has no value
-    RemoteError                  a call to a backend failed; `effect` says whether it may have acted
-      Unreachable, RemoteTimeout, Unauthorized, Forbidden, NotFound, Conflict, Invalid,
-      RateLimited, ServerFault   by what the caller can do about it
+SynapseApplyError            carries diagnostics and the exit code of design section 9
+  InputError                 manifests, project file, flags: exit 1, nothing sent, nothing written
+  StateError                 state missing, foreign, newer, damaged
+    LockHeld                 another process holds the state: exit 6
+  Refused                    a guard, protection, policy or refusal row: exit 5
+  SecretUnavailable          a secret that is needed now has no value
+RemoteError                  a call to a backend failed; `effect` says whether it may have acted
+  Unreachable, RemoteTimeout, Unauthorized, Forbidden, NotFound, Conflict, Invalid,
+  RateLimited, ServerFault   by what the caller can do about it
 """
 
 from __future__ import annotations

@@ -1,0 +1,128 @@
+"""ResourceType, FieldRule and Binding: everything the engine knows of a kind, as data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from synapse_apply.model.marks import SecretMarks
+from synapse_apply.model.observed import Capabilities, Lookup, Observed
+from synapse_apply.model.ports import Api
+from synapse_apply.model.values import ABSENT
+
+NaturalKey = Callable[[Mapping[str, Any], Mapping[str, Observed]], str]
+
+
+class Compare(Enum):
+    """How two values of a field are equal: as JSON, or as lists whose order means nothing."""
+
+    EXACT = "exact"
+    SET = "set"
+
+
+class UpdateMode(Enum):
+    """PUT sends every writable field, PATCH only what changed."""
+
+    PUT = "put"
+    PATCH = "patch"
+
+
+@dataclass(frozen=True, slots=True)
+class FieldRule:
+    """What holds for a top-level spec field and everything below it.
+
+    `free_form` maps are merged key by key and a dropped key is removed; `reset` is sent when a
+    manifest drops the field (ABSENT: it cannot be dropped). `immutable` fields never change once
+    created. `write_only` fields are not in answers. `references` names the kind whose remote id
+    stands in the field. `fixed_hint` is the way out shown when a change is refused.
+    """
+
+    name: str
+    required: bool = False
+    immutable: bool = False
+    free_form: bool = False
+    write_only: bool = False
+    reset: Any = ABSENT
+    compare: Compare = Compare.EXACT
+    references: str = ""
+    fixed_hint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """What one (kind, API version) can do. A missing verb is None, never an exception.
+
+    `read` takes a remote id; `find` a natural key and returns every hit; `list` returns every
+    object (their identity fields at least; `list_is_whole` when items are whole objects).
+    `decode` turns a server object into an Observed with its secrets wrapped; `encode` turns
+    resolved spec fields into the body of a create, or of an update. All raise RemoteError as the
+    client does. A natural key reads FORM=TEXT (`code=yolo`); `lookup` tells for each form what a
+    search proves, a form it lacks cannot be searched. `lookup_if` replaces it when a probed
+    capability is there; `probe` names capabilities and tells how to probe each.
+    """
+
+    api: str
+    fields: frozenset[str]
+    lookup: Mapping[str, Lookup]
+    read: Callable[[Api, str], Mapping[str, Any]]
+    create: Callable[[Api, Mapping[str, Any]], Mapping[str, Any]]
+    decode: Callable[[Mapping[str, Any], SecretMarks], Observed]
+    encode: Callable[[Mapping[str, Any]], dict[str, Any]]
+    find: Callable[[Api, str, Capabilities], list[Mapping[str, Any]]] | None = None
+    list: Callable[[Api], list[Mapping[str, Any]]] | None = None
+    list_is_whole: bool = False
+    update: Callable[[Api, str, Mapping[str, Any]], Mapping[str, Any]] | None = None
+    update_mode: UpdateMode = UpdateMode.PUT
+    delete: Callable[[Api, str], None] | None = None
+    answer_is_whole: bool = True
+    lookup_if: Mapping[str, Mapping[str, Lookup]] = field(default_factory=dict)
+    probe: Mapping[str, Callable[[Api], bool]] = field(default_factory=dict)
+
+    def proves(self, key: str, capabilities: Capabilities) -> Lookup:
+        """What a search for this natural key proves on this backend."""
+        form = key.partition("=")[0]
+        for capability, lookup in self.lookup_if.items():
+            if capabilities.has(capability):
+                return lookup.get(form, Lookup.NONE)
+        return self.lookup.get(form, Lookup.NONE)
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceType:
+    """A kind.
+
+    `kind` is its name in manifests, `prefix` in addresses; `rank` orders kinds that do not depend
+    on each other. `natural_key` derives the identity FORM=TEXT from a spec and from the live
+    objects its reference fields point to, by field name ("" where they do not give one).
+    `identity` are the fields that make a live object the one that was recorded. `series`: a newer member supersedes
+    the older; it names the field that groups members, `version` the one that orders them.
+    `carries_package`: a create uploads a package. `update_hint` is the way out shown where this kind
+    cannot be updated at all.
+    """
+
+    kind: str
+    prefix: str
+    rank: int
+    rules: Mapping[str, FieldRule]
+    natural_key: NaturalKey
+    identity: tuple[str, ...]
+    bindings: Mapping[str, Binding]
+    series: str = ""
+    version: str = ""
+    carries_package: bool = False
+    update_hint: str = ""
+
+    def rule(self, path: tuple[Any, ...]) -> FieldRule:
+        """The rule of the top-level field a path lies in."""
+        return self.rules[str(path[0])]
+
+    def binding(self, api: Mapping[str, str]) -> Binding:
+        """The newest binding up to the version a target names for this kind (or for all)."""
+        wanted = api.get(self.prefix, api.get("*", "v1"))
+        usable = [version for version in sorted(self.bindings) if version <= wanted]
+        return self.bindings[usable[-1] if usable else min(self.bindings)]
+
+
+Catalogue = Mapping[str, ResourceType]

@@ -1,0 +1,1 @@
+"""Text to declared resources: reader, schemas, variables, overlays, project file, decoding."""

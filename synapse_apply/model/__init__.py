@@ -1,0 +1,1 @@
+"""Values only, on the standard library alone and without I/O: the words every layer shares."""

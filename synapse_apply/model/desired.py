@@ -1,0 +1,80 @@
+"""What manifests say, decoded for one target."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from synapse_apply.model.address import Address
+from synapse_apply.model.diagnostic import Path, Position
+
+
+@dataclass(frozen=True, slots=True)
+class Lifecycle:
+    """The `lifecycle:` block; paths are relative to spec."""
+
+    prevent_destroy: bool = False
+    ignore_changes: tuple[Path, ...] = ()
+    own: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PackageSource:
+    """Where a release's bytes come from.
+
+    `kind` is folder, git (folder at `ref`), file (a zip built elsewhere) or published (the bytes
+    are not ours). `path` is relative to the project's root, always with forward slashes.
+    """
+
+    kind: str
+    path: str = ""
+    ref: str = ""
+    position: Position | None = None
+
+    def __str__(self) -> str:
+        return f"{self.path} at {self.ref}" if self.ref else (self.path or self.kind)
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """What a package source holds now: `digest` is `pkg1:sha256:HEX` over canonical content.
+
+    `files` maps each path to `SHA256HEX` or `SHA256HEX x` (executable); `size` is in bytes.
+    """
+
+    digest: str
+    files: Mapping[str, str]
+    size: int
+    source: PackageSource
+
+
+@dataclass(frozen=True, slots=True)
+class Desired:
+    """One declared resource.
+
+    `spec` is a nested map of the kind's fields under the API's own names, holding JSON,
+    SecretRef and Reference values; what is no field of the object (source, verify, from) is
+    taken out of it. `positions` maps a path relative to the document to its place.
+    """
+
+    address: Address
+    spec: Mapping[str, Any]
+    labels: Mapping[str, str] = field(default_factory=dict)
+    lifecycle: Lifecycle = Lifecycle()
+    remote_id: str | None = None
+    depends_on: tuple[Address, ...] = ()
+    source: PackageSource | None = None
+    package: Package | None = None
+    verify: Mapping[str, Any] | None = None
+    position: Position | None = None
+    positions: Mapping[Path, Position] = field(default_factory=dict)
+
+    def place(self, path: Path) -> Position | None:
+        """Where a spec field stands, or the nearest thing above it that has a place."""
+        at: Path = ("spec", *path)
+        while at:
+            if at in self.positions:
+                return self.positions[at]
+            at = at[:-1]
+        return self.position

@@ -1,0 +1,66 @@
+"""What is live, as one backend answered it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from synapse_apply.model.address import Address
+from synapse_apply.model.diagnostic import Diagnostic
+
+
+class Lookup(Enum):
+    """What a search by natural key can prove.
+
+    COMPLETE: a miss is absence. POSITIVE: a hit is proof, a miss proves nothing. NONE: no search.
+    """
+
+    COMPLETE = "complete"
+    POSITIVE = "positive"
+    NONE = "none"
+
+
+class FoundBy(Enum):
+    """How the live object of an address was identified."""
+
+    PIN = "pin"
+    RECORD = "record"
+    KEY = "key"
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """One live object. `spec` holds only fields of the kind, secrets wrapped or withheld."""
+
+    remote_id: str
+    api: str
+    spec: Mapping[str, Any]
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """What the observer learned of one address.
+
+    No `observed` and no `problem` means absent as far as `lookup` can tell. A read that failed is
+    a problem, never absence.
+    """
+
+    address: Address
+    observed: Observed | None = None
+    found_by: FoundBy | None = None
+    lookup: Lookup = Lookup.NONE
+    problem: Diagnostic | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What was probed of a backend, once per run: `plugin.list` -> True, and so on."""
+
+    facts: Mapping[str, bool] = field(default_factory=dict)
+
+    def has(self, name: str) -> bool:
+        """Whether the backend showed this ability."""
+        return self.facts.get(name, False)

@@ -1,0 +1,210 @@
+"""A plan: what would be done, why, and what cannot be done. A value that can judge itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from synapse_apply.model.address import Address
+from synapse_apply.model.diagnostic import Diagnostic, Path, Position
+from synapse_apply.model.observed import Capabilities
+from synapse_apply.model.state import Binding
+
+
+class Action(Enum):
+    """Planned verbs; see design section 6."""
+
+    CREATE = "create"
+    ADOPT = "adopt"
+    UPDATE = "update"
+    RECREATE = "recreate-missing"
+    DELETE = "delete"
+    FORGET = "forget"
+    NO_OP = "no-op"
+
+
+class Cause(Enum):
+    """Why a field differs; NONE for create and adopt."""
+
+    GIT = "git"
+    DRIFT = "drift"
+    BOTH = "both"
+    SECRET = "secret"  # noqa: S105 - a cause, not a password
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class FieldChange:
+    """One field that differs; `path` is relative to spec.
+
+    `before` and `after` are JSON, ABSENT, or KnownAfterApply, and ABSENT whenever `sensitive`:
+    a plan holds no secret. `note` is the words shown for a secret: "changed", "unchanged",
+    "not checked: RAW_KEY is not set".
+    """
+
+    path: Path
+    before: Any
+    after: Any
+    cause: Cause
+    sensitive: bool = False
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Something that cannot be done: why, and the ways out. `rule` names what refused.
+
+    `outcome_unknown` marks an earlier call whose effect nobody can tell (exit 7).
+    """
+
+    rule: str
+    reason: str
+    ways_out: tuple[str, ...] = ()
+    position: Position | None = None
+    outcome_unknown: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What the plan says of one address.
+
+    `fields` are the differing fields (for a create all of them). `before` and `after` are whole
+    objects with None at every sensitive path; `before_sensitive`/`after_sensitive` list those
+    paths. `rebase` asks apply to record desired as applied and live as seen without a call.
+    `fingerprint` covers what the comparator saw, so that a saved plan notices a moved object.
+    `extras` is what steps need beside fields (a package's digest, say), JSON only.
+    """
+
+    address: Address
+    action: Action
+    fields: tuple[FieldChange, ...] = ()
+    refusals: tuple[Refusal, ...] = ()
+    notes: tuple[str, ...] = ()
+    depends_on: tuple[Address, ...] = ()
+    remote_id: str = ""
+    api: str = ""
+    reason: str = ""
+    rebase: bool = False
+    superseded: bool = False
+    before: Mapping[str, Any] | None = None
+    after: Mapping[str, Any] | None = None
+    before_sensitive: tuple[Path, ...] = ()
+    after_sensitive: tuple[Path, ...] = ()
+    after_unknown: tuple[Path, ...] = ()
+    fingerprint: str = ""
+    extras: Mapping[str, Any] = field(default_factory=dict)
+    position: Position | None = None
+
+    @property
+    def refused(self) -> bool:
+        return bool(self.refusals)
+
+    @property
+    def causes(self) -> frozenset[Cause]:
+        return frozenset(change.cause for change in self.fields)
+
+    @property
+    def changes_server(self) -> bool:
+        """Whether apply would send a mutating call for it."""
+        if self.refused:
+            return False
+        if self.action is Action.ADOPT:
+            return bool(self.fields)
+        return self.action in SENDING
+
+
+SENDING = frozenset({Action.CREATE, Action.UPDATE, Action.RECREATE, Action.DELETE})
+
+
+@dataclass(frozen=True, slots=True)
+class GuardTrip:
+    """A guard that stops the whole apply; `name` is what `--override-guard` takes."""
+
+    name: str
+    summary: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """What a plan was made from."""
+
+    target: str
+    binding: Binding
+    lineage: str
+    serial: int
+    manifests_digest: str = ""
+    commit: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """The counts of the `Plan:` line, `blocked` being the refused ones."""
+
+    add: int = 0
+    change: int = 0
+    destroy: int = 0
+    import_: int = 0
+    forget: int = 0
+    blocked: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Changes in the order they are carried out, with everything a reader must know.
+
+    `changes` has one entry per address, no-ops included. `notes` belong to no address.
+    An errored plan is shown but never applied.
+    """
+
+    id: str
+    created: str
+    tool_version: str
+    base: Base
+    changes: tuple[Change, ...] = ()
+    guards: tuple[GuardTrip, ...] = ()
+    diagnostics: tuple[Diagnostic, ...] = ()
+    capabilities: Capabilities = Capabilities()
+
+    @property
+    def errored(self) -> bool:
+        return any(diagnostic.is_error for diagnostic in self.diagnostics)
+
+    @property
+    def refused(self) -> tuple[Change, ...]:
+        return tuple(change for change in self.changes if change.refused)
+
+    @property
+    def actionable(self) -> tuple[Change, ...]:
+        """Changes that apply has something to do for, state-only work included."""
+        return tuple(
+            change
+            for change in self.changes
+            if not change.refused
+            and (change.action is not Action.NO_OP or change.rebase)
+            and not change.superseded
+        )
+
+    @property
+    def has_changes(self) -> bool:
+        """Whether a reader should see a difference: re-basing the record alone is none."""
+        return any(
+            change.action is not Action.NO_OP and not change.superseded and not change.refused
+            for change in self.changes
+        )
+
+    @property
+    def summary(self) -> Summary:
+        going = [c for c in self.changes if not c.refused and not c.superseded]
+        count = {action: sum(c.action is action for c in going) for action in Action}
+        adopted_changes = sum(c.action is Action.ADOPT and bool(c.fields) for c in going)
+        return Summary(
+            add=count[Action.CREATE] + count[Action.RECREATE],
+            change=count[Action.UPDATE] + adopted_changes,
+            destroy=count[Action.DELETE],
+            import_=count[Action.ADOPT],
+            forget=count[Action.FORGET],
+            blocked=len(self.refused),
+        )

@@ -1,0 +1,157 @@
+"""Protocols the engine is written against; session plugs the real things in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
+
+from synapse_apply.model.address import Address
+from synapse_apply.model.diagnostic import Path
+from synapse_apply.model.state import AuditEntry, Binding, Intent, Record, State
+from synapse_apply.model.values import Mac, SecretRef, Sensitive
+
+Json = Mapping[str, Any]
+
+
+class Api(Protocol):
+    """The calls a kind's Binding may make; BackendClient is one. Every call raises RemoteError.
+
+    Bodies are plain JSON (secrets revealed). Answers are the server's objects as parsed.
+    """
+
+    def get_plugin(self, pk: int | str) -> dict[str, Any]: ...
+    def create_plugin(self, data: Json) -> dict[str, Any]: ...
+    def update_plugin(self, pk: int | str, data: Json) -> dict[str, Any]: ...
+    def list_plugins(self) -> list[dict[str, Any]]: ...
+    def get_plugin_release(self, pk: int | str, params: Json | None = None) -> dict[str, Any]: ...
+    def get_plugin_release_by_lookup(
+        self, lookup: str, expand: str | None = "plugin"
+    ) -> dict[str, Any]: ...
+    def list_plugin_releases(self, plugin_code: str) -> list[dict[str, Any]]: ...
+    def create_plugin_release(self, data: Json) -> dict[str, Any]: ...
+    def list_storages(self) -> list[dict[str, Any]]: ...
+    def get_storage(self, pk: int | str) -> dict[str, Any]: ...
+    def create_storage(self, data: Json) -> dict[str, Any]: ...
+
+
+class StateStore(Protocol):
+    """One state. Every write is durable when the call returns and needs the lock.
+
+    Raises StateError for a missing, foreign, damaged or newer state and for a failed write.
+    """
+
+    def exists(self) -> bool:
+        """Whether there is a state here at all."""
+        ...
+
+    def init(self, binding: Binding, lineage: str) -> None:
+        """Make an empty state with serial 0; StateError when one exists."""
+        ...
+
+    def binding(self) -> Binding: ...
+    def lineage(self) -> str: ...
+    def serial(self) -> int: ...
+    def read(self) -> State:
+        """One consistent snapshot."""
+        ...
+
+    def lock(self, operation: str) -> AbstractContextManager[None]:
+        """Hold the state for writing; LockHeld names the holder."""
+        ...
+
+    def begin(self, intent: Intent) -> None:
+        """Make an intent durable before its call is sent."""
+        ...
+
+    def settle(self, intent: Intent, record: Record | None, entry: AuditEntry) -> None:
+        """Close an intent (its `state` says how), write or remove its record, audit the call.
+
+        With state DONE and no record the address's record is removed (a delete).
+        """
+        ...
+
+    def put(self, *records: Record) -> None:
+        """Write records in one transaction; the serial moves only when something differs."""
+        ...
+
+    def remove(self, *addresses: Address) -> None: ...
+    def move(self, old: Address, new: Address) -> None:
+        """Rename an address; StateError when `old` is unknown or `new` taken."""
+        ...
+
+    def rebind(self, binding: Binding) -> None: ...
+    def audit(self, limit: int = 1000) -> list[AuditEntry]:
+        """The newest entries first."""
+        ...
+
+    def backup(self, to: str) -> None:
+        """A consistent copy of the whole state as a file that `restore` reads."""
+        ...
+
+    def restore(self, source: str) -> None:
+        """Replace this state by a backup; StateError when it is not one."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Secrets(Protocol):
+    """Resolves references and makes keyed digests."""
+
+    @property
+    def key_id(self) -> str:
+        """Identifies the state key in use; "" when there is none (then nothing is digested)."""
+        ...
+
+    def resolve(self, ref: SecretRef) -> Sensitive:
+        """The value; SecretUnavailable when it is not there or not allowed (never its value)."""
+        ...
+
+    def mac(self, salt: str, path: Path, value: Sensitive) -> Mac | None:
+        """Keyed digest of a value in one field of one record; None without a key."""
+        ...
+
+
+class Packages(Protocol):
+    """Opens the bytes of a release's package."""
+
+    def open(self, address: Address) -> AbstractContextManager[Any]:
+        """A readable, sized, rewindable binary file of the zip whose content has the digest that
+        was planned; InputError when the source changed since.
+        """
+        ...
+
+
+class Clock(Protocol):
+    """Time, injected so that tests need not wait."""
+
+    def now(self) -> str:
+        """RFC 3339 UTC with microseconds and Z."""
+        ...
+
+    def seconds(self) -> float:
+        """Monotonic seconds."""
+        ...
+
+
+class Progress(Protocol):
+    """Told what an apply is doing, for a terminal; must not raise."""
+
+    def started(self, address: Address, verb: str) -> None: ...
+    def sent(self, address: Address, done: int, total: int) -> None:
+        """Bytes of an upload."""
+        ...
+
+    def finished(self, address: Address, verb: str, result: str, seconds: float) -> None: ...
+
+
+Work = Callable[[], Any]
+
+
+class Executor(Protocol):
+    """Runs independent pieces of work; serial in tests, threads in use."""
+
+    def run(self, works: Iterator[tuple[Any, Work]]) -> Iterator[tuple[Any, Any]]:
+        """Yield (key, result) as work ends; an exception of a work is its result."""
+        ...

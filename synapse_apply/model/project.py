@@ -1,0 +1,90 @@
+"""The project file decoded: targets, variables, policy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path as FilePath
+from typing import Any
+
+from synapse_apply.model.diagnostic import Position
+from synapse_apply.model.values import SecretRef
+
+EMBEDDED = "embedded"
+
+
+@dataclass(frozen=True, slots=True)
+class Guards:
+    """How much may go missing, be deleted or forgotten before an apply stops."""
+
+    max_share: float = 0.3
+    min_objects: int = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Rules of the house; `unreleased_source` is note or refuse."""
+
+    unreleased_source: str = "note"
+
+
+@dataclass(frozen=True, slots=True)
+class StateSettings:
+    """Where a target's state is kept; empty means the local default file."""
+
+    url: str | SecretRef = ""
+    lineage: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One backend as the project file (or the environment) names it.
+
+    `api` maps a kind's prefix, or `*`, to the newest API version to use.
+    """
+
+    name: str
+    url: str = ""
+    tenant: str = ""
+    api: Mapping[str, str] = field(default_factory=lambda: {"*": "v1"})
+    token: SecretRef | None = None
+    state: StateSettings = StateSettings()
+    variables: Mapping[str, Any] = field(default_factory=dict)
+    manifests: tuple[str, ...] = ()
+    overlays: Mapping[str, Any] = field(default_factory=dict)
+    allow_env: tuple[str, ...] = ()
+    allow_files: tuple[str, ...] = ()
+    on_drift: str = "revert"
+    settle_after: float = 30.0
+    guards: Guards = Guards()
+    policy: Policy = Policy()
+    position: Position | None = None
+
+    @property
+    def is_embedded(self) -> bool:
+        return self.name == EMBEDDED
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """A declared variable; `type` is string, number, integer, boolean, list or map."""
+
+    name: str
+    type: str = "string"
+    default: Any = None
+    has_default: bool = False
+    description: str = ""
+    position: Position | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """The project file, or what stands in for it where there is none (`file` is None then)."""
+
+    root: FilePath
+    file: FilePath | None = None
+    manifests: tuple[str, ...] = ()
+    variables: Mapping[str, Variable] = field(default_factory=dict)
+    targets: Mapping[str, Target] = field(default_factory=dict)
+    default_target: str = ""
+    max_package_size: int = 4 * 1024**3

@@ -1,0 +1,75 @@
+"""What an apply did: an outcome for each thing it was asked to do, in the past tense."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from synapse_apply.model.address import Address
+from synapse_apply.model.diagnostic import Diagnostic
+from synapse_apply.model.errors import Exit
+from synapse_apply.model.plan import Action, Plan
+
+
+class Result(Enum):
+    """DONE; FAILED: certainly not done; SKIPPED: not tried; UNKNOWN: may have been done."""
+
+    DONE = "done"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one change.
+
+    `seconds` is the time its calls took. `diagnostics` say why it failed, was skipped or is
+    unknown, and carry warnings of what was done (a field the server did not take).
+    """
+
+    address: Address
+    action: Action
+    result: Result
+    remote_id: str = ""
+    request_id: str = ""
+    seconds: float = 0.0
+    diagnostics: tuple[Diagnostic, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The plan that was carried out and an outcome for each of its actionable changes.
+
+    `stopped` is the signal number that ended it early, 0 when none did. `guards_overridden`
+    names the guards a user overrode.
+    """
+
+    plan: Plan
+    outcomes: tuple[Outcome, ...] = ()
+    stopped: int = 0
+    extras: Mapping[str, Any] = field(default_factory=dict)
+
+    def count(self, result: Result) -> int:
+        return sum(outcome.result is result for outcome in self.outcomes)
+
+    def done(self, *actions: Action) -> int:
+        """How many changes of these actions were done."""
+        return sum(o.result is Result.DONE and o.action in actions for o in self.outcomes)
+
+    @property
+    def exit_code(self) -> int:
+        """Exit code by the precedence of design section 9."""
+        codes = [Exit.OK]
+        unknown_before = any(r.outcome_unknown for c in self.plan.refused for r in c.refusals)
+        if self.count(Result.UNKNOWN) or unknown_before:
+            codes.append(Exit.UNKNOWN)
+        if self.stopped:
+            codes.append(Exit.SIGINT if self.stopped == 2 else Exit.SIGTERM)
+        if self.count(Result.FAILED) or self.count(Result.SKIPPED):
+            codes.append(Exit.INCOMPLETE)
+        if self.plan.refused:
+            codes.append(Exit.REFUSED)
+        return Exit.worst(*codes)

@@ -1,0 +1,122 @@
+"""What state remembers. Never a secret: secret fields are Macs.
+
+Field names here are load-bearing: they are the columns and JSON keys of every stored state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from synapse_apply.model.address import Address
+from synapse_apply.model.values import Fields
+
+STATE_FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """What a state belongs to.
+
+    `url` is the backend's base URL without the last slash, or `embedded:` for the embedded
+    backend, whose `data_set` (a UUID) then identifies it.
+    """
+
+    url: str
+    tenant: str = ""
+    data_set: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What we know of one address.
+
+    `applied` is what we sent and `seen` what the server answered to it, each by field; an
+    imported record has no `applied`. `digest` is the digest of the package we published (None
+    where no package was ours); `files` its content list. `natural_key` is the identity the kind
+    derives from its fields, kept to recognise a renamed manifest. `series` and `version` place
+    the record among its newer and older siblings. Times are RFC 3339 UTC.
+    """
+
+    address: Address
+    remote_id: str
+    api: str
+    natural_key: str = ""
+    applied: Fields = field(default_factory=dict)
+    seen: Fields = field(default_factory=dict)
+    salt: str = ""
+    digest: str | None = None
+    files: Mapping[str, str] = field(default_factory=dict)
+    protected: bool = False
+    verification: Mapping[str, Any] | None = None
+    depends_on: tuple[Address, ...] = ()
+    series: str = ""
+    version: str = ""
+    created_at: str = ""
+    updated_at: str = ""
+
+
+class IntentState(Enum):
+    """An intent is open from its commit until the call it announces has been settled."""
+
+    OPEN = "open"
+    DONE = "done"
+    FAILED = "failed"
+    ABSENT = "absent"
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """A mutating call that is about to be made; durable before it is sent.
+
+    `fields` and `digest` are what the call makes ours. `sent_at` is RFC 3339 UTC; `deadline` the
+    request's total deadline in seconds. `remote_id` is empty for a create.
+    """
+
+    id: str
+    plan_id: str
+    address: Address
+    verb: str
+    api: str
+    natural_key: str
+    remote_id: str = ""
+    fields: Fields = field(default_factory=dict)
+    salt: str = ""
+    digest: str | None = None
+    files: Mapping[str, str] = field(default_factory=dict)
+    depends_on: tuple[Address, ...] = ()
+    series: str = ""
+    version: str = ""
+    protected: bool = False
+    sent_at: str = ""
+    deadline: float = 0.0
+    state: IntentState = IntentState.OPEN
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """One mutating call as history shows it: digests, never values."""
+
+    at: str
+    who: str
+    run: str
+    plan_id: str
+    address: str
+    verb: str
+    remote_id: str
+    request_id: str
+    result: str
+    digest: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """A whole state as one read: what the planner sees."""
+
+    lineage: str
+    serial: int
+    binding: Binding
+    records: Mapping[Address, Record] = field(default_factory=dict)
+    open_intents: tuple[Intent, ...] = ()

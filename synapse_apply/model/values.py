@@ -1,0 +1,179 @@
+"""Values that stand in a field beside plain JSON: secrets, references, what is not known yet.
+
+A field is a leaf: a scalar, a list (one value) or an empty map; maps are walked key by key. So a
+leaf is never a map with keys, which is why the markers below can be encoded as such maps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from synapse_apply.model.address import Address
+from synapse_apply.model.diagnostic import Path
+
+
+class Sensitive:
+    """A secret value on its way to a request body or a comparison; prints as `(sensitive)`."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: Any) -> None:
+        """Wrap at once: nothing else of ours may hold the bare value."""
+        self._value = value
+
+    def reveal(self) -> Any:
+        """The bare value, for `secrets/` and for a request body only."""
+        return self._value
+
+    def __repr__(self) -> str:
+        return "(sensitive)"
+
+    __str__ = __repr__
+
+    def __format__(self, _spec: str) -> str:
+        return "(sensitive)"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sensitive) and self._value == other._value
+
+    def __hash__(self) -> int:
+        return hash(Sensitive)
+
+    def __reduce__(self) -> Any:
+        raise TypeError("a sensitive value is never serialised")
+
+
+@dataclass(frozen=True, slots=True)
+class SecretRef:
+    """Where a secret value comes from; holds no value unless a manifest wrote it in plain.
+
+    `source` is env, file, live (keep what the server has) or literal (a warning, an error under
+    `--strict`); `name` the variable or file; `format` text or json.
+    """
+
+    source: str
+    name: str = ""
+    format: str = "text"
+    literal: Sensitive | None = None
+
+    def __str__(self) -> str:
+        return f"valueFrom {self.source} {self.name}".rstrip()
+
+
+@dataclass(frozen=True, slots=True)
+class Mac:
+    """A keyed digest (HMAC-SHA256, hex) of a secret value under a record's salt and a path."""
+
+    key_id: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Withheld:
+    """What a server answers in place of a secret: nothing (omitted) or a mask (masked)."""
+
+    how: str
+
+
+@dataclass(frozen=True, slots=True)
+class SecretWant:
+    """A desired secret as the planner sees it: its reference and its keyed digest, if known.
+
+    `why` tells why there is no digest ("RAW_KEY is not set").
+    """
+
+    ref: SecretRef
+    mac: Mac | None = None
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A field whose value is the remote id of another declared resource."""
+
+    address: Address
+
+
+@dataclass(frozen=True, slots=True)
+class KnownAfterApply:
+    """A value only the server can give, such as the id of a plugin not created yet."""
+
+    address: Address
+
+    def __str__(self) -> str:
+        return "(known after apply)"
+
+
+class Absent:
+    """The field is not there; its only instance is ABSENT. Live null equals absent."""
+
+    _only: Absent | None = None
+
+    def __new__(cls) -> Absent:  # noqa: PYI034 - the only instance is an Absent
+        if cls._only is None:
+            cls._only = super().__new__(cls)
+        return cls._only
+
+    def __repr__(self) -> str:
+        return "ABSENT"
+
+    def __bool__(self) -> bool:
+        return False
+
+    def __reduce__(self) -> str:
+        return "ABSENT"
+
+
+ABSENT = Absent()
+
+# What a field may hold: JSON, or one of the markers above.
+FieldValue = Any
+Fields = Mapping[Path, FieldValue]
+
+
+def leaves(
+    tree: Mapping[str, Any], stop: Callable[[Path], bool] = lambda _path: False, at: Path = ()
+) -> Iterator[tuple[Path, Any]]:
+    """The fields of a nested map, in its order; `stop` makes a whole subtree one field.
+
+    Nulls are left out: absent and null are the same here.
+    """
+    for key, value in tree.items():
+        path = (*at, key)
+        if value is None:
+            continue
+        if isinstance(value, Mapping) and value and not stop(path):
+            yield from leaves(value, stop, path)
+        else:
+            yield path, value
+
+
+def dig(tree: Any, path: Path) -> Any:
+    """The value at a path of a nested map, ABSENT where there is none or it is null."""
+    for part in path:
+        if not isinstance(tree, Mapping) or part not in tree:
+            return ABSENT
+        tree = tree[part]
+    return ABSENT if tree is None else tree
+
+
+def plant(tree: dict[str, Any], path: Path, value: Any) -> None:
+    """Set the value at a path, making maps on the way; a non-map in the way is replaced."""
+    for part in path[:-1]:
+        below = tree.get(str(part))
+        if not isinstance(below, dict):
+            below = tree[str(part)] = {}
+        tree = below
+    tree[str(path[-1])] = value
+
+
+def prune(tree: dict[str, Any], path: Path) -> None:
+    """Remove the value at a path; maps on the way stay, even when they become empty."""
+    for part in path[:-1]:
+        below = tree.get(str(part))
+        if not isinstance(below, dict):
+            return
+        tree = below
+    tree.pop(str(path[-1]), None)

@@ -1,0 +1,1 @@
+"""Plugin packages: what belongs in one, its canonical digest and its reproducible zip."""

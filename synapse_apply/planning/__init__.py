@@ -1,0 +1,1 @@
+"""Pure functions from declared, live and recorded to a plan."""

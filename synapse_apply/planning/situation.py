@@ -1,0 +1,72 @@
+"""What the planner is given: everything that is declared, live and recorded, made comparable."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from synapse_apply.kinds.descriptor import Binding, Catalogue, ResourceType
+from synapse_apply.model.address import Address
+from synapse_apply.model.desired import Desired
+from synapse_apply.model.diagnostic import Diagnostic
+from synapse_apply.model.observed import Capabilities, Sighting
+from synapse_apply.model.plan import Base
+from synapse_apply.model.project import Guards, Policy
+from synapse_apply.model.state import Intent, Record
+from synapse_apply.model.values import Fields
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One address, declared or recorded or both.
+
+    `want` holds the declared fields (references resolved to remote ids as text or
+    KnownAfterApply, secrets as SecretWant); `live` the observed ones (secrets as Mac under
+    `salt`, or Withheld). `salt` is the record's, or a fresh one for an address without record.
+    `natural_key` is what the declared fields give ("" where they give none).
+    """
+
+    address: Address
+    type: ResourceType
+    binding: Binding
+    sighting: Sighting
+    desired: Desired | None = None
+    want: Fields = field(default_factory=dict)
+    live: Fields = field(default_factory=dict)
+    record: Record | None = None
+    salt: str = ""
+    natural_key: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """What the user asked for on the command line or in the project file.
+
+    `selected` limits the plan to these addresses (None: all). `overridden` are guard names.
+    """
+
+    prune: bool = False
+    adopt: bool = True
+    recreate: bool = False
+    resend_secrets: bool = False
+    overridden: frozenset[str] = frozenset()
+    selected: frozenset[Address] | None = None
+    guards: Guards = Guards()
+    policy: Policy = Policy()
+    on_drift: str = "revert"
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """Everything a plan is made from; `plan_id` and `created` are given, so planning is pure."""
+
+    plan_id: str
+    created: str
+    tool_version: str
+    base: Base
+    catalogue: Catalogue
+    items: Mapping[Address, Item] = field(default_factory=dict)
+    open_intents: tuple[Intent, ...] = ()
+    choices: Choices = Choices()
+    capabilities: Capabilities = Capabilities()
+    diagnostics: tuple[Diagnostic, ...] = ()
