@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -10,8 +10,9 @@ from typing import Any
 from synapse_apply.model.marks import SecretMarks
 from synapse_apply.model.observed import Capabilities, Lookup, Observed
 from synapse_apply.model.ports import Api
-from synapse_apply.model.values import ABSENT
+from synapse_apply.model.values import ABSENT, Reference
 
+Raw = Mapping[str, Any]
 NaturalKey = Callable[[Mapping[str, Any], Mapping[str, Observed]], str]
 
 
@@ -54,29 +55,33 @@ class FieldRule:
 class Binding:
     """What one (kind, API version) can do. A missing verb is None, never an exception.
 
-    `read` takes a remote id; `find` a natural key and returns every hit; `list` returns every
-    object (their identity fields at least; `list_is_whole` when items are whole objects).
-    `decode` turns a server object into an Observed with its secrets wrapped; `encode` turns
-    resolved spec fields into the body of a create, or of an update. All raise RemoteError as the
-    client does. A natural key reads FORM=TEXT (`code=yolo`); `lookup` tells for each form what a
-    search proves, a form it lacks cannot be searched. `lookup_if` replaces it when a probed
-    capability is there; `probe` names capabilities and tells how to probe each.
+    `read` takes a remote id. `list` gives every object once a run (where the capability
+    `list_needs`, if any, was probed) and `keys` the natural keys of a listed one;
+    `list_is_whole` when items are whole objects. `find` searches one natural key where there is
+    no list. `decode` turns a server object into an Observed with its secrets wrapped; `encode`
+    turns resolved spec fields into the body of a create, or of an update. All raise RemoteError
+    as the client does.
+
+    A natural key reads FORM=TEXT (`code=yolo`); `lookup` tells for each form what a search
+    proves, a form it lacks cannot be searched. `lookup_if` replaces it when a probed capability
+    is there; `probe` names capabilities and tells how to probe each.
     """
 
     api: str
     fields: frozenset[str]
     lookup: Mapping[str, Lookup]
-    read: Callable[[Api, str], Mapping[str, Any]]
-    create: Callable[[Api, Mapping[str, Any]], Mapping[str, Any]]
-    decode: Callable[[Mapping[str, Any], SecretMarks], Observed]
+    read: Callable[[Api, str], Raw]
+    create: Callable[[Api, Mapping[str, Any]], Raw]
+    decode: Callable[[Raw, SecretMarks], Observed]
     encode: Callable[[Mapping[str, Any]], dict[str, Any]]
-    find: Callable[[Api, str, Capabilities], list[Mapping[str, Any]]] | None = None
-    list: Callable[[Api], list[Mapping[str, Any]]] | None = None
+    find: Callable[[Api, str], Sequence[Raw]] | None = None
+    list: Callable[[Api], Sequence[Raw]] | None = None
+    list_needs: str = ""
     list_is_whole: bool = False
-    update: Callable[[Api, str, Mapping[str, Any]], Mapping[str, Any]] | None = None
+    keys: Callable[[Raw], tuple[str, ...]] = lambda _raw: ()
+    update: Callable[[Api, str, Mapping[str, Any]], Raw] | None = None
     update_mode: UpdateMode = UpdateMode.PUT
     delete: Callable[[Api, str], None] | None = None
-    answer_is_whole: bool = True
     lookup_if: Mapping[str, Mapping[str, Lookup]] = field(default_factory=dict)
     probe: Mapping[str, Callable[[Api], bool]] = field(default_factory=dict)
 
@@ -96,10 +101,10 @@ class ResourceType:
     `kind` is its name in manifests, `prefix` in addresses; `rank` orders kinds that do not depend
     on each other. `natural_key` derives the identity FORM=TEXT from a spec and from the live
     objects its reference fields point to, by field name ("" where they do not give one).
-    `identity` are the fields that make a live object the one that was recorded. `series`: a newer member supersedes
-    the older; it names the field that groups members, `version` the one that orders them.
-    `carries_package`: a create uploads a package. `update_hint` is the way out shown where this kind
-    cannot be updated at all.
+    `identity` are the fields that make a live object the one recorded. `series`: a newer member
+    supersedes the older; it names the field that groups members, `version` the one that orders
+    them. `carries_package`: a create uploads a package. `update_hint` is the way out shown where
+    this kind cannot be updated at all.
     """
 
     kind: str
@@ -117,6 +122,14 @@ class ResourceType:
     def rule(self, path: tuple[Any, ...]) -> FieldRule:
         """The rule of the top-level field a path lies in."""
         return self.rules[str(path[0])]
+
+    def place_in_series(self, spec: Mapping[str, Any]) -> tuple[str, str]:
+        """(series, version) of a declared spec, as records keep them; ("", "") without series."""
+        if not self.series:
+            return "", ""
+        group = spec.get(self.series)
+        name = str(group.address) if isinstance(group, Reference) else f"id={group}"
+        return name, str(spec.get(self.version, ""))
 
     def binding(self, api: Mapping[str, str]) -> Binding:
         """The newest binding up to the version a target names for this kind (or for all)."""

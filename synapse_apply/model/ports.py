@@ -117,8 +117,9 @@ class Packages(Protocol):
     """Opens the bytes of a release's package."""
 
     def open(self, address: Address) -> AbstractContextManager[Any]:
-        """A readable, sized, rewindable binary file of the zip whose content has the digest that
-        was planned; InputError when the source changed since.
+        """A readable, sized, rewindable binary file of the zip with the planned digest.
+
+        InputError when the source changed since it was planned.
         """
         ...
 

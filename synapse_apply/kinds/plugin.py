@@ -1,0 +1,110 @@
+"""Plugins (API page, "Plugin Management"): created and updated by id, found through releases.
+
+v1 has no plugin list on the page; a backend that offers one is probed. Without it a plugin is
+found by its code through its releases, which proves presence but never absence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from synapse_apply.kinds.descriptor import Binding, FieldRule, Raw, ResourceType, UpdateMode
+from synapse_apply.kinds.wire import pick, remote_id, secure, wire_id
+from synapse_apply.model.errors import NotFound, RemoteError
+from synapse_apply.model.marks import SecretMarks
+from synapse_apply.model.observed import Lookup, Observed
+from synapse_apply.model.ports import Api
+
+PREFIX = "plugin"
+LIST = "plugin.list"
+FIELDS = frozenset(
+    {"name", "code", "description", "version", "author", "category", "configuration"}
+)
+_NO_SUCH_ENDPOINT = (404, 405)
+
+
+def natural_key(spec: Mapping[str, Any], _parents: Mapping[str, Observed]) -> str:
+    """The code where one is declared (globally unique), else the name (which is not)."""
+    if spec.get("code"):
+        return f"code={spec['code']}"
+    return f"name={spec['name']}" if spec.get("name") else ""
+
+
+def _decode(raw: Raw, marks: SecretMarks) -> Observed:
+    return Observed(remote_id(raw), "v1", secure(PREFIX, pick(raw, FIELDS), marks))
+
+
+def _keys(raw: Raw) -> tuple[str, ...]:
+    return tuple(f"{form}={raw[form]}" for form in ("code", "name") if raw.get(form))
+
+
+def _find(api: Api, key: str) -> Sequence[Raw]:
+    form, _, code = key.partition("=")
+    if form != "code":
+        return []
+    for release in api.list_plugin_releases(code):
+        owner = release.get("plugin")
+        found = owner.get("id") if isinstance(owner, Mapping) else owner
+        if found is not None:
+            plugin = _read_if_there(api, str(found))
+            return [plugin] if plugin is not None and plugin.get("code") == code else []
+    return []
+
+
+def _read_if_there(api: Api, found: str) -> Raw | None:
+    try:
+        return api.get_plugin(wire_id(found))
+    except NotFound:
+        return None
+
+
+def _can_list(api: Api) -> bool:
+    try:
+        api.list_plugins()
+    except RemoteError as failure:
+        if failure.status_code in _NO_SUCH_ENDPOINT:
+            return False
+        raise
+    return True
+
+
+V1 = Binding(
+    api="v1",
+    fields=FIELDS,
+    lookup={"code": Lookup.POSITIVE},
+    lookup_if={LIST: {"code": Lookup.COMPLETE, "name": Lookup.COMPLETE}},
+    probe={LIST: _can_list},
+    read=lambda api, found: api.get_plugin(wire_id(found)),
+    find=_find,
+    list=lambda api: api.list_plugins(),
+    list_needs=LIST,
+    keys=_keys,
+    create=lambda api, body: api.create_plugin(body),
+    update=lambda api, found, body: api.update_plugin(wire_id(found), body),
+    update_mode=UpdateMode.PUT,
+    decode=_decode,
+    encode=dict,
+)
+
+PLUGIN = ResourceType(
+    kind="Plugin",
+    prefix=PREFIX,
+    rank=1,
+    rules={
+        "name": FieldRule("name", required=True),
+        "code": FieldRule(
+            "code",
+            immutable=True,
+            fixed_hint="a plugin's code never changes: declare a new plugin under a new name",
+        ),
+        "description": FieldRule("description", reset=""),
+        "version": FieldRule("version", reset=""),
+        "author": FieldRule("author", reset=""),
+        "category": FieldRule("category", reset=""),
+        "configuration": FieldRule("configuration", free_form=True, reset={}),
+    },
+    natural_key=natural_key,
+    identity=("code",),
+    bindings={"v1": V1},
+)

@@ -1,0 +1,95 @@
+"""Plugin releases (API page, "Plugin Release Management"): published once, never changed.
+
+A release's identity is CODE@VERSION of the live plugin it belongs to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from synapse_apply.kinds.descriptor import Binding, FieldRule, Raw, ResourceType
+from synapse_apply.kinds.wire import pick, remote_id, secure, wire_id
+from synapse_apply.model.errors import NotFound
+from synapse_apply.model.marks import SecretMarks
+from synapse_apply.model.observed import Lookup, Observed
+from synapse_apply.model.ports import Api
+
+PREFIX = "release"
+FIELDS = frozenset(
+    {"plugin", "version", "changelog", "is_stable", "config", "requirements", "debug"}
+)
+# Where a release carries free config, the digest of what we published travels in it.
+DIGEST_KEY = "x-synapse-apply-digest"
+
+
+def natural_key(spec: Mapping[str, Any], parents: Mapping[str, Observed]) -> str:
+    """CODE@VERSION, once the plugin is live and has a code."""
+    plugin = parents.get("plugin")
+    code = plugin.spec.get("code") if plugin else None
+    return f"code={code}@{spec['version']}" if code and spec.get("version") else ""
+
+
+def _decode(raw: Raw, marks: SecretMarks) -> Observed:
+    spec = pick(raw, FIELDS)
+    owner = spec.get("plugin")
+    spec["plugin"] = str(owner.get("id") if isinstance(owner, Mapping) else owner)
+    extra: dict[str, Any] = {}
+    config = spec.get("config")
+    if isinstance(config, Mapping) and DIGEST_KEY in config:
+        spec["config"] = {key: value for key, value in config.items() if key != DIGEST_KEY}
+        extra["digest"] = config[DIGEST_KEY]
+    return Observed(remote_id(raw), "v1", secure(PREFIX, spec, marks), extra)
+
+
+def _encode(spec: Mapping[str, Any]) -> dict[str, Any]:
+    body = {name: value for name, value in spec.items() if name != "digest"}
+    body["plugin"] = wire_id(str(spec["plugin"]))
+    if "config" in body and spec.get("digest"):
+        body["config"] = {**body["config"], DIGEST_KEY: spec["digest"]}
+    return body
+
+
+def _find(api: Api, key: str) -> Sequence[Raw]:
+    try:
+        return [api.get_plugin_release_by_lookup(key.partition("=")[2], expand=None)]
+    except NotFound:
+        return []
+
+
+V1 = Binding(
+    api="v1",
+    fields=FIELDS,
+    lookup={"code": Lookup.COMPLETE},
+    read=lambda api, found: api.get_plugin_release(wire_id(found)),
+    find=_find,
+    create=lambda api, body: api.create_plugin_release(body),
+    decode=_decode,
+    encode=_encode,
+)
+
+_PUBLISHED = "published releases never change: publish a new version"
+
+RELEASE = ResourceType(
+    kind="Release",
+    prefix=PREFIX,
+    rank=2,
+    rules={
+        name: FieldRule(
+            name,
+            required=name in {"plugin", "version"},
+            immutable=True,
+            free_form=name == "config",
+            references="plugin" if name == "plugin" else "",
+            fixed_hint=_PUBLISHED,
+        )
+        for name in sorted(FIELDS)
+    },
+    natural_key=natural_key,
+    identity=("plugin", "version"),
+    bindings={"v1": V1},
+    series="plugin",
+    version="version",
+    carries_package=True,
+    update_hint=_PUBLISHED,
+)
