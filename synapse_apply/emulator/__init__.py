@@ -1,0 +1,1 @@
+"""The embedded backend: a real HTTP server on loopback that answers as the Synapse API does."""

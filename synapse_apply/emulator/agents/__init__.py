@@ -1,0 +1,1 @@
+"""Agents of the embedded backend: health check and list."""

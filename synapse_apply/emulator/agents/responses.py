@@ -1,0 +1,31 @@
+"""Answers to requests about agents."""
+
+from __future__ import annotations
+
+from synapse_apply.emulator.agents import models
+from synapse_apply.emulator.core.call import Answer, Call
+from synapse_apply.emulator.core.clock import iso
+from synapse_apply.emulator.core.errors import not_found
+from synapse_apply.emulator.core.paging import answer_page
+from synapse_apply.emulator.core.store import EVERY_TENANT, Wanted
+
+
+def connect(call: Call) -> Answer:
+    row = call.backend.store.find("agent", call.path["token"])
+    if row is None or row.tenant not in (call.tenant, EVERY_TENANT):
+        raise not_found()
+    connected_at = iso(call.backend.clock.now())
+    return Answer({**models.shown(row, call.root), "connected_at": connected_at})
+
+
+def list_all(call: Call) -> Answer:
+    """The agents a tenant has, with their tokens."""
+    store, wanted = call.backend.store, Wanted(call.tenant)
+    return answer_page(
+        call,
+        store.count("agent", wanted),
+        lambda limit, offset: [
+            {**models.shown(row, call.root), "token": row.key, "node_install_script": ""}
+            for row in store.select("agent", wanted, limit=limit, offset=offset)
+        ],
+    )

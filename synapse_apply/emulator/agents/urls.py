@@ -1,0 +1,23 @@
+"""The paths of agents, and how sure each behaviour is."""
+
+from __future__ import annotations
+
+from synapse_apply.emulator.agents import responses
+from synapse_apply.emulator.core.call import Endpoint
+from synapse_apply.emulator.core.facts import Fact, Mark
+
+ENDPOINTS = (
+    Endpoint("GET", "agents/", responses.list_all, Mark.OBSERVED, "List agents."),
+    Endpoint(
+        "POST",
+        "agents/{token}/connect/",
+        responses.connect,
+        Mark.DOCUMENTED,
+        "Check an agent's health; no body.",
+    ),
+)
+
+FACTS = (
+    Fact("A new data set has the two agents of the API page's examples.", Mark.GUESSED),
+    Fact("An unknown agent token is 404.", Mark.GUESSED),
+)

@@ -1,0 +1,208 @@
+"""From HTTP to a resource's answer and back."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import uuid
+from collections.abc import AsyncIterator, Iterable, Sequence
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import FileResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from synapse_apply.emulator.core.auth import authenticate
+from synapse_apply.emulator.core.backend import Backend
+from synapse_apply.emulator.core.body import Received, receive
+from synapse_apply.emulator.core.call import Answer, ApiVersion, Call, Endpoint
+from synapse_apply.emulator.core.errors import ApiError, method_not_allowed, too_large
+from synapse_apply.emulator.core.fields import Body
+
+REQUEST_ID = "X-Request-ID"
+LOOPBACK_NAMES = ("127.0.0.1", "localhost")
+
+
+class RequestIdMiddleware:
+    """Gives every request an id and every answer that id as `X-Request-ID`."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        identity = uuid.uuid4().hex
+        scope["request_id"] = identity
+
+        async def send_with_id(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"].append((REQUEST_ID.lower().encode(), identity.encode()))
+            await send(message)
+
+        await self.app(scope, receive, send_with_id)
+
+
+class LatencyMiddleware:
+    """Answers nothing before `milliseconds` have passed."""
+
+    def __init__(self, app: ASGIApp, milliseconds: float) -> None:
+        self.app = app
+        self.seconds = milliseconds / 1000
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            await asyncio.sleep(self.seconds)
+        await self.app(scope, receive, send)
+
+
+def build_app(
+    backend: Backend,
+    versions: Iterable[ApiVersion],
+    *,
+    more_middleware: Sequence[Middleware] = (),
+    only_loopback: bool = True,
+) -> Starlette:
+    """The ASGI application. `more_middleware` stands between the shared ones and the routes."""
+    middleware = [Middleware(RequestIdMiddleware)]
+    if only_loopback:
+        # A page in a browser must not reach this server by a name that resolves to loopback.
+        middleware.append(Middleware(TrustedHostMiddleware, allowed_hosts=list(LOOPBACK_NAMES)))
+    if backend.settings.latency > 0:
+        middleware.append(Middleware(LatencyMiddleware, milliseconds=backend.settings.latency))
+    return Starlette(
+        routes=[route for version in versions for route in _routes(backend, version)],
+        middleware=[*middleware, *more_middleware],
+        exception_handlers={HTTPException: _answer_http_error, 500: _answer_crash},
+    )
+
+
+def _routes(backend: Backend, version: ApiVersion) -> list[Route]:
+    by_path: dict[str, dict[str, Endpoint]] = {}
+    for endpoint in version.endpoints:
+        by_path.setdefault(endpoint.path, {})[endpoint.method] = endpoint
+    return [
+        Route(version.prefix + path, _PathApp(backend, version, path, endpoints))
+        for path, endpoints in by_path.items()
+    ]
+
+
+class _PathApp:
+    """All methods of one path."""
+
+    def __init__(
+        self, backend: Backend, version: ApiVersion, path: str, endpoints: dict[str, Endpoint]
+    ) -> None:
+        self.backend = backend
+        self.version = version
+        self.path = path
+        self.endpoints = endpoints
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive)
+        received = Received(Body({}))
+        try:
+            endpoint, tenant = self._admit(request)
+            received = await _read(request, self.backend)
+            answer = endpoint.respond(_call(request, self.backend, tenant, received))
+        except ApiError as error:
+            answer = Answer(error.body, error.status, error.headers)
+        except ClientDisconnect:
+            return
+        finally:
+            received.discard()
+        if self.version.is_logged:
+            self._log(request, answer, received)
+        await _response(answer)(scope, receive, send)
+
+    def _admit(self, request: Request) -> tuple[Endpoint, str]:
+        method = "GET" if request.method == "HEAD" else request.method
+        served = {
+            name: endpoint
+            for name, endpoint in self.endpoints.items()
+            if endpoint.switch is None or self.backend.switches.is_on(*endpoint.switch)
+        }
+        endpoint = served.get(method)
+        if endpoint is not None and endpoint.is_open:
+            return endpoint, ""
+        # As Django REST framework does: who asks comes before what is asked.
+        tenant = authenticate(self.backend, request.headers)
+        if endpoint is None:
+            raise method_not_allowed(request.method, tuple(served))
+        return endpoint, tenant
+
+    def _log(self, request: Request, answer: Answer, received: Received) -> None:
+        shown = dict(request.path_params)
+        if "token" in shown:
+            shown["token"] = "..."
+        self.backend.requests.add(
+            {
+                "method": request.method,
+                "path": self.version.prefix + self.path.format(**shown),
+                "query": request.url.query,
+                "fields": sorted([*received.body.values, *received.uploads]),
+                "status": answer.status,
+                "request_id": request.scope["request_id"],
+            },
+            self.version.prefix + self.path,
+        )
+
+
+async def _read(request: Request, backend: Backend) -> Received:
+    if request.method in ("GET", "HEAD"):
+        return Received(Body({}))
+    limit = backend.settings.max_upload
+    announced = request.headers.get("content-length", "")
+    if announced.isdecimal() and int(announced) > limit:
+        raise too_large(limit)
+    content_type = request.headers.get("content-type", "")
+    return await receive(_chunks(request), content_type, backend.incoming, limit)
+
+
+async def _chunks(request: Request) -> AsyncIterator[bytes]:
+    async for chunk in request.stream():
+        if chunk:
+            yield chunk
+
+
+def _call(request: Request, backend: Backend, tenant: str, received: Received) -> Call:
+    root = f"{request.url.scheme}://{request.headers.get('host', request.url.netloc)}"
+    return Call(
+        backend=backend,
+        tenant=tenant,
+        path=request.path_params,
+        query=dict(request.query_params),
+        root=root,
+        url=root + request.url.path,
+        body=received.body,
+        uploads=received.uploads,
+    )
+
+
+def _response(answer: Answer) -> Response:
+    if answer.file is not None:
+        return FileResponse(answer.file, answer.status, dict(answer.headers))
+    if answer.status == 204:
+        return Response(status_code=204, headers=dict(answer.headers))
+    return _json(answer.status, answer.body, dict(answer.headers))
+
+
+def _json(status: int, body: Any, headers: dict[str, str] | None = None) -> Response:
+    text = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
+    return Response(text, status, headers, "application/json")
+
+
+async def _answer_http_error(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    detail = "Not found." if error.status_code == 404 else error.detail
+    return _json(error.status_code, {"detail": detail})
+
+
+async def _answer_crash(_request: Request, _error: Exception) -> Response:
+    return _json(500, {"detail": "A server error occurred."})

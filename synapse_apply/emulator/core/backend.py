@@ -1,0 +1,117 @@
+"""What one running server is: its data set, its switches, its tokens."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections import Counter, deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from synapse_apply.emulator.core.clock import Clock
+from synapse_apply.emulator.core.store import EVERY_TENANT, DataSetError, Store
+from synapse_apply.emulator.core.switches import Switches
+
+DATABASE = "data.sqlite3"
+LOCK = "lock"
+ENDPOINT = "endpoint.json"
+PACKAGES = "packages"
+REQUESTS_KEPT = 1000
+GIB = 1024**3
+# The agent tokens of the API page's own examples.
+FIRST_AGENTS = {"agent-token-123": "agent-1", "my-agent-token": "agent-2"}
+
+
+class DataSetBusyError(DataSetError):
+    """Another server has the data set."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How a server is started.
+
+    `tokens` maps access tokens to tenants; without any, every token is accepted and the tenant
+    header (or else `tenant`) names the tenant. `latency` in milliseconds, `job_seconds` in
+    seconds, `max_upload` in bytes.
+    """
+
+    tenant: str = "default"
+    tokens: Mapping[str, str] = field(default_factory=dict)
+    switches: Mapping[str, str] = field(default_factory=dict)
+    latency: float = 0.0
+    job_seconds: float = 0.2
+    max_upload: int = 4 * GIB
+
+    def __repr__(self) -> str:
+        return f"Settings(tenant={self.tenant!r}, tokens={len(self.tokens)})"
+
+
+@dataclass(slots=True)
+class RequestLog:
+    """The last requests and a count of each method and path; no bodies, no tokens."""
+
+    last: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=REQUESTS_KEPT))
+    counts: Counter[str] = field(default_factory=Counter)
+
+    def add(self, entry: dict[str, Any], route: str) -> None:
+        self.last.append(entry)
+        self.counts[f"{entry['method']} {route}"] += 1
+
+    def clear(self) -> None:
+        self.last.clear()
+        self.counts.clear()
+
+
+class DataLock:
+    """One process a data set. The system releases it when the process ends, however it ends."""
+
+    def __init__(self, data: Path) -> None:
+        """Raises DataSetBusyError."""
+        self._descriptor = os.open(data / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(self._descriptor)
+            raise DataSetBusyError(
+                f"the data set {data} is in use by another server of the embedded backend; "
+                "stop that one, or give another folder with --data"
+            ) from None
+
+    def release(self) -> None:
+        os.close(self._descriptor)
+
+
+class Backend:
+    """The open data set and everything a request needs to be answered."""
+
+    def __init__(self, data: Path, settings: Settings, clock: Clock | None = None) -> None:
+        """Raises DataSetBusyError, DataSetError, UnknownSwitchError."""
+        self.switches = Switches(settings.switches)
+        self.settings = settings
+        self.data = data
+        data.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._lock = DataLock(data)
+        try:
+            self.packages = data / PACKAGES
+            self.packages.mkdir(exist_ok=True)
+            self.incoming = data / "incoming"
+            self.incoming.mkdir(exist_ok=True)
+            for left_over in self.incoming.iterdir():
+                left_over.unlink()
+            self.store = Store(data / DATABASE)
+        except BaseException:
+            self._lock.release()
+            raise
+        self.clock = clock or Clock()
+        self.requests = RequestLog()
+        self.jobs_to_fail = 0
+        for token, name in FIRST_AGENTS.items():
+            if self.store.find("agent", token) is None:
+                body = {"name": name, "url": ""}
+                self.store.insert("agent", EVERY_TENANT, body, created=self.clock.now(), key=token)
+
+    def close(self) -> None:
+        self.store.close()
+        self._lock.release()

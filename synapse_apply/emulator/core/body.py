@@ -1,0 +1,234 @@
+"""Request bodies: JSON, forms, and multipart that goes to disk as it arrives."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import tempfile
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any, NoReturn
+from urllib.parse import parse_qs
+
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
+
+from synapse_apply.emulator.core.call import Upload
+from synapse_apply.emulator.core.errors import ApiError, bad_request, too_large, unsupported_media
+from synapse_apply.emulator.core.facts import Fact, Mark
+from synapse_apply.emulator.core.fields import Body
+
+TEXT_LIMIT = 16 * 1024 * 1024  # of a body without its files, which alone is held in memory
+
+FACTS = (
+    Fact("A body of length 0 with a JSON content type is an empty object.", Mark.OBSERVED),
+    Fact("Forms take booleans as `True`/`False`, objects as JSON texts.", Mark.OBSERVED),
+    Fact("A form part that is sent several times is a list.", Mark.OBSERVED),
+    Fact("Unknown fields are passed over without a word.", Mark.GUESSED),
+    Fact(
+        "Texts are trimmed; numbers become texts; every wrong field is named at once.", Mark.GUESSED
+    ),
+    Fact(
+        "Bad JSON is 400, another content type 415, a body over `--max-upload` 413.", Mark.GUESSED
+    ),
+)
+
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+
+
+@dataclass(slots=True)
+class Received:
+    """A parsed body; its uploads lie in files until `discard`."""
+
+    body: Body
+    uploads: dict[str, Upload] = field(default_factory=dict)
+
+    def discard(self) -> None:
+        for upload in self.uploads.values():
+            upload.path.unlink(missing_ok=True)
+
+
+async def receive(
+    chunks: AsyncIterator[bytes], content_type: str, incoming: Path, limit: int
+) -> Received:
+    """Read a whole request body. Raises ApiError: 400, 413, 415."""
+    kind, options = parse_options_header(content_type)
+    if kind == b"multipart/form-data":
+        return await _receive_multipart(chunks, options, incoming, limit)
+    raw = await _read_all(chunks, min(limit, TEXT_LIMIT))
+    if not raw:
+        return Received(Body({}))
+    if kind == b"application/json":
+        return Received(Body(_parse_json(raw)))
+    if kind == b"application/x-www-form-urlencoded":
+        pairs = parse_qs(raw.decode("utf-8", "replace"), keep_blank_values=True)
+        values = {name: texts[0] if len(texts) == 1 else texts for name, texts in pairs.items()}
+        return Received(Body(values, is_form=True))
+    raise unsupported_media(content_type)
+
+
+async def _read_all(chunks: AsyncIterator[bytes], limit: int) -> bytes:
+    parts, size = [], 0
+    async for chunk in chunks:
+        size += len(chunk)
+        if size <= limit:
+            parts.append(chunk)
+    # Read to its end all the same: a client that still sends would not see the answer.
+    if size > limit:
+        raise too_large(limit)
+    return b"".join(parts)
+
+
+def _parse_json(raw: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(raw, parse_constant=_refuse_constant)
+        if _SURROGATE.search(raw):
+            json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise bad_request("JSON parse error - surrogate characters are not allowed") from None
+    except (ValueError, RecursionError) as error:
+        raise bad_request(f"JSON parse error - {error}") from None
+    if not isinstance(value, dict):
+        text = f"Invalid data. Expected a dictionary, but got {type(value).__name__}."
+        raise ApiError(400, {"non_field_errors": [text]})
+    return value
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"out of range float value: {name}")
+
+
+async def _receive_multipart(
+    chunks: AsyncIterator[bytes], options: dict[bytes, bytes], incoming: Path, limit: int
+) -> Received:
+    boundary = options.get(b"boundary")
+    if not boundary:
+        raise bad_request("Multipart form parse error - Invalid boundary in multipart: None")
+    reader = _MultipartReader(boundary, incoming)
+    size = 0
+    problem: ApiError | None = None
+    try:
+        async for chunk in chunks:
+            size += len(chunk)
+            if size > limit:
+                problem = too_large(limit)
+            if problem is None:
+                problem = reader.feed(chunk)
+        problem = problem or reader.finish()
+        if problem is not None:
+            raise problem
+        return Received(Body(reader.values(), is_form=True), reader.take_uploads())
+    finally:
+        reader.close()
+
+
+class _MultipartReader:
+    """Parts as they arrive: texts into memory, files onto disk with a running SHA-256."""
+
+    def __init__(self, boundary: bytes, incoming: Path) -> None:
+        self._incoming = incoming
+        self._texts: dict[str, list[str]] = {}
+        self._uploads: dict[str, Upload] = {}
+        self._text_size = 0
+        self._ended = False
+        self._header_name, self._header_value = b"", b""
+        self._start_part()
+        self._parser = MultipartParser(
+            boundary,
+            {
+                "on_part_begin": self._start_part,
+                "on_header_field": self._on_header_name,
+                "on_header_value": self._on_header_value,
+                "on_header_end": self._end_header,
+                "on_headers_finished": self._end_headers,
+                "on_part_data": self._on_data,
+                "on_part_end": self._end_part,
+                "on_end": self._on_end,
+            },
+        )
+
+    def feed(self, chunk: bytes) -> ApiError | None:
+        try:
+            self._parser.write(chunk)
+        except FormParserError as error:
+            return bad_request(f"Multipart form parse error - {error}")
+        except ApiError as error:
+            return error
+        return None
+
+    def finish(self) -> ApiError | None:
+        return None if self._ended else bad_request("Multipart form parse error - it is cut short")
+
+    def values(self) -> dict[str, Any]:
+        return {name: got[0] if len(got) == 1 else got for name, got in self._texts.items()}
+
+    def take_uploads(self) -> dict[str, Upload]:
+        taken, self._uploads = self._uploads, {}
+        return taken
+
+    def close(self) -> None:
+        """Remove every file that was not taken."""
+        if self._file is not None:
+            self._file.close()
+            Path(self._file.name).unlink(missing_ok=True)
+        for upload in self._uploads.values():
+            upload.path.unlink(missing_ok=True)
+
+    def _start_part(self) -> None:
+        self._headers: dict[bytes, bytes] = {}
+        self._file: IO[bytes] | None = None
+        self._data = bytearray()
+
+    def _on_header_name(self, data: bytes, start: int, end: int) -> None:
+        self._header_name += data[start:end]
+
+    def _on_header_value(self, data: bytes, start: int, end: int) -> None:
+        self._header_value += data[start:end]
+
+    def _end_header(self) -> None:
+        self._headers[self._header_name.lower()] = self._header_value
+        self._header_name, self._header_value = b"", b""
+
+    def _end_headers(self) -> None:
+        _, options = parse_options_header(self._headers.get(b"content-disposition", b""))
+        self._name = options.get(b"name", b"").decode("utf-8", "replace")
+        if b"filename" in options:
+            self._filename = options[b"filename"].decode("utf-8", "replace")
+            descriptor, path = tempfile.mkstemp(dir=self._incoming, suffix=".part")
+            os.close(descriptor)
+            self._file = Path(path).open("wb", buffering=1024 * 1024)
+            self._digest = hashlib.sha256()
+            self._size = 0
+
+    def _on_data(self, data: bytes, start: int, end: int) -> None:
+        piece = memoryview(data)[start:end]
+        if self._file is not None:
+            self._file.write(piece)
+            self._digest.update(piece)
+            self._size += len(piece)
+            return
+        self._text_size += len(piece)
+        if self._text_size > TEXT_LIMIT:
+            raise too_large(TEXT_LIMIT)
+        self._data += piece
+
+    def _end_part(self) -> None:
+        if self._file is None:
+            text = self._data.decode("utf-8", "replace")
+            self._texts.setdefault(self._name, []).append(text)
+            return
+        self._file.close()
+        path = Path(self._file.name)
+        earlier = self._uploads.pop(self._name, None)
+        if earlier is not None:
+            earlier.path.unlink(missing_ok=True)
+        self._uploads[self._name] = Upload(
+            self._filename, path, self._size, self._digest.hexdigest()
+        )
+        self._file = None
+
+    def _on_end(self) -> None:
+        self._ended = True

@@ -1,0 +1,61 @@
+"""Answers that refuse, in the form of Django REST framework."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+class ApiError(Exception):
+    """An answer that refuses: `status` and a JSON `body`."""
+
+    def __init__(
+        self, status: int, body: dict[str, Any], headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(status, body)
+        self.status = status
+        self.body = body
+        self.headers = dict(headers or {})
+
+
+def field_errors(errors: Mapping[str, Sequence[str]]) -> ApiError:
+    """400 with every wrong field: `{"field": ["..."]}`."""
+    return ApiError(400, {name: list(texts) for name, texts in errors.items()})
+
+
+def field_error(name: str, text: str) -> ApiError:
+    return field_errors({name: [text]})
+
+
+def bad_request(detail: str) -> ApiError:
+    return ApiError(400, {"detail": detail})
+
+
+def unauthorized(detail: str) -> ApiError:
+    return ApiError(401, {"detail": detail}, {"WWW-Authenticate": "Token"})
+
+
+def forbidden(detail: str) -> ApiError:
+    return ApiError(403, {"detail": detail})
+
+
+def not_found(detail: str = "Not found.") -> ApiError:
+    return ApiError(404, {"detail": detail})
+
+
+def method_not_allowed(method: str, allowed: Sequence[str]) -> ApiError:
+    return ApiError(
+        405, {"detail": f'Method "{method}" not allowed.'}, {"Allow": ", ".join(allowed)}
+    )
+
+
+def conflict(detail: str) -> ApiError:
+    return ApiError(409, {"detail": detail})
+
+
+def too_large(limit: int) -> ApiError:
+    return ApiError(413, {"detail": f"The request body is larger than {limit} bytes."})
+
+
+def unsupported_media(content_type: str) -> ApiError:
+    return ApiError(415, {"detail": f'Unsupported media type "{content_type}" in request.'})

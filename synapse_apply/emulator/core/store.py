@@ -1,0 +1,183 @@
+"""The data set: one SQLite file, committed before any answer."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+Kind = Literal["plugin", "release", "storage", "job", "agent"]
+KINDS: tuple[Kind, ...] = ("plugin", "release", "storage", "job", "agent")
+EVERY_TENANT = "*"
+FORMAT = 1
+
+
+class DuplicateKeyError(Exception):
+    """Another object of this kind, of any tenant, has this natural key."""
+
+
+class DataSetError(Exception):
+    """The data set cannot be used; the message says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One stored object. `key` is unique in its kind over all tenants; `created` in seconds."""
+
+    id: int
+    tenant: str
+    key: str | None
+    parent: int | None
+    created: float
+    body: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which objects of a kind: None does not narrow (a tenant of None means all tenants)."""
+
+    tenant: str | None = None
+    parent: int | None = None
+    created_after: float | None = None
+    newest_first: bool = False
+
+    def where(self) -> tuple[str, list[Any]]:
+        tests, values = ["1"], list[Any]()
+        if self.tenant is not None:
+            tests.append("tenant IN (?, ?)")
+            values += [self.tenant, EVERY_TENANT]
+        if self.parent is not None:
+            tests.append("parent=?")
+            values.append(self.parent)
+        if self.created_after is not None:
+            tests.append("created>=?")
+            values.append(self.created_after)
+        return " AND ".join(tests), values
+
+
+_COLUMNS = "id, tenant, key, parent, created, body"
+
+
+def _row(values: tuple[Any, ...]) -> Row:
+    identity, tenant, key, parent, created, body = values
+    return Row(identity, tenant, key, parent, created, json.loads(body))
+
+
+class Store:
+    """Objects as JSON by kind. Ids are never used twice. Not for use by two threads at once."""
+
+    def __init__(self, path: Path) -> None:
+        # The connection is made on one thread and used on the server's; never by both at once.
+        self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        try:
+            self._prepare(path)
+        except sqlite3.DatabaseError as error:
+            self._connection.close()
+            raise DataSetError(
+                f"{path} is not a data set of the embedded backend ({error}); "
+                "`emulator reset` starts a new one"
+            ) from None
+        except DataSetError:
+            self._connection.close()
+            raise
+
+    def _prepare(self, path: Path) -> None:
+        run = self._connection.execute
+        # A process that is killed loses nothing that SQLite handed to the system: WAL with
+        # synchronous NORMAL gives that without a disk flush for each request.
+        run("PRAGMA journal_mode=WAL")
+        run("PRAGMA synchronous=NORMAL")
+        found = run("PRAGMA user_version").fetchone()[0]
+        if found > FORMAT:
+            raise DataSetError(
+                f"{path} was written by a newer version (format {found}, this one knows "
+                f"{FORMAT}); update, or start anew with `emulator reset`"
+            )
+        run("BEGIN IMMEDIATE")
+        run("CREATE TABLE IF NOT EXISTS about (name TEXT PRIMARY KEY, value TEXT NOT NULL)")
+        for kind in KINDS:
+            run(
+                f"CREATE TABLE IF NOT EXISTS {kind} (id INTEGER PRIMARY KEY AUTOINCREMENT, "
+                "tenant TEXT NOT NULL, key TEXT UNIQUE, parent INTEGER, created REAL NOT NULL, "
+                "body TEXT NOT NULL)"
+            )
+            run(f"CREATE INDEX IF NOT EXISTS {kind}_of_tenant ON {kind} (tenant, parent, id)")
+        run("INSERT OR IGNORE INTO about VALUES ('data_set', ?)", (str(uuid.uuid4()),))
+        run(f"PRAGMA user_version={FORMAT}")
+        run("COMMIT")
+        self.data_set: str = run("SELECT value FROM about WHERE name='data_set'").fetchone()[0]
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def insert(
+        self,
+        kind: Kind,
+        tenant: str,
+        body: dict[str, Any],
+        *,
+        created: float,
+        key: str | None = None,
+        parent: int | None = None,
+    ) -> Row:
+        """Store a new object. Raises DuplicateKeyError."""
+        text = json.dumps(body)
+        try:
+            cursor = self._connection.execute(
+                f"INSERT INTO {kind} (tenant, key, parent, created, body) VALUES (?,?,?,?,?)",
+                (tenant, key, parent, created, text),
+            )
+        except sqlite3.IntegrityError:
+            raise DuplicateKeyError(key) from None
+        return Row(cursor.lastrowid or 0, tenant, key, parent, created, json.loads(text))
+
+    def replace(self, kind: Kind, row: Row, body: dict[str, Any], *, key: str | None) -> Row:
+        """Store another body and key for an object. Raises DuplicateKeyError."""
+        text = json.dumps(body)
+        try:
+            self._connection.execute(
+                f"UPDATE {kind} SET body=?, key=? WHERE id=?", (text, key, row.id)
+            )
+        except sqlite3.IntegrityError:
+            raise DuplicateKeyError(key) from None
+        return Row(row.id, row.tenant, key, row.parent, row.created, json.loads(text))
+
+    def delete(self, kind: Kind, identity: int) -> None:
+        self._connection.execute(f"DELETE FROM {kind} WHERE id=?", (identity,))
+
+    def get(self, kind: Kind, identity: int, tenant: str | None = None) -> Row | None:
+        """One object by id; with a tenant, only if it is that tenant's."""
+        if not 0 < identity < 2**63:
+            return None
+        found = self._connection.execute(
+            f"SELECT {_COLUMNS} FROM {kind} WHERE id=? AND (? IS NULL OR tenant IN (?, ?))",
+            (identity, tenant, tenant, EVERY_TENANT),
+        ).fetchone()
+        return _row(found) if found else None
+
+    def find(self, kind: Kind, key: str) -> Row | None:
+        """One object by natural key, of any tenant."""
+        found = self._connection.execute(
+            f"SELECT {_COLUMNS} FROM {kind} WHERE key=?", (key,)
+        ).fetchone()
+        return _row(found) if found else None
+
+    def select(self, kind: Kind, wanted: Wanted, *, limit: int = -1, offset: int = 0) -> list[Row]:
+        """Objects by id; at most `limit` of them, from `offset` on."""
+        tests, values = wanted.where()
+        order = "DESC" if wanted.newest_first else "ASC"
+        found = self._connection.execute(
+            f"SELECT {_COLUMNS} FROM {kind} WHERE {tests} ORDER BY id {order} LIMIT ? OFFSET ?",
+            [*values, limit, offset],
+        )
+        return [_row(values) for values in found]
+
+    def count(self, kind: Kind, wanted: Wanted) -> int:
+        tests, values = wanted.where()
+        found: int = self._connection.execute(
+            f"SELECT count(*) FROM {kind} WHERE {tests}", values
+        ).fetchone()[0]
+        return found

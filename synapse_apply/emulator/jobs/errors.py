@@ -1,0 +1,13 @@
+"""Refusals of jobs."""
+
+from __future__ import annotations
+
+from synapse_apply.emulator.core.errors import ApiError, field_error
+
+
+def bad_transition(old: str, new: str) -> ApiError:
+    return field_error("status", f'A job that is "{old}" cannot become "{new}".')
+
+
+def bad_status(word: object) -> ApiError:
+    return field_error("status", f'"{word}" is not a valid choice.')

@@ -1,0 +1,136 @@
+"""What a job is. It has no thread: what it is now follows from when it was made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, cast
+
+from synapse_apply.emulator.core.clock import iso
+from synapse_apply.emulator.core.fields import Field
+from synapse_apply.emulator.core.store import Row
+from synapse_apply.emulator.jobs.words import Status
+
+RUN_FIELDS = (
+    Field("parameters", "object", reset={}),
+    Field("params", "object", reset={}),
+    Field("context", "object", reset={}),
+    Field("action", reset=""),
+    Field("agent", "integer", nullable=True, reset=None),
+    Field("storage_id", "integer", nullable=True, reset=None),
+    Field("job_id", "integer", nullable=True, reset=None),
+    Field("debug", "boolean", reset=False),
+    Field("version", reset=""),
+    Field("language", reset="ko"),
+)
+UPDATE_FIELDS = (
+    Field("progress", "any"),
+    Field("result", "any", nullable=True),
+    Field("metadata", "object"),
+    Field("progress_record", "object"),
+    Field("metrics_record", "object"),
+    Field("console_logs", "any"),
+    Field("meta", "object"),
+)
+QUEUED_SHARE = 0.1  # of a job's time
+MOST_LINES = 10_000
+DEFAULT_LINES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """What a job will do: `seconds` from its creation to its end, `log_lines` written evenly."""
+
+    seconds: float
+    outcome: Status = "completed"
+    log_lines: int = DEFAULT_LINES
+
+
+@dataclass(frozen=True, slots=True)
+class Now:
+    """What a job is at one moment; `progress` in percent, `share` of its time gone (0 to 1)."""
+
+    status: Status
+    progress: float
+    share: float
+
+
+def script_of(parameters: dict[str, Any], context: dict[str, Any], seconds: float) -> Script:
+    """What the run asks for, under `emulator` in parameters or context, or `fail: true`."""
+    asked: dict[str, Any] = {}
+    for source in (context.get("emulator"), parameters.get("emulator")):
+        asked |= source if isinstance(source, dict) else {}
+    fails = parameters.get("fail") is True or asked.get("outcome") == "failed"
+    return Script(
+        seconds=_number(asked.get("seconds"), seconds, 86_400.0),
+        outcome="failed" if fails else "completed",
+        log_lines=int(_number(asked.get("log_lines"), DEFAULT_LINES, MOST_LINES)),
+    )
+
+
+def _number(value: Any, default: float, most: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return default
+    return min(max(float(value), 0.0), most)
+
+
+def script(row: Row) -> Script:
+    stored = row.body["script"]
+    return Script(stored["seconds"], stored["outcome"], stored["log_lines"])
+
+
+def at(row: Row, moment: float) -> Now:
+    """A job at a moment: by its clock, unless somebody reported its status."""
+    plan = script(row)
+    share = 1.0 if plan.seconds <= 0 else (moment - row.created) / plan.seconds
+    share = min(max(share, 0.0), 1.0)
+    reported = row.body.get("reported")
+    if reported is not None:
+        return Now(cast("Status", reported["status"]), reported["progress"], reported["share"])
+    if share >= 1.0:
+        return Now(plan.outcome, 100 if plan.outcome == "completed" else 60, 1.0)
+    if share < QUEUED_SHARE:
+        return Now("queued", 0, share)
+    return Now("running", int(share * 100), share)
+
+
+def result(row: Row, now: Now) -> Any:
+    """What was reported; else, of a job that completed by its clock, a result of its own."""
+    if "result" in row.body:
+        return row.body["result"]
+    if now.status == "completed" and row.body.get("reported") is None:
+        return {"parameters": row.body["parameters"], "processed": script(row).log_lines}
+    return None
+
+
+def logs(row: Row, now: Now) -> list[dict[str, str]]:
+    """The lines written so far: by the clock first, then the reported ones."""
+    plan = script(row)
+    written = int(now.share * plan.log_lines)
+    lines = [
+        _line(row.created + plan.seconds * number / plan.log_lines, "info", text)
+        for number, text in (
+            (number, f"step {number} of {plan.log_lines}") for number in range(1, written + 1)
+        )
+    ]
+    if now.share >= 1.0 and plan.outcome == "failed":
+        lines.append(_line(row.created + plan.seconds, "error", "failed on request"))
+    return lines + list(row.body.get("console_logs", ()))
+
+
+def _line(moment: float, level: str, message: str) -> dict[str, str]:
+    return {"timestamp": iso(moment), "level": level, "message": message}
+
+
+def reported_lines(value: Any, moment: float) -> list[dict[str, str]] | None:
+    """Lines as `console_logs` of an update gives them: texts or objects, one or a list."""
+    entries = value if isinstance(value, list) else [value]
+    lines = []
+    for entry in entries:
+        if isinstance(entry, str):
+            lines.append(_line(moment, "info", entry))
+        elif isinstance(entry, dict):
+            line = _line(moment, "info", "")
+            lines.append(line | {key: str(text) for key, text in entry.items() if key in line})
+        else:
+            return None
+    return lines

@@ -1,0 +1,69 @@
+"""The paths of jobs, and how sure each behaviour is."""
+
+from __future__ import annotations
+
+from synapse_apply.emulator.core.call import Endpoint
+from synapse_apply.emulator.core.facts import Fact, Mark
+from synapse_apply.emulator.jobs import responses
+
+ENDPOINTS = (
+    Endpoint(
+        "POST",
+        "plugins/{lookup}/run/",
+        responses.run,
+        Mark.DOCUMENTED,
+        "Run a plugin by id or code: 200 with `job_id` and the job.",
+    ),
+    Endpoint(
+        "GET",
+        "jobs/",
+        responses.list_all,
+        Mark.DOCUMENTED,
+        "List jobs, the newest first; `?status=`, `?plugin=`, `?created_after=`, `?user=`.",
+    ),
+    Endpoint(
+        "GET",
+        "jobs/{id}/",
+        responses.read,
+        Mark.DOCUMENTED,
+        "Read a job; `?expand=logs,metrics,result`.",
+    ),
+    Endpoint("PATCH", "jobs/{id}/", responses.update, Mark.DOCUMENTED, "Report on a job."),
+    Endpoint(
+        "GET",
+        "jobs/{id}/console_logs/",
+        responses.console_logs,
+        Mark.DOCUMENTED,
+        "The lines a job wrote.",
+    ),
+)
+
+FACTS = (
+    Fact("A run takes `parameters` and `context`.", Mark.DOCUMENTED),
+    Fact(
+        "A run takes `action`, `agent`, `params`, `storage_id`, `job_id`, `debug`, `version`, "
+        "`language`; a plugin's code instead of its id.",
+        Mark.OBSERVED,
+    ),
+    Fact(
+        "A run uses the release of `version` (unknown: 400), else the newest, else none.",
+        Mark.GUESSED,
+    ),
+    Fact("Job ids are integers.", Mark.DOCUMENTED),
+    Fact("queued, then running with progress, then completed or failed.", Mark.DOCUMENTED),
+    Fact(
+        "`parameters: {fail: true}`, or `emulator: {outcome, seconds, log_lines}` in parameters or "
+        "context, decides how a job goes.",
+        Mark.GUESSED,
+    ),
+    Fact("An update takes `status`, `progress`, `result`, `metadata`.", Mark.DOCUMENTED),
+    Fact(
+        "An update takes `progress_record`, `metrics_record`, `console_logs`, `meta`; status words "
+        "of both vocabularies in any case.",
+        Mark.OBSERVED,
+    ),
+    Fact("A reported status or progress stops the job's own clock.", Mark.GUESSED),
+    Fact("An ended job stays ended (400), saying the same again is fine.", Mark.OBSERVED),
+    Fact("A job does not go back from running to queued: 400.", Mark.GUESSED),
+    Fact("`result` is shown once there is one; logs and metrics only when expanded.", Mark.GUESSED),
+)

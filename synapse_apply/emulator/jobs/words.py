@@ -1,0 +1,36 @@
+"""The two vocabularies of job status: the API page's and the platform's."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+Status = Literal["queued", "running", "completed", "failed", "stopped"]
+
+PLATFORM: dict[Status, str] = {
+    "queued": "PENDING",
+    "running": "RUNNING",
+    "completed": "SUCCEEDED",
+    "failed": "FAILED",
+    "stopped": "STOPPED",
+}
+# The page has no word for a stopped job; "stopped" is what it is.
+_MEANING: dict[str, Status] = {
+    **{status: status for status in PLATFORM},
+    **{word.lower(): status for status, word in PLATFORM.items()},
+}
+ENDED: frozenset[Status] = frozenset({"completed", "failed", "stopped"})
+_ORDER: dict[Status, int] = {"queued": 0, "running": 1, "completed": 2, "failed": 2, "stopped": 2}
+
+
+def understood(word: object) -> Status | None:
+    """The status a word of either vocabulary means, in any case; None for no such word."""
+    return _MEANING.get(word.lower()) if isinstance(word, str) else None
+
+
+def written(status: Status, vocabulary: str) -> str:
+    return PLATFORM[status] if vocabulary == "platform" else status
+
+
+def may_become(old: Status, new: Status) -> bool:
+    """An ended job stays as it ended; the others only go forward."""
+    return old == new or (old not in ENDED and _ORDER[new] > _ORDER[old])

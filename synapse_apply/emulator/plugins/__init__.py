@@ -1,0 +1,1 @@
+"""Plugins of the embedded backend: create, read, update, run."""

@@ -1,0 +1,35 @@
+"""The paths of plugins, and how sure each behaviour is."""
+
+from __future__ import annotations
+
+from synapse_apply.emulator.core.call import Endpoint
+from synapse_apply.emulator.core.facts import Fact, Mark
+from synapse_apply.emulator.plugins import responses
+
+ENDPOINTS = (
+    Endpoint(
+        "GET",
+        "plugins/",
+        responses.list_all,
+        Mark.GUESSED,
+        "List plugins.",
+        switch=("plugin_list", "list"),
+    ),
+    Endpoint("POST", "plugins/", responses.create, Mark.DOCUMENTED, "Create a plugin: 201."),
+    Endpoint("GET", "plugins/{lookup}/", responses.read, Mark.DOCUMENTED, "Read a plugin by id."),
+    Endpoint("PUT", "plugins/{lookup}/", responses.update, Mark.OBSERVED, "Change a plugin."),
+)
+
+FACTS = (
+    Fact("`name` is required and need not be unique.", Mark.GUESSED),
+    Fact("`code` is unique over all tenants: a second one is 409.", Mark.OBSERVED),
+    Fact(
+        "`code` is letters, digits, `-` and `_`; once set, it cannot be changed (400).",
+        Mark.GUESSED,
+    ),
+    Fact(
+        "`category` is free text; `configuration` any object, replaced as a whole.", Mark.DOCUMENTED
+    ),
+    Fact("A plugin is read and changed by its id alone; by its code it is 404.", Mark.GUESSED),
+    Fact("There is no delete: 405.", Mark.DOCUMENTED),
+)

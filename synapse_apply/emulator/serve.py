@@ -1,0 +1,271 @@
+"""Run the embedded backend: as a program, or on a thread of this one."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import shutil
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import uvicorn
+
+from synapse_apply.emulator.api import VERSIONS
+from synapse_apply.emulator.core.app import LOOPBACK_NAMES, build_app
+from synapse_apply.emulator.core.backend import (
+    DATABASE,
+    ENDPOINT,
+    PACKAGES,
+    Backend,
+    DataLock,
+    DataSetBusyError,
+    Settings,
+)
+from synapse_apply.emulator.core.clock import Clock
+
+_START_SECONDS = 10.0
+_LOOPBACK = (*LOOPBACK_NAMES, "::1")
+
+
+class ServeError(Exception):
+    """The server cannot start; the message says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunningServer:
+    """A server that has a data set now, as its `endpoint.json` tells."""
+
+    url: str
+    pid: int
+    data_set: str
+
+
+class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_ready = on_ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self._on_ready()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        # Unlike the original, does not raise the signal again: a clean stop removes endpoint.json.
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        signals = (signal.SIGINT, signal.SIGTERM)
+        before = {number: signal.signal(number, self.handle_exit) for number in signals}
+        try:
+            yield
+        finally:
+            for number, action in before.items():
+                signal.signal(number, action)
+
+
+class EmbeddedServer:
+    """A server on a thread of this program, at an ephemeral port of loopback by default.
+
+    A context manager; `url` (without a last slash) and `data_set` are valid inside. Raises
+    DataSetError (the data set is in use or unusable), UnknownSwitchError, ServeError.
+    """
+
+    def __init__(
+        self,
+        data: Path | str,
+        *,
+        switches: Mapping[str, str] | None = None,
+        token: str | None = None,
+        tenant: str = "default",
+        tokens: Mapping[str, str] | None = None,
+        latency: float = 0.0,
+        job_seconds: float = 0.2,
+        max_upload: int | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        """`tokens` maps further access tokens to tenants; `latency` in ms."""
+        self._data = Path(data)
+        self._settings = settings_of(
+            switches=switches, token=token, tenant=tenant, tokens=tokens, latency=latency,
+            job_seconds=job_seconds, max_upload=max_upload,
+        )  # fmt: skip
+        self._clock = clock
+
+    def __enter__(self) -> Self:
+        self._listening = _listen("127.0.0.1", 0)
+        try:
+            self.backend = Backend(self._data, self._settings, self._clock)
+        except BaseException:
+            self._listening.close()
+            raise
+        self.url = _url(self._listening)
+        self.data_set = self.backend.store.data_set
+        ready = threading.Event()
+        self._server = _server(self.backend, ready.set, only_loopback=True)
+        self._thread = threading.Thread(
+            target=self._server.run, args=([self._listening],), daemon=True, name="embedded"
+        )
+        self._thread.start()
+        if not ready.wait(_START_SECONDS):
+            self.close()
+            raise ServeError(f"the embedded backend did not start within {_START_SECONDS:g} s")
+        _write_endpoint(self._data, self.url, self.data_set)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop; requests under way get a second to end."""
+        (self._data / ENDPOINT).unlink(missing_ok=True)
+        self._server.should_exit = True
+        self._thread.join(_START_SECONDS)
+        self._listening.close()
+        self.backend.close()
+
+
+def settings_of(
+    *,
+    switches: Mapping[str, str] | None = None,
+    token: str | None = None,
+    tenant: str = "default",
+    tokens: Mapping[str, str] | None = None,
+    latency: float = 0.0,
+    job_seconds: float = 0.2,
+    max_upload: int | None = None,
+) -> Settings:
+    """Settings; `token` is the access token of `tenant`, `tokens` those of others."""
+    settings = Settings(
+        tenant=tenant,
+        tokens={**({token: tenant} if token else {}), **(tokens or {})},
+        switches=dict(switches or {}),
+        latency=latency,
+        job_seconds=job_seconds,
+    )
+    return settings if max_upload is None else dataclasses.replace(settings, max_upload=max_upload)
+
+
+def serve(
+    data: Path | str,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    settings: Settings | None = None,
+    on_ready: Callable[[str], None] | None = None,
+) -> None:
+    """Serve a data set until SIGINT or SIGTERM; prints `listening on URL` once it answers.
+
+    Raises ServeError, DataSetError (in use, unusable), UnknownSwitchError.
+    """
+    data, settings = Path(data), settings or Settings()
+    if host not in _LOOPBACK and not settings.tokens:
+        raise ServeError(f"listening on {host} lets other machines in: give a token with --token")
+    listening = _listen(host, port)
+    try:
+        backend = Backend(data, settings)
+    except BaseException:
+        listening.close()
+        raise
+    url = _url(listening)
+
+    def tell() -> None:
+        _write_endpoint(data, url, backend.store.data_set)
+        print(f"listening on {url}", flush=True)  # noqa: T201 - what a caller waits for
+        if on_ready is not None:
+            on_ready(url)
+
+    try:
+        _server(backend, tell, only_loopback=host in LOOPBACK_NAMES).run([listening])
+    finally:
+        (data / ENDPOINT).unlink(missing_ok=True)
+        listening.close()
+        backend.close()
+
+
+def reset(data: Path | str) -> bool:
+    """Remove all objects; the next start makes a new data set. False when there was none.
+
+    Raises DataSetBusyError while a server has it.
+    """
+    data = Path(data)
+    if not (data / DATABASE).exists():
+        return False
+    lock = DataLock(data)
+    try:
+        for suffix in ("-wal", "-shm", ""):  # the database last: a reset cut short is still one
+            (data / f"{DATABASE}{suffix}").unlink(missing_ok=True)
+        shutil.rmtree(data / PACKAGES, ignore_errors=True)
+        (data / ENDPOINT).unlink(missing_ok=True)
+    finally:
+        lock.release()
+    return True
+
+
+def find_running(data: Path | str) -> RunningServer | None:
+    """The server that has a data set now; None when nobody has (a stale file is passed over)."""
+    data = Path(data)
+    try:
+        told: dict[str, Any] = json.loads((data / ENDPOINT).read_text(encoding="utf-8"))
+        DataLock(data).release()
+    except DataSetBusyError:
+        return RunningServer(told["url"], told["pid"], told["data_set"])
+    except (OSError, ValueError):
+        return None
+    return None
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, port))
+        listening.listen(512)
+    except OSError as error:
+        listening.close()
+        raise ServeError(
+            f"cannot listen on {host}:{port}: {error.strerror or error}; "
+            "give another --port (0 takes a free one)"
+        ) from None
+    return listening
+
+
+def _url(listening: socket.socket) -> str:
+    host, port = listening.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _server(backend: Backend, on_ready: Callable[[], None], *, only_loopback: bool) -> _Server:
+    config = uvicorn.Config(
+        build_app(backend, VERSIONS, only_loopback=only_loopback),
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        lifespan="off",
+        ws="none",
+        server_header=False,
+        timeout_graceful_shutdown=1,
+    )
+    return _Server(config, on_ready)
+
+
+def _write_endpoint(data: Path, url: str, data_set: str) -> None:
+    text = json.dumps({"url": url, "pid": os.getpid(), "data_set": data_set})
+    new = data / f"{ENDPOINT}.new"
+    new.write_text(text + "\n", encoding="utf-8")
+    new.replace(data / ENDPOINT)

@@ -1,0 +1,1 @@
+"""Storages of the embedded backend: create, read, list, session."""

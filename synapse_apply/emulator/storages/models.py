@@ -1,0 +1,67 @@
+"""What a storage is: its fields, and which of its configuration is secret."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from synapse_apply.emulator.core.clock import iso
+from synapse_apply.emulator.core.fields import Field
+from synapse_apply.emulator.core.store import Row
+
+FIELDS = (
+    Field("name", required=True),
+    Field("provider", required=True),
+    Field("category", "choice", choices=("internal", "external"), reset="external"),
+    Field("configuration", "object", reset={}),
+    Field("is_default", "boolean", reset=False),
+)
+SHORT = ("id", "name", "provider", "category")
+MASK = "********"
+_S3 = frozenset({"access_key", "secret_key", "access_key_id", "secret_access_key"})
+SECRET_KEYS: dict[str, frozenset[str]] = {
+    "amazon_s3": _S3,
+    "minio": _S3,
+    "gcp": frozenset({"credentials"}),
+    "file_system": frozenset(),
+    "sftp": frozenset({"password", "private_key", "private_key_passphrase"}),
+    "smb": frozenset({"username", "password"}),
+    "synology": frozenset({"password", "otp_code"}),
+    "http": frozenset({"headers"}),
+}
+# Of these no keys are known, so that no session can be opened and every value may be a secret.
+OPENED_BY_SESSION = frozenset(SECRET_KEYS) - {"smb"}
+
+
+def covered(provider: str, configuration: dict[str, Any], secrets: str) -> dict[str, Any]:
+    """The configuration as an answer shows it: `secrets` is plain, omitted or masked."""
+    if secrets == "plain":
+        return configuration
+    secret_keys = SECRET_KEYS.get(provider)
+    covered: dict[str, Any] = {}
+    for key, value in configuration.items():
+        if secret_keys is not None and key not in secret_keys:
+            covered[key] = value
+        elif secrets == "masked":
+            covered[key] = _mask(value)
+    return covered
+
+
+def _mask(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _mask(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_mask(item) for item in value]
+    return MASK
+
+
+def shown(row: Row, *, secrets: str, with_configuration: bool) -> dict[str, Any]:
+    values = {field.name: row.body.get(field.name, field.reset) for field in FIELDS}
+    configuration = values.pop("configuration")
+    if with_configuration:
+        values["configuration"] = covered(values["provider"], configuration, secrets)
+    return {
+        "id": row.id,
+        **values,
+        "created": iso(row.created),
+        "modified": iso(row.body.get("modified", row.created)),
+    }
