@@ -56,7 +56,7 @@ class Binding:
     """What one (kind, API version) can do. A missing verb is None, never an exception.
 
     `read` takes a remote id. `list` gives every object once a run (where the capability
-    `list_needs`, if any, was probed) and `keys` the natural keys of a listed one;
+    `list_needs`, if any, is there: 404 and 405 say no) and `keys` the natural keys of a listed one;
     `list_is_whole` when items are whole objects. `find` searches one natural key where there is
     no list. `decode` turns a server object into an Observed with its secrets wrapped; `encode`
     turns resolved spec fields into the body of a create, or of an update. All raise RemoteError
@@ -64,7 +64,7 @@ class Binding:
 
     A natural key reads FORM=TEXT (`code=yolo`); `lookup` tells for each form what a search
     proves, a form it lacks cannot be searched. `lookup_if` replaces it when a probed capability
-    is there; `probe` names capabilities and tells how to probe each.
+    is there.
     """
 
     api: str
@@ -83,7 +83,6 @@ class Binding:
     update_mode: UpdateMode = UpdateMode.PUT
     delete: Callable[[Api, str], None] | None = None
     lookup_if: Mapping[str, Mapping[str, Lookup]] = field(default_factory=dict)
-    probe: Mapping[str, Callable[[Api], bool]] = field(default_factory=dict)
 
     def proves(self, key: str, capabilities: Capabilities) -> Lookup:
         """What a search for this natural key proves on this backend."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from synapse_apply.kinds.descriptor import Binding, FieldRule, Raw, ResourceType, UpdateMode
 from synapse_apply.kinds.wire import pick, remote_id, secure, wire_id
-from synapse_apply.model.errors import NotFound, RemoteError
+from synapse_apply.model.errors import NotFound
 from synapse_apply.model.marks import SecretMarks
 from synapse_apply.model.observed import Lookup, Observed
 from synapse_apply.model.ports import Api
@@ -21,7 +21,6 @@ LIST = "plugin.list"
 FIELDS = frozenset(
     {"name", "code", "description", "version", "author", "category", "configuration"}
 )
-_NO_SUCH_ENDPOINT = (404, 405)
 
 
 def natural_key(spec: Mapping[str, Any], _parents: Mapping[str, Observed]) -> str:
@@ -59,22 +58,11 @@ def _read_if_there(api: Api, found: str) -> Raw | None:
         return None
 
 
-def _can_list(api: Api) -> bool:
-    try:
-        api.list_plugins()
-    except RemoteError as failure:
-        if failure.status_code in _NO_SUCH_ENDPOINT:
-            return False
-        raise
-    return True
-
-
 V1 = Binding(
     api="v1",
     fields=FIELDS,
     lookup={"code": Lookup.POSITIVE},
     lookup_if={LIST: {"code": Lookup.COMPLETE, "name": Lookup.COMPLETE}},
-    probe={LIST: _can_list},
     read=lambda api, found: api.get_plugin(wire_id(found)),
     find=_find,
     list=lambda api: api.list_plugins(),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
@@ -54,6 +54,10 @@ class StateStore(Protocol):
     def serial(self) -> int: ...
     def read(self) -> State:
         """One consistent snapshot."""
+        ...
+
+    def record(self, address: Address) -> Record | None:
+        """One record as it stands now."""
         ...
 
     def lock(self, operation: str) -> AbstractContextManager[None]:
@@ -153,6 +157,12 @@ Work = Callable[[], Any]
 class Executor(Protocol):
     """Runs independent pieces of work; serial in tests, threads in use."""
 
-    def run(self, works: Iterator[tuple[Any, Work]]) -> Iterator[tuple[Any, Any]]:
-        """Yield (key, result) as work ends; an exception of a work is its result."""
+    @property
+    def room(self) -> bool:
+        """Whether another piece can be taken now."""
+        ...
+
+    def submit(self, key: Any, work: Work) -> None: ...
+    def wait(self) -> tuple[Any, Any]:
+        """(key, result) of a finished piece; an exception it raised is its result."""
         ...

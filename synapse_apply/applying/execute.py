@@ -1,0 +1,288 @@
+"""Carries out one task: announce it, make the call, compare the answer, settle it.
+
+Every mutating call has an intent that is durable before it is sent and is settled at once after
+(design section 7). A call whose effect nobody saw is looked up, never repeated blindly.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+from uuid import uuid4
+
+from synapse_apply.applying import failures, lookup
+from synapse_apply.applying.body import (
+    nest,
+    patch_of,
+    remembered,
+    reveal,
+    update_fields,
+    wanted,
+)
+from synapse_apply.applying.records import adopted, not_taken, rebased, record_of
+from synapse_apply.applying.task import Live, Task, Tools
+from synapse_apply.kinds.descriptor import Raw, UpdateMode
+from synapse_apply.model.codec import fields_to_json
+from synapse_apply.model.diagnostic import Diagnostic, Path
+from synapse_apply.model.errors import Effect, NotFound, RemoteError, SynapseApplyError
+from synapse_apply.model.observed import Observed
+from synapse_apply.model.plan import Action
+from synapse_apply.model.report import Outcome, Result
+from synapse_apply.model.state import AuditEntry, Intent, IntentState, Record
+from synapse_apply.model.values import ABSENT, dig
+
+CREATES = frozenset({Action.CREATE, Action.RECREATE})
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A call ready to be made: what goes out, and what of it becomes ours."""
+
+    body: Mapping[str, Any]
+    ours: Mapping[Path, Any]
+    intent: Intent
+
+
+def execute(task: Task, tools: Tools, live: Live) -> Outcome:
+    """Do one task; every way it can end is an Outcome. `live` are the objects known by now."""
+    started = tools.clock.seconds()
+    tools.progress.started(task.address, task.change.action.value)
+    try:
+        outcome = _dispatch(task, tools, live)
+    except SynapseApplyError as failure:
+        outcome = _outcome(task, Result.FAILED, failure.diagnostics)
+    except RemoteError as failure:
+        outcome = _outcome(task, Result.FAILED, (failures.explain(task, failure, tools.marks),))
+    seconds = tools.clock.seconds() - started
+    tools.progress.finished(task.address, task.change.action.value, outcome.result.value, seconds)
+    return replace(outcome, seconds=seconds)
+
+
+def _dispatch(task: Task, tools: Tools, live: Live) -> Outcome:
+    action = task.change.action
+    if action in CREATES:
+        return _create(task, tools, live)
+    if action is Action.DELETE:
+        return _delete(task, tools)
+    if action is Action.FORGET:
+        tools.store.remove(task.address)
+        return _outcome(task, Result.DONE)
+    record = task.record
+    if action is Action.ADOPT:
+        if task.observed is None:
+            raise ValueError(f"{task.address} is to be adopted but was not seen")
+        record = adopted(task, task.observed, tools)
+        tools.store.put(record)
+    if task.change.fields:
+        return _update(replace(task, record=record), tools, live)
+    if record is not None:
+        tools.store.put(rebased(task, record, tools))
+    return _outcome(task, Result.DONE, remote_id=record.remote_id if record else "")
+
+
+def _create(task: Task, tools: Tools, live: Live) -> Outcome:
+    ours = wanted(task, live)
+    body = nest(ours)
+    intent = _intent(task, tools, "create", ours, live)
+    if task.type.carries_package and intent.digest:
+        body["digest"] = intent.digest
+    body = task.binding.encode(reveal(body, tools.secrets.resolve))
+    sent = Sent(body, ours, intent)
+    if not (task.type.carries_package and task.change.extras.get("package")):
+        return _send_create(task, tools, sent)
+    with tools.packages.open(task.address) as package:
+        return _send_create(task, tools, replace(sent, body={**body, "file": package}))
+
+
+def _send_create(task: Task, tools: Tools, sent: Sent) -> Outcome:
+    tools.store.begin(sent.intent)
+    try:
+        answer = task.binding.create(tools.api, sent.body)
+    except RemoteError as failure:
+        return _after_failed_create(task, tools, sent, failure)
+    return _finish(task, tools, sent, answer)
+
+
+def _after_failed_create(task: Task, tools: Tools, sent: Sent, failure: RemoteError) -> Outcome:
+    why = failures.explain(task, failure, tools.marks)
+    if failure.effect is Effect.NONE:
+        if failure.status_code == failures.CONFLICT:
+            why = failures.conflict(task, why, lookup.by_key(task, tools, sent.intent.natural_key))
+        return _failed(task, tools, sent, failure, why)
+    found = lookup.by_key(task, tools, sent.intent.natural_key)
+    if found is not None and lookup.agrees(task, sent.ours, found):
+        return _done(task, tools, sent, found, failure.request_id, (failures.recovered(task, why),))
+    return _outcome(
+        task, Result.UNKNOWN, (failures.unknown(task, why),), request_id=failure.request_id
+    )
+
+
+def _update(task: Task, tools: Tools, live: Live) -> Outcome:
+    call, record = task.binding.update, task.record
+    if call is None or record is None:
+        raise ValueError(f"{task.address} cannot be updated, yet its plan says so")
+    fresh = task.binding.decode(task.binding.read(tools.api, record.remote_id), tools.marks)
+    whole, ours = update_fields(task, fresh.spec, live)
+    if task.binding.update_mode is UpdateMode.PATCH:
+        whole = patch_of(whole, task)
+    body = task.binding.encode(reveal(whole, tools.secrets.resolve))
+    sent = Sent(body, ours, _intent(task, tools, "update", ours, live))
+    tools.store.begin(sent.intent)
+    for last in (False, True):
+        try:
+            answer = call(tools.api, record.remote_id, body)
+        except RemoteError as failure:
+            outcome = _after_failed_update(task, tools, sent, failure, last=last)
+            if outcome is not None:
+                return outcome
+        else:
+            return _finish(task, tools, sent, answer)
+    raise AssertionError("an update is sent at most twice")
+
+
+def _after_failed_update(
+    task: Task, tools: Tools, sent: Sent, failure: RemoteError, *, last: bool
+) -> Outcome | None:
+    """None asks for a second try: a PUT that a re-read shows not done may be sent again."""
+    why = failures.explain(task, failure, tools.marks)
+    if failure.effect is Effect.NONE:
+        return _failed(task, tools, sent, failure, why)
+    try:
+        found = lookup.by_id(task, tools, sent.intent.remote_id)
+    except RemoteError:
+        found = None
+    if found is not None and lookup.agrees(task, sent.ours, found):
+        return _done(task, tools, sent, found, failure.request_id, (failures.recovered(task, why),))
+    if found is not None and not last:
+        return None
+    return _outcome(
+        task, Result.UNKNOWN, (failures.unknown(task, why),), request_id=failure.request_id
+    )
+
+
+def _delete(task: Task, tools: Tools) -> Outcome:
+    call, record = task.binding.delete, task.record
+    if call is None or record is None:
+        raise ValueError(f"{task.address} cannot be deleted, yet its plan says so")
+    intent = _intent(task, tools, "delete", {}, {})
+    sent = Sent({}, {}, intent)
+    tools.store.begin(intent)
+    try:
+        call(tools.api, record.remote_id)
+    except NotFound:
+        pass  # what is to be gone is gone
+    except RemoteError as failure:
+        why = failures.explain(task, failure, tools.marks)
+        if failure.effect is Effect.NONE:
+            return _failed(task, tools, sent, failure, why)
+        if lookup.by_id(task, tools, record.remote_id) is not None:
+            return _outcome(task, Result.UNKNOWN, (failures.unknown(task, why),))
+    settled = replace(intent, state=IntentState.DONE)
+    tools.store.settle(settled, None, _entry(task, tools, intent, "done", tools.request_id()))
+    return _outcome(task, Result.DONE, remote_id=record.remote_id)
+
+
+def _finish(task: Task, tools: Tools, sent: Sent, answer: Raw) -> Outcome:
+    """The call was acknowledged; where the answer is not the whole object, read it back."""
+    observed = task.binding.decode(answer, tools.marks)
+    warnings: tuple[Diagnostic, ...] = ()
+    if any(dig(observed.spec, path[:1]) is ABSENT for path in sent.ours):
+        try:
+            observed = task.binding.decode(
+                task.binding.read(tools.api, observed.remote_id), tools.marks
+            )
+        except RemoteError as failure:
+            # The write is certain, only its echo is not: record what is known.
+            warnings = (failures.no_read_back(task, failure),)
+    warnings += not_taken(task, sent.ours, observed)
+    return _done(task, tools, sent, observed, tools.request_id(), warnings)
+
+
+def _done(
+    task: Task,
+    tools: Tools,
+    sent: Sent,
+    observed: Observed,
+    request_id: str | None,
+    warnings: tuple[Diagnostic, ...],
+) -> Outcome:
+    record: Record = record_of(task, sent.intent, observed, tools, sent.ours)
+    settled = replace(sent.intent, state=IntentState.DONE, remote_id=observed.remote_id)
+    tools.store.settle(settled, record, _entry(task, tools, settled, "done", request_id))
+    return _outcome(task, Result.DONE, warnings, observed.remote_id, request_id)
+
+
+def _failed(task: Task, tools: Tools, sent: Sent, failure: RemoteError, why: Diagnostic) -> Outcome:
+    """The call was certainly not acted on: the intent closes and the record stays."""
+    settled = replace(sent.intent, state=IntentState.FAILED)
+    entry = _entry(task, tools, settled, "failed", failure.request_id)
+    tools.store.settle(settled, task.record, entry)
+    return _outcome(task, Result.FAILED, (why,), request_id=failure.request_id)
+
+
+def _intent(
+    task: Task,
+    tools: Tools,
+    verb: str,
+    ours: Mapping[Path, Any],
+    live: Live,
+) -> Intent:
+    series, version = task.type.place_in_series(task.desired.spec) if task.desired else ("", "")
+    package = task.desired.package if task.desired and verb == "create" else None
+    return Intent(
+        id=str(uuid4()),
+        plan_id=tools.plan_id,
+        address=task.address,
+        verb=verb,
+        api=task.binding.api,
+        natural_key=lookup.key_now(task, live),
+        remote_id=task.record.remote_id if task.record and verb != "create" else "",
+        fields=remembered(ours, task.salt, tools.secrets),
+        salt=task.salt,
+        digest=package.digest if package else None,
+        files=package.files if package else {},
+        depends_on=task.desired.depends_on if task.desired else (),
+        series=series,
+        version=version,
+        protected=bool(task.desired and task.desired.lifecycle.prevent_destroy),
+        sent_at=tools.clock.now(),
+        deadline=tools.deadline,
+    )
+
+
+def _entry(
+    task: Task, tools: Tools, intent: Intent, result: str, request_id: str | None
+) -> AuditEntry:
+    text = json.dumps(fields_to_json(intent.fields), sort_keys=True)
+    return AuditEntry(
+        at=tools.clock.now(),
+        who=tools.actor.who,
+        run=tools.actor.run,
+        plan_id=tools.plan_id,
+        address=str(task.address),
+        verb=intent.verb,
+        remote_id=intent.remote_id,
+        request_id=request_id or "",
+        result=result,
+        digest=intent.digest or "sha256:" + hashlib.sha256(text.encode()).hexdigest(),
+    )
+
+
+def _outcome(
+    task: Task,
+    result: Result,
+    diagnostics: tuple[Diagnostic, ...] = (),
+    remote_id: str = "",
+    request_id: str | None = None,
+) -> Outcome:
+    return Outcome(
+        address=task.address,
+        action=task.change.action,
+        result=result,
+        remote_id=remote_id,
+        request_id=request_id or "",
+        diagnostics=diagnostics,
+    )

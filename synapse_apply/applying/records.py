@@ -1,0 +1,202 @@
+"""What is recorded of a live object after a call: what we sent beside what the server answered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from synapse_apply.applying.task import Task, Tools
+from synapse_apply.kinds.compare import same
+from synapse_apply.kinds.descriptor import FieldRule
+from synapse_apply.model.diagnostic import Diagnostic, Path, pointer, warning
+from synapse_apply.model.observed import Observed
+from synapse_apply.model.ports import Secrets
+from synapse_apply.model.state import Intent, Record
+from synapse_apply.model.values import (
+    ABSENT,
+    Fields,
+    Mac,
+    SecretRef,
+    Sensitive,
+    Withheld,
+    dig,
+    leaves,
+)
+
+
+def bare(value: Any) -> Any:
+    """A live value with the secrets inside it revealed, for a keyed digest only."""
+    if isinstance(value, Sensitive):
+        return value.reveal()
+    if isinstance(value, Mapping):
+        return {key: bare(inner) for key, inner in value.items()}
+    return value
+
+
+def has_secret(value: Any) -> bool:
+    """Whether a live value is a secret or a map that holds one."""
+    if isinstance(value, Mapping):
+        return any(has_secret(inner) for inner in value.values())
+    return isinstance(value, Sensitive | Withheld)
+
+
+def comparable(value: Any, salt: str, path: Path, secrets: Secrets) -> Any:
+    """A live value as the comparator and the state see it: a secret as its keyed digest."""
+    if isinstance(value, Withheld):
+        return value
+    if has_secret(value):
+        mac = secrets.mac(salt, path, Sensitive(bare(value)))
+        return mac if mac is not None else Withheld("omitted")
+    return value
+
+
+def met(rule: FieldRule, sent: Any, has: Any) -> bool:
+    """Whether a field is as it was sent; an empty map asks only that there is a map."""
+    if isinstance(sent, Mapping) and not sent and isinstance(has, Mapping):
+        return True
+    return same(sent, has, rule.compare)
+
+
+def live_fields(
+    observed: Observed, paths: Iterable[Path], salt: str, secrets: Secrets
+) -> dict[Path, Any]:
+    """The live fields, flat, looked at where `paths` look: a declared leaf may be a live map."""
+    wanted = set(paths)
+    fields: dict[Path, Any] = {}
+    for path, value in leaves(observed.spec, lambda at: at in wanted):
+        holds_map = isinstance(value, Mapping) and not has_secret(value)
+        if holds_map and value:
+            fields.update(dict(leaves(value, at=path)))
+        else:
+            fields[path] = comparable(value, salt, path, secrets)
+    return fields
+
+
+def seen_fields(task: Task, observed: Observed, paths: Iterable[Path], tools: Tools) -> Fields:
+    """What is remembered of an answer: our fields, the identity fields, and owned subtrees."""
+    own = task.desired.lifecycle.own if task.desired else ()
+    keep = {*paths, *((name,) for name in task.type.identity)}
+    live = live_fields(observed, keep, task.salt, tools.secrets)
+    return {
+        path: value
+        for path, value in live.items()
+        if path in keep or any(path[: len(top)] == top for top in own)
+    }
+
+
+def record_of(
+    task: Task, intent: Intent, observed: Observed, tools: Tools, sent: Iterable[Path]
+) -> Record:
+    """The record after a create or an update that the server acknowledged."""
+    before = task.record
+    applied = dict(intent.fields)
+    for path, value in (before.applied if before else {}).items():
+        # A dropped field stays ours until the answer shows it gone (design section 6).
+        if path not in applied and _still_there(task, observed, path):
+            applied[path] = value
+    now = tools.clock.now()
+    return Record(
+        address=task.address,
+        remote_id=observed.remote_id,
+        api=task.binding.api,
+        natural_key=intent.natural_key,
+        applied=applied,
+        seen=seen_fields(task, observed, {*applied, *sent}, tools),
+        salt=task.salt,
+        digest=intent.digest or (before.digest if before else None),
+        files=intent.files if intent.digest else (before.files if before else {}),
+        protected=intent.protected,
+        verification=before.verification if before else None,
+        depends_on=intent.depends_on,
+        series=intent.series,
+        version=intent.version,
+        created_at=before.created_at if before and before.created_at else now,
+        updated_at=now,
+    )
+
+
+def adopted(task: Task, observed: Observed, tools: Tools) -> Record:
+    """The record of an object that is ours from now on, with nothing applied by us yet."""
+    series, version = task.type.place_in_series(task.desired.spec) if task.desired else ("", "")
+    now = tools.clock.now()
+    paths = [path for path, _ in leaves(task.desired.spec)] if task.desired else []
+    return Record(
+        address=task.address,
+        remote_id=observed.remote_id,
+        api=task.binding.api,
+        natural_key=task.natural_key,
+        seen=seen_fields(task, observed, paths, tools),
+        salt=task.salt,
+        digest=observed.extra.get("digest"),
+        protected=bool(task.desired and task.desired.lifecycle.prevent_destroy),
+        depends_on=task.desired.depends_on if task.desired else (),
+        series=series,
+        version=version,
+        created_at=now,
+        updated_at=now,
+    )
+
+
+def rebased(task: Task, record: Record, tools: Tools) -> Record:
+    """The record where desired and live agree already: desired is applied, live is seen."""
+    if task.observed is None:
+        return record
+    applied = dict(task.want)
+    seen = dict(seen_fields(task, task.observed, task.want, tools))
+    for path in {change.path for change in task.change.fields}:
+        _keep(applied, record.applied, path)
+        _keep(seen, record.seen, path)
+    return replace(
+        record,
+        applied=applied,
+        seen=seen,
+        natural_key=task.natural_key or record.natural_key,
+        protected=bool(task.desired and task.desired.lifecycle.prevent_destroy),
+        depends_on=task.desired.depends_on if task.desired else record.depends_on,
+        updated_at=tools.clock.now(),
+    )
+
+
+def not_taken(task: Task, sent: Mapping[Path, Any], observed: Observed) -> tuple[Diagnostic, ...]:
+    """A warning for each field whose answer differs from what was sent (recorded as seen)."""
+    findings = []
+    for path, value in sent.items():
+        rule = task.type.rule(path)
+        if isinstance(value, SecretRef | Mac) or rule.write_only or rule.references:
+            continue
+        answered = dig(observed.spec, path)
+        if not met(rule, value, answered):
+            findings.append(
+                warning(
+                    "The server did not take a field as it was sent",
+                    f"{pointer(path)[1:].replace('/', '.')} of {task.address} was sent as "
+                    f"{_short(value)}, the server has {_short(answered)}.",
+                    "It is recorded as the server has it and compared from there on.",
+                    address=str(task.address),
+                    path=path,
+                )
+            )
+    return tuple(findings)
+
+
+def _short(value: Any, most: int = 60) -> str:
+    text = "nothing" if value is ABSENT else repr(value)
+    return text if len(text) <= most else text[: most - 3] + "..."
+
+
+def _still_there(task: Task, observed: Observed, path: Path) -> bool:
+    """Whether a dropped field is still live, its reset value counting as gone."""
+    answered = dig(observed.spec, path)
+    if answered is ABSENT:
+        return False
+    rule = task.type.rule(path)
+    return not (len(path) == 1 and same(rule.reset, answered, rule.compare))
+
+
+def _keep(fields: dict[Path, Any], before: Fields, path: Path) -> None:
+    """What was refused or is still to be sent is not agreed on: the record stays as it was."""
+    if path in before:
+        fields[path] = before[path]
+    else:
+        fields.pop(path, None)

@@ -1,0 +1,165 @@
+"""Settles intents that a crash or a lost answer left open, by looking the objects up.
+
+Found: what agrees with the intent is ours. Absent is believed only when the search is complete
+and the intent is older than its request's deadline plus `settle_after`. Anything else stays open
+and refuses its own resource alone (design section 7).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from synapse_apply.applying.records import comparable, met
+from synapse_apply.kinds.descriptor import Binding, Catalogue, ResourceType
+from synapse_apply.kinds.search import search
+from synapse_apply.model.address import Address
+from synapse_apply.model.diagnostic import Path
+from synapse_apply.model.errors import NotFound, RemoteError
+from synapse_apply.model.marks import SecretMarks
+from synapse_apply.model.observed import Capabilities, Lookup, Observed
+from synapse_apply.model.ports import Api, Secrets
+from synapse_apply.model.state import Intent, IntentState, Record
+from synapse_apply.model.values import ABSENT, Mac, Withheld, dig
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What became of one open intent; `record` is what the address's record is from now on."""
+
+    intent: Intent
+    record: Record | None = None
+    why: str = ""
+
+    @property
+    def is_open(self) -> bool:
+        return self.intent.state is IntentState.OPEN
+
+
+@dataclass(frozen=True, slots=True)
+class Settler:
+    """Looks open intents up. `now` is RFC 3339 UTC; nothing is written here."""
+
+    api: Api
+    catalogue: Catalogue
+    secrets: Secrets
+    marks: SecretMarks
+    capabilities: Capabilities
+    now: str
+    settle_after: float
+
+    def settle(self, intent: Intent, record: Record | None) -> Settled:
+        """The intent closed where the backend can tell, else open with the reason."""
+        kind = self.catalogue.get(intent.address.kind)
+        if kind is None or intent.api not in kind.bindings:
+            return Settled(intent, record, "this version does not know its kind")
+        binding = kind.bindings[intent.api]
+        try:
+            if intent.verb == "create":
+                return self._create(intent, kind, binding, record)
+            return self._by_id(intent, kind, binding, record)
+        except RemoteError as failure:
+            return Settled(intent, record, f"looking it up failed: {failure}")
+
+    def _create(
+        self, intent: Intent, kind: ResourceType, binding: Binding, record: Record | None
+    ) -> Settled:
+        hits = search(self.api, binding, intent.natural_key, self.capabilities, self.marks)
+        if len(hits) == 1:
+            return self._found(intent, kind, hits[0], record)
+        if hits:
+            ids = ", ".join(hit.remote_id for hit in hits)
+            return Settled(intent, record, f"several objects have its name (ids {ids})")
+        if binding.proves(intent.natural_key, self.capabilities) is not Lookup.COMPLETE:
+            return Settled(intent, record, "this API cannot tell whether it was made")
+        if (left := self._too_young(intent)) > 0:
+            return Settled(intent, record, f"it is too early to tell: run again in {left:.0f} s")
+        return Settled(replace(intent, state=IntentState.ABSENT), record)
+
+    def _by_id(
+        self, intent: Intent, kind: ResourceType, binding: Binding, record: Record | None
+    ) -> Settled:
+        try:
+            live = binding.decode(binding.read(self.api, intent.remote_id), self.marks)
+        except NotFound:
+            if intent.verb == "delete":
+                return Settled(replace(intent, state=IntentState.DONE), None)
+            return Settled(replace(intent, state=IntentState.FAILED), record)
+        if intent.verb == "delete":
+            return Settled(replace(intent, state=IntentState.FAILED), record)
+        return self._found(intent, kind, live, record)
+
+    def _found(
+        self, intent: Intent, kind: ResourceType, live: Observed, record: Record | None
+    ) -> Settled:
+        """Ours is what the server has as we sent it; the rest is planned again."""
+        applied = dict(record.applied) if record else {}
+        seen = dict(record.seen) if record else {}
+        for path, sent in intent.fields.items():
+            has = comparable(dig(live.spec, path), intent.salt, path, self.secrets)
+            if self._took(kind, path, sent, has):
+                applied[path] = sent
+                seen[path] = has
+            elif record is None:
+                seen[path] = has
+        for name in kind.identity:
+            if (has := dig(live.spec, (name,))) is not ABSENT:
+                seen[(name,)] = has
+        base = record or _fresh(intent, live, self.now)
+        made = replace(
+            base,
+            remote_id=live.remote_id,
+            applied=applied,
+            seen={path: value for path, value in seen.items() if value is not ABSENT},
+            natural_key=intent.natural_key or base.natural_key,
+            updated_at=self.now,
+        )
+        return Settled(replace(intent, state=IntentState.DONE, remote_id=live.remote_id), made)
+
+    @staticmethod
+    def _took(kind: ResourceType, path: Path, sent: Any, has: Any) -> bool:
+        if isinstance(sent, Mac) and (has is ABSENT or isinstance(has, Withheld)):
+            return True  # the server hides it; our own call is the best there is to know
+        return met(kind.rule(path), sent, has)
+
+    def _too_young(self, intent: Intent) -> float:
+        """Seconds until absence may be believed; a clock set back makes it wait, never rush."""
+        age = (_time(self.now) - _time(intent.sent_at)).total_seconds()
+        return intent.deadline + self.settle_after - max(age, 0.0)
+
+
+def _fresh(intent: Intent, live: Observed, now: str) -> Record:
+    return Record(
+        address=intent.address,
+        remote_id=live.remote_id,
+        api=intent.api,
+        salt=intent.salt,
+        digest=intent.digest,
+        files=intent.files,
+        protected=intent.protected,
+        depends_on=intent.depends_on,
+        series=intent.series,
+        version=intent.version,
+        created_at=now,
+    )
+
+
+def _time(text: str) -> datetime:
+    return datetime.fromisoformat(text)
+
+
+def after_settling(
+    records: Mapping[Address, Record], settled: list[Settled]
+) -> dict[Address, Record]:
+    """Records as they are once these intents are settled."""
+    current = dict(records)
+    for item in settled:
+        if item.is_open or item.intent.state in {IntentState.FAILED, IntentState.ABSENT}:
+            continue
+        if item.record is None:
+            current.pop(item.intent.address, None)
+        else:
+            current[item.intent.address] = item.record
+    return current

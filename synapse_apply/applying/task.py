@@ -1,0 +1,73 @@
+"""What the applier is given for one change, and the tools every task shares."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from synapse_apply.kinds.descriptor import Binding, ResourceType
+from synapse_apply.model.address import Address
+from synapse_apply.model.desired import Desired
+from synapse_apply.model.marks import SecretMarks
+from synapse_apply.model.observed import Capabilities, Observed
+from synapse_apply.model.plan import Change
+from synapse_apply.model.ports import Api, Clock, Packages, Progress, Secrets, StateStore
+from synapse_apply.model.state import Record
+from synapse_apply.model.values import Fields
+
+# The live objects a run knows by now, those it made included.
+Live = Mapping[Address, Observed]
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One change to carry out, once everything in `after` has been done.
+
+    `want` are the declared fields as a record keeps them (secrets as Mac, those that could not be
+    resolved left out, ignored ones too).
+    """
+
+    change: Change
+    type: ResourceType
+    binding: Binding
+    after: tuple[Address, ...] = ()
+    desired: Desired | None = None
+    record: Record | None = None
+    observed: Observed | None = None
+    want: Fields = field(default_factory=dict)
+    salt: str = ""
+    natural_key: str = ""
+
+    @property
+    def address(self) -> Address:
+        return self.change.address
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who applies: `who` is user@host, `run` the CI run's URL where there is one."""
+
+    who: str
+    run: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """The ports a task works through. `deadline` and `settle_after` are in seconds.
+
+    `request_id` gives the server's id of the last request this thread made ("" without one).
+    """
+
+    api: Api
+    store: StateStore
+    secrets: Secrets
+    packages: Packages
+    clock: Clock
+    progress: Progress
+    marks: SecretMarks
+    actor: Actor
+    plan_id: str
+    request_id: Callable[[], str]
+    capabilities: Capabilities = Capabilities()
+    deadline: float = 60.0
+    settle_after: float = 30.0

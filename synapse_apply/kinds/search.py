@@ -1,0 +1,56 @@
+"""Reading live objects the way a Binding says: by id, or by natural key."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from synapse_apply.kinds.descriptor import Binding, Raw
+from synapse_apply.model.errors import RemoteError
+from synapse_apply.model.marks import SecretMarks
+from synapse_apply.model.observed import Capabilities, Lookup, Observed
+from synapse_apply.model.ports import Api
+
+_NO_SUCH_ENDPOINT = (404, 405)
+
+
+def lists(binding: Binding, capabilities: Capabilities) -> bool:
+    """Whether every object of the kind can be listed here."""
+    return binding.list is not None and (
+        not binding.list_needs or capabilities.has(binding.list_needs)
+    )
+
+
+def probe(api: Api, binding: Binding) -> Sequence[Raw] | None:
+    """Every listed object, or None where this backend has no list.
+
+    404 and 405 say that there is none; any other failure is an error, never a no.
+    """
+    if binding.list is None:
+        return None
+    try:
+        return binding.list(api)
+    except RemoteError as failure:
+        if binding.list_needs and failure.status_code in _NO_SUCH_ENDPOINT:
+            return None
+        raise
+
+
+def search(
+    api: Api, binding: Binding, key: str, capabilities: Capabilities, marks: SecretMarks
+) -> list[Observed]:
+    """Every live object with this natural key, whole. RemoteError when the search failed."""
+    if not key or binding.proves(key, capabilities) is Lookup.NONE:
+        return []
+    hits: Sequence[Raw] = []
+    if binding.list is not None and lists(binding, capabilities):
+        hits = whole(api, binding, [raw for raw in binding.list(api) if key in binding.keys(raw)])
+    elif binding.find is not None:
+        hits = binding.find(api, key)
+    return [binding.decode(raw, marks) for raw in hits]
+
+
+def whole(api: Api, binding: Binding, hits: Sequence[Raw]) -> Sequence[Raw]:
+    """Listed objects with all their fields: read one by one where list items are short."""
+    if binding.list_is_whole:
+        return hits
+    return [binding.read(api, str(raw["id"])) for raw in hits]

@@ -1,0 +1,221 @@
+"""Learns what is live of every declared address: by pin, by record, by natural key, in this order.
+
+A read that failed is a problem of its address, never absence (design section 5).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from threading import Lock
+
+from synapse_apply.kinds.descriptor import Binding, Catalogue, Raw, ResourceType
+from synapse_apply.kinds.search import probe, whole
+from synapse_apply.model.address import Address
+from synapse_apply.model.desired import Desired
+from synapse_apply.model.diagnostic import Diagnostic, error
+from synapse_apply.model.errors import NotFound, RemoteError
+from synapse_apply.model.marks import SecretMarks
+from synapse_apply.model.observed import Capabilities, FoundBy, Lookup, Observed, Sighting
+from synapse_apply.model.ports import Api
+from synapse_apply.model.state import Record
+from synapse_apply.model.values import Reference
+
+
+class Observer:
+    """One run's view of a backend. Lists and capabilities are asked for once, when needed."""
+
+    def __init__(
+        self,
+        api: Api,
+        catalogue: Catalogue,
+        versions: Mapping[str, str],
+        marks: SecretMarks,
+        parallelism: int,
+    ) -> None:
+        """`versions` maps a kind's prefix, or `*`, to the newest API version to use."""
+        self._api = api
+        self._catalogue = catalogue
+        self._versions = versions
+        self._marks = marks
+        self._parallelism = parallelism
+        self._lists: dict[str, dict[str, list[Raw]] | None] = {}
+        self._facts: dict[str, bool] = {}
+        self._lock = Lock()
+        self._referred: dict[tuple[str, str], Observed | None] = {}
+        self.sightings: dict[Address, Sighting] = {}
+        self.natural_keys: dict[Address, str] = {}
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return Capabilities(dict(self._facts))
+
+    def binding(self, kind: ResourceType) -> Binding:
+        return kind.binding(self._versions)
+
+    def observe(
+        self, desired: Mapping[Address, Desired], records: Mapping[Address, Record]
+    ) -> None:
+        """Fill `sightings` and `natural_keys` for every declared address, parents first."""
+        by_rank: dict[int, list[Address]] = defaultdict(list)
+        for address in sorted(desired):
+            by_rank[self._catalogue[address.kind].rank].append(address)
+        with ThreadPoolExecutor(self._parallelism, thread_name_prefix="observe") as pool:
+            for rank in sorted(by_rank):
+                addresses = by_rank[rank]
+                sights = pool.map(
+                    lambda address: self._sight(desired[address], records.get(address)), addresses
+                )
+                self.sightings.update(zip(addresses, sights, strict=True))
+
+    def read(self, addresses: Iterable[Address], records: Mapping[Address, Record]) -> None:
+        """Look at recorded addresses that are not declared: what a delete needs to know."""
+        for address in addresses:
+            self.sightings[address] = self._guard(
+                address, partial(self._by_own_record, address, records[address])
+            )
+
+    def _by_own_record(self, address: Address, record: Record) -> Sighting:
+        kind = self._catalogue[address.kind]
+        return self._by_record(address, kind.bindings.get(record.api, self.binding(kind)), record)
+
+    def _sight(self, desired: Desired, record: Record | None) -> Sighting:
+        return self._guard(desired.address, lambda: self._identify(desired, record))
+
+    def _guard(self, address: Address, look: Callable[[], Sighting]) -> Sighting:
+        try:
+            return look()
+        except RemoteError as failure:
+            return Sighting(address, problem=_problem(address, failure))
+
+    def _identify(self, desired: Desired, record: Record | None) -> Sighting:
+        address = desired.address
+        kind = self._catalogue[address.kind]
+        binding = self.binding(kind)
+        parents, orphan = self._parents(kind, desired)
+        key = kind.natural_key(desired.spec, parents)
+        self.natural_keys[address] = key
+        if desired.remote_id is not None:
+            return self._by_pin(desired, binding)
+        if record is not None:
+            sighting = self._by_record(address, binding, record)
+            if sighting.observed is not None:
+                return sighting
+        if orphan:
+            return Sighting(address, lookup=Lookup.COMPLETE)
+        return self._by_key(desired, binding, key)
+
+    def _by_pin(self, desired: Desired, binding: Binding) -> Sighting:
+        pin = desired.remote_id or ""
+        try:
+            observed = binding.decode(binding.read(self._api, pin), self._marks)
+        except NotFound as failure:
+            finding = error(
+                "The pinned object is not there",
+                f"metadata.id of {desired.address} is {pin}, which the backend does not have.",
+                "Correct metadata.id, or remove it to let the resource be created.",
+                address=str(desired.address),
+                position=desired.positions.get(("metadata", "id"), desired.position),
+                request_id=failure.request_id,
+            )
+            return Sighting(desired.address, problem=finding)
+        return Sighting(desired.address, observed, FoundBy.PIN, Lookup.COMPLETE)
+
+    def _by_record(self, address: Address, binding: Binding, record: Record) -> Sighting:
+        try:
+            raw = binding.read(self._api, record.remote_id)
+        except NotFound:
+            return Sighting(address)
+        return Sighting(address, binding.decode(raw, self._marks), FoundBy.RECORD, Lookup.COMPLETE)
+
+    def _by_key(self, desired: Desired, binding: Binding, key: str) -> Sighting:
+        address = desired.address
+        hits = self._hits(address.kind, binding, key)
+        lookup = binding.proves(key, self.capabilities)
+        if len(hits) > 1:
+            return Sighting(address, problem=_ambiguous(desired, key, hits))
+        if not hits:
+            return Sighting(address, lookup=lookup)
+        return Sighting(address, binding.decode(hits[0], self._marks), FoundBy.KEY, Lookup.COMPLETE)
+
+    def _hits(self, kind: str, binding: Binding, key: str) -> Sequence[Raw]:
+        if not key:
+            return []
+        listed = self._listed(kind, binding)
+        if listed is not None:
+            return whole(self._api, binding, listed.get(key, []))
+        return binding.find(self._api, key) if binding.find is not None else []
+
+    def _listed(self, kind: str, binding: Binding) -> dict[str, list[Raw]] | None:
+        """Listed objects by natural key, asked for once a run; None where there is no list."""
+        with self._lock:
+            if kind not in self._lists:
+                raws = probe(self._api, binding)
+                if binding.list_needs:
+                    self._facts[binding.list_needs] = raws is not None
+                index: dict[str, list[Raw]] = defaultdict(list)
+                for raw in raws or ():
+                    for key in binding.keys(raw):
+                        index[key].append(raw)
+                self._lists[kind] = None if raws is None else dict(index)
+            return self._lists[kind]
+
+    def _parents(self, kind: ResourceType, desired: Desired) -> tuple[dict[str, Observed], bool]:
+        """Live objects of the reference fields; and whether one is certainly not there."""
+        parents: dict[str, Observed] = {}
+        orphan = False
+        for name, rule in kind.rules.items():
+            value = desired.spec.get(name)
+            if not rule.references or value is None:
+                continue
+            if isinstance(value, Reference):
+                sighting = self.sightings.get(value.address)
+                found = sighting.observed if sighting else None
+                orphan = orphan or (sighting is not None and not found and not sighting.problem)
+            else:
+                found = self._refer(rule.references, str(value))
+            if found is not None:
+                parents[name] = found
+        return parents, orphan
+
+    def _refer(self, prefix: str, remote_id: str) -> Observed | None:
+        """An object that a manifest names by its id, read once a run."""
+        with self._lock:
+            at = (prefix, remote_id)
+            if at not in self._referred:
+                binding = self.binding(self._catalogue[prefix])
+                try:
+                    raw = binding.read(self._api, remote_id)
+                    self._referred[at] = binding.decode(raw, self._marks)
+                except NotFound:
+                    self._referred[at] = None
+            return self._referred[at]
+
+
+def _problem(address: Address, failure: RemoteError) -> Diagnostic:
+    hints = {
+        0: "Check the target's url and the network.",
+        401: "The token is missing or wrong: set the variable that the target's token names.",
+        403: "This token may not read it: check token and tenant.",
+    }
+    return error(
+        "Reading the live state failed",
+        f"{address}: {failure}.",
+        hints.get(failure.status_code, "Run again; nothing was changed."),
+        address=str(address),
+        request_id=failure.request_id,
+    )
+
+
+def _ambiguous(desired: Desired, key: str, hits: Sequence[Raw]) -> Diagnostic:
+    form, _, text = key.partition("=")
+    ids = ", ".join(str(raw["id"]) for raw in hits)
+    return error(
+        "Several live objects have one natural key",
+        f"{desired.address}: {form} {text!r} belongs to ids {ids}.",
+        f"Say which one is meant: `synapse-apply import {desired.address} ID`, or metadata.id.",
+        address=str(desired.address),
+        position=desired.position,
+    )
