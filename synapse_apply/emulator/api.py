@@ -23,7 +23,7 @@ V1 = ApiVersion(
         *agents.ENDPOINTS,
     ),
 )
-OWN = ApiVersion("own", "/_emulator/", ADMIN, is_logged=False)
+OWN = ApiVersion("own", "/_emulator/", ADMIN, is_logged=False, slash_is_optional=True)
 VERSIONS = (OWN, V1)
 
 FACTS: dict[str, tuple[Fact, ...]] = {

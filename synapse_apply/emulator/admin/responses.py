@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+import functools
+import importlib.metadata
+from typing import Any
 
 from synapse_apply.emulator.core.call import Answer, Call
 from synapse_apply.emulator.core.errors import ApiError, bad_request, conflict, not_found
@@ -14,8 +16,21 @@ API_VERSIONS = ["v1"]
 
 def health(call: Call) -> Answer:
     return Answer(
-        {"status": "ok", "data_set": call.backend.store.data_set, "api_versions": API_VERSIONS}
+        {
+            "status": "ok",
+            "data_set": call.backend.store.data_set,
+            "version": _version(),
+            "api_versions": API_VERSIONS,
+        }
     )
+
+
+@functools.cache
+def _version() -> str:
+    try:
+        return importlib.metadata.version("synapse-apply")
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown"
 
 
 def state(call: Call) -> Answer:
@@ -33,7 +48,7 @@ def _kind(call: Call) -> Kind:
     kind = call.path["kind"]
     if kind not in KINDS:
         raise not_found(f"There is no kind {kind}; there are: {', '.join(KINDS)}.")
-    return cast("Kind", kind)
+    return kind
 
 
 def _row(call: Call, kind: Kind) -> Row:

@@ -87,10 +87,13 @@ def _routes(backend: Backend, version: ApiVersion) -> list[Route]:
     by_path: dict[str, dict[str, Endpoint]] = {}
     for endpoint in version.endpoints:
         by_path.setdefault(endpoint.path, {})[endpoint.method] = endpoint
-    return [
-        Route(version.prefix + path, _PathApp(backend, version, path, endpoints))
-        for path, endpoints in by_path.items()
-    ]
+    routes = []
+    for path, endpoints in by_path.items():
+        path_app = _PathApp(backend, version, path, endpoints)
+        routes.append(Route(version.prefix + path, path_app))
+        if version.slash_is_optional:
+            routes.append(Route(version.prefix + path.rstrip("/"), path_app))
+    return routes
 
 
 class _PathApp:
@@ -140,7 +143,7 @@ class _PathApp:
     def _log(self, request: Request, answer: Answer, received: Received) -> None:
         shown = dict(request.path_params)
         if "token" in shown:
-            shown["token"] = "..."
+            shown["token"] = "..."  # noqa: S105 - that of an agent, never shown
         self.backend.requests.add(
             {
                 "method": request.method,
@@ -199,9 +202,9 @@ def _json(status: int, body: Any, headers: dict[str, str] | None = None) -> Resp
 
 
 async def _answer_http_error(_request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    detail = "Not found." if error.status_code == 404 else error.detail
-    return _json(error.status_code, {"detail": detail})
+    status = getattr(error, "status_code", 500)
+    detail = "Not found." if status == 404 else str(getattr(error, "detail", error))
+    return _json(status, {"detail": detail})
 
 
 async def _answer_crash(_request: Request, _error: Exception) -> Response:

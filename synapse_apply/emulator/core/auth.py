@@ -47,7 +47,11 @@ def _agent_tenant(backend: Backend, agent: str | None, named: str | None) -> str
         raise unauthorized("Authentication credentials were not provided.")
     if backend.store.find("agent", agent) is None:
         raise unauthorized("Invalid token.")
-    return named or backend.settings.tenant
+    tenant = named or backend.settings.tenant
+    known = backend.settings.tokens.values()
+    if known and tenant not in known:
+        raise forbidden("You do not have permission to perform this action.")
+    return tenant
 
 
 def _bare(value: str | None) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -70,14 +71,20 @@ class DataLock:
     def __init__(self, data: Path) -> None:
         """Raises DataSetBusyError."""
         self._descriptor = os.open(data / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(self._descriptor)
-            raise DataSetBusyError(
-                f"the data set {data} is in use by another server of the embedded backend; "
-                "stop that one, or give another folder with --data"
-            ) from None
+        # Several tries: one that only looks whether a server runs holds the lock for an instant.
+        for wait in (0.01, 0.04, 0.1, None):
+            try:
+                fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if wait is not None:
+                    time.sleep(wait)
+                    continue
+                os.close(self._descriptor)
+                raise DataSetBusyError(
+                    f"the data set {data} is in use by another server of the embedded backend; "
+                    "stop that one, or give another folder with --data"
+                ) from None
+            return
 
     def release(self) -> None:
         os.close(self._descriptor)

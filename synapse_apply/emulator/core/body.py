@@ -22,6 +22,7 @@ from synapse_apply.emulator.core.facts import Fact, Mark
 from synapse_apply.emulator.core.fields import Body
 
 TEXT_LIMIT = 16 * 1024 * 1024  # of a body without its files, which alone is held in memory
+DEEP = 300  # brackets from which on a body may be nested too deeply
 
 FACTS = (
     Fact("A body of length 0 with a JSON content type is an empty object.", Mark.OBSERVED),
@@ -85,6 +86,8 @@ async def _read_all(chunks: AsyncIterator[bytes], limit: int) -> bytes:
 def _parse_json(raw: bytes) -> dict[str, Any]:
     try:
         value = json.loads(raw, parse_constant=_refuse_constant)
+        if raw.count(b"[") + raw.count(b"{") > DEEP:
+            json.dumps(value)  # what can be read and not written must not reach the store
         if _SURROGATE.search(raw):
             json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError:
@@ -199,7 +202,7 @@ class _MultipartReader:
             self._filename = options[b"filename"].decode("utf-8", "replace")
             descriptor, path = tempfile.mkstemp(dir=self._incoming, suffix=".part")
             os.close(descriptor)
-            self._file = Path(path).open("wb", buffering=1024 * 1024)
+            self._file = Path(path).open("wb", buffering=1024 * 1024)  # noqa: SIM115 - closed by close
             self._digest = hashlib.sha256()
             self._size = 0
 

@@ -77,3 +77,4 @@ class ApiVersion:
     prefix: str
     endpoints: tuple[Endpoint, ...]
     is_logged: bool = True
+    slash_is_optional: bool = False  # of paths, at their end

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -163,9 +164,10 @@ _CLEANERS = {
 }
 
 
-def merged(*parts: ApiError | None) -> ApiError | None:
-    """One 400 out of several, so that every finding is reported."""
-    found = [part for part in parts if part is not None]
-    if not found:
-        return None
-    return ApiError(400, {name: text for part in found for name, text in part.body.items()})
+@contextmanager
+def noting(problems: dict[str, Any]) -> Iterator[None]:
+    """Keep what a refusal says and go on, so that one 400 tells every problem."""
+    try:
+        yield
+    except ApiError as error:
+        problems |= error.body

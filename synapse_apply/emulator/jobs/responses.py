@@ -8,7 +8,7 @@ from typing import Any
 from synapse_apply.emulator.core.call import Answer, Call
 from synapse_apply.emulator.core.clock import iso, parse_iso
 from synapse_apply.emulator.core.errors import ApiError, field_error, not_found
-from synapse_apply.emulator.core.fields import check, with_resets
+from synapse_apply.emulator.core.fields import check, noting, with_resets
 from synapse_apply.emulator.core.paging import answer_page
 from synapse_apply.emulator.core.store import Row, Wanted
 from synapse_apply.emulator.jobs import errors, models, words
@@ -64,7 +64,7 @@ def _release(call: Call, plugin: Row, version: str) -> Row | None:
         if row is None:
             raise field_error("version", f'Version "{version}" of this plugin does not exist.')
         return row
-    newest = store.select("release", Wanted(parent=plugin.id, newest_first=True), limit=1)
+    newest = store.select("release", Wanted(call.tenant, plugin.id, newest_first=True), limit=1)
     return newest[0] if newest else None
 
 
@@ -143,10 +143,8 @@ def _checked_update(call: Call, now: models.Now) -> tuple[dict[str, Any], dict[s
     """The cleaned values and every problem found."""
     problems: dict[str, Any] = {}
     values: dict[str, Any] = {}
-    try:
+    with noting(problems):
         values = check(models.UPDATE_FIELDS, call.body)
-    except ApiError as error:
-        problems |= error.body
     if "status" in call.body.values:
         word = call.body.values["status"]
         status = words.understood(word)

@@ -11,8 +11,8 @@ from synapse_apply.emulator.core.fields import Field
 from synapse_apply.emulator.core.store import Row
 from synapse_apply.emulator.plugins import models as plugins
 
-FIELDS = (
-    Field("plugin", "raw", required=True),
+PLUGIN = Field("plugin", "raw", required=True)
+OWN_FIELDS = (
     Field("version", required=True),
     Field("changelog"),
     Field("is_stable", "boolean", reset=False),
@@ -20,7 +20,6 @@ FIELDS = (
     Field("requirements", "texts", reset=[]),
     Field("debug", "boolean", reset=False),
 )
-_OWN = tuple(field for field in FIELDS if field.name != "plugin")
 
 
 def key(plugin_id: int, version: str) -> str:
@@ -48,7 +47,7 @@ def shown(row: Row, root: str, plugin: Row | None) -> dict[str, Any]:
     return {
         "id": row.id,
         "plugin": plugins.shown(plugin) if plugin else row.parent,
-        **{field.name: row.body.get(field.name, field.reset) for field in _OWN},
+        **{field.name: row.body.get(field.name, field.reset) for field in OWN_FIELDS},
         "file": package
         and {
             "name": package["name"],

@@ -6,7 +6,7 @@ from typing import Any
 
 from synapse_apply.emulator.core.call import Answer, Call
 from synapse_apply.emulator.core.errors import ApiError, not_found
-from synapse_apply.emulator.core.fields import check, with_resets
+from synapse_apply.emulator.core.fields import check, noting, with_resets
 from synapse_apply.emulator.core.paging import answer_page
 from synapse_apply.emulator.core.store import Row, Wanted
 from synapse_apply.emulator.plugins import models as plugins
@@ -38,26 +38,11 @@ def list_all(call: Call) -> Answer:
 
 def create(call: Call) -> Answer:
     store = call.backend.store
-    problems: dict[str, Any] = {}
-    values: dict[str, Any] = {}
-    plugin: Row | None = None
-    for find_problem in (_check_file, _check_plugin):
-        try:
-            plugin = find_problem(call)
-        except ApiError as error:
-            problems |= error.body
-    try:
-        values = with_resets(models.FIELDS, check(models.FIELDS, call.body))
-    except ApiError as error:
-        problems |= error.body
-    if problems:
-        raise ApiError(400, problems)
-    assert plugin is not None
+    plugin, values = _checked(call)
     version = values["version"]
     key = models.key(plugin.id, version)
     if store.find("release", key):
         raise errors.version_exists(plugin.key or str(plugin.id), version)
-    del values["plugin"]
     upload = call.uploads.get("file")
     if upload is not None:
         sha256 = models.keep_package(call.backend, upload)
@@ -73,6 +58,22 @@ def create(call: Call) -> Answer:
     return Answer(_shown(call, row), 201)
 
 
+def _checked(call: Call) -> tuple[Row, dict[str, Any]]:
+    """The plugin and the values to store. Raises ApiError (400) with every problem."""
+    problems: dict[str, Any] = {}
+    plugin: Row | None = None
+    values: dict[str, Any] = {}
+    with noting(problems):
+        _check_file(call)
+    with noting(problems):
+        values = with_resets(models.OWN_FIELDS, check(models.OWN_FIELDS, call.body))
+    with noting(problems):
+        plugin = _plugin(call)
+    if problems or plugin is None:
+        raise ApiError(400, problems)
+    return plugin, values
+
+
 def _check_file(call: Call) -> None:
     upload = call.uploads.get("file")
     if upload is not None and upload.size == 0:
@@ -81,15 +82,13 @@ def _check_file(call: Call) -> None:
         raise errors.not_a_file()
 
 
-def _check_plugin(call: Call) -> Row | None:
-    value = call.body.values.get("plugin")
-    if value is None:
-        return None  # the required field is told with the others
-    if isinstance(value, list):
+def _plugin(call: Call) -> Row:
+    value = check((models.PLUGIN,), call.body)["plugin"]
+    if isinstance(value, list):  # a form part that was sent twice
         value = value[-1] if value else None
-    if isinstance(value, bool) or not isinstance(value, int | str):
-        raise errors.no_such_plugin(value)
-    row = plugins.find(call.backend, call.tenant, str(value).strip())
+    row = None
+    if isinstance(value, int | str) and not isinstance(value, bool):
+        row = plugins.find(call.backend, call.tenant, str(value).strip())
     if row is None:
         raise errors.no_such_plugin(value)
     return row
