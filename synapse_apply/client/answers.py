@@ -1,0 +1,76 @@
+"""An HTTP answer as a value, its body parsed without trust."""
+
+from __future__ import annotations
+
+import http
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from synapse_apply.client.deadlines import retry_after
+
+_ID_LONGEST = 128
+_TEXT_LONGEST = 20_000
+
+
+@dataclass(frozen=True, repr=False)
+class Answer:
+    """Status, headers and the whole body (empty when `complete` is False: it was lost).
+
+    `now` is wall-clock seconds since the epoch, against which a Retry-After date is read.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes = field(default=b"")
+    complete: bool = True
+    now: Callable[[], float] = lambda: 0.0
+
+    @cached_property
+    def parsed(self) -> Any:
+        """The JSON value, None when the body is none (or is `null`, which no call answers)."""
+        try:
+            return json.loads(self.body)
+        except (ValueError, RecursionError):
+            return None
+
+    @property
+    def detail(self) -> Any:
+        """The parsed error body, else its text, else the reason."""
+        if self.parsed is not None:
+            return self.parsed
+        return self.text or self.reason
+
+    @property
+    def text(self) -> str:
+        return self.body[:_TEXT_LONGEST].decode("utf-8", "replace").strip()
+
+    @property
+    def reason(self) -> str:
+        """The status in words, from the registry: the server's own may hold anything."""
+        try:
+            return http.HTTPStatus(self.status).phrase
+        except ValueError:
+            return "unregistered status"
+
+    @property
+    def content_type(self) -> str:
+        return self.headers.get("Content-Type", "").lower()
+
+    @property
+    def request_id(self) -> str | None:
+        """X-Request-ID, else `meta.request_id` of the body."""
+        meta = self.parsed.get("meta") if isinstance(self.parsed, Mapping) else None
+        found = self.headers.get("X-Request-ID")
+        if not found and isinstance(meta, Mapping):
+            found = meta.get("request_id")
+        if not isinstance(found, str):
+            return None
+        return "".join(c for c in found if c.isprintable())[:_ID_LONGEST] or None
+
+    @property
+    def retry_after(self) -> float | None:
+        """Seconds the server asks to wait."""
+        return retry_after(self.headers.get("Retry-After"), self.now)

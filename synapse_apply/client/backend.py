@@ -1,0 +1,122 @@
+"""BackendClient: one backend, one token, all its operations."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+from synapse_apply.client.deadlines import Backoff, Clock, Limits
+from synapse_apply.client.dialects.v1 import auth_headers
+from synapse_apply.client.events import OnRateLimit, OnRequest
+from synapse_apply.client.integration import IntegrationClientMixin
+from synapse_apply.client.surroundings import route_to
+from synapse_apply.client.transport import Options, Timing, Transport
+from synapse_apply.model.errors import InputError
+
+
+class BackendClient(IntegrationClientMixin):
+    """A client of one Synapse backend; safe for many threads, a context manager.
+
+    >>> with BackendClient("https://api.synapse.sh", api_token="...") as client:
+    ...     plugin = client.get_plugin(123)
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        api_token: str | None = None,
+        *,
+        access_token: str | None = None,
+        tenant: str | None = None,
+        agent_token: str | None = None,
+        connect_timeout: float = 5.0,
+        read_timeout: float = 15.0,
+        total_timeout: float = 60.0,
+        upload_rate: float = 256 * 1024,
+        retries: int = 3,
+        resend_rate_limited: bool = True,
+        verify: bool | str | None = None,
+        pool_size: int = 32,
+        max_answer_size: int = 64 * 1024 * 1024,
+        max_pages: int = 10_000,
+        on_request: OnRequest | None = None,
+        on_rate_limit: OnRateLimit | None = None,
+        clock: Clock = time.monotonic,
+        now: Clock = time.time,
+        sleep: Callable[[float], None] = time.sleep,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        """Nothing is sent yet. InputError for a URL or a token that cannot be used.
+
+        `api_token` and `access_token` are two names of one thing. Timeouts are seconds;
+        `total_timeout` bounds a whole call, its repeats included, and an upload gets
+        `size / upload_rate` (bytes per second) more: see `longest_call`. `retries` are repeats of
+        reads; what changes the server is repeated only when it was not sent, or was answered 429
+        (unless `resend_rate_limited` is off). `verify` is True, False or a CA bundle's path.
+        """
+        self._limits = Limits(
+            connect_timeout, read_timeout, total_timeout, upload_rate, max_answer_size, max_pages
+        )
+        headers = auth_headers(
+            _one_token(_usable("api_token", api_token), _usable("access_token", access_token)),
+            _usable("tenant", tenant),
+            _usable("agent_token", agent_token),
+        )
+        options = Options(
+            limits=self._limits,
+            backoff=Backoff(max(0, retries), jitter=jitter),
+            timing=Timing(clock, now, sleep),
+            resend_limited=resend_rate_limited,
+            connections=pool_size,
+            on_request=on_request,
+            on_rate_limit=on_rate_limit,
+        )
+        route = route_to(base_url, verify)
+        self.base_url = route.base
+        self._transport = Transport(route, headers, options)
+
+    def longest_call(self, upload_size: int = 0) -> float:
+        """Seconds after which a call has surely ended, one way or the other."""
+        return self._limits.seconds_for(upload_size)
+
+    def close(self) -> None:
+        """Close the connections; calls fail from now on."""
+        self._transport.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        failure: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"BackendClient({self.base_url!r})"
+
+
+def _usable(name: str, value: str | None) -> str | None:
+    """The credential as a header can carry it, without the prefix some write before it."""
+    if value is None:
+        return None
+    text = str(value).strip().removeprefix("Token ").strip()
+    if not text.isascii() or not text.isprintable() or " " in text:
+        detail = f"{name} has blanks, line breaks or characters that are not ASCII in it."
+        raise InputError.of("The credentials cannot be sent", detail, "check where they come from")
+    return text or None
+
+
+def _one_token(api_token: str | None, access_token: str | None) -> str | None:
+    if api_token and access_token and api_token != access_token:
+        raise InputError.of(
+            "Two different tokens are given",
+            "api_token and access_token are two names of one thing.",
+            "give one of them",
+        )
+    return api_token or access_token

@@ -1,0 +1,83 @@
+"""One call as a value: method, path, query, body, and what its failure may mean and show."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+from synapse_apply.client.errors import NotSentError
+from synapse_apply.client.multipart import MultipartBody
+from synapse_apply.model.diagnostic import Path
+
+# Whether an error text about this path of the request's body must not be printed.
+IsSensitive = Callable[[Path], bool]
+Query = Mapping[str, Any] | tuple[tuple[str, str], ...]
+
+_AGENT = re.compile(r"(agents/)[^/?\s\"']+")
+
+
+def without_agent_token(text: str) -> str:
+    """The text with every `agents/{token}` path in it masked: the token is a credential."""
+    return _AGENT.sub(r"\1***", text)
+
+
+def path_to(*parts: int | str, keep: str = "") -> str:
+    """A path below the base URL, ending in '/'; `keep` are characters left as they are.
+
+    A part is one segment whatever it holds. NotSentError for one that servers or libraries would
+    read as more than that: many decode %2F and %2E before they look at the path.
+    """
+    return "".join(f"{_segment(part, keep)}/" for part in parts)
+
+
+def _segment(part: int | str, keep: str) -> str:
+    text = str(part)
+    unusable = not text.strip() or text in {".", ".."} or any(sign in text for sign in "/\\")
+    if isinstance(part, bool) or unusable or not text.isprintable():
+        raise NotSentError("not sent: an id in the path is empty or has characters no id has")
+    return quote(text, safe=keep)
+
+
+def under(*names: str) -> IsSensitive:
+    """Sensitive is what stands under these top-level fields."""
+    return lambda path: bool(path) and path[0] in names
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call.
+
+    `mutates`: the server may change, so a lost answer leaves the effect unknown. `repeatable`:
+    sending it again after it may have arrived does no harm. `empty_ok`: success may have no body.
+    `sensitive`: None when the body carries no secret. `body` never shows in a repr.
+    """
+
+    method: str
+    path: str
+    query: Query = ()
+    body: bytes | MultipartBody | None = None
+    content_type: str | None = None
+    fields: frozenset[str] = frozenset()
+    mutates: bool = False
+    repeatable: bool = False
+    empty_ok: bool = False
+    sensitive: IsSensitive | None = None
+
+    def __repr__(self) -> str:
+        return f"<Call {self}>"
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.shown_path}"
+
+    @property
+    def shown_path(self) -> str:
+        """The path without its agent token, for messages and observers."""
+        return without_agent_token(self.path)
+
+    @property
+    def upload_size(self) -> int:
+        """Bytes of a streamed body, 0 for the small ones that are sent at once."""
+        return len(self.body) if isinstance(self.body, MultipartBody) else 0

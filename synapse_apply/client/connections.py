@@ -1,0 +1,192 @@
+"""Connections that keep a call's deadline on every read and write, and know whether it was sent.
+
+A socket timeout bounds one read; a server that drips a byte now and then would hold a call for
+ever. So each read and write gets what is left of the call's time.
+"""
+
+from __future__ import annotations
+
+import http.client
+import io
+import logging
+import socket
+import time
+from contextvars import ContextVar
+from typing import Any
+
+from requests.adapters import HTTPAdapter
+from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, PoolManager
+from urllib3.connection import HTTPConnection, HTTPSConnection
+
+from synapse_apply.client.calls import without_agent_token
+from synapse_apply.client.deadlines import Deadline
+
+# A server closes connections that idle; a POST on one that it just closed is lost with its fate
+# unknown. After this many seconds a call that must not be repeated gets a new connection.
+FRESH_SECONDS = 2.0
+_BLOCK = 64 * 1024
+
+
+class Flight:
+    """One attempt on its way: its time, and whether any byte of it has left."""
+
+    def __init__(
+        self, deadline: Deadline, *, writing: float, reading: float, repeatable: bool
+    ) -> None:
+        """`writing` and `reading` are the longest waits, in seconds, for one write or read."""
+        self._deadline = deadline
+        self._writing = writing
+        self._reading = reading
+        self.repeatable = repeatable
+        self.sent = False
+
+    def write_time(self) -> float:
+        """Seconds the next write may take; TimeoutError when there are none left."""
+        return self._at_most(self._writing)
+
+    def read_time(self) -> float:
+        """Seconds the next read may take; TimeoutError when there are none left."""
+        return self._at_most(self._reading)
+
+    def _at_most(self, stall: float) -> float:
+        left = min(stall, self._deadline.remaining())
+        if left <= 0:
+            raise TimeoutError("the call's total time is over")
+        return left
+
+
+FLIGHT: ContextVar[Flight | None] = ContextVar("flight", default=None)
+
+
+class _TimedReader(io.RawIOBase):
+    """The bytes of a socket, each read bounded by the flight it belongs to."""
+
+    def __init__(self, raw: Any, sock: socket.socket, flight: Flight) -> None:
+        self._raw = raw
+        self._sock = sock
+        self._flight = flight
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        self._sock.settimeout(self._flight.read_time())
+        count: int | None = self._raw.readinto(buffer)
+        return count
+
+    def fileno(self) -> int:
+        number: int = self._raw.fileno()
+        return number
+
+    def close(self) -> None:
+        if not self.closed:
+            self._raw.close()
+        super().close()
+
+
+class _TimedResponse(http.client.HTTPResponse):
+    def __init__(
+        self,
+        sock: socket.socket,
+        debuglevel: int = 0,
+        method: str | None = None,
+        url: str | None = None,
+    ) -> None:
+        super().__init__(sock, debuglevel, method, url)
+        flight = FLIGHT.get()
+        if flight is not None:
+            self.fp = io.BufferedReader(_TimedReader(self.fp.detach(), sock, flight), _BLOCK)
+
+
+class _TimedConnection(HTTPConnection):
+    # http.client's global switch prints headers, and with them the token.
+    debuglevel = 0
+    response_class = _TimedResponse
+    _connecting = False
+    _last_used = 0.0
+
+    def connect(self) -> None:
+        self._connecting = True  # what a proxy tunnel sends is not the request
+        try:
+            super().connect()
+        finally:
+            self._connecting = False
+
+    def send(self, data: Any) -> None:
+        flight = FLIGHT.get()
+        if flight is not None and not self._connecting:
+            if self.sock is None:
+                self.connect()
+            self.sock.settimeout(flight.write_time())
+            flight.sent = True
+        super().send(data)
+
+    def getresponse(self) -> Any:
+        response = super().getresponse()
+        self._last_used = time.monotonic()
+        return response
+
+    @property
+    def is_connected(self) -> bool:
+        flight = FLIGHT.get()
+        idle = time.monotonic() - self._last_used
+        if flight is not None and not flight.repeatable and idle > FRESH_SECONDS:
+            return False
+        return super().is_connected
+
+
+class _TimedTlsConnection(_TimedConnection, HTTPSConnection):
+    pass
+
+
+class _TimedPool(HTTPConnectionPool):
+    ConnectionCls = _TimedConnection
+
+
+class _TimedTlsPool(HTTPSConnectionPool):
+    ConnectionCls = _TimedTlsConnection
+
+
+def _timed(manager: PoolManager) -> None:
+    manager.pool_classes_by_scheme = {"http": _TimedPool, "https": _TimedTlsPool}
+
+
+class TimedAdapter(HTTPAdapter):
+    """requests' adapter on timed connections; it never repeats a request by itself."""
+
+    def __init__(self, connections: int) -> None:
+        """`connections` are kept open at most; more may be in use."""
+        super().__init__(pool_connections=2, pool_maxsize=connections, max_retries=0)
+
+    def init_poolmanager(self, *arguments: Any, **options: Any) -> None:
+        super().init_poolmanager(*arguments, blocksize=_BLOCK, **options)
+        _timed(self.poolmanager)
+
+    def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
+        manager = super().proxy_manager_for(proxy, **options)
+        _timed(manager)
+        return manager
+
+
+class _AgentTokenFilter(logging.Filter):
+    """Masks agent tokens in the paths that urllib3 logs."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        text = record.getMessage()
+        masked = without_agent_token(text)
+        if masked != text:
+            record.msg, record.args, record.exc_info = masked, (), None
+        return True
+
+
+def _quieten() -> None:
+    names = ("connection", "connectionpool", "poolmanager", "response", "util.retry")
+    for name in names:
+        logging.getLogger(f"urllib3.{name}").addFilter(_AgentTokenFilter())
+    # Fewer kept connections than workers costs a handshake, which is no news for a user.
+    logging.getLogger("urllib3.connectionpool").addFilter(
+        lambda record: not str(record.msg).startswith("Connection pool is full")
+    )
+
+
+_quieten()

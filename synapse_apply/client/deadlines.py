@@ -1,0 +1,81 @@
+"""How long a call may take, and how long to wait before it is sent again."""
+
+from __future__ import annotations
+
+import email.utils
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+Clock = Callable[[], float]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Times in seconds, sizes in bytes, rates in bytes per second.
+
+    `total` covers a whole call, its repeats and waits; an upload gets `size / upload_rate` more.
+    """
+
+    connect: float = 5.0
+    read: float = 15.0
+    total: float = 60.0
+    upload_rate: float = 256 * 1024
+    answer_size: int = 64 * 1024 * 1024
+    pages: int = 10_000
+
+    def seconds_for(self, upload_size: int) -> float:
+        """The total time of a call with a body of this size."""
+        return self.total + upload_size / self.upload_rate
+
+
+class Deadline:
+    """A point in time on a monotonic clock."""
+
+    def __init__(self, clock: Clock, seconds: float) -> None:
+        """`seconds` from now."""
+        self._clock = clock
+        self._end = clock() + seconds
+
+    def remaining(self) -> float:
+        """Seconds left, 0 when it has passed."""
+        return max(0.0, self._end - self._clock())
+
+    @property
+    def passed(self) -> bool:
+        return self.remaining() <= 0
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """Exponential waits with jitter; what the server asks for is honoured up to `longest`."""
+
+    repeats: int = 3
+    first: float = 0.5
+    highest: float = 8.0
+    longest: float = 60.0
+    jitter: Callable[[], float] = random.random
+
+    def wait(self, attempt: int, asked: float | None = None) -> float:
+        """Seconds to wait after this attempt (1 is the first); `asked` is Retry-After."""
+        step = min(self.highest, self.first * 2.0 ** min(attempt - 1, 16))
+        own = step * (0.5 + self.jitter() / 2)
+        return own if asked is None else max(own, min(asked, self.longest))
+
+
+def retry_after(value: str | None, now: Clock) -> float | None:
+    """Retry-After in seconds, from seconds or an HTTP date (RFC 9110, 10.2.3); None if unusable.
+
+    `now` is wall-clock seconds since the epoch.
+    """
+    text = (value or "").strip()
+    if text.isascii() and text.isdigit():
+        return float(text[:9])
+    try:
+        date = email.utils.parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    if date.tzinfo is None:
+        date = date.replace(tzinfo=UTC)
+    return max(0.0, (date - datetime.fromtimestamp(now(), UTC)).total_seconds())

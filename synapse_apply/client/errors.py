@@ -1,0 +1,186 @@
+"""ClientError and what is under it: each is also the model's class for what a caller can do.
+
+ClientError               every failure of a call
+  NotSentError            refused on this side: nothing left this machine
+  ClientConnectionError   no connection, or it broke
+    IncompleteAnswerError   the answer stopped half-way or cannot be decoded
+  ClientTimeoutError      no whole answer in time
+  UnexpectedAnswerError   an answer that is not the API's: HTML, a redirect, a foreign shape
+  AuthenticationError 401, AuthorizationError 403, NotFoundError 404, ConflictError 409,
+  RateLimitError 429, ValidationError for every other 4xx, ServerError 5xx
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from synapse_apply.model.diagnostic import Path
+from synapse_apply.model.errors import (
+    Conflict,
+    Forbidden,
+    Invalid,
+    NotFound,
+    RateLimited,
+    RemoteError,
+    RemoteTimeout,
+    ServerFault,
+    Unauthorized,
+    Unreachable,
+)
+
+
+class ClientError(RemoteError):
+    """A call failed (API page, "Error Handling").
+
+    `status_code` is 0 when no HTTP answer arrived, `effect` says whether the server may have
+    acted, `transient` whether the same call may succeed when it is sent again later. The text
+    never holds a value the request carried; `detail` and `response` may, when the server echoes.
+    """
+
+    transient: bool = False
+
+    @property
+    def response(self) -> Any:
+        """The server's error body as parsed (text when it is not JSON); None without an answer."""
+        return self.detail if self.status_code else None
+
+    def field_errors(self) -> dict[Path, tuple[str, ...]]:
+        """The server's texts by the path of the field they are about; () is the whole request."""
+        return field_errors(self.response)
+
+
+class NotSentError(ClientError, Invalid):
+    """The request cannot be sent as it is: a path, a body or a file that is not usable."""
+
+
+class ClientConnectionError(ClientError, Unreachable):
+    """No connection, or it broke before a whole answer arrived."""
+
+
+class IncompleteAnswerError(ClientConnectionError):
+    """The answer stopped half-way or cannot be decoded."""
+
+
+class ClientTimeoutError(ClientError, RemoteTimeout):
+    """No whole answer within the connect, read or total time."""
+
+
+class UnexpectedAnswerError(ClientError):
+    """What answered does not speak this API, or not at this URL."""
+
+
+class AuthenticationError(ClientError, Unauthorized):
+    """401: the token is missing or wrong."""
+
+
+class AuthorizationError(ClientError, Forbidden):
+    """403: the token may not do this."""
+
+
+class NotFoundError(ClientError, NotFound):
+    """404: no such object, or not visible to this token."""
+
+
+class ConflictError(ClientError, Conflict):
+    """409: it exists already, or its state forbids the call."""
+
+
+class ValidationError(ClientError, Invalid):
+    """4xx of any other kind: the request must change before it can succeed."""
+
+
+class RateLimitError(ClientError, RateLimited):
+    """429: not acted on; `retry_after` in seconds when the server said so."""
+
+
+class ServerError(ClientError, ServerFault):
+    """5xx: the server failed."""
+
+
+_BY_STATUS: dict[int, type[ClientError]] = {
+    401: AuthenticationError,
+    403: AuthorizationError,
+    404: NotFoundError,
+    408: ClientTimeoutError,
+    409: ConflictError,
+    429: RateLimitError,
+}
+
+
+def by_status(status: int) -> type[ClientError]:
+    """The class for an HTTP status that is an error."""
+    if status in _BY_STATUS:
+        return _BY_STATUS[status]
+    if status >= 500:
+        return ServerError
+    return ValidationError if status >= 400 else UnexpectedAnswerError
+
+
+# Keys under which servers put words about the whole object instead of one of its fields.
+_GENERAL = frozenset({"detail", "non_field_errors", "__all__", "message", "error"})
+# Where the field stood in the request, which FastAPI puts before the field's own path.
+_PLACES = frozenset({"body", "query", "path", "header"})
+_DEEPEST = 12
+
+
+def field_errors(body: Any) -> dict[Path, tuple[str, ...]]:
+    """Texts by field path, from an error body in the form of DRF, FastAPI or API v2.
+
+    `()` is the request as a whole. Never raises: what has no known form is left out.
+    """
+    found: dict[Path, list[str]] = {}
+    for path, text in _texts(body):
+        if text not in found.setdefault(path, []):
+            found[path].append(text)
+    return {path: tuple(texts) for path, texts in found.items()}
+
+
+def _texts(body: Any) -> Iterator[tuple[Path, str]]:
+    if not isinstance(body, Mapping):
+        yield from _drf(body, ())
+        return
+    detail, fault = body.get("detail"), body.get("error")
+    if isinstance(detail, list) and any(isinstance(item, Mapping) for item in detail):
+        yield from _fastapi(detail)
+    elif isinstance(fault, Mapping):
+        yield from _envelope(fault)
+    else:
+        yield from _drf(body, ())
+
+
+def _drf(value: Any, path: Path) -> Iterator[tuple[Path, str]]:
+    if len(path) > _DEEPEST or value is None:
+        return
+    if isinstance(value, Mapping):
+        for key, below in value.items():
+            yield from _drf(below, path if key in _GENERAL else (*path, str(key)))
+    elif isinstance(value, list):
+        for index, below in enumerate(value):
+            nested = isinstance(below, Mapping | list)
+            yield from _drf(below, (*path, index) if nested else path)
+    else:
+        yield path, str(value)
+
+
+def _fastapi(items: list[Any]) -> Iterator[tuple[Path, str]]:
+    for item in items:
+        if not isinstance(item, Mapping):
+            continue
+        place = item.get("loc")
+        parts = place if isinstance(place, list) else []
+        path = tuple(part for part in parts if isinstance(part, str | int))
+        if path and path[0] in _PLACES:
+            path = path[1:]
+        yield path, str(item.get("msg") or item.get("type") or "invalid")
+
+
+def _envelope(fault: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
+    if words := fault.get("message") or fault.get("code"):
+        yield (), str(words)
+    details = fault.get("details")
+    for item in details if isinstance(details, list) else []:
+        if isinstance(item, Mapping) and item.get("message"):
+            name = item.get("field")
+            path = tuple(name.split(".")) if isinstance(name, str) and name else ()
+            yield path, str(item["message"])

@@ -1,0 +1,29 @@
+"""What observers are told about a call: never a value of a body, never a token."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class RequestEvent:
+    """One attempt of one call, reported when it has ended.
+
+    `path` has no query and no agent token; `status` is 0 without an answer; `failure` names the
+    error class; `attempt` starts at 1.
+    """
+
+    method: str
+    path: str
+    status: int
+    seconds: float
+    request_id: str | None
+    attempt: int
+    mutates: bool
+    failure: str | None = None
+
+
+OnRequest = Callable[[RequestEvent], None]
+# Told the seconds of Retry-After (None when the server gave none) at every 429.
+OnRateLimit = Callable[[float | None], None]
