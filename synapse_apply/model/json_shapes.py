@@ -1,0 +1,205 @@
+"""JSON coding of a dataclass by its declared types, so that a new field of the model is coded too.
+
+A dataclass becomes an object under its own field names, an address its text, an enum its value, a
+path a list (so that 0 and "0" stay apart), fields an object of JSON Pointers. Writing checks as
+strictly as reading: what could not be read back is a TypeError when it is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, dataclass, fields, is_dataclass
+from enum import Enum
+from functools import cache
+from types import NoneType, UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+from synapse_apply.model.address import Address
+from synapse_apply.model.diagnostic import from_pointer, pointer
+from synapse_apply.model.json_values import (
+    Json,
+    WrongShape,
+    address_of,
+    expected,
+    key_of,
+    step_into,
+    value_from_json,
+    value_to_json,
+)
+from synapse_apply.model.values import Fields
+
+
+@dataclass(frozen=True, slots=True)
+class Coder:
+    """How values of one declared type are written and read."""
+
+    encode: Callable[[Any], Any]
+    decode: Callable[[Any], Any]
+
+
+@cache
+def coder_of(hint: Any) -> Coder:
+    """The coder of a declared type; a type without one is a mistake in the model."""
+    origin, args = get_origin(hint), get_args(hint)
+    if hint is Any:
+        return Coder(value_to_json, value_from_json)
+    if hint is Address:
+        return Coder(_address_to_text, address_of)
+    if hint in SCALARS:
+        return _scalar(hint)
+    if isinstance(hint, type) and issubclass(hint, Enum):
+        return _enum(hint)
+    if is_dataclass(hint) and isinstance(hint, type):
+        return _dataclass(hint)
+    if origin is tuple:
+        return _tuple(coder_of(args[0]))
+    if origin is Mapping:
+        return _mapping(args[0], coder_of(args[1]))
+    if origin in (Union, UnionType):
+        return _union(args)
+    raise TypeError(f"no coding for {hint}")
+
+
+SCALARS: Mapping[Any, str] = {str: "a text", int: "an integer", float: "a number", bool: "a truth"}
+
+
+def _scalar(kind: type[Any]) -> Coder:
+    def check(value: Any) -> bool:
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        return number if kind is float else _is_exactly(kind, value)
+
+    def encode(value: Any) -> Any:
+        if not check(value):
+            raise TypeError(expected(SCALARS[kind], value))
+        return value_to_json(value)
+
+    def decode(data: Any) -> Any:
+        value = value_from_json(data)
+        if not check(value):
+            raise WrongShape(expected(SCALARS[kind], data))
+        return value
+
+    return Coder(encode, decode)
+
+
+def _enum(kind: type[Enum]) -> Coder:
+    def encode(value: Any) -> Any:
+        if not isinstance(value, kind):
+            raise TypeError(expected(f"a {kind.__name__}", value))
+        return value.value
+
+    def decode(data: Any) -> Enum:
+        for member in kind:
+            if member.value == data:
+                return member
+        known = ", ".join(str(member.value) for member in kind)
+        raise WrongShape(f"expected one of {known}")
+
+    return Coder(encode, decode)
+
+
+def _dataclass(kind: type[Any]) -> Coder:
+    hints = get_type_hints(kind)
+    coders = {field.name: coder_of(hints[field.name]) for field in fields(kind)}
+    needed = {
+        field.name
+        for field in fields(kind)
+        if field.default is MISSING and field.default_factory is MISSING
+    }
+
+    def encode(value: Any) -> Json:
+        if not isinstance(value, kind):
+            raise TypeError(expected(f"a {kind.__name__}", value))
+        return {name: coder.encode(getattr(value, name)) for name, coder in coders.items()}
+
+    def decode(data: Any) -> Any:
+        if not isinstance(data, dict):
+            raise WrongShape(expected("an object", data))
+        if missing := sorted(needed - data.keys()):
+            raise WrongShape(f"{', '.join(missing)} missing")
+        known = (name for name in coders if name in data)
+        return kind(
+            **{name: step_into(f".{name}", coders[name].decode, data[name]) for name in known}
+        )
+
+    return Coder(encode, decode)
+
+
+def _tuple(item: Coder) -> Coder:
+    def encode(value: Any) -> list[Any]:
+        if not isinstance(value, tuple | list):
+            raise TypeError(expected("a list", value))
+        return [item.encode(part) for part in value]
+
+    def decode(data: Any) -> tuple[Any, ...]:
+        if not isinstance(data, list):
+            raise WrongShape(expected("a list", data))
+        return tuple(step_into(f"[{at}]", item.decode, part) for at, part in enumerate(data))
+
+    return Coder(encode, decode)
+
+
+def _mapping(key: Any, item: Coder) -> Coder:
+    to_text, from_text = KEYS[key]
+
+    def encode(value: Any) -> Json:
+        if not isinstance(value, Mapping):
+            raise TypeError(expected("an object", value))
+        return {to_text(name): item.encode(part) for name, part in value.items()}
+
+    def decode(data: Any) -> dict[Any, Any]:
+        if not isinstance(data, dict):
+            raise WrongShape(expected("an object", data))
+        return {
+            step_into(f".{name}", from_text, name): step_into(f".{name}", item.decode, part)
+            for name, part in data.items()
+        }
+
+    return Coder(encode, decode)
+
+
+def _union(args: tuple[Any, ...]) -> Coder:
+    """`X | None`, or a choice of scalars that JSON tells apart."""
+    options = [arg for arg in args if arg is not NoneType]
+    if len(options) == 1:
+        inner = coder_of(options[0])
+        return Coder(
+            lambda value: None if value is None else inner.encode(value),
+            lambda data: None if data is None else inner.decode(data),
+        )
+    choice = " or ".join(SCALARS[option] for option in options)
+
+    def check(value: Any, error: Callable[[str], Exception]) -> Any:
+        if not any(_is_exactly(option, value) for option in options):
+            raise error(expected(choice, value))
+        return value
+
+    return Coder(lambda value: check(value, TypeError), lambda data: check(data, WrongShape))
+
+
+def _is_exactly(kind: type[Any], value: Any) -> bool:
+    return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
+
+
+def _address_to_text(value: Any) -> str:
+    if not isinstance(value, Address):
+        raise TypeError(expected("an address", value))
+    return str(value)
+
+
+def _path_to_text(path: Any) -> str:
+    return pointer(tuple(key_of(part) for part in path))
+
+
+def _path(text: str) -> tuple[str, ...]:
+    try:
+        return from_pointer(text)
+    except ValueError:
+        raise WrongShape("expected a JSON Pointer") from None
+
+
+KEYS: Mapping[Any, tuple[Callable[[Any], str], Callable[[str], Any]]] = {
+    str: (key_of, lambda text: text),
+    Address: (_address_to_text, address_of),
+    get_args(Fields)[0]: (_path_to_text, _path),
+}
