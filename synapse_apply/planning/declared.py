@@ -1,0 +1,208 @@
+"""What is to be done about one declared resource."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from synapse_apply.kinds.descriptor import UpdateMode
+from synapse_apply.model.address import Address
+from synapse_apply.model.diagnostic import Diagnostic, Path, error
+from synapse_apply.model.observed import FoundBy
+from synapse_apply.model.plan import Action, Refusal
+from synapse_apply.model.state import Intent, Record
+from synapse_apply.model.values import ABSENT, SecretWant, dig
+from synapse_apply.planning import package, refusals
+from synapse_apply.planning.fields import Differences, creation, differences
+from synapse_apply.planning.identity import Claims, differing_identity
+from synapse_apply.planning.rulings import Ruling, change_of
+from synapse_apply.planning.series import Series
+from synapse_apply.planning.situation import Choices, Item
+from synapse_apply.planning.whole import is_secret, nested
+
+CREATE_VERB = "create"
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What is known across all addresses before any is decided."""
+
+    claims: Claims
+    series: Series
+    intents: Mapping[Address, Intent]
+    choices: Choices
+
+
+def decide(item: Item, survey: Survey) -> Ruling:
+    """The ruling on a declared resource, without regard to what it depends on."""
+    errors = _errors(item, survey)
+    if errors:
+        return Ruling(replace(change_of(item, Action.NO_OP), reason="error"), errors)
+    if item.address in survey.intents:
+        return _unsettled(item, survey.intents[item.address])
+    if item.sighting.observed is None:
+        ruling = _create(item) if item.record is None else _recreate(item)
+    elif item.record is None or _is_another(item):
+        ruling = _adopt(item, survey)
+    else:
+        ruling = _keep(item, item.record, survey)
+    if item.address in survey.claims.renames:
+        ruling = ruling.refuse(refusals.renamed(item, survey.claims.renames[item.address]))
+    return ruling
+
+
+def _errors(item: Item, survey: Survey) -> tuple[Diagnostic, ...]:
+    problem = (item.sighting.problem,) if item.sighting.problem else ()
+    conflicts = survey.claims.conflicts.get(item.address, ())
+    return (*problem, *conflicts, *_not_carried(item))
+
+
+def _not_carried(item: Item) -> tuple[Diagnostic, ...]:
+    """Declared fields that this API version has no place for."""
+    unknown = sorted({str(path[0]) for path in item.want} - item.binding.fields)
+    return tuple(
+        error(
+            "Field not supported by this API version",
+            f"{item.address}: API {item.binding.api} cannot carry `{name}`.",
+            f"Remove it, or use an API version that has it. It has: "
+            f"{', '.join(sorted(item.binding.fields))}.",
+            position=item.desired.place((name,)) if item.desired else None,
+            address=str(item.address),
+            path=("spec", name),
+        )
+        for name in unknown
+    )
+
+
+def _unsettled(item: Item, intent: Intent) -> Ruling:
+    action = Action.CREATE if intent.verb == CREATE_VERB else Action.NO_OP
+    return Ruling(change_of(item, action)).refuse(refusals.outcome_unknown(intent))
+
+
+def _is_another(item: Item) -> bool:
+    """Whether the recorded object is gone and its natural key led to a new one."""
+    record, observed = item.record, item.sighting.observed
+    found_by_key = item.sighting.found_by is FoundBy.KEY
+    return bool(record and observed and found_by_key and record.remote_id != observed.remote_id)
+
+
+def _create(item: Item, action: Action = Action.CREATE) -> Ruling:
+    change = change_of(item, action, creation(item).changes)
+    ruling = Ruling(replace(change, extras=package.package_extras(item)))
+    kept = [
+        path
+        for path, want in sorted(item.want.items())
+        if isinstance(want, SecretWant) and want.ref.source == "live"
+    ]
+    if kept:
+        ruling = ruling.refuse(refusals.no_live_secret(item, kept))
+    if item.type.carries_package and item.desired is not None and item.desired.package is None:
+        ruling = ruling.refuse(refusals.no_package(item))
+    return ruling
+
+
+def _recreate(item: Item) -> Ruling:
+    ruling = _create(item, Action.RECREATE)
+    record = item.record
+    notes = [f"recorded as id {record.remote_id if record else ''}, which is no longer there"]
+    digest, extras = package.published_digest(item), package.package_extras(item)
+    if digest and extras and extras["package"]["digest"] != digest:
+        notes.append("its content is not what was published before under this version")
+    return replace(ruling, change=replace(ruling.change, reason="missing", notes=tuple(notes)))
+
+
+def _adopt(item: Item, survey: Survey) -> Ruling:
+    found = differences(item, None, survey.choices.resend_secrets)
+    pinned = item.sighting.found_by is FoundBy.PIN
+    notes = list(found.notes)
+    extras = {}
+    if _is_another(item) and item.record is not None:
+        notes.insert(0, f"recorded as id {item.record.remote_id}: it was made anew outside")
+    if package.unverified(item):
+        notes.append("its published bytes are unverified: nothing tells what they are")
+    if item.type.carries_package and (digest := package.published_digest(item)):
+        extras["published_digest"] = digest
+    change = replace(
+        change_of(item, Action.ADOPT, found.changes),
+        notes=tuple(notes),
+        reason="pinned" if pinned else "found by natural key",
+        extras=extras,
+    )
+    ruling = Ruling(change, foreign=tuple(found.foreign))
+    return _packaged(item, ruling.refuse(*_obstacles(item, found)), survey)
+
+
+def _keep(item: Item, record: Record, survey: Survey) -> Ruling:
+    if names := differing_identity(item):
+        return Ruling(change_of(item, Action.NO_OP)).refuse(refusals.other_object(item, names))
+    found = differences(item, record, survey.choices.resend_secrets)
+    action = Action.UPDATE if found.changes else Action.NO_OP
+    change = replace(
+        change_of(item, action, found.changes),
+        notes=tuple(found.notes),
+        rebase=action is Action.NO_OP and (found.rebase or _outdated(item, record)),
+    )
+    ruling = Ruling(change, foreign=tuple(found.foreign))
+    return _packaged(item, ruling.refuse(*_obstacles(item, found)), survey)
+
+
+def _outdated(item: Item, record: Record) -> bool:
+    """Whether the record lacks what the manifest says beside fields."""
+    desired = item.desired
+    if desired is None:
+        return False
+    place = item.type.place_in_series(desired.spec)
+    return (
+        record.protected != desired.lifecycle.prevent_destroy
+        or record.api != item.binding.api
+        or (record.series, record.version) != place
+        or (bool(item.natural_key) and record.natural_key != item.natural_key)
+    )
+
+
+def _packaged(item: Item, ruling: Ruling, survey: Survey) -> Ruling:
+    """Changed content under a published version: a note, or a refusal by policy."""
+    text = package.unreleased(item, survey.series)
+    if not text:
+        return ruling
+    if survey.choices.policy.unreleased_source == "refuse":
+        return ruling.refuse(refusals.unreleased(item, text))
+    notes = (*ruling.change.notes, f"{item.address} has {text}")
+    return replace(ruling, change=replace(ruling.change, notes=notes))
+
+
+def _obstacles(item: Item, found: Differences) -> list[Refusal]:
+    """Why the differences cannot be sent."""
+    identity = item.type.identity
+    stuck = [path for path in found.stuck if item.binding.update is not None]
+    fixed = [
+        change.path
+        for change in found.changes
+        if item.binding.update is None
+        or change.path[0] in identity
+        or (change.path[0] in item.type.rules and item.type.rule(change.path).immutable)
+    ]
+    refused = [refusals.fixed(item, fixed)] if fixed else []
+    if loose := [path for path in stuck if path not in fixed]:
+        refused.append(refusals.no_reset(item, loose))
+    if found.changes and not refused and (lost := _cleared(item, found)):
+        refused.append(refusals.secret_would_be_cleared(item, lost))
+    return refused
+
+
+def _cleared(item: Item, found: Differences) -> list[Path]:
+    """Live secrets that a whole-object update would leave out although nobody dropped them."""
+    if item.binding.update_mode is not UpdateMode.PUT:
+        return []
+    want, dropped = nested(item.want), {change.path for change in found.changes}
+    lost = [
+        path
+        for path, value in sorted(item.live.items())
+        if is_secret(value) and path not in dropped and dig(want, path) is ABSENT
+    ]
+    kept = [
+        path
+        for path, value in sorted(item.want.items())
+        if isinstance(value, SecretWant) and value.ref.source == "live"
+    ]
+    return lost + kept

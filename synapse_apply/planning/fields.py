@@ -1,0 +1,235 @@
+"""The three-way difference of one live object, field by field: want and applied, live and seen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from synapse_apply.kinds.compare import same
+from synapse_apply.kinds.descriptor import FieldRule
+from synapse_apply.model.diagnostic import Path
+from synapse_apply.model.plan import Cause, FieldChange
+from synapse_apply.model.state import Record
+from synapse_apply.model.values import ABSENT, Mac, SecretWant, dig
+from synapse_apply.planning.refusals import dotted
+from synapse_apply.planning.situation import Item
+from synapse_apply.planning.whole import is_secret, nested
+
+NOT_SHOWN = "not checked: the server does not show it"
+_NO_RULE = FieldRule("")
+
+
+@dataclass(slots=True)
+class Differences:
+    """What differs, and what the record has yet to learn.
+
+    `rebase`: something moved to where the other side already is. `stuck` are dropped fields
+    without a reset value, `foreign` secrets recorded under another state key.
+    """
+
+    changes: list[FieldChange] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    stuck: list[Path] = field(default_factory=list)
+    foreign: list[Path] = field(default_factory=list)
+    rebase: bool = False
+
+
+def creation(item: Item) -> Differences:
+    """Every declared field, for an object that is not there."""
+    found = Differences()
+    for path, want in sorted(item.want.items()):
+        if isinstance(want, SecretWant):
+            note = f"not checked: {want.why}" if want.mac is None and want.why else "changed"
+            found.changes.append(FieldChange(path, ABSENT, ABSENT, Cause.NONE, True, note))
+        else:
+            found.changes.append(FieldChange(path, ABSENT, want, Cause.NONE))
+    return found
+
+
+def differences(item: Item, record: Record | None, resend: bool = False) -> Differences:
+    """How a live object differs; without `record` as an adoption sees it."""
+    comparison = _Comparison(item, record, resend)
+    for path, want in sorted(item.want.items()):
+        if not _under(path, comparison.ignored):
+            comparison.declared(path, want)
+    comparison.dropped()
+    comparison.owned()
+    comparison.found.changes.sort(key=lambda change: change.path)
+    return comparison.found
+
+
+def _under(path: Path, pointers: tuple[Path, ...]) -> bool:
+    """Whether a path is one of the pointed-to fields or lies in one."""
+    texts = tuple(map(str, path))
+    return any(texts[: len(at)] == tuple(map(str, at)) for at in pointers)
+
+
+class _Comparison:
+    """One object's four sides as nested maps, and the differences found so far."""
+
+    def __init__(self, item: Item, record: Record | None, resend: bool) -> None:
+        lifecycle = item.desired.lifecycle if item.desired else None
+        self.item = item
+        self.record = record
+        self.imported = record is not None and not record.applied
+        self.resend = resend
+        self.ignored = lifecycle.ignore_changes if lifecycle else ()
+        self.own = lifecycle.own if lifecycle else ()
+        self.want = nested(item.want)
+        self.live = nested(item.live)
+        self.applied = nested(record.applied if record else {})
+        self.seen = nested(record.seen if record else {})
+        self.found = Differences()
+
+    def rule(self, path: Path) -> FieldRule:
+        return self.item.type.rules.get(str(path[0]), _NO_RULE)
+
+    def change(self, path: Path, after: Any, cause: Cause, note: str = "") -> None:
+        """A difference; whatever is secret on either side leaves no value in it."""
+        before = dig(self.live, path)
+        sides = (before, after, dig(self.applied, path))
+        if note or any(is_secret(side) for side in sides):
+            self.found.changes.append(
+                FieldChange(path, ABSENT, ABSENT, cause, True, note or "changed")
+            )
+        else:
+            self.found.changes.append(FieldChange(path, before, after, cause))
+
+    def declared(self, path: Path, want: Any) -> None:
+        if isinstance(want, SecretWant):
+            self.secret(path, want)
+        elif self.rule(path).write_only:
+            self.write_only(path, want)
+        else:
+            self.plain(path, want)
+
+    def plain(self, path: Path, want: Any) -> None:
+        compare = self.rule(path).compare
+        applied, live, seen = (
+            _as_far_as(want, dig(side, path)) for side in (self.applied, self.live, self.seen)
+        )
+        equal = same(want, live, compare)
+        if self.record is None:
+            if not equal:
+                self.change(path, want, Cause.NONE)
+            return
+        moved = self.imported or not same(want, applied, compare)
+        drifted = not same(live, seen, compare)
+        self.settle(path, want, moved, drifted, equal)
+
+    def settle(self, path: Path, want: Any, moved: bool, drifted: bool, equal: bool) -> None:
+        """The rule of the three-way comparison (design section 6)."""
+        if not moved and not drifted:
+            return
+        if equal:
+            self.found.rebase = True
+        else:
+            self.change(path, want, _cause(moved, drifted))
+
+    def write_only(self, path: Path, want: Any) -> None:
+        """Answers never show the field, so the record alone speaks."""
+        if self.record is None or self.imported:
+            self.found.notes.append(f"{dotted(path)}: ({NOT_SHOWN})")
+            self.found.rebase = True
+        elif not same(want, dig(self.applied, path), self.rule(path).compare):
+            self.change(path, want, Cause.GIT)
+
+    def secret(self, path: Path, want: SecretWant) -> None:
+        if want.ref.source == "live":
+            return
+        if want.mac is None:
+            note = f"not checked: {want.why or 'no state key'}"
+            if self.resend:
+                self.change(path, want, Cause.SECRET, note)
+            else:
+                self.found.notes.append(f"{dotted(path)}: (sensitive, {note})")
+            return
+        before = len(self.found.changes)
+        self.known_secret(path, want, want.mac)
+        if self.resend and len(self.found.changes) == before:
+            self.change(path, want, Cause.SECRET, "sent again")
+
+    def known_secret(self, path: Path, want: SecretWant, mac: Mac) -> None:
+        applied, live, seen = (dig(side, path) for side in (self.applied, self.live, self.seen))
+        shown = isinstance(live, Mac)
+        if self.record is None or self.imported:
+            self.new_secret(path, want, shown, live == mac)
+            return
+        known = (applied, seen) if shown else (applied,)
+        if any(isinstance(one, Mac) and one.key_id != mac.key_id for one in known):
+            self.found.foreign.append(path)
+            return
+        moved = applied != mac
+        drifted = shown and live != seen
+        if not moved and not drifted:
+            return
+        if shown and live == mac:
+            self.found.rebase = True
+            return
+        cause = _cause(moved, drifted) if drifted else Cause.SECRET
+        self.change(path, want, cause, "changed")
+
+    def new_secret(self, path: Path, want: SecretWant, shown: bool, equal: bool) -> None:
+        """Nothing of ours was ever sent: only a live value that is shown can tell."""
+        self.found.rebase = True
+        if not shown:
+            self.found.notes.append(f"{dotted(path)}: (sensitive, {NOT_SHOWN})")
+        elif not equal:
+            cause = Cause.NONE if self.record is None else Cause.GIT
+            self.change(path, want, cause, "changed")
+
+    def dropped(self) -> None:
+        """Fields we applied that the manifest no longer has."""
+        record = self.record
+        for path in sorted(record.applied if record else ()):
+            if not _under(path, self.ignored) and not self.still_declared(path):
+                self.drop(path)
+
+    def still_declared(self, path: Path) -> bool:
+        """Declared as it was, as a map where it was a leaf, or as a leaf where it was a map."""
+        if dig(self.want, path) is not ABSENT:
+            return True
+        above = (dig(self.want, path[:end]) for end in range(1, len(path)))
+        return any(value is not ABSENT and not isinstance(value, Mapping) for value in above)
+
+    def drop(self, path: Path) -> None:
+        rule = self.rule(path)
+        live, seen = dig(self.live, path), dig(self.seen, path)
+        hidden = rule.write_only or (
+            isinstance(dig(self.applied, path), Mac) and not isinstance(seen, Mac)
+        )
+        if live is ABSENT and not hidden:
+            self.found.rebase = True
+            return
+        drifted = not hidden and not same(live, seen, rule.compare)
+        if len(path) > 1:
+            self.change(path, ABSENT, _cause(True, drifted))
+        elif rule.reset is ABSENT:
+            self.found.stuck.append(path)
+            self.change(path, ABSENT, _cause(True, drifted))
+        else:
+            moved = not same(dig(self.applied, path), rule.reset, rule.compare)
+            equal = not hidden and same(rule.reset, _as_far_as(rule.reset, live), rule.compare)
+            # A reset that was sent and not taken is recorded as applied: silent from then on.
+            self.settle(path, rule.reset, moved, drifted, equal)
+
+    def owned(self) -> None:
+        """Live keys below an owned pointer that the manifest does not know."""
+        taken = {change.path for change in self.found.changes}
+        for path in sorted(self.item.live if self.own else ()):
+            if path in taken or not _under(path, self.own) or _under(path, self.ignored):
+                continue
+            if not self.still_declared(path):
+                self.change(path, ABSENT, Cause.DRIFT)
+
+
+def _cause(moved: bool, drifted: bool) -> Cause:
+    if moved and drifted:
+        return Cause.BOTH
+    return Cause.GIT if moved else Cause.DRIFT
+
+
+def _as_far_as(want: Any, value: Any) -> Any:
+    """A declared empty map asks for a map only: any map satisfies it."""
+    return {} if isinstance(want, Mapping) and isinstance(value, Mapping) else value

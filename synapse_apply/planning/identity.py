@@ -1,0 +1,189 @@
+"""Who is who: two claims on one object are errors, an object under a new address is a rename."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from synapse_apply.kinds.compare import same
+from synapse_apply.model.address import Address
+from synapse_apply.model.diagnostic import Diagnostic, Position, error
+from synapse_apply.model.observed import FoundBy
+from synapse_apply.model.values import ABSENT, dig
+from synapse_apply.planning.refusals import listing
+from synapse_apply.planning.situation import Item
+from synapse_apply.planning.whole import nested
+
+Items = Mapping[Address, Item]
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """`conflicts`: errors by each address they stop (one error may stop several).
+
+    `renames`: a new address and the recorded one it takes over; `held`: recorded addresses that
+    are not forgotten because a rename is under way.
+    """
+
+    conflicts: Mapping[Address, list[Diagnostic]]
+    renames: Mapping[Address, Address]
+    held: frozenset[Address]
+
+
+def claims(items: Items) -> Claims:
+    """Every conflict and rename among all items."""
+    renames = _renames(items)
+    conflicts: dict[Address, list[Diagnostic]] = defaultdict(list)
+    for found in (_double_keys(items), _double_ids(items, renames), _pins(items)):
+        for diagnostic, addresses in found:
+            for address in addresses:
+                conflicts[address].append(diagnostic)
+    return Claims(conflicts, renames, _held(items, renames))
+
+
+def differing_identity(item: Item) -> list[str]:
+    """Immutable identity fields in which the live object is not the recorded one."""
+    record, found_by = item.record, item.sighting.found_by
+    if record is None or item.sighting.observed is None or found_by is FoundBy.KEY:
+        return []
+    seen, live = nested(record.seen), nested(item.live)
+    return [
+        name
+        for name in item.type.identity
+        if (before := dig(seen, (name,))) is not ABSENT and not same(before, dig(live, (name,)))
+    ]
+
+
+def remote_id(item: Item) -> str:
+    """The id this address stands for: of the object found, the pin, or the record."""
+    if item.sighting.observed is not None:
+        return item.sighting.observed.remote_id
+    if item.desired is not None and item.desired.remote_id:
+        return item.desired.remote_id
+    return item.record.remote_id if item.record is not None else ""
+
+
+def _where(item: Item) -> str:
+    place = f" ({item.desired.position})" if item.desired and item.desired.position else ""
+    return f"{item.address}{place}"
+
+
+def _grouped(pairs: Iterable[tuple[tuple[str, str], Item]]) -> list[list[Item]]:
+    groups: dict[tuple[str, str], list[Item]] = defaultdict(list)
+    for key, item in pairs:
+        groups[key].append(item)
+    return [
+        sorted(group, key=lambda item: item.address)
+        for _, group in sorted(groups.items())
+        if len(group) > 1
+    ]
+
+
+Found = list[tuple[Diagnostic, list[Address]]]
+
+
+def _double_keys(items: Items) -> Found:
+    declared = (
+        ((item.address.kind, item.natural_key), item)
+        for item in items.values()
+        if item.desired is not None and item.natural_key
+    )
+    return [
+        (
+            error(
+                "Two resources declare one object",
+                f"{listing(map(_where, group))} all have {group[0].natural_key}.",
+                "Delete one of the documents, or give it another identity.",
+                position=_position(group[-1]),
+                address=str(group[-1].address),
+            ),
+            [item.address for item in group],
+        )
+        for group in _grouped(declared)
+    ]
+
+
+def _double_ids(items: Items, renames: Mapping[Address, Address]) -> Found:
+    renamed = set(renames.values())
+    owners = (
+        ((item.address.kind, found), item)
+        for item in items.values()
+        if (found := remote_id(item)) and item.address not in renamed
+    )
+    return [
+        (
+            error(
+                "One object under two addresses",
+                f"id {remote_id(group[0])} belongs to {listing(map(_where, group))}.",
+                "Correct metadata.id, or `synapse-apply state rm ADDRESS` the wrong one.",
+                position=_position(group[-1]),
+                address=str(group[-1].address),
+            ),
+            [item.address for item in group],
+        )
+        for group in _grouped(owners)
+    ]
+
+
+def _pins(items: Items) -> Found:
+    found: Found = []
+    for address, item in sorted(items.items()):
+        pin = item.desired.remote_id if item.desired else None
+        if not pin:
+            continue
+        if item.record is not None and item.record.remote_id != pin:
+            detail = f"{address} pins id {pin}, and the state records id {item.record.remote_id}."
+            hint = f"Remove metadata.id, or `synapse-apply state rm {address}` to follow the pin."
+            finding = error("The pinned id is not the recorded one", detail, hint)
+        elif item.sighting.observed is None and item.sighting.problem is None:
+            detail = f"{address} pins id {pin}, and there is no such object."
+            finding = error(
+                "The pinned object does not exist",
+                detail,
+                "Correct metadata.id, or remove it to create the object.",
+            )
+        else:
+            continue
+        found.append((finding.with_(position=_position(item), address=str(address)), [address]))
+    return found
+
+
+def _renames(items: Items) -> dict[Address, Address]:
+    """New addresses (declared, without record) and the undeclared record that is theirs."""
+    by_key: dict[tuple[str, str], Address] = {}
+    by_id: dict[tuple[str, str], Address] = {}
+    for address, item in sorted(items.items(), reverse=True):
+        if item.record is not None and item.desired is None:
+            by_id[address.kind, item.record.remote_id] = address
+            if item.record.natural_key:
+                by_key[address.kind, item.record.natural_key] = address
+    renames: dict[Address, Address] = {}
+    for address, item in sorted(items.items()):
+        if item.record is None and item.desired is not None:
+            old = by_id.get((address.kind, remote_id(item)))
+            old = old or by_key.get((address.kind, item.natural_key))
+            if old is not None:
+                renames[address] = old
+    return renames
+
+
+def _held(items: Items, renames: Mapping[Address, Address]) -> frozenset[Address]:
+    """Renamed records, and undeclared ones that hang on them: their own rename comes next."""
+    held = set(renames.values())
+    below: dict[Address, list[Address]] = defaultdict(list)
+    for address, item in items.items():
+        if item.desired is None and item.record is not None:
+            for need in item.record.depends_on:
+                below[need].append(address)
+    waiting = list(held)
+    while waiting:
+        for address in below[waiting.pop()]:
+            if address not in held:
+                held.add(address)
+                waiting.append(address)
+    return frozenset(held)
+
+
+def _position(item: Item) -> Position | None:
+    return item.desired.position if item.desired else None

@@ -1,0 +1,70 @@
+"""Packages of kinds that carry one: published bytes never change, so a difference is a note."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from synapse_apply.model.desired import Package
+from synapse_apply.planning.series import Series, next_version
+from synapse_apply.planning.situation import Item
+
+
+def package_extras(item: Item) -> dict[str, Any]:
+    """What a create uploads: {"package": {digest, files (a count), size (bytes), source}}."""
+    package = _package(item)
+    if package is None:
+        return {}
+    return {
+        "package": {
+            "digest": package.digest,
+            "files": len(package.files),
+            "size": package.size,
+            "source": str(package.source),
+        }
+    }
+
+
+def published_digest(item: Item) -> str | None:
+    """The digest of the live bytes: recorded, or told by the object itself; None if unknown."""
+    if item.record is not None and item.record.digest:
+        return item.record.digest
+    observed = item.sighting.observed
+    told = observed.extra.get("digest") if observed else None
+    return told if isinstance(told, str) else None
+
+
+def unreleased(item: Item, series: Series) -> str:
+    """`unreleased changes (3 files; next version 1.1.1)`, or "" where there are none known."""
+    package, published = _package(item), published_digest(item)
+    if package is None or published is None or package.digest == published:
+        return ""
+    details = []
+    if item.record is not None and item.record.files:
+        count = _differing(item.record.files, package.files)
+        details.append(f"{count} file{'' if count == 1 else 's'}")
+    if upcoming := _next(item, series):
+        details.append(f"next version {upcoming}")
+    return "unreleased changes" + (f" ({'; '.join(details)})" if details else "")
+
+
+def unverified(item: Item) -> bool:
+    """Whether an object is taken over whose bytes nobody of ours has seen."""
+    return item.type.carries_package and published_digest(item) is None
+
+
+def _package(item: Item) -> Package | None:
+    carries = item.type.carries_package and item.desired is not None
+    return item.desired.package if carries and item.desired is not None else None
+
+
+def _differing(old: Mapping[str, str], new: Mapping[str, str]) -> int:
+    return sum(old.get(path) != new.get(path) for path in old.keys() | new.keys())
+
+
+def _next(item: Item, series: Series) -> str:
+    if item.desired is None or not item.type.series:
+        return ""
+    name, version = item.type.place_in_series(item.desired.spec)
+    members = series.get((item.address.kind, name))
+    return next_version(version, members.versions if members else ())

@@ -1,0 +1,181 @@
+"""From a situation to a plan: survey all, decide each, order them, guard the whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from synapse_apply.model.address import Address
+from synapse_apply.model.diagnostic import Diagnostic, error, warning
+from synapse_apply.model.plan import Action, Change, Plan
+from synapse_apply.model.state import Intent
+from synapse_apply.planning import refusals
+from synapse_apply.planning.declared import CREATE_VERB, Survey, decide
+from synapse_apply.planning.guards import trips
+from synapse_apply.planning.identity import claims
+from synapse_apply.planning.order import Cycle, dependency_order
+from synapse_apply.planning.refusals import dotted, listing
+from synapse_apply.planning.rulings import Ruling, needs
+from synapse_apply.planning.series import series_of, went_back
+from synapse_apply.planning.situation import Item, Situation
+from synapse_apply.planning.undeclared import let_go
+
+Rulings = dict[Address, Ruling]
+
+
+def plan(situation: Situation) -> Plan:
+    """What would be done about every address, and what cannot be done.
+
+    Pure: the same situation gives the same plan, whatever the order of its items. Linear in the
+    number of items, apart from sorting.
+    """
+    items = dict(sorted(situation.items.items()))
+    survey = Survey(
+        claims=claims(items),
+        series=series_of(items.values()),
+        intents={intent.address: intent for intent in situation.open_intents},
+        choices=situation.choices,
+    )
+    declared, cycles = _declared(items, survey)
+    undeclared = _undeclared(items, survey, declared)
+    rulings = _selected({**declared, **undeclared, **_orphans(items, survey)}, situation)
+    changes = {address: ruling.change for address, ruling in rulings.items()}
+    return Plan(
+        id=situation.plan_id,
+        created=situation.created,
+        tool_version=situation.tool_version,
+        base=situation.base,
+        changes=tuple(changes.values()),
+        guards=trips(situation, changes),
+        diagnostics=_distinct(
+            (
+                *situation.diagnostics,
+                *(_cycle(cycle, items) for cycle in cycles),
+                *(finding for ruling in rulings.values() for finding in ruling.diagnostics),
+                *_foreign_keys(rulings),
+                *went_back(survey.series, items),
+            )
+        ),
+        capabilities=situation.capabilities,
+    )
+
+
+def _declared(items: Mapping[Address, Item], survey: Survey) -> tuple[Rulings, list[Cycle]]:
+    """Rulings on what is declared, in dependency order; dependents of what is stopped stop."""
+    graph = {address: needs(item) for address, item in items.items() if item.desired is not None}
+    ordered, cycles = dependency_order(graph, lambda address: items[address].type.rank)
+    rulings: Rulings = {}
+    for address in ordered:
+        ruling = decide(items[address], survey)
+        if ruling.change.changes_server:
+            unmet = [need for need in graph[address] if _unmet(need, items, rulings, survey)]
+            if unmet:
+                ruling = ruling.refuse(refusals.dependency(items[address], unmet))
+        rulings[address] = ruling
+    return rulings, cycles
+
+
+def _unmet(need: Address, items: Mapping[Address, Item], rulings: Rulings, survey: Survey) -> bool:
+    """Whether a dependency is stopped, or is neither there nor made by this plan."""
+    if need in rulings and rulings[need].blocked:
+        return True
+    selected = survey.choices.selected
+    made = need in rulings and (selected is None or need in selected)
+    return not made and (need not in items or items[need].sighting.observed is None)
+
+
+def _undeclared(items: Mapping[Address, Item], survey: Survey, declared: Rulings) -> Rulings:
+    """Rulings on records without manifest, dependents before what they depend on."""
+    graph = {
+        address: item.record.depends_on
+        for address, item in items.items()
+        if item.desired is None and item.record is not None
+    }
+    ordered, _ = dependency_order(graph, lambda address: items[address].type.rank)
+    users = _users(items)
+    rulings: Rulings = {}
+    for address in reversed(ordered):
+        ruling = let_go(items[address], survey)
+        if ruling.change.action is Action.DELETE:
+            ruling = _after_users(ruling, items[address], users.get(address, ()), rulings, declared)
+        rulings[address] = ruling
+    return rulings
+
+
+def _users(items: Mapping[Address, Item]) -> Mapping[Address, list[Address]]:
+    """By address, the recorded addresses that depend on it."""
+    users: dict[Address, list[Address]] = {}
+    for address, item in items.items():
+        for need in item.record.depends_on if item.record is not None else ():
+            users.setdefault(need, []).append(address)
+    return users
+
+
+def _after_users(
+    ruling: Ruling, item: Item, users: Iterable[Address], gone: Rulings, kept: Rulings
+) -> Ruling:
+    """A delete waits for whatever used the object; what cannot let go of it stops the delete."""
+    before = {user: gone.get(user) or kept.get(user) for user in users}
+    waits = tuple(sorted(user for user, other in before.items() if other is not None))
+    stopped = [user for user in waits if (other := before[user]) is not None and other.blocked]
+    ruling = replace(ruling, change=replace(ruling.change, depends_on=waits))
+    return ruling.refuse(refusals.dependency(item, stopped)) if stopped else ruling
+
+
+def _orphans(items: Mapping[Address, Item], survey: Survey) -> Rulings:
+    """Open intents of addresses that are neither declared nor recorded."""
+    return {
+        address: Ruling(_orphan(intent))
+        for address, intent in sorted(survey.intents.items())
+        if address not in items
+    }
+
+
+def _orphan(intent: Intent) -> Change:
+    return Change(
+        address=intent.address,
+        action=Action.CREATE if intent.verb == CREATE_VERB else Action.NO_OP,
+        refusals=(refusals.outcome_unknown(intent),),
+        remote_id=intent.remote_id,
+        api=intent.api,
+    )
+
+
+def _selected(rulings: Rulings, situation: Situation) -> Rulings:
+    selected = situation.choices.selected
+    if selected is None:
+        return rulings
+    return {address: ruling for address, ruling in rulings.items() if address in selected}
+
+
+def _cycle(cycle: Cycle, items: Mapping[Address, Item]) -> Diagnostic:
+    item = items[cycle[0]]
+    return error(
+        "Dependency cycle",
+        " needs ".join(str(address) for address in reversed(cycle)) + ".",
+        "Remove one of these dependencies.",
+        position=item.desired.position if item.desired else None,
+        address=str(cycle[0]),
+    )
+
+
+def _foreign_keys(rulings: Rulings) -> tuple[Diagnostic, ...]:
+    """One warning a run for all secrets that were recorded under another state key."""
+    fields = [
+        f"{address} {dotted(path)}"
+        for address, ruling in sorted(rulings.items())
+        for path in ruling.foreign
+    ]
+    if not fields:
+        return ()
+    finding = warning(
+        "Secrets not checked: recorded under another state key",
+        f"{listing(fields)}.",
+        "Give the state's own key, or `synapse-apply state rekey`; --resend-secrets sends them.",
+    )
+    return (finding,)
+
+
+def _distinct(findings: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:
+    """Each finding once: a conflict is found for every address it concerns."""
+    return tuple(dict.fromkeys(findings))

@@ -1,0 +1,178 @@
+"""The words of refusals: why something cannot be done, and every way out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from synapse_apply.model.address import Address
+from synapse_apply.model.diagnostic import Path, Position, pointer
+from synapse_apply.model.plan import Refusal
+from synapse_apply.model.state import Intent
+from synapse_apply.planning.situation import Item
+
+_SHOWN = 5
+
+
+def dotted(path: Path) -> str:
+    """A field as people write it: `configuration.quality`."""
+    return ".".join(str(part) for part in path)
+
+
+def listing(names: Iterable[object]) -> str:
+    """A few names, and how many more there are."""
+    texts = [str(name) for name in names]
+    more = len(texts) - _SHOWN
+    return ", ".join(texts[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+
+def _place(item: Item, paths: Sequence[Path]) -> Position | None:
+    return item.desired.place(paths[0]) if item.desired and paths else None
+
+
+def _accept(item: Item) -> str:
+    """How to make the live value the declared one; an object without record is imported first."""
+    observed = item.sighting.observed
+    first = ""
+    if item.record is None and observed is not None:
+        first = f"`synapse-apply import {item.address} {observed.remote_id}` and "
+    accept = f"`synapse-apply state accept {item.address}`"
+    return f"change it in the product, then {first}{accept}"
+
+
+def _ignore(paths: Sequence[Path]) -> str:
+    return f"leave it as it is: lifecycle.ignore_changes: [{listing(map(pointer, paths))}]"
+
+
+def fixed(item: Item, paths: Sequence[Path]) -> Refusal:
+    """Fields that never change once the object exists, or a kind this API cannot update."""
+    hints = [item.type.rule(path).fixed_hint for path in paths if path[0] in item.type.rules]
+    hint = next((text for text in hints if text), "") or item.type.update_hint
+    if item.binding.update is None and item.type.update_hint:
+        hint = item.type.update_hint
+    new = "a new version" if item.type.series else "a new name"
+    return Refusal(
+        "fixed",
+        f"{listing(map(dotted, paths))} cannot be changed: "
+        f"{hint or f'API {item.binding.api} has no update for this kind'}",
+        (_accept(item), _ignore(paths), f"declare it under {new}"),
+        _place(item, paths),
+    )
+
+
+def no_reset(item: Item, paths: Sequence[Path]) -> Refusal:
+    """Fields that were applied, are no longer declared, and have no value to go back to."""
+    return Refusal(
+        "no-reset",
+        f"{listing(map(dotted, paths))} was applied and is no longer declared, and there is no "
+        "value it could be reset to",
+        (f"declare {listing(map(dotted, paths))} again", _accept(item), _ignore(paths)),
+        _place(item, paths),
+    )
+
+
+def secret_would_be_cleared(item: Item, paths: Sequence[Path]) -> Refusal:
+    """An update that replaces the whole object would lose secrets we cannot send."""
+    return Refusal(
+        "secret-cleared",
+        f"an update sends the whole object and would clear {listing(map(dotted, paths))}, "
+        "a secret that is never read back to be sent again",
+        (f"declare {listing(map(dotted, paths))} with valueFrom env or file", _accept(item)),
+        _place(item, paths),
+    )
+
+
+def no_live_secret(item: Item, paths: Sequence[Path]) -> Refusal:
+    """`valueFrom: {live: true}` on an object that is to be created."""
+    return Refusal(
+        "no-live-secret",
+        f"{listing(map(dotted, paths))} keeps the live value, but there is no live value to keep: "
+        "the object does not exist",
+        (
+            f"give {listing(map(dotted, paths))} a valueFrom env or file",
+            f"if it does exist: `synapse-apply import {item.address} ID`",
+        ),
+        _place(item, paths),
+    )
+
+
+def no_package(item: Item) -> Refusal:
+    """A create that uploads a package, and no package of ours."""
+    source = item.desired.source if item.desired else None
+    given = f"`source: {source.kind}`" if source else "the manifest"
+    return Refusal(
+        "no-package",
+        f"the server has no {item.address} and {given} gives no bytes to publish",
+        ("name a folder, a Git ref or a zip as its source", "publish it, then plan again"),
+        (source.position if source else None) or (item.desired.position if item.desired else None),
+    )
+
+
+def unreleased(item: Item, text: str) -> Refusal:
+    """Changed content under a published version, where the policy refuses it."""
+    return Refusal(
+        "unreleased-source",
+        f"{item.address} has {text}",
+        ("release it: raise the version", "or set policy.unreleased_source: note"),
+        _place(item, [(item.type.version,)]),
+    )
+
+
+def other_object(item: Item, names: Sequence[str]) -> Refusal:
+    """The recorded id now belongs to an object whose immutable identity differs."""
+    remote_id = item.record.remote_id if item.record else ""
+    return Refusal(
+        "other-object",
+        f"id {remote_id} is another object than the one recorded: its {listing(names)} differs",
+        (
+            "check that url and tenant are those this state belongs to",
+            f"`synapse-apply state rm {item.address}`, then plan again",
+            f"`synapse-apply import {item.address} ID` with the id of the right object",
+        ),
+        item.desired.position if item.desired else None,
+    )
+
+
+def renamed(item: Item, old: Address) -> Refusal:
+    """A new address declares the object that is recorded under one no longer declared."""
+    return Refusal(
+        "renamed",
+        f"this is the object recorded as {old}, which is no longer declared: a rename",
+        (f"synapse-apply state mv {old} {item.address}",),
+        item.desired.position if item.desired else None,
+    )
+
+
+def dependency(item: Item, needs: Sequence[Address]) -> Refusal:
+    """Something it needs is refused, in error, or does not exist."""
+    return Refusal(
+        "dependency",
+        f"it depends on {listing(needs)}, which cannot be brought about in this plan",
+        (f"solve {listing(needs)} first",),
+        item.desired.position if item.desired else None,
+    )
+
+
+def prevent_destroy(item: Item) -> Refusal:
+    """Deletion of a protected object; protection is recorded and outlives the manifest."""
+    return Refusal(
+        "prevent-destroy",
+        "lifecycle.prevent_destroy protects it, also after its manifest is gone",
+        (
+            "declare it again with prevent_destroy: false, apply, then remove it",
+            f"keep the object and stop managing it: `synapse-apply state rm {item.address}`",
+        ),
+    )
+
+
+def outcome_unknown(intent: Intent) -> Refusal:
+    """An earlier call that may or may not have been acted on, and no way to look it up."""
+    return Refusal(
+        "outcome-unknown",
+        f"an earlier {intent.verb} was sent at {intent.sent_at or 'an unknown time'} and nobody "
+        "can tell whether the server acted on it",
+        (
+            f"if it is there: `synapse-apply import {intent.address} ID`",
+            f"if it is not: `synapse-apply state settle {intent.address} --absent`",
+        ),
+        outcome_unknown=True,
+    )

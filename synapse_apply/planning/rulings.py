@@ -1,0 +1,79 @@
+"""A ruling: what the plan says of one address, and the findings that come with it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from synapse_apply.model.address import Address
+from synapse_apply.model.diagnostic import Diagnostic, Path
+from synapse_apply.model.plan import Action, Change, FieldChange, Refusal
+from synapse_apply.model.values import KnownAfterApply, Reference, leaves
+from synapse_apply.planning.fingerprint import fingerprint
+from synapse_apply.planning.identity import remote_id
+from synapse_apply.planning.situation import Item
+from synapse_apply.planning.whole import NOTHING, Whole, changed, whole
+
+_ENDS = frozenset({Action.DELETE, Action.FORGET})
+_STARTS = frozenset({Action.CREATE, Action.RECREATE})
+
+
+@dataclass(frozen=True, slots=True)
+class Ruling:
+    """`foreign` are secret fields that the present state key cannot compare."""
+
+    change: Change
+    diagnostics: tuple[Diagnostic, ...] = ()
+    foreign: tuple[Path, ...] = ()
+
+    @property
+    def blocked(self) -> bool:
+        """Whether nothing that needs it may go ahead."""
+        return self.change.refused or any(finding.is_error for finding in self.diagnostics)
+
+    def refuse(self, *refusals: Refusal) -> Ruling:
+        """The same ruling with more refusals; what is refused records nothing either."""
+        if not refusals:
+            return self
+        refused = (*self.change.refusals, *refusals)
+        return replace(self, change=replace(self.change, refusals=refused, rebase=False))
+
+
+def change_of(item: Item, action: Action, fields: Sequence[FieldChange] = ()) -> Change:
+    """A change with everything that follows from the item: ids, both sides, fingerprint."""
+    before, after = _sides(item, action, fields)
+    return Change(
+        address=item.address,
+        action=action,
+        fields=tuple(fields),
+        depends_on=needs(item) if action not in _ENDS else (),
+        remote_id="" if action is Action.CREATE else remote_id(item),
+        api=item.binding.api,
+        before=before.tree,
+        after=after.tree,
+        before_sensitive=before.sensitive,
+        after_sensitive=after.sensitive,
+        after_unknown=after.unknown,
+        fingerprint=fingerprint(item),
+        position=item.desired.position if item.desired else None,
+    )
+
+
+def needs(item: Item) -> tuple[Address, ...]:
+    """What a declared resource depends on: said so, referred to, or awaited."""
+    if item.desired is None:
+        return ()
+    referred = {at.address for _, at in leaves(item.desired.spec) if isinstance(at, Reference)}
+    awaited = {at.address for at in item.want.values() if isinstance(at, KnownAfterApply)}
+    return tuple(sorted(referred | awaited | set(item.desired.depends_on)))
+
+
+def _sides(item: Item, action: Action, fields: Sequence[FieldChange]) -> tuple[Whole, Whole]:
+    live = whole(item.live) if item.sighting.observed is not None else NOTHING
+    if action in _STARTS:
+        return NOTHING, whole(item.want)
+    if action in _ENDS:
+        return live, NOTHING
+    if not fields:
+        return live, live
+    return live, changed(item.live, item.want, fields)

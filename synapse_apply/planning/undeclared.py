@@ -1,0 +1,58 @@
+"""What is to be done about a recorded object that is no longer declared."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from synapse_apply.model.plan import Action, Change
+from synapse_apply.planning import refusals
+from synapse_apply.planning.declared import Survey
+from synapse_apply.planning.identity import differing_identity
+from synapse_apply.planning.rulings import Ruling, change_of
+from synapse_apply.planning.series import is_history
+from synapse_apply.planning.situation import Item
+
+
+def let_go(item: Item, survey: Survey) -> Ruling:
+    """The ruling on a record without manifest, without regard to what depends on it."""
+    if item.address in survey.intents:
+        refusal = refusals.outcome_unknown(survey.intents[item.address])
+        return Ruling(change_of(item, Action.NO_OP)).refuse(refusal)
+    if item.address in survey.claims.held:
+        return _noted(item, Action.NO_OP, "kept in state: its address was renamed in the manifests")
+    if is_history(item, survey.series):
+        return Ruling(replace(change_of(item, Action.NO_OP), superseded=True))
+    conflicts = survey.claims.conflicts.get(item.address, ())
+    if conflicts:
+        return Ruling(change_of(item, Action.NO_OP), tuple(conflicts))
+    if item.binding.delete is None:
+        return _noted(item, Action.FORGET, "the object stays on the server: this API cannot delete")
+    return _prune(item, survey)
+
+
+def _prune(item: Item, survey: Survey) -> Ruling:
+    if not survey.choices.prune:
+        return _noted(
+            item,
+            Action.NO_OP,
+            "no longer declared: --prune deletes it, "
+            f"`synapse-apply state rm {item.address}` only forgets it",
+        )
+    if item.sighting.problem is not None:
+        return Ruling(change_of(item, Action.NO_OP), (item.sighting.problem,))
+    if item.sighting.observed is None:
+        return _noted(item, Action.FORGET, "it is gone already")
+    ruling = Ruling(_because(change_of(item, Action.DELETE)))
+    if names := differing_identity(item):
+        return ruling.refuse(refusals.other_object(item, names))
+    if item.record is not None and item.record.protected:
+        return ruling.refuse(refusals.prevent_destroy(item))
+    return ruling
+
+
+def _because(change: Change) -> Change:
+    return replace(change, reason="not declared")
+
+
+def _noted(item: Item, action: Action, note: str) -> Ruling:
+    return Ruling(_because(replace(change_of(item, action), notes=(note,))))
