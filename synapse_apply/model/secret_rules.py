@@ -42,7 +42,7 @@ FORBIDDEN_ENV = (
     "TRAVIS_*TOKEN*",
 )
 
-# Inside the project, yet never a secret's home: our state and its key; a checkout's credentials.
+# Never a secret's home, listed or not: our state and its key; the credentials of a checkout.
 FORBIDDEN_FOLDERS = (".synapse-apply", ".git")
 
 
@@ -72,14 +72,12 @@ def file_allowed(path: str, root: Path, allow_files: Sequence[str]) -> bool:
     """
     if not path or "\0" in path:
         return False
-    wanted = _plain(path, root)
-    if any(wanted == _plain(name, root) for name in allow_files):
-        return True
-    top = _plain(".", root)
-    if wanted == top or not wanted.is_relative_to(top):
+    wanted, top = _plain(path, root), _plain(".", root)
+    at_home = wanted != top and wanted.is_relative_to(top)
+    below = wanted.relative_to(top) if at_home else wanted
+    if any(part.lower() in FORBIDDEN_FOLDERS for part in below.parts):
         return False
-    below = wanted.relative_to(top)
-    return not any(part.lower() in FORBIDDEN_FOLDERS for part in below.parts)
+    return at_home or any(wanted == _plain(name, root) for name in allow_files)
 
 
 def _plain(path: str, root: Path) -> PurePath:

@@ -1,0 +1,189 @@
+"""The state key: from the environment or from a file beside the state."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import os
+import re
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from synapse_apply.model.diagnostic import Diagnostic, error, warning
+from synapse_apply.model.errors import InputError
+
+KEY_VARIABLE = "SYNAPSE_APPLY_STATE_KEY"
+KEY_BYTES = 32
+
+_ID_DOMAIN = b"synapse-apply state key id 1\0"
+_ADVICE = "Make a key with: openssl rand -base64 32"
+
+
+class StateKey:
+    """The bytes that keyed digests are made with; prints as its id, which tells nothing of them.
+
+    `key_id` is 16 hex digits; `origin` the variable or the file the key came from.
+    """
+
+    __slots__ = ("_data", "key_id", "origin")
+
+    def __init__(self, data: bytes, origin: str) -> None:
+        self._data = data
+        self.key_id = hashlib.sha256(_ID_DOMAIN + data).hexdigest()[:16]
+        self.origin = origin
+
+    def reveal(self) -> bytes:
+        """The bytes, for `macs` only."""
+        return self._data
+
+    def __repr__(self) -> str:
+        return f"StateKey({self.key_id} from {self.origin})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, StateKey) and self.key_id == other.key_id
+
+    def __hash__(self) -> int:
+        return hash(self.key_id)
+
+    def __reduce__(self) -> Any:
+        raise TypeError("a state key is never serialised")
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """The keys at hand: the first makes digests, all can check them."""
+
+    known: tuple[StateKey, ...] = ()
+    warnings: tuple[Diagnostic, ...] = ()
+
+    @property
+    def current(self) -> StateKey | None:
+        return self.known[0] if self.known else None
+
+
+def load_keys(environ: Mapping[str, str], path: Path, *, create: bool = False) -> Keys:
+    """The keys of one target: the variable's first, then the file's.
+
+    `path` is `.synapse-apply/state/<target>.key`. With `create` and no key at all, one is made in
+    that file. InputError when a key that is there cannot be used.
+    """
+    known: list[StateKey] = []
+    warnings: list[Diagnostic] = []
+    if text := environ.get(KEY_VARIABLE, ""):
+        known.append(_key_of(text, KEY_VARIABLE))
+    if path.exists():
+        warnings += _narrow(path)
+        known.append(_read_key(path))
+    if create and not known:
+        known.append(create_key(path))
+    return Keys(tuple(dict.fromkeys(known)), tuple(warnings))
+
+
+def create_key(path: Path) -> StateKey:
+    """A new random key in a file with mode 0600, or the one another process made meanwhile.
+
+    The file appears whole or not at all: it is written aside and then linked into place.
+    InputError when it cannot be written.
+    """
+    text = base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode() + "\n"
+    aside = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _write_new(aside, text)
+        try:
+            _place(aside, path, text)
+        finally:
+            aside.unlink()
+    except FileExistsError:
+        pass
+    except OSError as problem:
+        raise InputError(
+            error(
+                "State key cannot be written",
+                f"{path}: {problem.strerror}",
+                f"Make the folder writable, or set {KEY_VARIABLE}.",
+            )
+        ) from None
+    return _read_key(path)
+
+
+def _place(aside: Path, path: Path, text: str) -> None:
+    try:
+        os.link(aside, path)
+    except FileExistsError:
+        raise
+    except OSError:
+        _write_new(path, text)  # a file system without hard links
+
+
+def _write_new(path: Path, text: str) -> None:
+    number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(number, "w", encoding="ascii") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(number)
+
+
+def _narrow(path: Path) -> list[Diagnostic]:
+    """Take other people's permissions off a key file, and say so."""
+    try:
+        if os.name == "nt" or not path.stat().st_mode & 0o077:
+            return []
+        path.chmod(0o600)
+    except OSError as problem:
+        raise InputError(
+            error(
+                "State key readable by others",
+                f"{path}: {problem.strerror}",
+                f"chmod 600 {path}",
+            )
+        ) from None
+    return [
+        warning(
+            "State key was readable by others",
+            f"{path} had wide permissions; they are 0600 now.",
+            "If others use this machine, make a new key and run: synapse-apply state rekey",
+        )
+    ]
+
+
+def _read_key(path: Path) -> StateKey:
+    try:
+        text = path.read_bytes().decode("ascii", "replace")
+    except OSError as problem:
+        raise InputError(
+            error(
+                "State key cannot be read",
+                f"{path}: {problem.strerror}",
+                f"Check the file's permissions, or set {KEY_VARIABLE}.",
+            )
+        ) from None
+    return _key_of(text, str(path))
+
+
+def _key_of(text: str, origin: str) -> StateKey:
+    data = _unbase64(text)
+    if data is None:
+        raise InputError(error("State key is not base64", f"The key in {origin}.", _ADVICE))
+    if len(data) < KEY_BYTES:
+        raise InputError(
+            error(
+                "State key is too short",
+                f"The key in {origin} has {len(data)} bytes; at least {KEY_BYTES} are needed.",
+                _ADVICE,
+            )
+        )
+    return StateKey(data, origin)
+
+
+def _unbase64(text: str) -> bytes | None:
+    """Standard or URL-safe alphabet, with or without padding; None for anything else."""
+    plain = re.sub(r"\s", "", text).translate(str.maketrans("-_", "+/")).rstrip("=")
+    try:
+        return base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
+    except (binascii.Error, ValueError):
+        return None

@@ -1,0 +1,51 @@
+"""Keyed digests of secret values: what state and plans hold in a value's place."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import secrets
+from collections.abc import Mapping
+from typing import Any
+
+from synapse_apply.model.diagnostic import Path, pointer
+from synapse_apply.model.values import Mac, Sensitive
+from synapse_apply.secrets.keys import StateKey
+
+_DOMAIN = b"synapse-apply secret digest 1"
+
+
+def new_salt() -> str:
+    """128 random bits in hex: one for each record, kept for the record's life."""
+    return secrets.token_hex(16)
+
+
+def mac(key: StateKey, salt: str, path: Path, value: Sensitive) -> Mac:
+    """HMAC-SHA256 of a value in one field of one record.
+
+    The message is four parts: a constant, the salt, the path as a JSON Pointer and the value as
+    canonical JSON; each is UTF-8 behind its length in bytes (8 bytes, big endian), so that no two
+    triples give the same message. TypeError when the value is not JSON.
+    """
+    parts = (_DOMAIN, salt.encode(), pointer(path).encode(), canonical_json(value.reveal()))
+    message = b"".join(len(part).to_bytes(8, "big") + part for part in parts)
+    digest = hmac.new(key.reveal(), message, hashlib.sha256).hexdigest()
+    return Mac(key.key_id, digest)
+
+
+def canonical_json(value: Any) -> bytes:
+    """JSON with sorted keys, no spaces and ASCII only; 1.0 is written as 1, for they are equal."""
+    return json.dumps(
+        _normal(value), sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False
+    ).encode("ascii")
+
+
+def _normal(value: Any) -> Any:
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, Mapping):
+        return {key: _normal(below) for key, below in value.items()}
+    if isinstance(value, list | tuple):
+        return [_normal(below) for below in value]
+    return value

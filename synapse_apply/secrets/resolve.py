@@ -1,0 +1,238 @@
+"""References to values: environment variables, files and literals, within the allow-lists.
+
+No error raised here holds a value, and none is raised while another error that holds one (a
+decoder's, with the text it refused) is being handled: those would travel along as its context.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from synapse_apply.model.diagnostic import error
+from synapse_apply.model.errors import SecretUnavailable
+from synapse_apply.model.secret_rules import env_allowed, file_allowed, forbidden_env
+from synapse_apply.model.values import SecretRef, Sensitive
+
+MAX_SECRET_BYTES = 1024 * 1024
+
+_UNAVAILABLE = "Secret not available"
+_FORBIDDEN = "Secret not allowed"
+_UNUSABLE = "Secret not usable"
+
+
+class Resolver:
+    """Reads what a SecretRef points at; each call reads anew.
+
+    `root` is the project's folder, `environ` the variables, `allow_env` and `allow_files` the
+    target's lists (rules: `model.secret_rules`).
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        environ: Mapping[str, str],
+        allow_env: Sequence[str] = (),
+        allow_files: Sequence[str] = (),
+    ) -> None:
+        self._root = root
+        self._environ = environ
+        self._allow_env = tuple(allow_env)
+        self._allow_files = tuple(allow_files)
+
+    def resolve(self, ref: SecretRef) -> Sensitive:
+        """The value of a manifest's `valueFrom`.
+
+        SecretUnavailable when it is missing, empty, not allowed or not readable as its format;
+        the diagnostic's detail fits after "not checked:".
+        """
+        if ref.source == "env":
+            self._may_read_variable(ref.name)
+        elif ref.source == "file":
+            self._may_read_file(ref.name)
+        return self.resolve_setting(ref)
+
+    def resolve_setting(self, ref: SecretRef) -> Sensitive:
+        """The value of the project file's own reference (token, state url): no allow-list."""
+        if ref.source == "literal" and ref.literal is not None:
+            return ref.literal
+        if ref.source == "env":
+            text, where = self._variable(ref.name), ref.name
+        elif ref.source == "file":
+            text, where = _file_text(self._root / ref.name, ref.name), ref.name
+        elif ref.source == "live":
+            _stop(
+                _UNAVAILABLE,
+                "the value is kept on the server (valueFrom live) and never read from it",
+                "Use valueFrom env or file where the value must be sent.",
+            )
+        else:
+            _stop(
+                _UNUSABLE,
+                f"valueFrom has no source {ref.source!r}",
+                "The sources are env, file and live.",
+            )
+        return _formatted(text, ref.format, where)
+
+    def _may_read_variable(self, name: str) -> None:
+        if forbidden_env(name):
+            _stop(
+                _FORBIDDEN,
+                f"{name} is never readable by valueFrom",
+                "Tokens of this tool and of CI jobs are off limits. "
+                "Hand the secret over in a variable of another name.",
+            )
+        if not env_allowed(name, self._allow_env):
+            _stop(
+                _FORBIDDEN,
+                f"{name} matches no pattern of the target's allow_env",
+                f"Add {name} to allow_env of the target in the project file.",
+            )
+
+    def _variable(self, name: str) -> str:
+        text = self._environ.get(name)
+        if text is None:
+            _stop(_UNAVAILABLE, f"{name} is not set", f"Set the environment variable {name}.")
+        if not _encodable(text):
+            _stop(_UNUSABLE, f"{name} is not UTF-8 text", f"Set {name} to text in UTF-8.")
+        return text
+
+    def _may_read_file(self, name: str) -> None:
+        root = self._root.absolute()
+        if file_allowed(name, root, self._allow_files) and self._stays_allowed(name, root):
+            return
+        _stop(
+            _FORBIDDEN,
+            f"{name} lies outside the project (or in a folder that is off limits)",
+            "Move the file into the project, or list it under allow_files of the target. "
+            "Files of .synapse-apply and .git are never readable.",
+        )
+
+    def _stays_allowed(self, name: str, root: Path) -> bool:
+        """Links inside the project must end in it or in a listed file outside.
+
+        A listed name inside the project counts for nothing here: a pull request can make it a
+        link to anywhere. A listed file outside may be a link itself, as mounted secrets are.
+        """
+        away = [listed for listed in self._allow_files if not file_allowed(listed, root, ())]
+        try:
+            targets = [str((root / listed).resolve()) for listed in away]
+            return file_allowed(str((root / name).resolve()), root.resolve(), targets)
+        except (OSError, RuntimeError):
+            return False
+
+
+def _file_text(path: Path, name: str) -> str:
+    """The file's text without one trailing newline."""
+    data = _bytes_of(path, name)
+    text = _decoded(data)
+    if text is None:
+        _stop(
+            _UNUSABLE,
+            f"{name} is not UTF-8 text",
+            "Write the secret as UTF-8 text; binary secrets can be base64 text.",
+        )
+    if text.endswith("\r\n"):
+        return text[:-2]
+    return text.removesuffix("\n")
+
+
+def _bytes_of(path: Path, name: str) -> bytes:
+    """At most MAX_SECRET_BYTES; a pipe is not waited for."""
+    try:
+        number = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+        is_file = stat.S_ISREG(os.fstat(number).st_mode)
+        if not is_file:
+            os.close(number)
+            data = b""
+        else:
+            with os.fdopen(number, "rb") as file:
+                data = file.read(MAX_SECRET_BYTES + 1)
+    except FileNotFoundError:
+        _stop(
+            _UNAVAILABLE,
+            f"the file {name} does not exist",
+            "Paths are relative to the project's folder.",
+        )
+    except (OSError, ValueError) as problem:
+        reason = getattr(problem, "strerror", None) or "not a path"
+        _stop(_UNAVAILABLE, f"the file {name} cannot be read: {reason}", "Check its permissions.")
+    if not is_file:
+        _stop(_UNUSABLE, f"{name} is not a file", "Name a file, not a folder or a device.")
+    if len(data) > MAX_SECRET_BYTES:
+        _stop(_UNUSABLE, f"{name} is larger than 1 MiB", "Is this the file you meant?")
+    return data
+
+
+def _formatted(text: str, form: str, where: str) -> Sensitive:
+    if not text.strip():
+        _stop(
+            _UNUSABLE,
+            f"{where} is empty",
+            "An empty secret is almost always a mistake; leave the field out if it is meant.",
+        )
+    if form == "text":
+        return Sensitive(text)
+    if form != "json":
+        _stop(_UNUSABLE, f"{where}: format {form!r} is not known", "The formats are text and json.")
+    value, problem = _parsed(text)
+    if problem:
+        _stop(
+            _UNUSABLE,
+            f"{where} is not valid JSON{problem}",
+            "The content is not shown, since it is secret. "
+            "Check it with a JSON parser, or leave out format: json.",
+        )
+    if value is None or value == "":
+        _stop(_UNUSABLE, f"{where} holds an empty JSON value", "Write the secret into it.")
+    return Sensitive(value)
+
+
+def _parsed(text: str) -> tuple[Any, str]:
+    """(value, "") or (None, where the error is); never the text itself."""
+    try:
+        return json.loads(text, parse_constant=_no_constant, object_pairs_hook=_unique), ""
+    except json.JSONDecodeError as problem:
+        return None, f" (line {problem.lineno}, column {problem.colno})"
+    except _DuplicateKey:
+        return None, " (a key stands twice)"
+    except (ValueError, RecursionError):
+        return None, " (a number is out of range, or it nests too deeply)"
+
+
+class _DuplicateKey(ValueError):
+    pass
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) != len(pairs):
+        raise _DuplicateKey
+    return made
+
+
+def _no_constant(_name: str) -> NoReturn:
+    raise ValueError
+
+
+def _decoded(data: bytes) -> str | None:
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return None
+
+
+def _encodable(text: str) -> bool:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _stop(summary: str, detail: str, hint: str) -> NoReturn:
+    raise SecretUnavailable(error(summary, detail, hint))

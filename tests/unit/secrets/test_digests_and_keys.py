@@ -1,0 +1,186 @@
+"""State keys and the keyed digests made with them."""
+
+from __future__ import annotations
+
+import base64
+import pickle
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from synapse_apply.model.errors import InputError
+from synapse_apply.model.ports import Secrets
+from synapse_apply.model.values import SecretRef, Sensitive
+from synapse_apply.secrets import macs
+from synapse_apply.secrets.keys import KEY_VARIABLE, Keys, StateKey, create_key, load_keys
+from synapse_apply.secrets.resolve import Resolver
+from synapse_apply.secrets.store import SecretStore
+
+KEY = StateKey(bytes(range(32)), "test")
+OTHER = StateKey(bytes(range(1, 33)), "test")
+
+
+def digest(value: object, salt: str = "s", path: tuple[str | int, ...] = ("a",)) -> str:
+    """The digest under the test's key."""
+    return macs.mac(KEY, salt, path, Sensitive(value)).digest
+
+
+def test_equal_values_have_equal_digests() -> None:
+    """Key order and the spelling of a number do not matter."""
+    assert digest({"a": 1, "b": [2]}) == digest({"b": [2.0], "a": 1.0})
+
+
+def test_salt_path_value_and_key_all_count() -> None:
+    """And nothing can be moved from one into the other."""
+    made = [
+        digest("v"), digest("w"), digest(1), digest(True), digest("1"), digest(["v"]),
+        digest("v", "t"), digest("v", "s", ("b",)), digest("v", "s", ("a", "b")),
+        digest("v", "s", ("a/b",)), digest("v", "s/a", ()), digest("v", "s", ()),
+        macs.mac(OTHER, "s", ("a",), Sensitive("v")).digest,
+    ]  # fmt: skip
+    assert len(set(made)) == len(made)
+
+
+def test_the_format_of_digests_is_fixed() -> None:
+    """Stored digests must hold in every later version."""
+    assert KEY.key_id == "d973adf10a90ab40"
+    assert digest("v") == "a419807ae352bc056e93ea30739916e75941b25d58db4a895f73fd401b3937e2"
+
+
+def test_a_digest_names_its_key() -> None:
+    """So that another key is told from another value."""
+    assert macs.mac(KEY, "s", ("a",), Sensitive("v")).key_id == KEY.key_id != OTHER.key_id
+
+
+def test_salts_differ() -> None:
+    """128 bits, in hex."""
+    assert len({macs.new_salt() for _ in range(50)}) == 50
+    assert len(bytes.fromhex(macs.new_salt())) == 16
+
+
+def test_a_created_key_is_private_and_stays(tmp_path: Path) -> None:
+    """0600, and the same key the next time."""
+    path = tmp_path / ".synapse-apply" / "state" / "prod.key"
+    made = load_keys({}, path, create=True).current
+    assert made is not None
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert load_keys({}, path, create=True).known == (made,)
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_nothing_is_created_unless_asked(tmp_path: Path) -> None:
+    """A plan leaves no file behind."""
+    assert load_keys({}, tmp_path / "k").current is None
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_many_at_once_agree_on_one_key(tmp_path: Path) -> None:
+    """Whoever comes second takes the first one's key."""
+    with ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(lambda _: create_key(tmp_path / "k"), range(16)))
+    assert len(set(made)) == 1
+    assert list(tmp_path.iterdir()) == [tmp_path / "k"]
+
+
+def test_the_variable_wins_and_the_file_still_checks(tmp_path: Path) -> None:
+    """Digests of before stay readable."""
+    path = tmp_path / "k"
+    in_file = create_key(path)
+    keys = load_keys({KEY_VARIABLE: base64.b64encode(KEY.reveal()).decode()}, path)
+    assert keys.known == (KEY, in_file)
+
+
+def test_wide_permissions_are_narrowed_with_a_warning(tmp_path: Path) -> None:
+    """The key works, and the user is told."""
+    path = tmp_path / "k"
+    key = create_key(path)
+    path.chmod(0o644)
+    keys = load_keys({}, path)
+    assert keys.current == key
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert [finding.summary for finding in keys.warnings] == ["State key was readable by others"]
+
+
+@pytest.mark.parametrize(
+    ("text", "summary"),
+    [
+        ("???", "State key is not base64"),
+        ("c2hvcnQ=", "State key is too short"),
+        ("   ", "State key is too short"),
+    ],
+)
+def test_unusable_keys_are_explained(tmp_path: Path, text: str, summary: str) -> None:
+    """In the variable and in the file, with the command that makes one; never the key."""
+    (tmp_path / "k").write_text(text)
+    (tmp_path / "k").chmod(0o600)
+    for environ, path in (({KEY_VARIABLE: text}, tmp_path / "none"), ({}, tmp_path / "k")):
+        with pytest.raises(InputError) as caught:
+            load_keys(environ, path)
+        found = caught.value.diagnostics[0]
+        assert found.summary == summary
+        assert "openssl rand" in found.hint
+        assert text.strip() == "" or text not in repr(found)
+
+
+def test_a_key_that_cannot_be_written_is_an_error_with_a_way_out(tmp_path: Path) -> None:
+    """A file stands where the folder should be."""
+    (tmp_path / "state").write_text("")
+    with pytest.raises(InputError) as caught:
+        create_key(tmp_path / "state" / "k")
+    assert KEY_VARIABLE in caught.value.diagnostics[0].hint
+
+
+@pytest.mark.parametrize("spelling", ["standard", "urlsafe", "unpadded", "wrapped"])
+def test_keys_may_be_spelled_as_tools_spell_them(tmp_path: Path, spelling: str) -> None:
+    """Both alphabets, with or without padding and line breaks."""
+    data = b"\xfb\xff" * 20
+    plain = base64.b64encode(data).decode()
+    text = {
+        "standard": plain,
+        "urlsafe": base64.urlsafe_b64encode(data).decode(),
+        "unpadded": plain.rstrip("="),
+        "wrapped": plain[:20] + "\n" + plain[20:] + "\n",
+    }[spelling]
+    key = load_keys({KEY_VARIABLE: text}, tmp_path / "none").current
+    assert key is not None
+    assert key.reveal() == data
+
+
+def test_a_key_never_prints_or_pickles() -> None:
+    """Its id tells nothing of it."""
+    key = StateKey(b"canary-key-canary-key-canary-key", "test")
+    for text in (repr(key), str(key), f"{key}", repr(Keys((key,)))):
+        assert "canary" not in text
+    with pytest.raises(TypeError):
+        pickle.dumps(key)
+
+
+def test_the_store_reads_each_value_once(tmp_path: Path) -> None:
+    """A file that changes in the middle of a run does not give two values."""
+    (tmp_path / "k").write_text("one")
+    store: Secrets = SecretStore(Resolver(tmp_path, {}), Keys((KEY,)))
+    ref = SecretRef("file", "k")
+    assert store.resolve(ref).reveal() == "one"
+    (tmp_path / "k").write_text("two")
+    assert store.resolve(ref).reveal() == "one"
+
+
+def test_the_store_digests_under_the_current_key(tmp_path: Path) -> None:
+    """And checks under any key it has."""
+    store = SecretStore(Resolver(tmp_path, {}), Keys((KEY, OTHER)))
+    value = Sensitive("v")
+    assert store.key_id == KEY.key_id
+    assert store.mac("s", ("a",), value) == macs.mac(KEY, "s", ("a",), value)
+    old = macs.mac(OTHER, "s", ("a",), value)
+    assert store.matches(old, "s", ("a",), value) is True
+    assert store.matches(old, "s", ("a",), Sensitive("w")) is False
+    foreign = macs.mac(StateKey(b"x" * 32, "test"), "s", ("a",), value)
+    assert store.matches(foreign, "s", ("a",), value) is None
+
+
+def test_without_a_key_nothing_is_digested(tmp_path: Path) -> None:
+    """Then no change is seen, and no update made."""
+    store = SecretStore(Resolver(tmp_path, {}))
+    assert store.key_id == ""
+    assert store.mac("s", ("a",), Sensitive("v")) is None
