@@ -1,0 +1,116 @@
+"""One change of a plan as a block, a dotted row or a `!` row."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from synapse_apply.model.diagnostic import Path
+from synapse_apply.model.plan import Action, Cause, Change, FieldChange
+from synapse_apply.model.values import ABSENT, Withheld, leaves
+from synapse_apply.views.fields import Layout, Node, grow
+from synapse_apply.views.grammar import SYMBOL, WILL
+from synapse_apply.views.pen import Pen
+from synapse_apply.views.refusals import refusal_rows
+from synapse_apply.views.safety import clean, clean_lines, quote
+
+_INDENT = 6
+_NEW = frozenset({Action.CREATE, Action.RECREATE})
+
+
+@dataclass(frozen=True, slots=True)
+class Blocks:
+    """Shows changes; `width` in cells. `show_unchanged` hides no field."""
+
+    pen: Pen
+    width: int
+    show_unchanged: bool
+
+    def action(self, change: Change) -> str:
+        """A change that will be made: its heading, its reason and its fields."""
+        symbol = SYMBOL[change.action]
+        if change.action is Action.ADOPT and not change.fields:
+            symbol = " "
+        kind, name = clean(change.address.kind), quote(change.address.name)
+        return "\n".join(
+            [
+                *self._heading(change),
+                f"  {self.pen.mark(symbol)}{kind} {name} {{",
+                *self._body(change, symbol),
+                "    }",
+            ]
+        )
+
+    def _heading(self, change: Change) -> list[str]:
+        lines = [f"  # {clean(change.address)} {WILL[change.action]}"]
+        if change.action is Action.ADOPT and change.remote_id:
+            lines.append(f"  # (imported from {quote(change.remote_id)})")
+        if change.reason:
+            lines += [f"  # ({line})" for line in clean_lines(change.reason)]
+        return [self.pen(line, "bold") for line in lines]
+
+    def _body(self, change: Change, symbol: str) -> list[str]:
+        root = grow(_fields(change), secrets_as=symbol)
+        if symbol not in {"+", "-"}:
+            self._keep(root, change)
+        return Layout(self.pen, self.width).rows(root, _INDENT)
+
+    def _keep(self, root: Node, change: Change) -> None:
+        if change.remote_id:
+            root.keep(("id",), change.remote_id, shown=True)
+        whole = change.after if change.after is not None else change.before
+        for path, value in leaves(whole or {}):
+            root.keep(path, value, shown=self.show_unchanged or path == ("name",))
+        for path in change.after_sensitive:
+            root.keep(path, Withheld("omitted"), shown=self.show_unchanged)
+
+    def forget(self, change: Change) -> str:
+        """A row for what leaves the state while the object stays."""
+        why = clean(change.reason) or "no longer declared; the object itself stays"
+        return f"  {self.pen.mark('.')}{clean(change.address)} {WILL[Action.FORGET]} ({why})"
+
+    def notes(self, change: Change) -> list[str]:
+        """Rows that ask for nothing now; a note may begin with its address or be what follows."""
+        name = clean(change.address)
+        lines = []
+        for note in change.notes:
+            head, *rest = clean_lines(note)
+            text = head if head.startswith(name) else f"{name} {head}"
+            lines.append(f"  {self.pen.mark('.')}{text}")
+            lines += [f"      {line}".rstrip() for line in rest]
+        return lines
+
+    def refusal(self, change: Change) -> str:
+        """What cannot be done, with the fields that were wanted."""
+        wanted: Iterable[FieldChange] = change.fields if change.action not in _NEW else ()
+        body = Layout(self.pen, self.width).rows(grow(wanted), _INDENT + 2)
+        return "\n".join(refusal_rows(change, self.pen, body))
+
+    def unchanged(self, change: Change) -> str:
+        """One line for a resource that stays as it is."""
+        what = "is superseded" if change.superseded else WILL[Action.NO_OP]
+        if change.rebase:
+            what += " (its record will be brought up to date)"
+        return self.pen(f"  # {clean(change.address)} {what}", "dim")
+
+
+def _fields(change: Change) -> Iterable[FieldChange]:
+    """The fields of a change; of a whole object where the plan lists none."""
+    if change.fields or change.action not in {*_NEW, Action.DELETE}:
+        return change.fields
+    gone = change.action is Action.DELETE
+    whole = (change.before if gone else change.after) or {}
+    secret = set(change.before_sensitive if gone else change.after_sensitive)
+    return [*_whole(whole, secret, gone=gone), *(_secret(path) for path in sorted(secret, key=str))]
+
+
+def _whole(tree: Mapping[str, Any], secret: set[Path], *, gone: bool) -> Iterable[FieldChange]:
+    for path, value in leaves(tree):
+        if not any(path[: len(mark)] == mark for mark in secret):
+            before, after = (value, ABSENT) if gone else (ABSENT, value)
+            yield FieldChange(path, before, after, Cause.NONE)
+
+
+def _secret(path: Path) -> FieldChange:
+    return FieldChange(path, ABSENT, ABSENT, Cause.NONE, sensitive=True)

@@ -1,0 +1,55 @@
+"""The words for each action, as Terraform's readers and tools know them."""
+
+from __future__ import annotations
+
+from synapse_apply.model.plan import Action, Summary
+
+SYMBOL = {
+    Action.CREATE: "+",
+    Action.RECREATE: "+",
+    Action.ADOPT: "~",
+    Action.UPDATE: "~",
+    Action.DELETE: "-",
+    Action.FORGET: ".",
+    Action.NO_OP: " ",
+}
+
+WILL = {
+    Action.CREATE: "will be created",
+    Action.RECREATE: "will be recreated (it is missing)",
+    Action.ADOPT: "will be imported",
+    Action.UPDATE: "will be updated in-place",
+    Action.DELETE: "will be destroyed",
+    Action.FORGET: "will be forgotten",
+    Action.NO_OP: "is unchanged",
+}
+
+PAST = {
+    Action.CREATE: "created",
+    Action.RECREATE: "recreated",
+    Action.ADOPT: "imported",
+    Action.UPDATE: "updated",
+    Action.DELETE: "destroyed",
+    Action.FORGET: "forgotten",
+    Action.NO_OP: "checked",
+}
+
+
+def cannot(action: Action) -> str:
+    """Why a row is a `!` row."""
+    return f"cannot be {'applied' if action is Action.NO_OP else PAST[action]}"
+
+
+def plan_line(summary: Summary) -> str:
+    """The line that tools read; the words stand in an order they rely on."""
+    import_ = f"{summary.import_} to import, " if summary.import_ else ""
+    forget = f", {summary.forget} to forget" if summary.forget else ""
+    return (
+        f"Plan: {import_}{summary.add} to add, {summary.change} to change, "
+        f"{summary.destroy} to destroy{forget}."
+    )
+
+
+def plural(count: int, noun: str) -> str:
+    """`1 error`, `2 errors`."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"

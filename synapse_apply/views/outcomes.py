@@ -1,0 +1,162 @@
+"""What an apply did, as text: a row an outcome, each failure with its reason, the counts last."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from synapse_apply.model.diagnostic import Diagnostic, Severity
+from synapse_apply.model.plan import Action
+from synapse_apply.model.report import Outcome, Report, Result
+from synapse_apply.views.findings import finding_blocks
+from synapse_apply.views.grammar import PAST, SYMBOL, cannot
+from synapse_apply.views.pen import Pen
+from synapse_apply.views.refusals import refusal_rows, refused_line
+from synapse_apply.views.safety import clean, disarm
+
+_SIGNALS = {1: "SIGHUP", 2: "SIGINT", 15: "SIGTERM"}
+_WORSE_LATER = (Result.DONE, Result.SKIPPED, Result.FAILED, Result.UNKNOWN)
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What an apply came to, in resources."""
+
+    added: int
+    changed: int
+    destroyed: int
+    imported: int
+    forgotten: int
+    failed: int
+    skipped: int
+    unknown: int
+    refused: int
+
+    @classmethod
+    def of(cls, report: Report) -> Counts:
+        """Count the outcomes of a report; an import that also changed fields counts as both."""
+        with_fields = {c.address for c in report.plan.changes if c.fields}
+        changed_too = sum(
+            o.action is Action.ADOPT and o.result is Result.DONE and o.address in with_fields
+            for o in report.outcomes
+        )
+        return cls(
+            added=report.done(Action.CREATE, Action.RECREATE),
+            changed=report.done(Action.UPDATE) + changed_too,
+            destroyed=report.done(Action.DELETE),
+            imported=report.done(Action.ADOPT),
+            forgotten=report.done(Action.FORGET),
+            failed=report.count(Result.FAILED),
+            skipped=report.count(Result.SKIPPED),
+            unknown=report.count(Result.UNKNOWN),
+            refused=len(report.plan.refused),
+        )
+
+    @property
+    def resources(self) -> str:
+        """`N added, N changed, N destroyed`, with what else there was, in Terraform's order."""
+        imported = f"{self.imported} imported, " if self.imported else ""
+        forgotten = f", {self.forgotten} forgotten" if self.forgotten else ""
+        return (
+            f"{imported}{self.added} added, {self.changed} changed, "
+            f"{self.destroyed} destroyed{forgotten}"
+        )
+
+
+def complete(report: Report) -> bool:
+    """Whether all that was not refused has been done."""
+    done = all(outcome.result is Result.DONE for outcome in report.outcomes)
+    return done and not report.stopped
+
+
+def render_report(report: Report, *, color: bool) -> str:
+    """What was done, what was not and why, as text that ends with a newline."""
+    pen = Pen(color)
+    rows = [_row(outcome, pen) for outcome in report.outcomes if _worth_a_row(outcome)]
+    parts = ["\n".join(rows)]
+    parts += ["\n".join(refusal_rows(change, pen)) for change in report.plan.refused]
+    told = (outcome for outcome in report.outcomes if outcome.result is not Result.SKIPPED)
+    parts += finding_blocks(findings(told), pen)
+    parts.append(_totals(report, pen))
+    return disarm("\n\n".join(part for part in parts if part) + "\n")
+
+
+def _worth_a_row(outcome: Outcome) -> bool:
+    return outcome.action is not Action.NO_OP or outcome.result is not Result.DONE
+
+
+def _row(outcome: Outcome, pen: Pen) -> str:
+    done = outcome.result is Result.DONE
+    if outcome.result is Result.SKIPPED:
+        return f"  {pen.mark('.')}{clean(outcome.address)} was skipped{_why_skipped(outcome)}"
+    symbol = SYMBOL[outcome.action] if done else "!"
+    facts = [f"id {clean(outcome.remote_id)}"] if outcome.remote_id else []
+    facts += [elapsed(outcome.seconds)] if outcome.seconds else []
+    more = pen(f" ({', '.join(facts)})", "dim") if facts else ""
+    return f"  {pen.mark(symbol)}{clean(outcome.address)} {_became(outcome)}{more}"
+
+
+def _became(outcome: Outcome) -> str:
+    past = PAST[outcome.action]
+    if outcome.result is Result.FAILED:
+        return f"could not be {cannot(outcome.action).removeprefix('cannot be ')}"
+    return past if outcome.result is Result.DONE else f"may have been {past}: nobody can tell yet"
+
+
+def _why_skipped(outcome: Outcome) -> str:
+    # A row, not a block: one failure may skip a hundred, and it is the failure one must read.
+    reasons = [clean(d.detail or d.summary) for d in outcome.diagnostics]
+    return f": {'; '.join(reasons)}" if reasons else ""
+
+
+def elapsed(seconds: float) -> str:
+    """A duration as people read it: `0.4s`, `12s`, `3m05s`."""
+    if seconds < 9.95:
+        return f"{max(0.0, seconds):.1f}s"
+    whole = round(seconds)
+    return f"{whole}s" if whole < 60 else f"{whole // 60}m{whole % 60:02d}s"
+
+
+def findings(outcomes: Iterable[Outcome]) -> list[Diagnostic]:
+    """Every finding of these outcomes: warnings first, the worst last, each with its address."""
+    ranked = sorted(outcomes, key=lambda outcome: _WORSE_LATER.index(outcome.result))
+    found = [finding for outcome in ranked for finding in _of(outcome)]
+    return [f for f in found if not f.is_error] + [f for f in found if f.is_error]
+
+
+def _of(outcome: Outcome) -> Iterable[Diagnostic]:
+    address = str(outcome.address)
+    for finding in outcome.diagnostics:
+        more = {"address": finding.address or address}
+        if outcome.request_id and outcome.result is not Result.DONE:
+            more["request_id"] = finding.request_id or outcome.request_id
+        yield finding.with_(**more)
+    if not outcome.diagnostics and outcome.result in {Result.FAILED, Result.UNKNOWN}:
+        yield Diagnostic(
+            Severity.ERROR,
+            f"{outcome.address} {_became(outcome)}",
+            address=address,
+            request_id=outcome.request_id or None,
+        )
+
+
+def _totals(report: Report, pen: Pen) -> str:
+    counts = Counts.of(report)
+    lines = [refused_line(counts.refused, pen)] if counts.refused else []
+    if complete(report):
+        lines.append(pen(f"Apply complete! Resources: {counts.resources}.", "done"))
+        return "\n".join(lines)
+    rest = f"{counts.failed} failed, {counts.skipped} skipped, {counts.unknown} unknown"
+    lines.append(pen(f"Apply incomplete! Resources: {counts.resources}; {rest}.", "error"))
+    return "\n".join([*lines, *_next(report, counts)])
+
+
+def _next(report: Report, counts: Counts) -> list[str]:
+    lines = []
+    if report.stopped:
+        name = _SIGNALS.get(report.stopped, f"signal {report.stopped}")
+        lines.append(f"It was stopped by {name}; what had begun was finished and recorded.")
+    if counts.unknown:
+        lines.append("The next run looks up what is unknown before it does anything else.")
+    lines.append("Run apply again to do the rest; what is done is not done twice.")
+    return lines

@@ -1,0 +1,34 @@
+"""Colour, on or off, in one place; off means not one escape sequence is written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+_CODES = {
+    "+": "32",
+    "~": "33",
+    "-": "31",
+    "!": "1;31",
+    ".": "36",
+    "bold": "1",
+    "dim": "2",
+    "error": "1;31",
+    "warning": "1;33",
+    "done": "1;32",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Pen:
+    """Writes styled text; without colour the text alone."""
+
+    color: bool
+
+    def __call__(self, text: str, style: str) -> str:
+        """The text in a style; an unknown or empty style leaves it as it is."""
+        code = _CODES.get(style) if self.color else None
+        return f"\x1b[{code}m{text}\x1b[0m" if code and text else text
+
+    def mark(self, symbol: str) -> str:
+        """A row's symbol and the space after it."""
+        return self(symbol, symbol) + " "

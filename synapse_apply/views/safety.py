@@ -1,0 +1,63 @@
+"""Text from manifests and servers made safe to print: nothing in it can steer a terminal or CI."""
+
+from __future__ import annotations
+
+import re
+
+# Control characters, bidi marks, invisible and private formatting, lone surrogates: what moves a
+# cursor, reorders a line or hides in it. The joiners of emoji and Indic scripts are not among them.
+_STEERING = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180e\u200b\u200e\u200f"
+    "\u2028-\u202e\u2060-\u206f\u3164\ud800-\udfff\ufeff\uffa0\ufff0-\ufffb\ufffe\uffff"
+    "\U000e0000-\U000e0fff]"
+)
+_SHORT = {"\n": "\\n", "\t": "\\t", "\r": "\\r"}
+# What CI runners obey: `::command::` where a line begins, and `##[command]` anywhere in a line.
+_LINE_COMMAND = re.compile(r"^([ \t]*)::", re.MULTILINE)
+_HASH_COMMAND = re.compile(r"##(?=\[|vso\[)")
+_USER_INFO = re.compile(r"(?<=//)[^/@\s]*@")
+
+
+def _escape(match: re.Match[str]) -> str:
+    char = match.group()
+    if char in _SHORT:
+        return _SHORT[char]
+    code = ord(char)
+    return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"
+
+
+def clean(text: object) -> str:
+    """Any text on one line, with what could steer a terminal shown as an escape."""
+    return _STEERING.sub(_escape, str(text))
+
+
+def clean_lines(text: object) -> list[str]:
+    """Any text as clean lines; a tab counts as two spaces, so that alignment holds."""
+    whole = str(text).replace("\r\n", "\n").replace("\t", "  ")
+    return [clean(line) for line in whole.split("\n")]
+
+
+def quote(text: str) -> str:
+    """A string value between double quotes, on one line."""
+    return '"' + clean(text.replace("\\", "\\\\").replace('"', '\\"')) + '"'
+
+
+def disarm(output: str) -> str:
+    """A whole output in which no line is a command to a CI runner. Meant for the last step."""
+    return _HASH_COMMAND.sub(r"#\\#", _LINE_COMMAND.sub(r"\1\\::", output))
+
+
+def disarm_json(text: str) -> str:
+    """The same for a JSON text, by escapes that a JSON reader undoes."""
+
+    def escape(match: re.Match[str]) -> str:
+        units = match.group().encode("utf-16-be", "surrogatepass").hex()
+        return "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4))
+
+    safe = "\n".join(_STEERING.sub(escape, line) for line in text.split("\n"))
+    return _HASH_COMMAND.sub(r"\\u0023#", safe)
+
+
+def clean_url(url: str) -> str:
+    """A URL without the user and password that somebody may have put into it."""
+    return _USER_INFO.sub("", clean(url))

@@ -1,0 +1,96 @@
+"""A plan as text, in Terraform's grammar, so that eyes and tools that know it read it."""
+
+from __future__ import annotations
+
+from synapse_apply.model.plan import Action, Base, Change, GuardTrip, Plan
+from synapse_apply.views.blocks import Blocks
+from synapse_apply.views.findings import finding_blocks, indented, render_diagnostics
+from synapse_apply.views.grammar import plan_line, plural
+from synapse_apply.views.outcomes import render_report
+from synapse_apply.views.pen import Pen
+from synapse_apply.views.refusals import refused_line
+from synapse_apply.views.safety import clean, clean_url, disarm
+
+__all__ = ["render_diagnostics", "render_plan", "render_report"]
+
+_HEADER = "synapse-apply will perform the following actions:"
+_ERRORED = "synapse-apply planned the following actions, but then met a problem:"
+_NO_CHANGES = "No changes. Live state matches the configuration."
+# Off a terminal no line is ever broken; this only decides when `before -> after` takes two lines.
+_WIDTH = 110
+
+
+def render_plan(
+    plan: Plan, *, color: bool, width: int | None = None, show_unchanged: bool = False
+) -> str:
+    """What apply would do, as text that ends with a newline.
+
+    `width` is the terminal's, in cells, None off a terminal. `show_unchanged` also shows fields
+    and resources that stay as they are.
+    """
+    pen = Pen(color)
+    blocks = Blocks(pen, width or _WIDTH, show_unchanged=show_unchanged)
+    parts = [*_actions(plan, blocks), *_dots(plan, blocks), *_refusals(plan, blocks)]
+    if show_unchanged:
+        parts.append("\n".join(blocks.unchanged(c) for c in plan.changes if _stays(c)))
+    if any(parts) or plan.guards:
+        parts.insert(0, _target(plan.base, pen))
+    parts.append(_totals(plan, pen))
+    parts += [_guard(guard, pen) for guard in plan.guards]
+    parts += finding_blocks(plan.diagnostics, pen)
+    return disarm("\n\n".join(part for part in parts if part) + "\n")
+
+
+def _actions(plan: Plan, blocks: Blocks) -> list[str]:
+    rows = [blocks.action(change) for change in plan.changes if _acts(change)]
+    if not rows:
+        return []
+    return [_ERRORED if plan.errored else _HEADER, *rows]
+
+
+def _dots(plan: Plan, blocks: Blocks) -> list[str]:
+    lines: list[str] = []
+    for change in plan.changes:
+        if change.action is Action.FORGET and not change.refused:
+            lines.append(blocks.forget(change))
+        lines += blocks.notes(change)
+    return ["\n".join(lines)] if lines else []
+
+
+def _refusals(plan: Plan, blocks: Blocks) -> list[str]:
+    return [blocks.refusal(change) for change in plan.refused]
+
+
+def _acts(change: Change) -> bool:
+    quiet = change.action in {Action.NO_OP, Action.FORGET}
+    return not (quiet or change.refused or change.superseded)
+
+
+def _stays(change: Change) -> bool:
+    return (change.action is Action.NO_OP or change.superseded) and not change.refused
+
+
+def _target(base: Base, pen: Pen) -> str:
+    where = clean_url(base.binding.url)
+    facts = ["the embedded backend" if where == "embedded:" else where]
+    if base.binding.tenant:
+        facts.append(f"tenant {clean(base.binding.tenant)}")
+    if base.commit:
+        facts.append(f"commit {clean(base.commit)[:12]}")
+    return pen(f"Target {clean(base.target)}: {', '.join(facts)}", "dim")
+
+
+def _totals(plan: Plan, pen: Pen) -> str:
+    if plan.errored:
+        count = plural(sum(finding.is_error for finding in plan.diagnostics), "error")
+        return pen(f"Plan incomplete: {count}. It cannot be applied.", "bold")
+    if not (plan.has_changes or plan.refused):
+        return pen(_NO_CHANGES, "done")
+    refused = [refused_line(len(plan.refused), pen)] if plan.refused else []
+    return "\n".join([*refused, pen(plan_line(plan.summary), "bold")])
+
+
+def _guard(guard: GuardTrip, pen: Pen) -> str:
+    head = pen("Warning: ", "warning") + pen(f"Apply will stop: {clean(guard.summary)}", "bold")
+    way_out = f"  Hint: if this is meant, apply with --override-guard {clean(guard.name)}"
+    return "\n".join([head, *indented(guard.detail), way_out])
