@@ -11,6 +11,7 @@ from synapse_apply.model.plan import Action, Cause, Change, FieldChange
 from synapse_apply.model.values import ABSENT, Withheld, leaves
 from synapse_apply.views.fields import Layout, Node, grow
 from synapse_apply.views.grammar import SYMBOL, WILL
+from synapse_apply.views.masking import masked, veiled
 from synapse_apply.views.pen import Pen
 from synapse_apply.views.refusals import refusal_rows
 from synapse_apply.views.safety import clean, clean_lines, quote
@@ -60,7 +61,7 @@ class Blocks:
         if change.remote_id:
             root.keep(("id",), change.remote_id, shown=True)
         whole = change.after if change.after is not None else change.before
-        for path, value in leaves(whole or {}):
+        for path, value in leaves(masked(whole or {}, change.after_sensitive)):
             root.keep(path, value, shown=self.show_unchanged or path == ("name",))
         for path in change.after_sensitive:
             root.keep(path, Withheld("omitted"), shown=self.show_unchanged)
@@ -83,7 +84,7 @@ class Blocks:
 
     def refusal(self, change: Change) -> str:
         """What cannot be done, with the fields that were wanted."""
-        wanted: Iterable[FieldChange] = change.fields if change.action not in _NEW else ()
+        wanted = veiled(change) if change.action not in _NEW else ()
         body = Layout(self.pen, self.width).rows(grow(wanted), _INDENT + 2)
         return "\n".join(refusal_rows(change, self.pen, body))
 
@@ -98,18 +99,18 @@ class Blocks:
 def _fields(change: Change) -> Iterable[FieldChange]:
     """The fields of a change; of a whole object where the plan lists none."""
     if change.fields or change.action not in {*_NEW, Action.DELETE}:
-        return change.fields
+        return veiled(change)
     gone = change.action is Action.DELETE
     whole = (change.before if gone else change.after) or {}
     secret = set(change.before_sensitive if gone else change.after_sensitive)
-    return [*_whole(whole, secret, gone=gone), *(_secret(path) for path in sorted(secret, key=str))]
+    shown = _whole(masked(whole, secret), gone=gone)
+    return [*shown, *(_secret(path) for path in sorted(secret, key=str))]
 
 
-def _whole(tree: Mapping[str, Any], secret: set[Path], *, gone: bool) -> Iterable[FieldChange]:
+def _whole(tree: Mapping[str, Any], *, gone: bool) -> Iterable[FieldChange]:
     for path, value in leaves(tree):
-        if not any(path[: len(mark)] == mark for mark in secret):
-            before, after = (value, ABSENT) if gone else (ABSENT, value)
-            yield FieldChange(path, before, after, Cause.NONE)
+        before, after = (value, ABSENT) if gone else (ABSENT, value)
+        yield FieldChange(path, before, after, Cause.NONE)
 
 
 def _secret(path: Path) -> FieldChange:
