@@ -15,7 +15,7 @@ from synapse_apply.model.values import ABSENT, SecretWant, dig
 from synapse_apply.planning import package, refusals
 from synapse_apply.planning.fields import Differences, creation, differences
 from synapse_apply.planning.identity import Claims, differing_identity
-from synapse_apply.planning.rulings import Ruling, change_of
+from synapse_apply.planning.rulings import Ruling, change_of, needs
 from synapse_apply.planning.series import Series
 from synapse_apply.planning.situation import Choices, Item
 from synapse_apply.planning.whole import is_secret, nested
@@ -156,6 +156,7 @@ def _outdated(item: Item, record: Record) -> bool:
         record.protected != desired.lifecycle.prevent_destroy
         or record.api != item.binding.api
         or (record.series, record.version) != place
+        or set(record.depends_on) != set(needs(item))
         or (bool(item.natural_key) and record.natural_key != item.natural_key)
     )
 

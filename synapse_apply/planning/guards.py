@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.observed import Lookup
@@ -16,12 +16,18 @@ _FEWEST_FOR_ALL = 3
 _LOSSES = frozenset({Action.DELETE, Action.FORGET})
 
 
-def trips(situation: Situation, changes: Mapping[Address, Change]) -> tuple[GuardTrip, ...]:
-    """The guards that stop an apply of these changes, overridden ones left out."""
+def trips(
+    situation: Situation, changes: Mapping[Address, Change], history: Collection[Address]
+) -> tuple[GuardTrip, ...]:
+    """The guards that stop an apply of these changes, overridden ones left out.
+
+    What is missing is counted over all records (but those in `history`, which are superseded),
+    selected or not: a wrong tenant shows itself there.
+    """
     recorded = {
         address: item
         for address, item in situation.items.items()
-        if item.record is not None and not (address in changes and changes[address].superseded)
+        if item.record is not None and address not in history
     }
     found = (
         _no_manifests(situation, recorded),

@@ -14,6 +14,7 @@ from synapse_apply.planning.declared import CREATE_VERB, Survey, decide
 from synapse_apply.planning.guards import trips
 from synapse_apply.planning.identity import claims
 from synapse_apply.planning.order import Cycle, dependency_order
+from synapse_apply.planning.package import shared_sources
 from synapse_apply.planning.refusals import dotted, listing
 from synapse_apply.planning.rulings import Ruling, needs
 from synapse_apply.planning.series import series_of, went_back
@@ -38,6 +39,7 @@ def plan(situation: Situation) -> Plan:
     )
     declared, cycles = _declared(items, survey)
     undeclared = _undeclared(items, survey, declared)
+    history = {address for address, ruling in undeclared.items() if ruling.change.superseded}
     rulings = _selected({**declared, **undeclared, **_orphans(items, survey)}, situation)
     changes = {address: ruling.change for address, ruling in rulings.items()}
     return Plan(
@@ -46,7 +48,7 @@ def plan(situation: Situation) -> Plan:
         tool_version=situation.tool_version,
         base=situation.base,
         changes=tuple(changes.values()),
-        guards=trips(situation, changes),
+        guards=trips(situation, changes, history),
         diagnostics=_distinct(
             (
                 *situation.diagnostics,
@@ -54,6 +56,7 @@ def plan(situation: Situation) -> Plan:
                 *(finding for ruling in rulings.values() for finding in ruling.diagnostics),
                 *_foreign_keys(rulings),
                 *went_back(survey.series, items),
+                *shared_sources(items.values()),
             )
         ),
         capabilities=situation.capabilities,

@@ -62,8 +62,8 @@ def changed(live: Fields, want: Fields, changes: Iterable[FieldChange]) -> Whole
         if isinstance(value, SecretWant):
             plant(tree, path, value)
     for change in changes:
-        if change.sensitive and (secret := want.get(change.path)) is not None:
-            plant(tree, change.path, secret)
+        if change.sensitive and change.path in want:
+            plant(tree, change.path, Withheld("planned"))
         elif change.after is ABSENT:
             prune(tree, change.path)
         else:
