@@ -198,10 +198,10 @@ class Transport:
             call.method, url, headers=headers, params=query, data=call.body
         ).prepare()
         left = max(deadline.remaining(), 0.001)
-        return self._session.send(
+        # Past Session.send, which reads a redirect's whole body and parses where it leads.
+        return self._session.get_adapter(url).send(
             request,
             stream=True,
-            allow_redirects=False,
             timeout=(min(self.limits.connect, left), left),
             verify=self._route.verify,
             proxies=dict(self._route.proxies),

@@ -1,0 +1,192 @@
+"""Base URLs, credentials, the environment, and the life of a client."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from unit.client.scripted import ScriptedServer, answer
+
+from synapse_apply.client import BackendClient, ClientError, IntegrationClientMixin
+from synapse_apply.model.errors import InputError
+from synapse_apply.model.ports import Api
+
+
+@pytest.mark.parametrize("tail", ["", "/", "/prefix", "/prefix/", "/a/b//"])
+def test_base_url_with_and_without_prefix_and_slash(server, connect, tail):
+    """All of them lead to the same kind of path."""
+    connect(server.url + tail).get_plugin(1)
+    assert server.received[0].path == f"{tail.rstrip('/')}/plugins/1/"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "api.synapse.sh",
+        "ftp://h",
+        "http://",
+        "http://h:99999",
+        "http://u:p@h",
+        "http://h?a=1",
+        "http://h#a",
+        "http://h/../x",
+        "http://h/a b",
+        "http://[x",
+        "http://é",
+    ],
+)
+def test_urls_that_cannot_be_used(url):
+    """Refused at once; a password in the URL is not quoted."""
+    with pytest.raises(InputError) as caught:
+        BackendClient(url)
+    assert caught.value.diagnostics[0].hint
+    assert "u:p" not in repr(caught.value.diagnostics)
+
+
+def test_headers_of_the_credentials(server, connect):
+    """The forms of API v1."""
+    connect(server, "tok", tenant="acme", agent_token="agt").get_plugin(1)
+    headers = server.received[0].headers
+    assert headers["synapse-access-token"] == "Token tok"
+    assert headers["synapse-tenant"] == "Token acme"
+    assert headers["synapse-agent"] == "Token agt"
+    assert "authorization" not in headers
+
+
+@pytest.mark.parametrize("token", ["tok\n", " tok ", "Token tok"])
+def test_tokens_as_people_paste_them(server, connect, token):
+    """A line break of a file and the header's prefix do no harm."""
+    connect(server, None, access_token=token).get_plugin(1)
+    assert server.received[0].headers["synapse-access-token"] == "Token tok"
+
+
+@pytest.mark.parametrize("token", ["a b", "a\nb", "tök", "a\x00b"])
+def test_tokens_that_cannot_be_sent(token):
+    """Refused without being quoted."""
+    with pytest.raises(InputError) as caught:
+        BackendClient("http://h", token)
+    assert token not in repr(caught.value.diagnostics)
+
+
+def test_two_names_of_one_token():
+    """The same under both is fine, two different ones are not."""
+    BackendClient("http://h", "a", access_token="a").close()
+    with pytest.raises(InputError, match="Two different tokens"):
+        BackendClient("http://h", "a", access_token="b")
+
+
+@pytest.mark.parametrize("token", [None, "", " "])
+def test_without_a_token_no_header(server, connect, token):
+    """An empty variable is no token."""
+    connect(server, token).get_plugin(1)
+    assert "synapse-access-token" not in server.received[0].headers
+
+
+def test_repr_and_context(server):
+    """The repr names the backend alone; a closed client says that it is closed."""
+    with BackendClient(server.url, "tok-1") as client:
+        assert repr(client) == f"BackendClient('{server.url}/')"
+        client.get_plugin(1)
+    with pytest.raises(ClientError, match="closed"):
+        client.get_plugin(1)
+
+
+def test_loopback_needs_no_proxy(server, connect, monkeypatch):
+    """The embedded backend is reached directly, whatever the environment says."""
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    connect(server).get_plugin(1)
+    assert len(server.received) == 1
+
+
+def test_other_hosts_go_through_the_proxy_of_the_environment(server, connect, monkeypatch):
+    """Read once, when the client is made."""
+    monkeypatch.setenv("HTTP_PROXY", server.url)
+    monkeypatch.setenv("http_proxy", server.url)
+    client = connect("http://backend.example/x")
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    client.get_plugin(1)
+    assert server.received[0].target == "http://backend.example/x/plugins/1/"
+
+
+def test_a_proxy_that_refuses_a_tunnel_got_no_request(server, connect, monkeypatch):
+    """The CONNECT is not the request, so a write has no effect."""
+    for name in ("HTTPS_PROXY", "https_proxy"):
+        monkeypatch.setenv(name, server.url)
+    server.route = lambda _request: answer(407, {}, close=True)
+    with pytest.raises(ClientError, match="did not reach the server"):
+        connect("https://backend.example").create_plugin({})
+    assert {r.method for r in server.received} == {"CONNECT"}
+
+
+def test_plain_http_where_tls_is_expected(server, connect):
+    """A handshake that fails sent nothing."""
+    with pytest.raises(ClientError, match="did not reach the server"):
+        connect(server.url.replace("http:", "https:"), read_timeout=0.3, retries=0).create_plugin(
+            {}
+        )
+
+
+@pytest.mark.parametrize("name", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
+def test_a_ca_bundle_that_is_not_there(monkeypatch, name):
+    """Said at once and by name, not at the first call."""
+    monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)
+    monkeypatch.setenv(name, "/no/such/bundle.pem")
+    with pytest.raises(InputError, match="CA bundle"):
+        BackendClient("https://h")
+
+
+def test_netrc_is_not_read(server, connect, monkeypatch, tmp_path):
+    """Credentials come from the arguments alone."""
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login u password p\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    connect(server).get_plugin(1)
+    assert "authorization" not in server.received[0].headers
+
+
+def test_cookies_are_not_kept(server, client):
+    """A server cannot tie calls of many workers into one session."""
+    server.then(answer(200, {}, Set_Cookie="a=b"))
+    client.get_plugin(1)
+    client.get_plugin(1)
+    assert "cookie" not in server.received[1].headers
+
+
+def test_the_client_is_the_engines_api(tmp_path):
+    """The type checker agrees that BackendClient is what the engine asks for."""
+    source = tmp_path / "check.py"
+    source.write_text(
+        "from synapse_apply.client import BackendClient\n"
+        "from synapse_apply.model.ports import Api\n\n\n"
+        "def api(client: BackendClient) -> Api:\n"
+        "    return client\n"
+    )
+    cache = f"--cache-dir={tmp_path / 'cache'}"
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", cache, "--follow-imports=silent", str(source)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_client_has_what_the_engine_asks_for():
+    """Every operation of the port stands on the mixin under its name."""
+    asked = {name for name in vars(Api) if not name.startswith("_")}
+    assert asked <= set(dir(IntegrationClientMixin))
+
+
+def test_two_clients_keep_their_own_tokens(connect):
+    """Each backend sees its own."""
+    servers = ScriptedServer(), ScriptedServer()
+    for number, server in enumerate(servers):
+        connect(server, f"t{number}").get_plugin(1)
+        server.stop()
+    assert [s.received[0].headers["synapse-access-token"] for s in servers] == [
+        "Token t0",
+        "Token t1",
+    ]

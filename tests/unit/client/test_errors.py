@@ -1,0 +1,196 @@
+"""ClientError: its classes, its attributes, its words; and no exception that is not one."""
+
+from __future__ import annotations
+
+import inspect
+import pickle
+
+import pytest
+import requests
+import urllib3.exceptions
+from unit.client.scripted import answer
+
+from synapse_apply.client import BackendClient, ClientError, failures
+from synapse_apply.client.errors import field_errors
+from synapse_apply.model import errors as model
+from synapse_apply.model.errors import Effect
+
+STATUSES = [
+    (400, model.Invalid),
+    (401, model.Unauthorized),
+    (403, model.Forbidden),
+    (404, model.NotFound),
+    (405, model.Invalid),
+    (408, model.RemoteTimeout),
+    (409, model.Conflict),
+    (413, model.Invalid),
+    (415, model.Invalid),
+    (418, model.Invalid),
+    (422, model.Invalid),
+    (500, model.ServerFault),
+    (501, model.ServerFault),
+    (599, model.ServerFault),
+]
+
+
+@pytest.mark.parametrize(("status", "kind"), STATUSES)
+def test_a_status_has_its_class_and_effect(server, client, status, kind):
+    """Each is a ClientError and the model's class; only a 5xx leaves a write's effect unknown."""
+    server.then(answer(status, {"detail": "words"}, X_Request_ID="req-1"))
+    with pytest.raises(ClientError) as caught:
+        client.create_plugin({"name": "x"})
+    error = caught.value
+    assert isinstance(error, kind)
+    assert (error.status_code, error.request_id) == (status, "req-1")
+    assert error.detail == error.response == {"detail": "words"}
+    assert error.effect is (Effect.UNKNOWN if status >= 500 else Effect.NONE)
+    assert str(error).startswith(f"POST plugins/: {status} ")
+    assert "words" in str(error)
+    assert "(request id req-1)" in str(error)
+
+
+def test_request_id_of_the_body(server, client):
+    """API v2 puts it into `meta`."""
+    server.then(answer(404, {"error": {"code": "NOT_FOUND"}, "meta": {"request_id": "r-9"}}))
+    with pytest.raises(ClientError) as caught:
+        client.get_plugin(1)
+    assert caught.value.request_id == "r-9"
+
+
+def test_the_pages_own_handling_works(server, connect):
+    """The status test of the API page on an error without an answer does not raise TypeError."""
+    with pytest.raises(ClientError) as caught:
+        connect("http://127.0.0.1:9", retries=0).get_plugin(1)
+    assert not caught.value.status_code >= 500
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "words"),
+    [
+        (
+            200,
+            b"<!DOCTYPE html><title>Sign  in</title>",
+            'answer is not JSON but an HTML page "Sign in"',
+        ),
+        (404, b"<html><title>nginx</title></html>", "not the API's own 404: check the URL"),
+        (200, b"", "answer is empty"),
+        (200, b"[1]", "an object was expected"),
+        (200, b"null", "not JSON"),
+        (200, b"[" * 100_000, "not JSON"),
+        (200, b'{"a": ' + b"9" * 5000 + b"}", "not JSON"),
+    ],
+)
+def test_what_is_not_the_api(server, client, status, body, words):
+    """A login page, a proxy's page or a foreign shape is an error that says what came."""
+    server.then(answer(status, body, Content_Type="text/html"))
+    with pytest.raises(ClientError) as caught:
+        client.get_plugin(1)
+    assert words in str(caught.value)
+    assert caught.value.status_code == status
+    assert not isinstance(caught.value, model.NotFound)
+
+
+@pytest.mark.parametrize("body", [b"<html>", b"", b"[]", b'{"id": 1'])
+def test_a_success_that_cannot_be_read_leaves_a_write_unknown(server, client, body):
+    """The server said 201, so it may well be there."""
+    server.then(answer(201, body))
+    with pytest.raises(ClientError, match="may have acted") as caught:
+        client.create_storage({"name": "s"})
+    assert caught.value.effect is Effect.UNKNOWN
+
+
+def test_numbers_of_any_kind_are_read(server, client):
+    """NaN and integers beyond 64 bits are JSON of some servers."""
+    server.then(answer(200, b'{"a": NaN, "b": 123456789012345678901234567890}'))
+    assert client.get_plugin(1)["b"] == 123456789012345678901234567890
+
+
+def test_words_are_one_short_printable_line(server, client):
+    """Nothing a server says reaches the terminal's control."""
+    server.then(answer(400, {"detail": "a\x1b[31m\nb " + "x" * 5000}))
+    with pytest.raises(ClientError) as caught:
+        client.get_plugin(1)
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 600
+
+
+def test_an_error_survives_pickling(server, client):
+    """Workers in other processes report it whole."""
+    server.then(answer(400, {"name": ["no"]}))
+    with pytest.raises(ClientError) as caught:
+        client.create_plugin({"name": "x"})
+    again = pickle.loads(pickle.dumps(caught.value))
+    assert (type(again), again.status_code, str(again)) == (
+        type(caught.value),
+        400,
+        str(caught.value),
+    )
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ({"name": ["a", "b"]}, {("name",): ("a", "b")}),
+        ({"configuration": {"bucket": ["a"]}}, {("configuration", "bucket"): ("a",)}),
+        ({"configuration": {"non_field_errors": ["a"]}}, {("configuration",): ("a",)}),
+        ({"items": [{}, {"x": ["a"]}]}, {("items", 1, "x"): ("a",)}),
+        ({"detail": "a"}, {(): ("a",)}),
+        ({"non_field_errors": ["a", "a"]}, {(): ("a",)}),
+        ({"detail": [{"loc": ["body", "v", 0], "msg": "a", "type": "t"}]}, {("v", 0): ("a",)}),
+        ({"detail": [{"msg": "a"}, "b"]}, {(): ("a",)}),
+        (
+            {"error": {"code": "C", "message": "a", "details": [{"field": "x.y", "message": "b"}]}},
+            {(): ("a",), ("x", "y"): ("b",)},
+        ),
+        (["a"], {(): ("a",)}),
+        ("a", {(): ("a",)}),
+        (None, {}),
+    ],
+)
+def test_field_errors(body, expected):
+    """Texts by path, whatever form the server's errors have."""
+    assert field_errors(body) == expected
+
+
+def exception_classes() -> list[type[Exception]]:
+    found: set[type[Exception]] = set()
+    for module in (requests.exceptions, urllib3.exceptions):
+        for _, kind in inspect.getmembers(module, inspect.isclass):
+            known = issubclass(kind, Exception) and not issubclass(kind, Warning)
+            if known and kind.__module__ in {module.__name__, "builtins"}:
+                found.add(kind)
+    return sorted(found, key=lambda kind: f"{kind.__module__}.{kind.__name__}")
+
+
+class RaisingAdapter(requests.adapters.BaseAdapter):
+    """Fails as the libraries below do; its exception is made without their constructors."""
+
+    def __init__(self, kind: type[Exception]) -> None:
+        self.kind = kind
+
+    def send(self, *arguments: object, **options: object) -> requests.Response:
+        failure = self.kind.__new__(self.kind, "/agents/tok-agent/connect/ and tok-1")
+        failure.args = ("/agents/tok-agent/connect/ and tok-1",)
+        raise failure
+
+    def close(self) -> None: ...
+
+
+@pytest.mark.parametrize("kind", exception_classes())
+def test_every_exception_of_the_libraries_is_mapped(connect, kind):
+    """Each becomes a ClientError with no word of the library's own, which quotes URLs."""
+    client: BackendClient = connect("http://127.0.0.1:9", retries=0)
+    client._transport._session.mount("http://", RaisingAdapter(kind))
+    with pytest.raises(ClientError) as caught:
+        client.health_check_agent("tok-agent")
+    assert "tok-" not in str(caught.value)
+    assert caught.value.__cause__ is None
+    assert caught.value.__context__ is None
+    assert caught.value.status_code == 0
+
+
+def test_every_mapped_class_says_something():
+    """No exception leads to an empty reason."""
+    for kind in exception_classes():
+        failure = kind.__new__(kind)
+        assert failures._reason_by_kind(failure)

@@ -1,0 +1,101 @@
+"""Lists of many pages: walked whole, and not led astray."""
+
+from __future__ import annotations
+
+import pytest
+from unit.client.scripted import Received, Step, answer
+
+from synapse_apply.client import ClientError
+
+
+def pages(size: int, total: int, *, host: str = "http://elsewhere.example:81"):
+    """A route that answers numbered pages with absolute links to a host that is not ours."""
+
+    def route(request: Received) -> Step:
+        number = int(request.query.get("page", 1))
+        items = [{"id": i} for i in range(total)][(number - 1) * size : number * size]
+        more = number * size < total
+        link = f"{host}/other/path/?page={number + 1}" if more else None
+        return answer(200, {"count": total, "next": link, "previous": None, "results": items})
+
+    return route
+
+
+def test_all_pages_of_storages(server, client):
+    """Every storage comes back, once, whatever host the links name."""
+    server.route = pages(2, 5)
+    assert [s["id"] for s in client.list_storages()] == [0, 1, 2, 3, 4]
+    assert {r.path for r in server.received} == {"/storages/"}
+    assert server.received[0].query == {"page_size": "100"}
+
+
+def test_a_bare_list_of_storages(server, client):
+    """Servers without pages are understood."""
+    server.then(answer(200, [{"id": 1}]))
+    assert client.list_storages() == [{"id": 1}]
+
+
+def test_filters_stay_on_every_page(server, client):
+    """A link without the filter must not lead into the list of everything."""
+    server.route = pages(2, 3)
+    client.list_plugin_releases("yolo")
+    assert [r.query["plugin"] for r in server.received] == ["yolo", "yolo"]
+
+
+def test_pages_are_taken_as_needed(server, client):
+    """Iterating stops asking when the caller stops."""
+    server.route = pages(2, 100)
+    jobs = client.iterate_jobs({"status": "running"})
+    assert [next(jobs)["id"] for _ in range(3)] == [0, 1, 2]
+    assert len(server.received) == 2
+
+
+def test_links_in_a_circle(server, client):
+    """A link that was followed already is an error, not an endless loop."""
+    server.route = lambda _request: answer(
+        200, {"next": "/storages/?page=1", "results": [{"id": 1}]}
+    )
+    with pytest.raises(ClientError, match="circle"):
+        client.list_storages()
+    assert len(server.received) == 2
+
+
+def test_endless_pages(server, connect):
+    """A list that never ends is an error after the most pages allowed."""
+    server.route = pages(1, 1000)
+    with pytest.raises(ClientError, match="more than 5 pages"):
+        connect(server, max_pages=5).list_storages()
+
+
+def test_an_item_shifted_by_a_change_is_found(server, client):
+    """Fewer items than the server counts: the list is read once more."""
+    short = {"count": 2, "next": None, "results": [{"id": 1}]}
+    full = {"count": 2, "next": None, "results": [{"id": 1}, {"id": 2}]}
+    server.then(answer(200, short), answer(200, full))
+    assert [s["id"] for s in client.list_storages()] == [1, 2]
+
+
+def test_an_item_on_two_pages_is_one(server, client):
+    """An insert while reading shifts an item onto the next page."""
+    server.then(
+        answer(200, {"count": 2, "next": "?page=2", "results": [{"id": 1}, {"id": 2}]}),
+        answer(200, {"count": 2, "next": None, "results": [{"id": 2}]}),
+    )
+    assert [s["id"] for s in client.list_storages()] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    "body", [{"id": 1}, "text", 5, {"results": {}}, {"results": [], "next": 7}]
+)
+def test_what_is_no_list(server, client, body):
+    """An answer of another shape is an error that says so."""
+    server.then(answer(200, body))
+    with pytest.raises(ClientError, match="neither a list nor a page"):
+        client.list_storages()
+
+
+def test_console_logs_of_many_pages(server, client):
+    """Entries without ids are all kept."""
+    server.then(*[answer(200, {"next": "?page=2", "results": [{"message": "a"}]})] * 2)
+    server.then(answer(200, {"next": None, "results": [{"message": "a"}]}))
+    assert client.list_job_console_logs(1) == [{"message": "a"}, {"message": "a"}]
