@@ -1,0 +1,18 @@
+"""The short list from which a lost state is built again."""
+
+from __future__ import annotations
+
+from synapse_apply.model.state import State
+
+
+def inventory(state: State) -> list[dict[str, str | None]]:
+    """Per record, by address: `address`, `id`, `version` and `digest` (None where it has none)."""
+    return [
+        {
+            "address": str(address),
+            "id": record.remote_id,
+            "version": record.version or None,
+            "digest": record.digest,
+        }
+        for address, record in sorted(state.records.items())
+    ]

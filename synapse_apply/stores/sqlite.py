@@ -1,0 +1,243 @@
+"""The state store in one SQLite file, for one machine.
+
+A missing file is never made by looking at it, a new one appears under its name only when it is
+whole, and what another process put in its place is noticed at the next use.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from threading import RLock
+from urllib.parse import quote
+from uuid import uuid4
+
+from synapse_apply.model.state import STATE_FORMAT
+from synapse_apply.stores import faults, sqlite_faults
+from synapse_apply.stores.database import Row, Run, Statement
+from synapse_apply.stores.lockfile import locked
+from synapse_apply.stores.private_files import flush_folder, make_file, make_folder
+from synapse_apply.stores.sql import SqlStore, utc_now
+
+# "SynA" in ASCII, in the header of every state file (sqlite.org/fileformat2, offset 68).
+APPLICATION_ID = 0x53796E41
+
+# How long a write waits for a reader of another process, in seconds.
+PATIENCE = 30.0
+
+
+def open_sqlite(
+    path: str | Path,
+    *,
+    tool_version: str = "",
+    run_url: str = "",
+    now: Callable[[], str] = utc_now,
+) -> SqlStore:
+    """The store at a path; nothing is read or made yet. `run_url` is shown to who waits."""
+    return SqlStore(SqliteDatabase(Path(path), run_url, now), tool_version, now)
+
+
+class SqliteDatabase:
+    """A Database (stores/database.py): one file, one connection, one thread at a time."""
+
+    def __init__(self, path: Path, run_url: str = "", now: Callable[[], str] = utc_now) -> None:
+        """The path's links are followed once, so that a rename replaces the file itself."""
+        self._path = Path(os.path.realpath(path))
+        self._run_url = run_url
+        self._now = now
+        self._turn = RLock()
+        self._connection: sqlite3.Connection | None = None
+        self._opened: os.stat_result | None = None
+
+    @property
+    def where(self) -> str:
+        return str(self._path)
+
+    def exists(self) -> bool:
+        with sqlite_faults.in_words(self.where, "Reading"):
+            return self._path.exists()
+
+    def create(self, statements: Sequence[Statement]) -> None:
+        if self.exists():
+            raise faults.exists(self.where)
+        with self._turn, _new_file(self._path) as new, _connect(new) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            connection.execute(f"PRAGMA user_version = {STATE_FORMAT}")
+            for statement in statements:
+                connection.execute(*statement)
+            connection.execute("COMMIT")
+
+    @contextmanager
+    def reading(self) -> Iterator[Run]:
+        with self._transaction("BEGIN", "Reading") as run:
+            yield run
+
+    @contextmanager
+    def writing(self) -> Iterator[Run]:
+        with self._transaction("BEGIN IMMEDIATE", "Writing") as run:
+            yield run
+
+    @contextmanager
+    def lock(self, operation: str) -> Iterator[None]:
+        with sqlite_faults.in_words(self.where, "Locking"):
+            make_folder(self._path.parent)
+        with locked(f"{self._path}.lock", self.where, operation, self._run_url, self._now):
+            yield
+
+    def backup(self, to: str) -> None:
+        target = Path(os.path.realpath(to))
+        if target.exists():
+            raise faults.backup_exists(to)
+        with self._turn, sqlite_faults.in_words(self.where, "Copying"):
+            source = self._current()
+            with _new_file(target) as new, _connect(new) as copy:
+                source.backup(copy)
+
+    def replace(self, source: str, check: Callable[[Run], Sequence[Statement]]) -> None:
+        """The file that was here is kept as `<name>.before-restore`."""
+        if not Path(source).is_file():
+            raise faults.not_a_backup(source, "does not exist")
+        with self._turn, _opened(source) as backup:
+            with sqlite_faults.in_words(source, "Reading"):
+                _verify_whole(backup, source)
+                statements = check(_runner(backup))
+            with _new_file(self._path, self._make_way) as new, _connect(new) as copy:
+                backup.backup(copy)
+                for statement in statements:
+                    copy.execute(*statement)
+
+    def _make_way(self) -> None:
+        """What the old file leaves behind must not meet the new one."""
+        self.close()
+        # SQLite would play the old file's journal into the new one.
+        _journal(self._path).unlink(missing_ok=True)
+        kept = self._path.with_name(f"{self._path.name}.before-restore")
+        if self._path.exists():
+            kept.unlink(missing_ok=True)
+            with suppress(OSError):  # a file system without links
+                kept.hardlink_to(self._path)
+
+    def close(self) -> None:
+        with self._turn:
+            if self._connection is not None:
+                self._connection.close()
+            self._connection = None
+
+    @contextmanager
+    def _transaction(self, begin: str, doing: str) -> Iterator[Run]:
+        with self._turn, sqlite_faults.in_words(self.where, doing):
+            connection = self._current()
+            connection.execute(begin)
+            try:
+                yield _runner(connection)
+                connection.execute("COMMIT")
+            except BaseException:
+                # SQLite has rolled back by itself where the disk was full.
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+
+    def _current(self) -> sqlite3.Connection:
+        """The connection to the file that has the name now."""
+        try:
+            found = self._path.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            self.close()
+            raise faults.missing(self.where) from None
+        if self._opened is not None and not os.path.samestat(found, self._opened):
+            self.close()
+        if self._connection is None:
+            self._connection = self._open()
+            self._opened = found
+        return self._connection
+
+    def _open(self) -> sqlite3.Connection:
+        if not self._path.is_file():
+            raise faults.foreign(self.where, "is not a file")
+        with sqlite_faults.in_words(self.where, "Opening"):
+            connection = _connection(self._path, "rw")
+            try:
+                _verify(connection, self.where)
+                connection.execute("PRAGMA journal_mode = DELETE")
+                # EXTRA is FULL and also flushes the folder once the journal is gone: with FULL a
+                # power loss could bring the journal back and undo a commit we acknowledged.
+                connection.execute("PRAGMA synchronous = EXTRA")
+            except BaseException:
+                connection.close()
+                raise
+            return connection
+
+
+@contextmanager
+def _new_file(path: Path, make_way: Callable[[], None] = lambda: None) -> Iterator[Path]:
+    """A private file beside `path` that takes its name when the block ends well."""
+    new = path.with_name(f"{path.name}.{uuid4().hex[:12]}.new")
+    with sqlite_faults.in_words(str(path), "Making"):
+        make_folder(path.parent)
+        make_file(new)
+        try:
+            yield new
+            make_way()
+            new.replace(path)
+            flush_folder(path.parent)
+        finally:
+            new.unlink(missing_ok=True)
+
+
+def _journal(path: Path) -> Path:
+    return path.with_name(f"{path.name}-journal")
+
+
+def _connection(path: Path, mode: str) -> sqlite3.Connection:
+    """`mode` is rw or ro: neither makes a file that is missing."""
+    return sqlite3.connect(
+        f"file:{quote(str(path))}?mode={mode}",
+        uri=True,
+        timeout=PATIENCE,
+        isolation_level=None,
+        check_same_thread=False,
+    )
+
+
+def _connect(path: Path) -> closing[sqlite3.Connection]:
+    return closing(_connection(path, "rw"))
+
+
+@contextmanager
+def _opened(source: str) -> Iterator[sqlite3.Connection]:
+    """A backup, read only."""
+    with sqlite_faults.in_words(source, "Opening"):
+        connection = _connection(Path(source), "ro")
+    with closing(connection):
+        yield connection
+
+
+def _runner(connection: sqlite3.Connection) -> Run:
+    def run(sql: str, values: Sequence[object]) -> list[Row]:
+        return connection.execute(sql, values).fetchall()
+
+    return run
+
+
+def _verify(connection: sqlite3.Connection, where: str) -> None:
+    """StateError unless this is a state of ours that this version can read."""
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    (found,) = connection.execute("PRAGMA user_version").fetchone()
+    (tables,) = connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
+    if application != APPLICATION_ID:
+        what = "is an SQLite database of another program" if tables else "is empty"
+        raise faults.foreign(where, what)
+    if found > STATE_FORMAT:
+        raise faults.newer(where, found)
+
+
+def _verify_whole(connection: sqlite3.Connection, where: str) -> None:
+    """Also every page: a damaged backup must not take the place of anything."""
+    _verify(connection, where)
+    (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+    if found != "ok":
+        raise faults.damaged(where, str(found))

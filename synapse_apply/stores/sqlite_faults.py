@@ -1,0 +1,55 @@
+"""SQLite's and the file system's errors in words: what happened, where, and what to do."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from synapse_apply.model.diagnostic import error
+from synapse_apply.model.errors import StateError
+from synapse_apply.stores import faults
+
+PRIMARY = 0xFF  # extended result codes keep the primary one in the low byte
+
+
+@contextmanager
+def in_words(where: str, doing: str) -> Iterator[None]:
+    """Turn an error of the block into a StateError that names the place."""
+    try:
+        yield
+    except sqlite3.Error as problem:
+        raise _explain(problem, where, doing) from None
+    except OSError as problem:
+        raise faults.unusable(where, doing, problem.strerror or str(problem)) from None
+    except UnicodeEncodeError:
+        raise faults.unstorable(where, "a text is not valid Unicode") from None
+
+
+def _explain(problem: sqlite3.Error, where: str, doing: str) -> StateError:
+    code = getattr(problem, "sqlite_errorcode", 0) & PRIMARY
+    if code == sqlite3.SQLITE_NOTADB:
+        return faults.foreign(where, "is not an SQLite database")
+    if code == sqlite3.SQLITE_CORRUPT:
+        return faults.damaged(where, str(problem))
+    if code == sqlite3.SQLITE_FULL:
+        return StateError(
+            error(
+                "The disk is full",
+                f"{doing} {where} failed: {problem}. What was recorded before is whole.",
+                "Free some space there and try again.",
+            )
+        )
+    if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN):
+        return faults.unusable(where, doing, str(problem))
+    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return StateError(
+            error(
+                "The state is busy",
+                f"{doing} {where}: another program keeps the file open for writing.",
+                "Close it and try again.",
+            )
+        )
+    if str(problem).startswith("no such "):
+        return faults.damaged(where, str(problem))
+    return StateError(error("The state cannot be used", f"{doing} {where} failed: {problem}."))

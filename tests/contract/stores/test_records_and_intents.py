@@ -1,0 +1,174 @@
+"""Records, the calls announced before they are sent, and the history of both."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from contract.stores.samples import entry, intent, record
+
+from synapse_apply.model.address import Address
+from synapse_apply.model.errors import StateError
+from synapse_apply.model.state import IntentState
+from synapse_apply.model.values import Mac, SecretRef, Sensitive
+
+YOLO = Address("plugin", "yolo")
+
+
+def settled(state, **more):
+    """The usual intent with an end."""
+    return intent(state=state, **more)
+
+
+def test_a_record_is_read_back_as_it_was_written(locked):
+    """Every field of a record survives."""
+    written = record(
+        digest="pkg1:sha256:ab",
+        files={"a b/ü.py": "cd x"},
+        protected=True,
+        verification={"result": "ok", "n": 2**70},
+        depends_on=(Address("plugin", "base"),),
+        series="yolo",
+        version="1.0",
+        salt="s",
+        created_at="t1",
+        updated_at="t2",
+    )
+    locked.put(written)
+    assert locked.read().records == {YOLO: written}
+
+
+def test_an_intent_is_open_until_it_is_settled(locked):
+    """What was announced is listed with all it announces."""
+    announced = intent(fields={("key",): Mac("k", "ab")}, deadline=30.5, sent_at="t")
+    locked.begin(announced)
+    assert locked.read().open_intents == (announced,)
+    locked.settle(replace(announced, state=IntentState.DONE), record(), entry())
+    assert locked.read().open_intents == ()
+    assert locked.read().records == {YOLO: record()}
+    assert locked.audit() == [entry()]
+
+
+def test_open_intents_are_listed_in_the_order_they_were_announced(locked):
+    """The order of calls is the order of their settling later."""
+    for name in ("b", "a", "c"):
+        locked.begin(intent(name, ident=f"i-{name}"))
+    assert [one.address.name for one in locked.read().open_intents] == ["b", "a", "c"]
+
+
+def test_a_failed_call_leaves_the_record(locked):
+    """Failed and absent calls change no record, whatever they were to do."""
+    locked.put(record())
+    for ident, state in (("i1", IntentState.FAILED), ("i2", IntentState.ABSENT)):
+        locked.begin(intent(ident=ident))
+        locked.settle(settled(state, ident=ident), None, entry(result=state.value))
+    assert locked.read().records == {YOLO: record()}
+    assert [one.result for one in locked.audit()] == ["absent", "failed"]
+
+
+def test_a_delete_that_was_done_removes_the_record(locked):
+    """Done without a record means gone."""
+    locked.put(record())
+    locked.begin(intent(verb="delete"))
+    locked.settle(settled(IntentState.DONE, verb="delete"), None, entry())
+    assert locked.read().records == {}
+
+
+def test_settling_twice_or_what_was_not_begun_is_an_error(locked):
+    """A record never changes by a call that nobody announced."""
+    with pytest.raises(StateError, match="not open"):
+        locked.settle(settled(IntentState.DONE), record(), entry())
+    assert locked.read().records == {}
+    assert locked.audit() == []
+    locked.begin(intent())
+    with pytest.raises(StateError, match="announced before"):
+        locked.begin(intent())
+    with pytest.raises(ValueError, match="how it ended"):
+        locked.settle(intent(), record(), entry())
+
+
+def test_a_refused_settle_changes_nothing(locked):
+    """Record, intent and audit change together or not at all."""
+    locked.put(record("other", "1"))
+    locked.begin(intent())
+    with pytest.raises(StateError, match="two addresses"):
+        locked.settle(settled(IntentState.DONE), record(), entry())
+    state = locked.read()
+    assert (len(state.open_intents), set(state.records), locked.audit()) == (
+        1,
+        {Address("plugin", "other")},
+        [],
+    )
+
+
+def test_one_remote_id_under_two_addresses_names_both(locked):
+    """Two manifests must not fight over one object."""
+    locked.put(record())
+    with pytest.raises(StateError) as caught:
+        locked.put(record("fresh", "9"), record("other", "1"))
+    detail = caught.value.diagnostics[0].detail
+    assert "plugin/other" in detail
+    assert "plugin/yolo" in detail
+    assert set(locked.read().records) == {YOLO}
+    with pytest.raises(StateError, match="two addresses"):
+        locked.put(record("a", "7"), record("b", "7"))
+
+
+def test_another_kind_or_api_may_have_the_same_id(locked):
+    """Ids are counted per kind and API version."""
+    locked.put(record(), record("yolo", "1", kind="storage"), record("new", "1", api="v2"))
+    assert len(locked.read().records) == 3
+
+
+def test_two_records_may_exchange_their_ids_in_one_call(locked):
+    """Only the end of a call is judged."""
+    locked.put(record("a", "1"), record("b", "2"))
+    locked.put(record("a", "2"), record("b", "1"))
+    ids = {at.name: one.remote_id for at, one in locked.read().records.items()}
+    assert ids == {"a": "2", "b": "1"}
+
+
+def test_a_move_takes_the_dependents_along(locked):
+    """What depended on the old address depends on the new one."""
+    release = record("yolo@1", "5", kind="release", depends_on=(YOLO,))
+    locked.put(record(), release)
+    new = Address("plugin", "detector")
+    locked.move(YOLO, new)
+    records = locked.read().records
+    assert records[new] == replace(record(), address=new)
+    assert records[release.address].depends_on == (new,)
+    assert YOLO not in records
+
+
+def test_a_move_needs_a_known_source_a_free_place_and_no_open_call(locked):
+    """Each refusal has its own words and changes nothing."""
+    locked.put(record(), record("other", "2"))
+    with pytest.raises(StateError, match="does not know"):
+        locked.move(Address("plugin", "nobody"), Address("plugin", "new"))
+    with pytest.raises(StateError, match="taken"):
+        locked.move(YOLO, Address("plugin", "other"))
+    locked.begin(intent(verb="update"))
+    with pytest.raises(StateError, match="not settled"):
+        locked.move(YOLO, Address("plugin", "new"))
+    assert len(locked.read().records) == 2
+
+
+def test_audit_gives_the_newest_first_and_no_more_than_asked(locked):
+    """History is read from its end."""
+    for number in range(5):
+        locked.begin(intent(ident=f"i{number}"))
+        ended = intent(ident=f"i{number}", state=IntentState.FAILED)
+        locked.settle(ended, None, entry(at=f"t{number}"))
+    assert [one.at for one in locked.audit(limit=2)] == ["t4", "t3"]
+    assert len(locked.audit()) == 5
+
+
+@pytest.mark.parametrize("value", [Sensitive("s3cr3t"), SecretRef("env", "s3cr3t")])
+def test_a_secret_is_never_stored(locked, value):
+    """What is no digest is refused, and the refusal shows nothing."""
+    with pytest.raises(TypeError) as caught:
+        locked.put(record(applied={("key",): value}))
+    assert "s3cr3t" not in str(caught.value)
+    with pytest.raises(TypeError):
+        locked.begin(intent(fields={("list",): [value]}))
+    assert (locked.read().records, locked.read().open_intents) == ({}, ())
