@@ -1,0 +1,74 @@
+"""Every case of tests/cases/plan: declared, live and recorded in, the plan's rows out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from synapse_apply.model.plan import Action, Change, Plan
+from synapse_apply.planning.planner import plan
+from synapse_apply.planning.refusals import dotted
+from unit.planning.world import situation
+
+FOLDER = Path(__file__).parents[2] / "cases" / "plan"
+
+
+def _cases() -> Iterator[Any]:
+    for file in sorted(FOLDER.glob("*.yaml")):
+        for case in yaml.safe_load(file.read_text("utf-8")):
+            yield pytest.param(case, id=f"{file.stem}: {case['name']}")
+
+
+def _row(change: Change) -> dict[str, Any]:
+    """A row as cases write it; what is empty is left out."""
+    row: dict[str, Any] = {"action": change.action.value}
+    row["fields"] = {
+        dotted(field.path): f"{field.cause.value}{f' ({field.note})' if field.sensitive else ''}"
+        for field in change.fields
+    }
+    row["refused"] = [refusal.rule for refusal in change.refusals]
+    row["notes"] = list(change.notes)
+    row["rebase"] = change.rebase
+    row["superseded"] = change.superseded
+    return {name: value for name, value in row.items() if value}
+
+
+def _expected(row: Any) -> dict[str, Any]:
+    full = {"action": row} if isinstance(row, str) else dict(row)
+    fields = full.get("fields")
+    if isinstance(fields, list):
+        full["fields"] = dict.fromkeys(fields, "none")
+    return full
+
+
+def _check_words(made: Plan, words: list[str]) -> None:
+    """Texts that must stand somewhere in reasons, ways out, findings or guards."""
+    texts = [text for c in made.changes for r in c.refusals for text in (r.reason, *r.ways_out)]
+    texts += [text for d in made.diagnostics for text in (d.summary, d.detail, d.hint)]
+    texts += [text for trip in made.guards for text in (trip.summary, trip.detail)]
+    for word in words:
+        assert any(word in text for text in texts), (word, texts)
+
+
+@pytest.mark.parametrize("case", list(_cases()))
+def test_case(case: dict[str, Any]) -> None:
+    """The plan has the rows, findings, guards and words that the case tells."""
+    made = plan(situation(case["objects"], **case.get("choices", {})))
+    expected = case["plan"]
+    rows = {str(change.address): _row(change) for change in made.changes}
+    wanted = {address: _expected(row) for address, row in expected.get("rows", {}).items()}
+    assert rows == wanted
+    if "order" in case:
+        assert list(rows) == case["order"]
+    errors = [finding.summary for finding in made.diagnostics if finding.is_error]
+    warnings = [finding.summary for finding in made.diagnostics if not finding.is_error]
+    assert errors == expected.get("errors", [])
+    assert warnings == expected.get("warnings", [])
+    assert [trip.name for trip in made.guards] == expected.get("guards", [])
+    _check_words(made, expected.get("words", []))
+    for change in made.changes:
+        assert change.action is not Action.UPDATE or change.fields, "an update without a path"

@@ -1,0 +1,81 @@
+"""Kinds made up for these tests: the engine must not care which kind it plans."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from synapse_apply.kinds.descriptor import (
+    Binding,
+    Catalogue,
+    Compare,
+    FieldRule,
+    ResourceType,
+    UpdateMode,
+)
+from synapse_apply.model.observed import Lookup, Observed
+
+
+def _key(spec: Mapping[str, Any], _parents: Mapping[str, Observed]) -> str:
+    return f"name={spec['name']}" if spec.get("name") else ""
+
+
+def _no_call(*_args: Any) -> Any:
+    raise AssertionError("planning makes no call")
+
+
+def _binding(fields: tuple[str, ...], mode: UpdateMode, *, deletes: bool) -> Binding:
+    return Binding(
+        api="v1",
+        fields=frozenset(fields),
+        lookup={"name": Lookup.COMPLETE},
+        read=_no_call,
+        create=_no_call,
+        decode=_no_call,
+        encode=_no_call,
+        update=_no_call,
+        update_mode=mode,
+        delete=_no_call if deletes else None,
+    )
+
+
+def _kind(prefix: str, rank: int, rules: tuple[FieldRule, ...], **more: Any) -> ResourceType:
+    mode = more.pop("mode", UpdateMode.PATCH)
+    names = tuple(rule.name for rule in rules if rule.name != "future")
+    return ResourceType(
+        kind=prefix.capitalize(),
+        prefix=prefix,
+        rank=rank,
+        rules={rule.name: rule for rule in rules},
+        natural_key=_key,
+        identity=("serial",),
+        bindings={"v1": _binding(names, mode, deletes=more.pop("deletes", True))},
+        **more,
+    )
+
+
+_WIDGET = (
+    FieldRule("name", required=True),
+    FieldRule("serial", immutable=True, fixed_hint="a serial never changes"),
+    FieldRule("note", reset=""),
+    FieldRule("size"),
+    FieldRule("tags", compare=Compare.SET, reset=[]),
+    FieldRule("words"),
+    FieldRule("parent"),
+    FieldRule("hook", write_only=True),
+    FieldRule("config", free_form=True, reset={}),
+    FieldRule("future"),
+)
+KINDS: Catalogue = {
+    "widget": _kind("widget", 1, _WIDGET),
+    "gadget": _kind("gadget", 0, _WIDGET, mode=UpdateMode.PUT),
+    "edition": _kind(
+        "edition",
+        2,
+        (FieldRule("line"), FieldRule("version"), FieldRule("text")),
+        deletes=False,
+        series="line",
+        version="version",
+        carries_package=True,
+    ),
+}

@@ -1,0 +1,193 @@
+"""Situations written as plain data: what is declared, live and recorded of each address.
+
+An object is {spec, live, record, ...}. Marks in values: {$secret: V} a declared secret (or
+{$secret: null, why: W}, {$secret: live}), {$mac: V, key: K} its digest, {$withheld: HOW}, and
+{$ref: ADDRESS} a reference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from synapse_apply.kinds.catalogue import CATALOGUE
+from synapse_apply.model.address import Address
+from synapse_apply.model.desired import Desired, Lifecycle, Package, PackageSource
+from synapse_apply.model.diagnostic import Position, error, from_pointer
+from synapse_apply.model.observed import FoundBy, Lookup, Observed, Sighting
+from synapse_apply.model.plan import Base
+from synapse_apply.model.project import Guards, Policy
+from synapse_apply.model.state import Binding, Intent, Record
+from synapse_apply.model.values import (
+    KnownAfterApply,
+    Mac,
+    Reference,
+    SecretRef,
+    SecretWant,
+    Withheld,
+    leaves,
+)
+from synapse_apply.planning.situation import Choices, Item, Situation
+from unit.planning.throwaway_kinds import KINDS
+
+ALL_KINDS = {**CATALOGUE, **KINDS}
+_MARKS = {"$secret", "$mac", "$withheld", "$ref"}
+Data = Mapping[str, Any]
+
+
+def situation(objects: Mapping[str, Data], **choices: Any) -> Situation:
+    """The situation of these objects; choices as the command line gives them."""
+    intents = choices.pop("open_intents", ())
+    ids = {name: str(data.get("id", n)) for n, (name, data) in enumerate(objects.items(), 1)}
+    live = {name: ids[name] for name, data in objects.items() if "live" in data}
+    items = [_item(Address.parse(name), data, ids[name], live) for name, data in objects.items()]
+    return Situation(
+        plan_id="plan-1",
+        created="2026-01-01T00:00:00Z",
+        tool_version="0",
+        base=Base("test", Binding("http://localhost"), "lineage", 1),
+        catalogue=ALL_KINDS,
+        items={item.address: item for item in items},
+        open_intents=tuple(
+            Intent("i", "p", Address.parse(name), verb, "v1", "", sent_at="2026-01-01T00:00:00Z")
+            for name, verb in dict(intents).items()
+        ),
+        choices=_choices(choices),
+    )
+
+
+def _choices(data: dict[str, Any]) -> Choices:
+    if "selected" in data:
+        data["selected"] = frozenset(map(Address.parse, data["selected"]))
+    if "policy" in data:
+        data["policy"] = Policy(data["policy"])
+    data["overridden"] = frozenset(data.get("overridden", ()))
+    return Choices(**{**data, "guards": Guards(**data.get("guards", {}))})
+
+
+def _item(address: Address, data: Data, remote_id: str, live: Mapping[str, str]) -> Item:
+    kind = ALL_KINDS[address.kind]
+    desired = _desired(address, data) if "spec" in data else None
+    key = data.get("natural_key")
+    if key is None:
+        key = kind.natural_key(desired.spec, {}) if desired else ""
+    return Item(
+        address=address,
+        type=kind,
+        binding=kind.bindings["v1"],
+        sighting=_sighting(address, data, remote_id),
+        desired=desired,
+        want={path: _known(value, live) for path, value in _fields(data.get("spec", {})).items()},
+        live=_fields(data.get("live", {})),
+        record=_record(address, data, remote_id),
+        salt="salt",
+        natural_key=key,
+    )
+
+
+def _sighting(address: Address, data: Data, remote_id: str) -> Sighting:
+    spec = data.get("live")
+    default = "record" if "record" in data else "key"
+    return Sighting(
+        address,
+        observed=None
+        if spec is None
+        else Observed(remote_id, "v1", spec, {"digest": data["told"]} if "told" in data else {}),
+        found_by=None if spec is None else FoundBy(data.get("found_by", default)),
+        lookup=Lookup(data.get("lookup", "complete")),
+        problem=error(data["problem"], address=str(address)) if "problem" in data else None,
+    )
+
+
+def _desired(address: Address, data: Data) -> Desired:
+    lifecycle = data.get("lifecycle", {})
+    source = data.get("source")
+    place = Position("manifests/all.yaml", data.get("line", 1), 1)
+    at = PackageSource(source or "folder", "" if source == "published" else f"./{address.name}")
+    package = data.get("package")
+    return Desired(
+        address,
+        spec={name: value for name, value in _tree(data["spec"]).items() if value is not None},
+        lifecycle=Lifecycle(
+            lifecycle.get("prevent_destroy", False),
+            tuple(map(from_pointer, lifecycle.get("ignore_changes", ()))),
+            tuple(map(from_pointer, lifecycle.get("own", ()))),
+        ),
+        remote_id=data.get("pin"),
+        depends_on=tuple(map(Address.parse, data.get("depends_on", ()))),
+        source=at if source or package else None,
+        package=Package(package["digest"], package.get("files", {}), 10, at) if package else None,
+        position=place,
+    )
+
+
+def _record(address: Address, data: Data, remote_id: str) -> Record | None:
+    if "record" not in data:
+        return None
+    record = dict(data["record"] or {})
+    kind = ALL_KINDS[address.kind]
+    desired = _desired(address, data) if "spec" in data else None
+    series, version = kind.place_in_series(desired.spec) if desired else ("", "")
+    needs = {at.address for _, at in leaves(desired.spec) if isinstance(at, Reference)} if desired else set()
+    needs |= set(desired.depends_on) if desired else set()
+    # What a case does not say is taken as it would be after an apply of the present manifest.
+    applied = record.get("applied", data.get("spec", data.get("live", {})))
+    return Record(
+        address,
+        str(record.get("id", remote_id)),
+        "v1",
+        natural_key=record.get("natural_key", kind.natural_key(desired.spec, {}) if desired else ""),
+        applied=_macs(_fields(applied)),
+        seen=_macs(_fields(record.get("seen", applied))),
+        digest=record.get("digest"),
+        files=record.get("files", {}),
+        protected=record.get("protected", False),
+        depends_on=tuple(map(Address.parse, record.get("depends_on", sorted(map(str, needs))))),
+        series=record.get("series", series),
+        version=record.get("version", version),
+    )
+
+
+def _macs(fields: Mapping[Any, Any]) -> dict[Any, Any]:
+    """A record holds digests and ids where a manifest holds secrets and references."""
+    plain = {}
+    for path, value in fields.items():
+        if isinstance(value, SecretWant):
+            if value.mac is not None:
+                plain[path] = value.mac
+        else:
+            plain[path] = "1" if isinstance(value, Reference) else value
+    return plain
+
+
+def _known(value: Any, live: Mapping[str, str]) -> Any:
+    if isinstance(value, Reference):
+        found = live.get(str(value.address))
+        return KnownAfterApply(value.address) if found is None else found
+    return value
+
+
+def _fields(tree: Data) -> dict[Any, Any]:
+    return dict(leaves(_tree(tree)))
+
+
+def _tree(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        if _MARKS & value.keys():
+            return _mark(value)
+        return {key: _tree(below) for key, below in value.items()}
+    return value
+
+
+def _mark(data: Data) -> Any:
+    if "$ref" in data:
+        return Reference(Address.parse(data["$ref"]))
+    if "$withheld" in data:
+        return Withheld(data["$withheld"])
+    if "$mac" in data:
+        return Mac(data.get("key", "k1"), str(data["$mac"]))
+    secret = data["$secret"]
+    if secret == "live":
+        return SecretWant(SecretRef("live"))
+    mac = None if secret is None else Mac(data.get("key", "k1"), str(secret))
+    return SecretWant(SecretRef("env", "KEY"), mac, data.get("why", ""))
