@@ -35,7 +35,9 @@ def _find_cycle(edges: Mapping[Address, set[Address]]) -> Cycle | None:
     try:
         TopologicalSorter({node: sorted(needs) for node, needs in edges.items()}).prepare()
     except CycleError as found:
-        return tuple(found.args[1])
+        ring = found.args[1][:-1]
+        first = ring.index(min(ring))
+        return (*ring[first:], *ring[:first], ring[first])
     return None
 
 

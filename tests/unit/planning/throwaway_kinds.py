@@ -24,7 +24,7 @@ def _no_call(*_args: Any) -> Any:
     raise AssertionError("planning makes no call")
 
 
-def _binding(fields: tuple[str, ...], mode: UpdateMode, *, deletes: bool) -> Binding:
+def _binding(fields: tuple[str, ...], mode: UpdateMode, *, fixed: bool) -> Binding:
     return Binding(
         api="v1",
         fields=frozenset(fields),
@@ -33,9 +33,9 @@ def _binding(fields: tuple[str, ...], mode: UpdateMode, *, deletes: bool) -> Bin
         create=_no_call,
         decode=_no_call,
         encode=_no_call,
-        update=_no_call,
+        update=None if fixed else _no_call,
         update_mode=mode,
-        delete=_no_call if deletes else None,
+        delete=None if fixed else _no_call,
     )
 
 
@@ -49,7 +49,7 @@ def _kind(prefix: str, rank: int, rules: tuple[FieldRule, ...], **more: Any) -> 
         rules={rule.name: rule for rule in rules},
         natural_key=_key,
         identity=("serial",),
-        bindings={"v1": _binding(names, mode, deletes=more.pop("deletes", True))},
+        bindings={"v1": _binding(names, mode, fixed=more.pop("fixed", False))},
         **more,
     )
 
@@ -73,7 +73,7 @@ KINDS: Catalogue = {
         "edition",
         2,
         (FieldRule("line"), FieldRule("version"), FieldRule("text")),
-        deletes=False,
+        fixed=True,
         series="line",
         version="version",
         carries_package=True,

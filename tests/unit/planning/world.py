@@ -103,7 +103,9 @@ def _desired(address: Address, data: Data) -> Desired:
     lifecycle = data.get("lifecycle", {})
     source = data.get("source")
     place = Position("manifests/all.yaml", data.get("line", 1), 1)
-    at = PackageSource(source or "folder", "" if source == "published" else f"./{address.name}")
+    at = PackageSource(
+        source or "folder", "" if source == "published" else data.get("path", f"./{address.name}")
+    )
     package = data.get("package")
     return Desired(
         address,
@@ -128,7 +130,11 @@ def _record(address: Address, data: Data, remote_id: str) -> Record | None:
     kind = ALL_KINDS[address.kind]
     desired = _desired(address, data) if "spec" in data else None
     series, version = kind.place_in_series(desired.spec) if desired else ("", "")
-    needs = {at.address for _, at in leaves(desired.spec) if isinstance(at, Reference)} if desired else set()
+    needs = (
+        {at.address for _, at in leaves(desired.spec) if isinstance(at, Reference)}
+        if desired
+        else set()
+    )
     needs |= set(desired.depends_on) if desired else set()
     # What a case does not say is taken as it would be after an apply of the present manifest.
     applied = record.get("applied", data.get("spec", data.get("live", {})))
@@ -136,7 +142,9 @@ def _record(address: Address, data: Data, remote_id: str) -> Record | None:
         address,
         str(record.get("id", remote_id)),
         "v1",
-        natural_key=record.get("natural_key", kind.natural_key(desired.spec, {}) if desired else ""),
+        natural_key=record.get(
+            "natural_key", kind.natural_key(desired.spec, {}) if desired else ""
+        ),
         applied=_macs(_fields(applied)),
         seen=_macs(_fields(record.get("seen", applied))),
         digest=record.get("digest"),
