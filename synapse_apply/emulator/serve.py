@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 import os
 import shutil
-import signal
-import socket
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
-
-import uvicorn
 
 from synapse_apply.emulator.api import VERSIONS
 from synapse_apply.emulator.core.app import LOOPBACK_NAMES, build_app
@@ -30,13 +25,20 @@ from synapse_apply.emulator.core.backend import (
     Settings,
 )
 from synapse_apply.emulator.core.clock import Clock
+from synapse_apply.emulator.core.listener import LOOPBACK, Listener, ServeError, listen, url_of
 
+__all__ = (
+    "DataSetBusyError",
+    "EmbeddedServer",
+    "RunningServer",
+    "ServeError",
+    "Settings",
+    "find_running",
+    "reset",
+    "serve",
+    "settings_of",
+)
 _START_SECONDS = 10.0
-_LOOPBACK = (*LOOPBACK_NAMES, "::1")
-
-
-class ServeError(Exception):
-    """The server cannot start; the message says why and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,31 +48,6 @@ class RunningServer:
     url: str
     pid: int
     data_set: str
-
-
-class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
-        super().__init__(config)
-        self._on_ready = on_ready
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        if self.started:
-            self._on_ready()
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        # Unlike the original, does not raise the signal again: a clean stop removes endpoint.json.
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        signals = (signal.SIGINT, signal.SIGTERM)
-        before = {number: signal.signal(number, self.handle_exit) for number in signals}
-        try:
-            yield
-        finally:
-            for number, action in before.items():
-                signal.signal(number, action)
 
 
 class EmbeddedServer:
@@ -102,16 +79,16 @@ class EmbeddedServer:
         self._clock = clock
 
     def __enter__(self) -> Self:
-        self._listening = _listen("127.0.0.1", 0)
+        self._listening = listen("127.0.0.1", 0)
         try:
             self.backend = Backend(self._data, self._settings, self._clock)
         except BaseException:
             self._listening.close()
             raise
-        self.url = _url(self._listening)
+        self.url = url_of(self._listening)
         self.data_set = self.backend.store.data_set
         ready = threading.Event()
-        self._server = _server(self.backend, ready.set, only_loopback=True)
+        self._server = Listener(build_app(self.backend, VERSIONS), ready.set)
         self._thread = threading.Thread(
             target=self._server.run, args=([self._listening],), daemon=True, name="embedded"
         )
@@ -133,7 +110,7 @@ class EmbeddedServer:
     def close(self) -> None:
         """Stop; requests under way get a second to end."""
         (self._data / ENDPOINT).unlink(missing_ok=True)
-        self._server.should_exit = True
+        self._server.stop()
         self._thread.join(_START_SECONDS)
         self._listening.close()
         self.backend.close()
@@ -173,15 +150,17 @@ def serve(
     Raises ServeError, DataSetError (in use, unusable), UnknownSwitchError.
     """
     data, settings = Path(data), settings or Settings()
-    if host not in _LOOPBACK and not settings.tokens:
+    if host not in LOOPBACK and not settings.tokens:
         raise ServeError(f"listening on {host} lets other machines in: give a token with --token")
-    listening = _listen(host, port)
+    listening = listen(host, port)
     try:
         backend = Backend(data, settings)
     except BaseException:
         listening.close()
         raise
-    url = _url(listening)
+    url = url_of(listening)
+
+    is_named_loopback = host in LOOPBACK_NAMES
 
     def tell() -> None:
         _write_endpoint(data, url, backend.store.data_set)
@@ -190,7 +169,9 @@ def serve(
             on_ready(url)
 
     try:
-        _server(backend, tell, only_loopback=host in LOOPBACK_NAMES).run([listening])
+        Listener(build_app(backend, VERSIONS, only_loopback=is_named_loopback), tell).run(
+            [listening]
+        )
     finally:
         (data / ENDPOINT).unlink(missing_ok=True)
         listening.close()
@@ -227,41 +208,6 @@ def find_running(data: Path | str) -> RunningServer | None:
     except (OSError, ValueError):
         return None
     return None
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listening.bind((host, port))
-        listening.listen(512)
-    except OSError as error:
-        listening.close()
-        raise ServeError(
-            f"cannot listen on {host}:{port}: {error.strerror or error}; "
-            "give another --port (0 takes a free one)"
-        ) from None
-    return listening
-
-
-def _url(listening: socket.socket) -> str:
-    host, port = listening.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
-def _server(backend: Backend, on_ready: Callable[[], None], *, only_loopback: bool) -> _Server:
-    config = uvicorn.Config(
-        build_app(backend, VERSIONS, only_loopback=only_loopback),
-        log_config=None,
-        log_level="warning",
-        access_log=False,
-        lifespan="off",
-        ws="none",
-        server_header=False,
-        timeout_graceful_shutdown=1,
-    )
-    return _Server(config, on_ready)
 
 
 def _write_endpoint(data: Path, url: str, data_set: str) -> None:

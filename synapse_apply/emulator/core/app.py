@@ -76,11 +76,13 @@ def build_app(
         middleware.append(Middleware(TrustedHostMiddleware, allowed_hosts=list(LOOPBACK_NAMES)))
     if backend.settings.latency > 0:
         middleware.append(Middleware(LatencyMiddleware, milliseconds=backend.settings.latency))
-    return Starlette(
+    app = Starlette(
         routes=[route for version in versions for route in _routes(backend, version)],
         middleware=[*middleware, *more_middleware],
         exception_handlers={HTTPException: _answer_http_error, 500: _answer_crash},
     )
+    app.router.redirect_slashes = False
+    return app
 
 
 def _routes(backend: Backend, version: ApiVersion) -> list[Route]:

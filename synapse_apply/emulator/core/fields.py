@@ -10,7 +10,9 @@ from typing import Any, Literal
 
 from synapse_apply.emulator.core.errors import ApiError, field_errors
 
-FieldType = Literal["text", "object", "boolean", "texts", "integer", "choice", "any", "raw"]
+FieldType = Literal[
+    "text", "object", "boolean", "texts", "integer", "choice", "any", "raw", "percent"
+]
 
 _TRUE = {"true", "t", "1", "yes", "y", "on"}
 _FALSE = {"false", "f", "0", "no", "n", "off"}
@@ -87,7 +89,7 @@ def _from_form(field: Field, value: Any) -> Any:
         return value
     if isinstance(value, list):  # a repeated part where one is wanted: the last counts
         value = value[-1]
-    if field.type in ("object", "any"):
+    if field.type in ("object", "any", "percent"):
         return _loads(value)
     return None if field.nullable and value == "" else value
 
@@ -144,6 +146,14 @@ def _choice(field: Field, value: Any) -> str:
     return value
 
 
+def _percent(_field: Field, value: Any) -> int | float:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or not 0 <= value <= 100:
+        raise _WrongError("Ensure this value is a number between 0 and 100.")
+    number: int | float = value
+    return number
+
+
 def _type_name(value: Any) -> str:
     return type(value).__name__
 
@@ -161,6 +171,7 @@ _CLEANERS = {
     "choice": _choice,
     "any": _any,
     "raw": _any,
+    "percent": _percent,
 }
 
 

@@ -11,3 +11,7 @@ def bad_transition(old: str, new: str) -> ApiError:
 
 def bad_status(word: object) -> ApiError:
     return field_error("status", f'"{word}" is not a valid choice.')
+
+
+def bad_lines() -> ApiError:
+    return field_error("console_logs", "Expected an object or a list of objects.")

@@ -8,6 +8,7 @@ from typing import Any, cast
 from synapse_apply.emulator.core.clock import iso
 from synapse_apply.emulator.core.fields import Field
 from synapse_apply.emulator.core.store import Row
+from synapse_apply.emulator.jobs.errors import bad_lines
 from synapse_apply.emulator.jobs.words import Status
 
 RUN_FIELDS = (
@@ -23,14 +24,14 @@ RUN_FIELDS = (
     Field("language", reset="ko"),
 )
 UPDATE_FIELDS = (
-    Field("progress", "any"),
+    Field("progress", "percent"),
     Field("result", "any", nullable=True),
     Field("metadata", "object"),
     Field("progress_record", "object"),
     Field("metrics_record", "object"),
-    Field("console_logs", "any"),
     Field("meta", "object"),
 )
+CONSOLE_LOGS = (Field("console_logs", "any"),)
 QUEUED_SHARE = 0.1  # of a job's time
 MOST_LINES = 10_000
 DEFAULT_LINES = 5
@@ -121,8 +122,8 @@ def _line(moment: float, level: str, message: str) -> dict[str, str]:
     return {"timestamp": iso(moment), "level": level, "message": message}
 
 
-def reported_lines(value: Any, moment: float) -> list[dict[str, str]] | None:
-    """Lines as `console_logs` of an update gives them: texts or objects, one or a list."""
+def reported_lines(value: Any, moment: float) -> list[dict[str, str]]:
+    """Lines as an update gives them: texts or objects, one or a list. Raises ApiError (400)."""
     entries = value if isinstance(value, list) else [value]
     lines = []
     for entry in entries:
@@ -132,5 +133,5 @@ def reported_lines(value: Any, moment: float) -> list[dict[str, str]] | None:
             line = _line(moment, "info", "")
             lines.append(line | {key: str(text) for key, text in entry.items() if key in line})
         else:
-            return None
+            raise bad_lines()
     return lines

@@ -118,9 +118,7 @@ def update(call: Call) -> Answer:
     backend, row = call.backend, _by_id(call)
     moment = backend.clock.now()
     now = models.at(row, moment)
-    values, problems = _checked_update(call, now)
-    if problems:
-        raise ApiError(400, problems)
+    values = _checked_update(call, now)
     body = dict(row.body)
     status, progress = values.pop("status", None), values.pop("progress", None)
     if status is not None or progress is not None:
@@ -139,34 +137,33 @@ def update(call: Call) -> Answer:
     return Answer(_shown(call, row))
 
 
-def _checked_update(call: Call, now: models.Now) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The cleaned values and every problem found."""
+def _checked_update(call: Call, now: models.Now) -> dict[str, Any]:
+    """The cleaned values. Raises ApiError (400) with every problem."""
     problems: dict[str, Any] = {}
     values: dict[str, Any] = {}
     with noting(problems):
-        values = check(models.UPDATE_FIELDS, call.body)
-    if "status" in call.body.values:
-        word = call.body.values["status"]
-        status = words.understood(word)
-        if status is None:
-            problems |= errors.bad_status(word).body
-        elif not words.may_become(now.status, status):
-            problems |= errors.bad_transition(now.status, status).body
-        else:
-            values["status"] = status
-    progress = values.get("progress", 0)
-    is_number = isinstance(progress, int | float) and not isinstance(progress, bool)
-    if not (is_number and 0 <= progress <= 100):
-        problems["progress"] = ["Ensure this value is a number between 0 and 100."]
-    if "console_logs" in values:
-        lines = models.reported_lines(values["console_logs"], call.backend.clock.now())
-        if lines is None:
-            problems["console_logs"] = ["Expected an object or a list of objects."]
-        values["console_logs"] = lines
+        values |= check(models.UPDATE_FIELDS, call.body)
+    with noting(problems):
+        for name, sent in check(models.CONSOLE_LOGS, call.body).items():
+            values[name] = models.reported_lines(sent, call.backend.clock.now())
+    with noting(problems):
+        if "status" in call.body.values:
+            values["status"] = _new_status(call.body.values["status"], now.status)
+    if problems:
+        raise ApiError(400, problems)
     if "meta" in values:
-        values.setdefault("metadata", values.pop("meta"))
-        values.pop("meta", None)
-    return values, problems
+        meta = values.pop("meta")
+        values.setdefault("metadata", meta)
+    return values
+
+
+def _new_status(word: object, old: words.Status) -> words.Status:
+    status = words.understood(word)
+    if status is None:
+        raise errors.bad_status(word)
+    if not words.may_become(old, status):
+        raise errors.bad_transition(old, status)
+    return status
 
 
 def console_logs(call: Call) -> Answer:

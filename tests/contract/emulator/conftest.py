@@ -1,0 +1,126 @@
+"""A plain HTTP client of the standard library, and servers on real sockets."""
+
+from __future__ import annotations
+
+import http.client
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from synapse_apply.emulator.serve import EmbeddedServer
+
+TOKEN = "acme-token"
+OTHER_TOKEN = "other-token"
+BOUNDARY = "part-border"
+
+
+@dataclass(frozen=True)
+class Reply:
+    status: int
+    headers: dict[str, str]
+    content: bytes
+
+    @property
+    def body(self) -> Any:
+        return json.loads(self.content)
+
+
+@dataclass(frozen=True)
+class Wire:
+    """Requests of one client; `headers` go with each."""
+
+    url: str
+    headers: Mapping[str, str]
+
+    def send(self, method: str, path: str, body: Any = None, **headers: str) -> Reply:
+        """`body`: bytes as they are, None for no body at all, anything else as JSON."""
+        sent = {**self.headers, **{name.replace("_", "-"): text for name, text in headers.items()}}
+        if body is not None and not isinstance(body, bytes):
+            body = json.dumps(body).encode()
+            sent.setdefault("Content-Type", "application/json")
+        connection = http.client.HTTPConnection(urlsplit(self.url).netloc, timeout=10)
+        try:
+            connection.request(method, path, body, sent)
+            answer = connection.getresponse()
+            named = {name.lower(): text for name, text in answer.getheaders()}
+            return Reply(answer.status, named, answer.read())
+        finally:
+            connection.close()
+
+    def get(self, path: str) -> Reply:
+        return self.send("GET", path)
+
+    def post(self, path: str, body: Any = None) -> Reply:
+        return self.send("POST", path, body)
+
+    def put(self, path: str, body: Any = None) -> Reply:
+        return self.send("PUT", path, body)
+
+    def patch(self, path: str, body: Any = None) -> Reply:
+        return self.send("PATCH", path, body)
+
+    def post_form(self, path: str, *parts: tuple[str, Any]) -> Reply:
+        """Multipart: texts as they are, bytes as a file named `yolo.zip`."""
+        return self.send(
+            "POST",
+            path,
+            form(*parts),
+            Content_Type=f"multipart/form-data; boundary={BOUNDARY}",
+        )
+
+    def plugin(self, **fields: Any) -> dict[str, Any]:
+        reply = self.post("/plugins/", {"name": "Yolo", **fields})
+        assert reply.status == 201, reply.content
+        return reply.body
+
+    def storage(self, **fields: Any) -> dict[str, Any]:
+        reply = self.post("/storages/", {"name": "raw", "provider": "minio", **fields})
+        assert reply.status == 201, reply.content
+        return reply.body
+
+    def run(self, plugin: int | str, **fields: Any) -> int:
+        reply = self.post(f"/plugins/{plugin}/run/", fields)
+        assert reply.status == 200, reply.content
+        return reply.body["job_id"]
+
+
+def form(*parts: tuple[str, Any]) -> bytes:
+    pieces = []
+    for name, value in parts:
+        is_file = isinstance(value, bytes)
+        extra = '; filename="yolo.zip"\r\nContent-Type: application/zip' if is_file else ""
+        data = value if is_file else value.encode()
+        head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{name}"{extra}\r\n\r\n'
+        pieces.append(head.encode() + data + b"\r\n")
+    return b"".join(pieces) + f"--{BOUNDARY}--\r\n".encode()
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., Wire]]:
+    """Starts a server with options; the wire speaks as tenant `acme`."""
+    with ExitStack() as stack:
+
+        def started(**options: Any) -> Wire:
+            tokens = {TOKEN: "acme", OTHER_TOKEN: "other"}
+            server = EmbeddedServer(tmp_path / "data", tokens=tokens, tenant="acme", **options)
+            stack.enter_context(server)
+            return Wire(server.url, {"Synapse-Access-Token": f"Token {TOKEN}"})
+
+        yield started
+
+
+@pytest.fixture
+def wire(start: Callable[..., Wire]) -> Wire:
+    return start()
+
+
+@pytest.fixture
+def other(wire: Wire) -> Wire:
+    """A client of another tenant, on the same server."""
+    return Wire(wire.url, {"Synapse-Access-Token": OTHER_TOKEN})

@@ -1,0 +1,131 @@
+"""Token and tenant headers, tenants apart from each other, agents."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from contract.emulator.conftest import OTHER_TOKEN, TOKEN
+
+from synapse_apply.emulator.serve import EmbeddedServer
+
+GOOD = [
+    {"Synapse-Access-Token": TOKEN},
+    {"Synapse-Access-Token": f"Token {TOKEN}"},
+    {"SYNAPSE-ACCESS-TOKEN": f"token  {TOKEN}"},
+    {"Authorization": f"Token {TOKEN}"},
+    {"Authorization": f"Bearer {TOKEN}"},
+    {"Authorization": f"Token {TOKEN}", "Synapse-Tenant": "Token acme"},
+    {"Authorization": f"Token {TOKEN}", "SYNAPSE-Tenant": "acme"},
+    {"Synapse-Access-Token": TOKEN, "SYNAPSE-Agent": "Token whoever"},
+    {"SYNAPSE-Agent": "Token agent-token-123"},
+]
+BAD = [
+    ({}, 401),
+    ({"Synapse-Access-Token": ""}, 401),
+    ({"Synapse-Access-Token": "wrong"}, 401),
+    ({"Authorization": "Bearer wrong"}, 401),
+    ({"Synapse-Access-Token": "wrong", "Authorization": f"Token {TOKEN}"}, 401),
+    ({"SYNAPSE-Agent": "Token whoever"}, 401),
+    ({"Synapse-Access-Token": TOKEN, "Synapse-Tenant": "other"}, 403),
+    ({"SYNAPSE-Agent": "agent-token-123", "Synapse-Tenant": "nobody"}, 403),
+]
+
+
+@pytest.mark.parametrize("headers", GOOD)
+def test_headers_of_every_client_generation(wire, headers):
+    """All of them reach the tenant's objects."""
+    storage = wire.storage()
+    asking = replace(wire, headers=headers)
+    assert asking.get(f"/storages/{storage['id']}/").status == 200
+
+
+@pytest.mark.parametrize(("headers", "status"), BAD)
+def test_who_may_not_ask(wire, headers, status):
+    """401 or 403 with a detail that repeats no token; asked before anything else."""
+    asking = replace(wire, headers=headers)
+    for method, path in (("GET", "/storages/"), ("DELETE", "/plugins/"), ("GET", "/jobs/9/")):
+        reply = asking.send(method, path)
+        assert reply.status == status
+        assert list(reply.body) == ["detail"]
+        assert "wrong" not in reply.body["detail"]
+        assert ("www-authenticate" in reply.headers) == (status == 401)
+
+
+def test_a_tenant_sees_its_own_alone(wire, other):
+    """Another tenant's token gets 404 for everything there is, and empty lists."""
+    wire.plugin(code="yolo")
+    wire.post("/plugin_releases/", {"plugin": "yolo", "version": "1"})
+    wire.storage()
+    wire.run("yolo")
+    for path in (
+        "/plugins/1/", "/plugin_releases/1/", "/plugin_releases/yolo@1/", "/storages/1/",
+        "/jobs/1/", "/jobs/1/console_logs/",
+    ):  # fmt: skip
+        assert wire.get(path).status == 200, path
+        assert other.get(path).status == 404, path
+    for path in ("/plugin_releases/", "/plugin_releases/?plugin=yolo", "/storages/", "/jobs/"):
+        assert other.get(path).body["count"] == 0, path
+    assert other.put("/plugins/1/", {"name": "x"}).status == 404
+    assert other.post("/plugins/yolo/run/").status == 404
+    assert other.patch("/jobs/1/", {"status": "failed"}).status == 404
+    assert other.post("/storages/1/session/").status == 404
+    release = other.post("/plugin_releases/", {"plugin": "yolo", "version": "2"})
+    assert (release.status, set(release.body)) == (400, {"plugin"})
+
+
+def test_without_tokens_the_tenant_header_decides(wire, tmp_path):
+    """Any token is taken then, but one must be there."""
+    with EmbeddedServer(tmp_path / "open") as server:
+        asking = replace(wire, url=server.url, headers={"Synapse-Access-Token": "anything"})
+        plugin = asking.plugin()
+        assert plugin["tenant"] == "default"
+        path = f"/plugins/{plugin['id']}/"
+        assert asking.send("GET", path, Synapse_Tenant="elsewhere").status == 404
+        assert replace(asking, headers={}).get(path).status == 401
+
+
+def test_agent_health(wire):
+    """The page's agents are there; an unknown token is 404; a bodyless POST is enough."""
+    for token in ("agent-token-123", "my-agent-token"):
+        reply = wire.send(
+            "POST", f"/agents/{token}/connect/", None, Content_Type="application/json"
+        )
+        assert reply.status == 200
+        assert reply.body["status"] == "connected"
+    assert wire.post("/agents/nobody/connect/").status == 404
+    assert wire.get("/agents/agent-token-123/connect/").headers["allow"] == "POST"
+
+
+def test_agents_are_listed(wire, other):
+    """With what the vendor's client reads; an agent of one tenant is not another's."""
+    body = {"tenant": "acme", "key": "third-token", "body": {"name": "third"}}
+    assert wire.post("/_emulator/objects/agent", body).status == 201
+    page = wire.get("/agents/").body
+    assert [agent["token"] for agent in page["results"]][-1] == "third-token"
+    assert set(page["results"][0]) == {
+        "id", "name", "url", "status", "token", "node_install_script",
+    }  # fmt: skip
+    assert other.get("/agents/").body["count"] == 2
+    assert wire.post("/agents/third-token/connect/").status == 200
+    assert other.post("/agents/third-token/connect/").status == 404
+
+
+def test_a_name_that_resolves_to_loopback_is_refused(wire):
+    """A page in a browser cannot reach the server under a host name of its own."""
+    assert wire.send("GET", "/storages/", Host="evil.example").status == 400
+    assert (
+        wire.send("GET", "/storages/", Host=f"localhost:{wire.url.rsplit(':')[-1]}").status == 200
+    )
+
+
+def test_own_endpoints_need_a_token_except_health(wire):
+    """Health tells data set and version to anyone."""
+    nobody = replace(wire, headers={})
+    health = nobody.get("/_emulator/health").body
+    assert health["data_set"] == wire.get("/_emulator/state/").body["data_set"]
+    assert set(health) == {"status", "data_set", "version", "api_versions"}
+    assert nobody.get("/_emulator/state/").status == 401
+    assert (
+        replace(wire, headers={"Authorization": OTHER_TOKEN}).get("/_emulator/state").status == 200
+    )
