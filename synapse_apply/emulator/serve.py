@@ -159,7 +159,6 @@ def serve(
         listening.close()
         raise
     url = url_of(listening)
-
     is_named_loopback = host in LOOPBACK_NAMES
 
     def tell() -> None:

@@ -98,9 +98,17 @@ class Backend:
         self.switches = Switches(settings.switches)
         self.settings = settings
         self.data = data
-        data.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._lock = DataLock(data)
         try:
+            data.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._lock = DataLock(data)
+        except OSError as error:
+            raise DataSetError(
+                f"cannot keep a data set in {data}: {error.strerror or error}; "
+                "give another folder with --data"
+            ) from None
+        try:
+            # Of a server that was killed; nobody shall take this one for it.
+            (data / ENDPOINT).unlink(missing_ok=True)
             self.packages = data / PACKAGES
             self.packages.mkdir(exist_ok=True)
             self.incoming = data / "incoming"

@@ -1,0 +1,100 @@
+"""Fields are cleaned as Django REST framework cleans them."""
+
+from __future__ import annotations
+
+import pytest
+
+from synapse_apply.emulator.core.clock import iso, parse_iso
+from synapse_apply.emulator.core.errors import ApiError
+from synapse_apply.emulator.core.fields import Body, Field, check
+from synapse_apply.emulator.core.switches import SWITCHES, Switches, UnknownSwitchError
+
+
+def cleaned(field_type, value, *, is_form=False, **options):
+    field = Field("f", field_type, **options)
+    return check([field], Body({"f": value}, is_form=is_form))["f"]
+
+
+@pytest.mark.parametrize(
+    ("field_type", "value", "expected"),
+    [
+        ("text", " a ", "a"),
+        ("text", 1.5, "1.5"),
+        ("boolean", "False", False),
+        ("boolean", 1, True),
+        ("integer", "12", 12),
+        ("texts", [" a", 2], ["a", "2"]),
+        ("object", {"a": [None]}, {"a": [None]}),
+        ("percent", 99.5, 99.5),
+    ],
+)
+def test_taken_from_json(field_type, value, expected):
+    """Values in the type they are stored in."""
+    result = cleaned(field_type, value)
+    assert (result, type(result)) == (expected, type(expected))
+
+
+@pytest.mark.parametrize(
+    ("field_type", "value", "expected"),
+    [
+        ("object", '{"a": 1}', {"a": 1}),
+        ("texts", "one", ["one"]),
+        ("texts", '["a", "b"]', ["a", "b"]),
+        ("texts", ["a", "b"], ["a", "b"]),
+        ("boolean", "True", True),
+        ("text", ["first", "last"], "last"),
+        ("percent", "50", 50),
+        ("raw", "007", "007"),
+    ],
+)
+def test_taken_from_forms(field_type, value, expected):
+    """Texts become what the field wants; of repeated parts the last counts."""
+    assert cleaned(field_type, value, is_form=True) == expected
+
+
+@pytest.mark.parametrize(
+    ("field_type", "value"),
+    [
+        ("text", None), ("text", True), ("text", {}), ("text", "a\0"), ("object", "x"),
+        ("object", None), ("boolean", "maybe"), ("boolean", 1.0), ("boolean", None),
+        ("integer", "1.0"), ("integer", True), ("integer", "9" * 30), ("texts", "a"),
+        ("texts", [None]), ("percent", 101), ("percent", True), ("percent", "50"),
+    ],
+)  # fmt: skip
+def test_refused_from_json(field_type, value):
+    """400 under the field's name."""
+    with pytest.raises(ApiError) as caught:
+        cleaned(field_type, value)
+    assert (caught.value.status, list(caught.value.body)) == (400, ["f"])
+
+
+def test_required_blank_and_null():
+    """Each has a text of its own."""
+    field = Field("f", required=True)
+    texts = set()
+    for values in ({}, {"f": " "}, {"f": None}):
+        with pytest.raises(ApiError) as caught:
+            check([field], Body(values))
+        texts.add(caught.value.body["f"][0])
+    assert len(texts) == 3
+    assert check([field], Body({}), partial=True) == {}
+    assert cleaned("text", None, nullable=True) is None
+
+
+@pytest.mark.parametrize("moment", [0.0, 1_700_000_000.25, 4_000_000_000.0])
+def test_times_are_read_as_written(moment):
+    """UTC with microseconds; a time without zone is UTC; nonsense is none."""
+    text = iso(moment)
+    assert text.endswith("Z")
+    assert parse_iso(text) == moment
+    assert parse_iso(text.removesuffix("Z")) == moment
+    assert parse_iso(text.replace("Z", " 00:00")) == moment
+    assert parse_iso("soon") is None
+
+
+def test_a_wrong_switch_changes_nothing():
+    """All or nothing."""
+    switches = Switches()
+    with pytest.raises(UnknownSwitchError):
+        switches.update({"put": "full", "code": "odd"})
+    assert switches.as_dict() == {switch.name: switch.default for switch in SWITCHES}
