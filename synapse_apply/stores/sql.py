@@ -223,6 +223,8 @@ class SqlStore:
         if not self._locked:
             raise faults.not_locked(self.where)
         with self._database.writing() as run:
+            # Another version may have changed the format since this process looked.
+            self._meta(run)
             if work(run):
                 run(schema.NEXT_SERIAL, ())
 

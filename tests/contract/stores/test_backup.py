@@ -1,0 +1,154 @@
+"""Copies of a whole state, and coming back from one."""
+
+from __future__ import annotations
+
+import sqlite3
+
+import pytest
+from contract.stores.samples import BINDING, LINEAGE, entry, intent, record
+
+from synapse_apply.model.address import Address
+from synapse_apply.model.errors import StateError
+from synapse_apply.model.state import IntentState
+from synapse_apply.stores.inventory import inventory
+from synapse_apply.stores.memory import MemoryStore
+from synapse_apply.stores.sqlite import open_sqlite
+
+
+def fill(store):
+    """A state with something of everything."""
+    with store.lock("fill"):
+        store.put(record(), record("b@1", "2", kind="release", version="1", digest="pkg1:x"))
+        store.begin(intent("c", "i1"))
+        store.begin(intent("d", "i2"))
+        store.settle(intent("d", "i2", state=IntentState.FAILED), None, entry("d"))
+        store.mark_applied("p1")
+
+
+def test_a_backup_restores_everything_into_an_empty_place(store, tmp_path):
+    """Records, open calls, history, used plans, lineage and binding come back."""
+    fill(store)
+    before = store.read()
+    store.backup(str(tmp_path / "backup"))
+    fresh = type(store)() if isinstance(store, MemoryStore) else open_sqlite(tmp_path / "new.db")
+    fresh.restore(str(tmp_path / "backup"))
+    after = fresh.read()
+    assert (after.records, after.open_intents) == (before.records, before.open_intents)
+    assert (after.lineage, after.binding) == (LINEAGE, BINDING)
+    assert after.serial == before.serial + 1
+    assert fresh.audit() == [entry("d")]
+    assert fresh.was_applied("p1")
+    fresh.close()
+
+
+def test_a_restore_goes_back_and_the_serial_goes_on(locked, tmp_path):
+    """What came after the backup is gone; no plan made before fits by accident."""
+    locked.put(record())
+    locked.backup(str(tmp_path / "backup"))
+    locked.put(record("later", "2"))
+    locked.restore(str(tmp_path / "backup"))
+    assert set(locked.read().records) == {Address("plugin", "yolo")}
+    assert locked.serial() == 3
+    locked.put(record("again", "2"))
+    assert locked.serial() == 4
+
+
+def test_a_backup_replaces_no_file(store, tmp_path):
+    """A mistyped name costs nothing."""
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(StateError, match="exists already"):
+        store.backup(str(tmp_path / "notes.txt"))
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+def test_there_is_nothing_to_back_up_without_a_state(empty, tmp_path):
+    """A backup of nothing would be restored one day."""
+    with pytest.raises(StateError, match="There is no state"):
+        empty.backup(str(tmp_path / "backup"))
+    assert not (tmp_path / "backup").exists()
+
+
+@pytest.mark.parametrize("content", [None, b"", b"not a state", b"{}", b"[1]", b"\xff\xfe"])
+def test_what_is_no_backup_leaves_the_state_alone(store, tmp_path, content):
+    """A wrong file is refused before anything is replaced."""
+    fill(store)
+    source = tmp_path / "source"
+    if content is not None:
+        source.write_bytes(content)
+    with pytest.raises(StateError) as caught:
+        store.restore(str(source))
+    assert str(source) in caught.value.diagnostics[0].detail
+    assert len(store.read().records) == 2
+
+
+def test_a_newer_or_damaged_json_backup_is_refused(tmp_path):
+    """The memory store's file says its format too."""
+    source = tmp_path / "source"
+    source.write_text('{"synapse_apply_state": 2}')
+    with pytest.raises(StateError, match="newer version"):
+        MemoryStore().restore(str(source))
+    source.write_text('{"synapse_apply_state": 1, "state": {"lineage": 5}}')
+    with pytest.raises(StateError, match="damaged"):
+        MemoryStore().restore(str(source))
+
+
+def test_a_newer_or_damaged_database_is_refused(sqlite, tmp_path):
+    """Every page of a backup is checked before it takes the state's place."""
+    fill(sqlite)
+    newer, torn = tmp_path / "newer.db", tmp_path / "torn.db"
+    sqlite.backup(str(newer))
+    sqlite.backup(str(torn))
+    with sqlite3.connect(newer) as other:
+        other.execute("PRAGMA user_version = 2")
+    other.close()
+    with pytest.raises(StateError, match="newer version"):
+        sqlite.restore(str(newer))
+    torn.write_bytes(torn.read_bytes()[:-4096] + b"\x55" * 4096)
+    with pytest.raises(StateError, match="damaged"):
+        sqlite.restore(str(torn))
+    assert len(sqlite.read().records) == 2
+
+
+@pytest.mark.parametrize("ruin", ["rubbish", "nothing", "gone"])
+def test_a_ruined_state_comes_back_from_a_backup(sqlite, path, tmp_path, ruin):
+    """A restore works where the state itself cannot be read, and drops a journal left there."""
+    fill(sqlite)
+    sqlite.backup(str(tmp_path / "backup.db"))
+    if ruin == "gone":
+        path.unlink()
+    else:
+        path.write_bytes(b"rubbish" * 1000 if ruin == "rubbish" else b"")
+    path.with_name("prod.db-journal").write_bytes(b"left over" * 100)
+    sqlite.restore(str(tmp_path / "backup.db"))
+    assert len(sqlite.read().records) == 2
+    assert not path.with_name("prod.db-journal").exists()
+
+
+def test_what_a_restore_replaces_is_kept_beside(sqlite, path, tmp_path):
+    """The wrong backup can be undone."""
+    sqlite.backup(str(tmp_path / "backup.db"))
+    fill(sqlite)
+    sqlite.restore(str(tmp_path / "backup.db"))
+    assert sqlite.read().records == {}
+    sqlite.restore(str(path.with_name("prod.db.before-restore")))
+    assert len(sqlite.read().records) == 2
+
+
+def test_another_store_on_the_file_sees_the_restored_state(sqlite, path, tmp_path):
+    """A connection to the replaced file is not used on."""
+    sqlite.backup(str(tmp_path / "backup.db"))
+    other = open_sqlite(path)
+    fill(other)
+    assert len(sqlite.read().records) == 2
+    other.restore(str(tmp_path / "backup.db"))
+    other.close()
+    assert sqlite.read().records == {}
+
+
+def test_the_inventory_is_what_an_import_needs(store):
+    """Plain data, by address."""
+    fill(store)
+    assert inventory(store.read()) == [
+        {"address": "plugin/yolo", "id": "1", "version": None, "digest": None},
+        {"address": "release/b@1", "id": "2", "version": "1", "digest": "pkg1:x"},
+    ]

@@ -1,0 +1,153 @@
+"""Several threads, several processes, and processes that end in the middle."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from contract.stores.samples import entry, intent, record
+
+from synapse_apply.model.errors import LockHeld, StateError
+from synapse_apply.model.state import IntentState
+from synapse_apply.stores.sqlite import open_sqlite
+
+TESTS = Path(__file__).resolve().parents[2]
+
+HOLD = """
+import sys
+from contract.stores.samples import entry, intent, record
+from synapse_apply.stores.sqlite import open_sqlite
+
+store = open_sqlite(sys.argv[1], run_url="https://ci.example/run/7")
+with store.lock("apply"):
+    store.put(record())
+    store.begin(intent("fresh", "i9"))
+    print("announced", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def other(sqlite, path):
+    """Another process that holds the lock and has announced a call; stdin lets it end."""
+    surroundings = {**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), str(TESTS.parent)])}
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=surroundings,
+    ) as process:
+        assert process.stdout.readline() == "announced\n"
+        yield process
+        process.kill()
+
+
+def test_a_second_process_hears_who_holds_the_state(sqlite, path, other):
+    """Who, since when, doing what, where, and in which run."""
+    with pytest.raises(LockHeld) as caught, sqlite.lock("apply"):
+        pytest.fail("two processes held one lock")
+    detail = caught.value.diagnostics[0].detail
+    for word in ("@", f"process {other.pid}", "running apply since 2", "/run/7", str(path)):
+        assert word in detail
+    assert caught.value.exit_code == 6
+    assert len(sqlite.read().records) == 1
+
+
+def test_a_lock_ends_with_its_process(sqlite, other):
+    """Nobody has to unlock anything after a normal end."""
+    other.communicate("")
+    with sqlite.lock("apply"):
+        sqlite.put(record("next", "2"))
+
+
+def test_kill_9_leaves_the_open_intent_and_all_that_was_written(sqlite, other):
+    """What was acknowledged before is there, and the next process can go on."""
+    other.send_signal(signal.SIGKILL)
+    other.wait()
+    state = sqlite.read()
+    assert [one.address.name for one in state.records.values()] == ["yolo"]
+    (left,) = state.open_intents
+    assert (left.id, left.state) == ("i9", IntentState.OPEN)
+    with sqlite.lock("apply"):
+        made = record("fresh", "2")
+        sqlite.settle(replace(left, state=IntentState.DONE), made, entry("fresh"))
+    assert sqlite.read().open_intents == ()
+
+
+def test_two_stores_of_one_process_keep_each_other_out(sqlite, path):
+    """The lock belongs to a store, not to a process."""
+    second = open_sqlite(path)
+    with sqlite.lock("plan"), pytest.raises(LockHeld, match="locked"), second.lock("apply"):
+        pytest.fail("two stores held one lock")
+    with second.lock("apply"):
+        second.put(record())
+    second.close()
+
+
+def test_a_lock_file_that_says_nothing_still_locks(sqlite, path):
+    """What the file says is for people; the lock is the system's."""
+    second = open_sqlite(path)
+    with sqlite.lock("plan"):
+        path.with_name("prod.db.lock").write_text("{broken")
+        with pytest.raises(LockHeld) as caught, second.lock("apply"):
+            pytest.fail("two stores held one lock")
+    assert "Another process" in caught.value.diagnostics[0].detail
+
+
+def test_a_lock_is_not_reentrant(locked):
+    """Taking it twice is a mistake of the program, not a wait."""
+    with pytest.raises(StateError, match="by this process already"), locked.lock("again"):
+        pytest.fail("one store was locked twice")
+    locked.put(record())
+
+
+def test_a_lock_ends_with_an_error_too(store):
+    """The next command can work after one that failed."""
+    with pytest.raises(RuntimeError), store.lock("first"):
+        raise RuntimeError
+    with store.lock("second"):
+        store.put(record())
+
+
+def test_nothing_is_written_without_the_lock(store):
+    """Every write is guarded; reading is free."""
+    ended = intent(state=IntentState.DONE)
+    address = record().address
+    for write in (
+        lambda: store.put(record()),
+        lambda: store.begin(intent()),
+        lambda: store.settle(ended, None, entry()),
+        lambda: store.remove(address),
+        lambda: store.move(address, address),
+        lambda: store.rebind(store.binding()),
+        lambda: store.mark_applied("p"),
+    ):
+        with pytest.raises(StateError, match="not locked"):
+            write()
+    assert store.read().serial == 0
+
+
+def test_threads_write_and_read_at_once(locked):
+    """Each write counts once and nothing is lost."""
+
+    def call(number):
+        name = f"p{number}"
+        announced = intent(name, ident=name)
+        locked.begin(announced)
+        assert locked.read().serial > 0
+        done = replace(announced, state=IntentState.DONE)
+        locked.settle(done, record(name, str(number)), entry(name))
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(call, range(40)))
+    state = locked.read()
+    assert len(state.records) == len(locked.audit()) == 40
+    assert state.open_intents == ()
+    assert state.serial == 80

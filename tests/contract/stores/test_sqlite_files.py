@@ -1,0 +1,299 @@
+"""The file of a SQLite state: who may read it, and every way it can be wrong."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import stat
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+from contract.stores.samples import BINDING, record
+
+from synapse_apply.model.errors import StateError
+from synapse_apply.stores.sqlite import open_sqlite
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def mode(path):
+    """Permission bits of a path."""
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def finding(caught):
+    """The whole text of the first finding."""
+    one = caught.value.diagnostics[0]
+    return f"{one.summary} | {one.detail} | {one.hint}"
+
+
+def change(path, *statements):
+    """Do something to a file behind the store's back."""
+    connection = sqlite3.connect(path)
+    for statement in statements:
+        connection.execute(statement)
+    connection.commit()
+    connection.close()
+
+
+def test_only_the_owner_may_read_what_a_store_makes(path, tmp_path):
+    """Whatever the umask: files 0600, folders 0700, backups too."""
+    before = os.umask(0)
+    try:
+        store = open_sqlite(path)
+        store.init(BINDING, "lineage")
+        store.backup(str(tmp_path / "backup.db"))
+        with store.lock("test"):
+            store.put(record())
+    finally:
+        os.umask(before)
+    store.close()
+    made = [path, path.with_name("prod.db.lock"), tmp_path / "backup.db"]
+    assert [mode(at) for at in made] == [0o600] * 3
+    assert [mode(at) for at in (path.parent, path.parent.parent)] == [0o700] * 2
+    assert sorted(at.name for at in path.parent.iterdir()) == ["prod.db", "prod.db.lock"]
+
+
+def test_our_folder_keeps_itself_out_of_git(sqlite, path, tmp_path):
+    """A state committed by accident would be everybody's."""
+    assert (tmp_path / ".synapse-apply" / ".gitignore").read_text() == "*\n"
+
+
+def test_a_folder_of_another_name_is_left_alone(tmp_path):
+    """A path the user chose gets no files but ours."""
+    store = open_sqlite(tmp_path / "mine" / "state.db")
+    store.init(BINDING, "lineage")
+    store.close()
+    assert sorted(at.name for at in (tmp_path / "mine").iterdir()) == ["state.db", "state.db.lock"]
+    assert not (tmp_path / ".gitignore").exists()
+
+
+def test_looking_makes_nothing(path):
+    """Neither a file nor a folder."""
+    store = open_sqlite(path)
+    assert not store.exists()
+    with pytest.raises(StateError, match="There is no state"):
+        store.read()
+    assert not path.parent.parent.exists()
+
+
+def test_a_path_with_odd_characters_is_one_path(tmp_path):
+    """A question mark or a percent sign is part of the name, not of an address."""
+    path = tmp_path / "a?mode=memory#b%20ü" / "s ta.db"
+    store = open_sqlite(path)
+    store.init(BINDING, "lineage")
+    store.close()
+    assert path.is_file()
+
+
+def test_a_state_removed_while_open_is_missed_at_once(sqlite, path):
+    """Writing into a file without a name would be lost silently."""
+    sqlite.read()
+    path.unlink()
+    with pytest.raises(StateError, match="There is no state"):
+        sqlite.read()
+    with sqlite.lock("test"), pytest.raises(StateError, match="There is no state"):
+        sqlite.put(record())
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "is empty"),
+        (b"name: yolo\n" * 200, "is not an SQLite database"),
+        (b"SQLite format 3\x00" + b"\x00" * 20, "is not an SQLite database"),
+    ],
+)
+def test_a_file_that_is_no_database(path, content, words):
+    """The message names the file and says that it was left as it is."""
+    path.parent.mkdir(parents=True)
+    path.write_bytes(content)
+    store = open_sqlite(path)
+    with pytest.raises(StateError) as caught:
+        store.read()
+    assert words in finding(caught)
+    assert str(path) in finding(caught)
+    assert "restore" in finding(caught)
+    assert path.read_bytes() == content
+    with pytest.raises(StateError, match="There is a state already"):
+        store.init(BINDING, "lineage")
+
+
+def test_a_database_of_another_program(path):
+    """A database is ours only by its application id."""
+    path.parent.mkdir(parents=True)
+    change(path, "CREATE TABLE meta (id INTEGER)")
+    store = open_sqlite(path)
+    with pytest.raises(StateError) as caught:
+        store.read()
+    assert "not a state of synapse-apply" in finding(caught)
+    assert "another program" in finding(caught)
+
+
+def test_a_folder_in_the_place_of_the_file(path):
+    """Said in words."""
+    path.mkdir(parents=True)
+    with pytest.raises(StateError) as caught:
+        open_sqlite(path).read()
+    assert "is not a file" in finding(caught)
+
+
+def test_a_newer_format_names_both_numbers(sqlite, path):
+    """A newer version's state is not touched, whether its header or its row says so."""
+    sqlite.close()
+    change(path, "PRAGMA user_version = 7")
+    with pytest.raises(StateError) as caught:
+        sqlite.read()
+    assert "newer version" in finding(caught)
+    assert "format 7" in finding(caught)
+    change(path, "PRAGMA user_version = 1", "UPDATE meta SET format = 8")
+    with sqlite.lock("test"), pytest.raises(StateError, match="newer version"):
+        sqlite.put(record())
+
+
+@pytest.mark.parametrize(
+    ("statement", "words"),
+    [
+        ("DELETE FROM meta", "first row is missing"),
+        ("DROP TABLE meta", "no such table"),
+        ("DROP TABLE records", "no such table"),
+        ("UPDATE records SET record = 'x'", "plugin/yolo is not JSON"),
+        ("UPDATE records SET record = '{}'", "plugin/yolo: address, api, remote_id missing"),
+    ],
+)
+def test_a_damaged_state_says_what_is_wrong(sqlite, path, statement, words):
+    """And how to come back."""
+    with sqlite.lock("test"):
+        sqlite.put(record())
+    sqlite.close()
+    change(path, statement)
+    with pytest.raises(StateError) as caught:
+        sqlite.read()
+    assert "The state is damaged" in finding(caught)
+    assert words in finding(caught)
+    assert "state restore" in finding(caught)
+
+
+def test_a_cut_off_file_is_damaged(sqlite, path):
+    """A copy that did not end."""
+    with sqlite.lock("test"):
+        sqlite.put(*(record(f"p{number}", str(number)) for number in range(200)))
+    sqlite.close()
+    path.write_bytes(path.read_bytes()[:8192])
+    with pytest.raises(StateError, match="damaged"):
+        sqlite.read()
+
+
+def test_a_full_disk_loses_nothing_recorded(sqlite):
+    """The write fails as a whole and says so."""
+    with sqlite.lock("test"):
+        sqlite.put(record())
+        sqlite._database._current().execute("PRAGMA max_page_count = 1")
+        with pytest.raises(StateError) as caught:
+            sqlite.put(record("big", "2", series="x" * 100_000))
+        assert "The disk is full" in finding(caught)
+        assert [at.name for at in sqlite.read().records] == ["yolo"]
+        sqlite.put(record("small", "3"))
+
+
+READ_ONLY = """
+import os, sys
+from contract.stores.samples import BINDING, record
+from synapse_apply.model.errors import StateError
+from synapse_apply.stores.sqlite import open_sqlite
+
+store = open_sqlite(sys.argv[1])
+store.read()
+if os.geteuid() == 0:
+    os.setuid(65534)
+store.close()
+print(len(store.read().records))
+try:
+    with store.lock("apply"):
+        store.put(record("more", "9"))
+except StateError as problem:
+    print(problem.diagnostics[0].summary, "|", problem.diagnostics[0].detail)
+"""
+
+
+@pytest.mark.parametrize("what", ["file", "folder"])
+def test_what_is_read_only_can_be_read_and_says_so_when_written(what):
+    """Reading works without any right to write."""
+    folder = Path(tempfile.mkdtemp())
+    try:
+        path = folder / "state.db"
+        store = open_sqlite(path)
+        store.init(BINDING, "lineage")
+        store.close()
+        path.with_name("state.db.lock").unlink()
+        path.chmod(0o444)
+        folder.chmod(0o777 if what == "file" else 0o555)
+        done = subprocess.run(
+            [sys.executable, "-c", READ_ONLY, str(path)],
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "tests"), str(ROOT)])},
+        )
+    finally:
+        folder.chmod(0o700)
+        shutil.rmtree(folder)
+    records, told = done.stdout.splitlines()
+    assert (records, done.stderr) == ("0", "")
+    assert "cannot be written" in told
+    assert str(path) in told
+
+
+def test_a_busy_file_is_said_in_words(sqlite, path, monkeypatch):
+    """Another program that keeps the file is named as the reason."""
+    monkeypatch.setattr("synapse_apply.stores.sqlite.PATIENCE", 0.01)
+    blocker = sqlite3.connect(path, isolation_level=None)
+    blocker.execute("BEGIN EXCLUSIVE")
+    with sqlite.lock("test"), pytest.raises(StateError, match="busy"):
+        sqlite.put(record())
+    blocker.close()
+
+
+def test_text_that_is_no_unicode_is_refused_in_words(sqlite):
+    """In a field it is kept; in a column it is refused."""
+    odd = record(applied={("k\ud800",): "v\udfff"})
+    with sqlite.lock("test"):
+        sqlite.put(odd)
+        with pytest.raises(StateError, match="cannot be stored"):
+            sqlite.put(record("x", "\ud800"))
+    assert list(sqlite.read().records.values()) == [odd]
+
+
+def test_each_write_costs_the_same(sqlite):
+    """The number of statements of a write does not grow with the state."""
+    seen = []
+    with sqlite.lock("test"):
+        sqlite._database._current().set_trace_callback(seen.append)
+        counts = []
+        for number in range(200):
+            seen.clear()
+            sqlite.put(record(f"p{number}", str(number)))
+            counts.append(len(seen))
+    assert len(set(counts)) == 1
+
+
+def test_ten_thousand_records_are_one_transaction(sqlite):
+    """A large import is one durable write, and a fixed number of statements each."""
+    seen = []
+    with sqlite.lock("test"):
+        sqlite._database._current().set_trace_callback(seen.append)
+        sqlite.put(*(record(f"p{number}", str(number)) for number in range(10_000)))
+    assert seen.count("COMMIT") == 1
+    assert len(seen) <= 10_000 * 4 + 10
+    assert len(sqlite.read().records) == 10_000
+
+
+def test_every_commit_is_flushed(sqlite):
+    """A rollback journal, and everything on disk before a call returns."""
+    connection = sqlite._database._current()
+    assert connection.execute("PRAGMA journal_mode").fetchone() == ("delete",)
+    assert connection.execute("PRAGMA synchronous").fetchone()[0] >= 2
