@@ -23,7 +23,7 @@ def job(**script):
         (0.99, "queued", 0, 0),
         (1, "running", 10, 0),
         (5, "running", 50, 2),
-        (9.9, "running", 99, 3),
+        (9.5, "running", 95, 3),
         (10, "completed", 100, 4),
         (1e6, "completed", 100, 4),
     ],
