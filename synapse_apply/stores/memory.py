@@ -88,6 +88,10 @@ class MemoryStore:
                 open_intents=tuple(_intents(rows)),
             )
 
+    def record(self, address: Address) -> Record | None:
+        text = self._now().records.get(address)
+        return None if text is None else texts.record_from(text, WHERE, str(address))
+
     @contextmanager
     def lock(self, operation: str) -> Iterator[None]:
         with self._turn:

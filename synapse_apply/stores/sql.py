@@ -89,6 +89,12 @@ class SqlStore:
             open_intents=tuple(texts.intent_from(text, self.where, at) for at, text in open_rows),
         )
 
+    def record(self, address: Address) -> Record | None:
+        with self._database.reading() as run:
+            self._meta(run)
+            rows = run(schema.GET_RECORD, (str(address),))
+        return texts.record_from(rows[0][0], self.where, str(address)) if rows else None
+
     @contextmanager
     def lock(self, operation: str) -> Iterator[None]:
         """Every thread of this process may write while it is held."""

@@ -36,6 +36,8 @@ def test_a_record_is_read_back_as_it_was_written(locked):
     )
     locked.put(written)
     assert locked.read().records == {YOLO: written}
+    assert locked.record(YOLO) == written
+    assert locked.record(Address("plugin", "nobody")) is None
 
 
 def test_an_intent_is_open_until_it_is_settled(locked):
