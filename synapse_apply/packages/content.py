@@ -1,0 +1,132 @@
+"""The content of a package: its entries and the canonical digest over them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from synapse_apply.model.diagnostic import Diagnostic, error
+
+BLOCK = 1024 * 1024
+EXECUTABLE = " x"
+
+_LFS_STARTS = (
+    b"version https://git-lfs.github.com/spec/",
+    b"version https://hawser.github.com/spec/",
+)
+
+
+class UnreadableError(Exception):
+    """A file of the package cannot be read; carries the finding."""
+
+    def __init__(self, summary: str, detail: str, hint: str = "") -> None:
+        super().__init__(summary)
+        self.finding = error(summary, detail, hint)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One file of a package.
+
+    `path` is relative to the package's root, NFC, with forward slashes; `size` in bytes as
+    declared; `blocks` reads the content anew, UnreadableError when it cannot.
+    """
+
+    path: str
+    executable: bool
+    size: int
+    blocks: Callable[[], Iterator[bytes]]
+
+
+@dataclass(slots=True)
+class Gathered:
+    """What a source holds: its files, what was left out and why, and what is wrong with it."""
+
+    entries: list[Entry] = field(default_factory=list)
+    excluded: list[tuple[str, str]] = field(default_factory=list)
+    findings: list[Diagnostic] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Measured:
+    """`files` maps each path to `SHA256HEX` or `SHA256HEX x`; `size` is the sum in bytes."""
+
+    files: dict[str, str] = field(default_factory=dict)
+    size: int = 0
+    findings: list[Diagnostic] = field(default_factory=list)
+
+
+def digest_of(files: Mapping[str, str]) -> str:
+    """`pkg1:sha256:HEX` over canonical content, never over the bytes of a zip.
+
+    The bytes that are hashed: `synapse-apply package 1` and a zero byte; the number of files (8
+    bytes, big endian); then for each file, in the order of its path's UTF-8 bytes: the length of
+    the path in bytes (8 bytes, big endian), the path (NFC, UTF-8), `x` when it is executable else
+    `-`, and the 32 bytes of the SHA-256 of its content. Times, owners, other permission bits,
+    empty folders and the order of files do not count.
+    """
+    whole = hashlib.sha256(b"synapse-apply package 1\0" + len(files).to_bytes(8, "big"))
+    for name, path in sorted((path.encode(), path) for path in files):
+        content = files[path]
+        whole.update(len(name).to_bytes(8, "big") + name)
+        whole.update(b"x" if content.endswith(EXECUTABLE) else b"-")
+        whole.update(bytes.fromhex(content.removesuffix(EXECUTABLE)))
+    return f"pkg1:sha256:{whole.hexdigest()}"
+
+
+def measure(
+    entries: list[Entry], write: Callable[[Entry, Iterator[bytes]], None] | None = None
+) -> Measured:
+    """Read every file once; `write` sees the blocks that are hashed, as they pass."""
+    made = Measured()
+    for entry in entries:
+        passing = _Passing(entry)
+        try:
+            if write is None:
+                for _ in passing.blocks():
+                    pass
+            else:
+                write(entry, passing.blocks())
+        except UnreadableError as problem:
+            made.findings.append(problem.finding)
+            continue
+        made.files[entry.path] = passing.content()
+        made.size += passing.size
+        if passing.start.startswith(_LFS_STARTS):
+            made.findings.append(
+                error(
+                    "Git LFS pointer in the package",
+                    f"{entry.path} is a pointer, not the file it stands for.",
+                    "Fetch the content with: git lfs pull. At a Git ref there are pointers only: "
+                    "use the folder, or a zip (file:).",
+                )
+            )
+    return made
+
+
+class _Passing:
+    """Hashes blocks on their way through."""
+
+    def __init__(self, entry: Entry) -> None:
+        self._entry = entry
+        self._hash = hashlib.sha256()
+        self.size = 0
+        self.start = b""
+
+    def blocks(self) -> Iterator[bytes]:
+        for block in self._entry.blocks():
+            self._hash.update(block)
+            self.size += len(block)
+            if self.size > self._entry.size:
+                raise UnreadableError(
+                    "File changed while it was read",
+                    f"{self._entry.path} is larger than it was a moment ago.",
+                    "Let whatever writes to it finish, then try again.",
+                )
+            if len(self.start) < 64:
+                self.start += block[:64]
+            yield block
+
+    def content(self) -> str:
+        return self._hash.hexdigest() + (EXECUTABLE if self._entry.executable else "")

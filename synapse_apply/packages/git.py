@@ -1,0 +1,220 @@
+"""A folder at a Git ref as a tree, read from the object database alone.
+
+Plumbing only (`rev-parse`, `ls-tree`, `cat-file`): the work tree and the index are not touched,
+and no hook, filter, replacement or network fetch runs.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, NoReturn, Self
+
+from synapse_apply.model.diagnostic import error
+from synapse_apply.model.errors import InputError
+from synapse_apply.packages.content import BLOCK, UnreadableError
+from synapse_apply.packages.names import printable
+from synapse_apply.packages.tree import Kind, Node
+
+_SAFE = ("-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", "--no-replace-objects")
+_FETCH = (
+    "A shallow or partial clone may lack it: git fetch --unshallow --tags "
+    "(on GitHub Actions: fetch-depth: 0)."
+)
+
+
+class GitTree:
+    """The tree of one folder in one commit; a context manager, for it keeps a process open."""
+
+    def __init__(self, root: Path, path: str, ref: str) -> None:
+        """`path` is relative to `root`; InputError when there is no such folder to read."""
+        self._root = root
+        commit = _commit(root, ref)
+        self._nodes: dict[str, Node] = {}
+        self._below: dict[str, list[Node]] = {"": []}
+        for node in _nodes(root, commit, path, ref):
+            self._nodes[node.path] = node
+            self._below.setdefault(node.path.rpartition("/")[0], []).append(node)
+        self._reader = _Reader(root)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_problem: object) -> None:
+        self._reader.close()
+
+    def children(self, folder: str) -> list[Node]:
+        return self._below.get(folder, [])
+
+    def node(self, path: str) -> Node | None:
+        return self._nodes.get(path)
+
+    def target(self, link: Node) -> str:
+        return os.fsdecode(b"".join(self.blocks(link)))
+
+    def blocks(self, file: Node) -> Iterator[bytes]:
+        """The blob's content; read one to its end before the next."""
+        return self._reader.blocks(file)
+
+
+class _Reader:
+    """One `git cat-file --batch`, started when it is first needed."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def blocks(self, file: Node) -> Iterator[bytes]:
+        asked, answer = self._pipes()
+        asked.write(file.key.encode("ascii") + b"\n")
+        asked.flush()
+        head = answer.readline().split()
+        if len(head) != 3 or head[1] != b"blob":
+            raise UnreadableError(
+                "Git object cannot be read",
+                f"{printable(file.path)} ({file.key[:12]}) is not in this clone.",
+                _FETCH,
+            )
+        left = int(head[2])
+        try:
+            while left:
+                block = answer.read(min(BLOCK, left))
+                if not block:
+                    raise UnreadableError(
+                        "Git object cannot be read", f"{printable(file.path)} ends too early."
+                    )
+                left -= len(block)
+                yield block
+            answer.read(1)
+        finally:
+            if left:  # the rest would be taken for the answer to the next question
+                self.close()
+
+    def close(self) -> None:
+        """End the process."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.kill()
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                pipe.close()
+        process.wait()
+
+    def _pipes(self) -> tuple[IO[bytes], IO[bytes]]:
+        if self._process is None:
+            self._process = subprocess.Popen(
+                ("git", "-C", str(self._root), *_SAFE, "cat-file", "--batch"),
+                env=_environment(),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+            )
+        if self._process.stdin is None or self._process.stdout is None:
+            raise RuntimeError("git was started without pipes")
+        return self._process.stdin, self._process.stdout
+
+
+def _commit(root: Path, ref: str) -> str:
+    """The commit that a ref names, or InputError."""
+    if not ref or ref.startswith("-") or not ref.isprintable():
+        _stop("Git ref not allowed", f"{ref!r} is no ref.", "Name a tag, a branch or a commit.")
+    code, _, complaint = _git(root, "rev-parse", "--git-dir")
+    if code:
+        why = complaint.strip().removeprefix("fatal: ")
+        _stop(
+            "Not a Git repository",
+            f"{root}: {why}",
+            "A source with a ref is read from the repository the project lies in. "
+            "Without ref the folder is taken as it is.",
+        )
+    code, out, _ = _git(root, "rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}")
+    if code:
+        _stop("Unknown Git ref", f"{ref!r} names no commit here.", f"Check its spelling. {_FETCH}")
+    return out.decode().strip()
+
+
+def _nodes(root: Path, commit: str, path: str, ref: str) -> Iterator[Node]:
+    prefix = _git(root, "rev-parse", "--show-prefix")[1].decode(errors="surrogateescape")
+    full = os.path.normpath(prefix.rstrip("\n") + path).replace(os.sep, "/")
+    place = f"{commit}:" if full == "." else f"{commit}:{full}"
+    code, out, complaint = _git(root, "ls-tree", "-r", "-t", "-l", "-z", "--full-tree", place)
+    if code:
+        _no_folder(root, commit, full, ref, complaint)
+    for line in out.split(b"\0"):
+        if line:
+            facts, _, name = line.partition(b"\t")
+            yield _node(facts.decode("ascii").split(), name.decode(errors="surrogateescape"))
+
+
+def _node(facts: list[str], path: str) -> Node:
+    mode, _, key, size = facts
+    if mode == "120000":
+        return Node(path, Kind.LINK, key=key)
+    if mode == "160000":
+        return Node(path, Kind.SUBMODULE, key=key)
+    if mode == "040000":
+        return Node(path, Kind.FOLDER, key=key)
+    return Node(path, Kind.FILE, int(size) if size.isdigit() else 0, mode == "100755", key)
+
+
+def _no_folder(root: Path, commit: str, full: str, ref: str, complaint: str) -> NoReturn:
+    parts = full.split("/")
+    for depth in range(1, len(parts) + 1):
+        above = "/".join(parts[:depth])
+        found = _git(root, "ls-tree", "-z", "--full-tree", commit, "--", f":(literal){above}")[1]
+        if found.startswith(b"160000"):
+            _stop(
+                "Package lies in a Git submodule",
+                f"{above} at {ref} is a submodule; its files are in another repository.",
+                "Leave out ref to take the checked-out folder, or build a zip (file:).",
+            )
+        if found and depth == len(parts) and not found.startswith(b"040000"):
+            _stop(
+                "Not a folder at that Git ref",
+                f"{full} at {ref} is a file.",
+                "Name the plugin's folder.",
+            )
+    if "not a tree object" in complaint or "Not a valid object name" in complaint:
+        _stop(
+            "Folder not in that Git ref",
+            f"{full} is not in {ref}.",
+            "Was the folder added or renamed later? The path is relative to the project's folder.",
+        )
+    _stop("Git cannot read the folder", f"{full} at {ref}: {complaint.strip()}", _FETCH)
+
+
+def _git(root: Path, *words: str) -> tuple[int, bytes, str]:
+    """(exit code, output, complaint) of one plumbing command."""
+    try:
+        done = subprocess.run(
+            ("git", "-C", str(root), *_SAFE, *words),
+            env=_environment(),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=False,
+        )
+    except OSError as problem:
+        _stop(
+            "Git cannot be started",
+            f"git: {problem.strerror}",
+            "Install git, or leave out ref to take the folder as it is.",
+        )
+    return done.returncode, done.stdout, done.stderr.decode(errors="replace")
+
+
+def _environment() -> dict[str, str]:
+    """Ours without GIT_*: a hook that calls us points those at its own repository."""
+    kept = {name: text for name, text in os.environ.items() if not name.startswith("GIT_")}
+    return kept | {
+        "LC_ALL": "C",
+        "GIT_OPTIONAL_LOCKS": "0",
+        "GIT_TERMINAL_PROMPT": "0",
+        "GIT_NO_LAZY_FETCH": "1",
+    }
+
+
+def _stop(summary: str, detail: str, hint: str) -> NoReturn:
+    raise InputError(error(summary, detail, hint))

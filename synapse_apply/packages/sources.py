@@ -1,0 +1,136 @@
+"""The four kinds of package source, opened: what each holds, in one shape."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, NoReturn
+
+from synapse_apply.model.desired import PackageSource
+from synapse_apply.model.diagnostic import error
+from synapse_apply.model.errors import InputError
+from synapse_apply.packages.archive import gather_zip, open_zip
+from synapse_apply.packages.content import Gathered, UnreadableError
+from synapse_apply.packages.folder import FolderTree
+from synapse_apply.packages.git import GitTree
+from synapse_apply.packages.ignore import Rules
+from synapse_apply.packages.tree import Tree, gather, read_text, text_of
+
+CONFIG_FILES = ("config.yaml", "synapse.yaml")
+
+FOLDER, GIT, FILE, PUBLISHED = "folder", "git", "file", "published"
+
+
+@contextmanager
+def opened(
+    source: PackageSource, root: Path, allow_files: Sequence[str] = ()
+) -> Iterator[Gathered]:
+    """All of a source; its entries are readable inside the block. InputError: nothing there."""
+    if source.kind == FILE:
+        with (
+            open_source_file(source, root, allow_files) as file,
+            open_zip(file, source.path) as archive,
+        ):
+            yield gather_zip(archive)
+    elif source.kind in (FOLDER, GIT):
+        with _tree(source, root, allow_files) as tree:
+            yield gather(tree)
+    else:
+        yield Gathered()
+
+
+def config_text(
+    source: PackageSource, root: Path, allow_files: Sequence[str] = ()
+) -> tuple[str, str] | None:
+    """(text, name for messages) of config.yaml or synapse.yaml at the package's root, or None."""
+    try:
+        if source.kind == FILE:
+            return _config_in_zip(source, root, allow_files)
+        if source.kind in (FOLDER, GIT):
+            with _tree(source, root, allow_files) as tree:
+                return _config_in_tree(source, tree)
+    except UnreadableError as problem:
+        raise InputError(problem.finding) from None
+    return None
+
+
+def _config_in_tree(source: PackageSource, tree: Tree) -> tuple[str, str] | None:
+    rules = Rules().entering("", lambda path: read_text(tree, path))
+    for name in CONFIG_FILES:
+        text = None if rules.why(name) else read_text(tree, name)
+        if text is not None:
+            at = f" at {source.ref}" if source.ref else ""
+            return text, (name if source.path in ("", ".") else f"{source.path}/{name}") + at
+    return None
+
+
+def _config_in_zip(
+    source: PackageSource, root: Path, allow_files: Sequence[str]
+) -> tuple[str, str] | None:
+    with opened(source, root, allow_files) as found:
+        entries = {entry.path: entry for entry in found.entries}
+        for name in CONFIG_FILES:
+            if entry := entries.get(name):
+                return text_of(name, entry.size, entry.blocks()), f"{source.path}!{name}"
+    return None
+
+
+@contextmanager
+def _tree(source: PackageSource, root: Path, allow_files: Sequence[str]) -> Iterator[Tree]:
+    if source.kind == GIT:
+        if source.path.startswith("/") or ".." in source.path.split("/"):
+            _outside(source)
+        with GitTree(root, source.path or ".", source.ref) as tree:
+            yield tree
+        return
+    top = _inside(source, root, allow_files)
+    if not top.is_dir():
+        what = "is a file" if top.is_file() else "does not exist"
+        hint = "A zip built elsewhere is declared with file:." if top.is_file() else _RELATIVE
+        _stop("Package folder not found", f"{source.path} {what}.", hint)
+    yield FolderTree(top)
+
+
+_RELATIVE = "Paths of packages are relative to the project's folder."
+
+
+def _inside(source: PackageSource, root: Path, allow_files: Sequence[str]) -> Path:
+    """The source's place on disk; a pull request must not upload what lies elsewhere."""
+    if "\0" in source.path:
+        _stop("Package path not usable", f"{source.path!r} has a zero byte.", _RELATIVE)
+    try:
+        home, place = root.resolve(), (root / source.path).resolve()
+        listed = [(root / name).resolve() for name in allow_files]
+    except (OSError, RuntimeError) as problem:
+        _stop("Package path not usable", f"{source.path}: {problem}", _RELATIVE)
+    if not place.is_relative_to(home) and place not in listed:
+        _outside(source)
+    return place
+
+
+def open_source_file(
+    source: PackageSource, root: Path, allow_files: Sequence[str] = ()
+) -> BinaryIO:
+    """The zip of a `file` source, open for reading; InputError."""
+    path = _inside(source, root, allow_files)
+    if not path.is_file():
+        what = "is a folder" if path.is_dir() else "does not exist"
+        _stop("Package file not found", f"{source.path} {what}.", _RELATIVE)
+    try:
+        return path.open("rb")
+    except OSError as problem:
+        why = f"{source.path}: {problem.strerror}."
+        _stop("Package file cannot be read", why, "Check its permissions.")
+
+
+def _outside(source: PackageSource) -> NoReturn:
+    _stop(
+        "Package outside the project",
+        f"{source.path} lies outside the project's folder.",
+        "Move it into the project, or list it under allow_files of the target.",
+    )
+
+
+def _stop(summary: str, detail: str, hint: str) -> NoReturn:
+    raise InputError(error(summary, detail, hint))
