@@ -68,9 +68,9 @@ def build_app(
     *,
     more_middleware: Sequence[Middleware] = (),
     only_loopback: bool = True,
-) -> Starlette:
+) -> ASGIApp:
     """The ASGI application. `more_middleware` stands between the shared ones and the routes."""
-    middleware = [Middleware(RequestIdMiddleware)]
+    middleware = list[Middleware]()
     if only_loopback:
         # A page in a browser must not reach this server by a name that resolves to loopback.
         middleware.append(Middleware(TrustedHostMiddleware, allowed_hosts=list(LOOPBACK_NAMES)))
@@ -82,7 +82,8 @@ def build_app(
         exception_handlers={HTTPException: _answer_http_error, 500: _answer_crash},
     )
     app.router.redirect_slashes = False
-    return app
+    # Around the whole, not among its middleware: an answer to a crash has its id too.
+    return RequestIdMiddleware(app)
 
 
 def _routes(backend: Backend, version: ApiVersion) -> list[Route]:

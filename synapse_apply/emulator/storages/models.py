@@ -26,7 +26,6 @@ SECRET_KEYS: dict[str, frozenset[str]] = {
     "sftp": frozenset({"password", "private_key", "private_key_passphrase"}),
     "smb": frozenset({"username", "password"}),
     "synology": frozenset({"password", "otp_code"}),
-    "http": frozenset({"headers"}),
 }
 # Of these no keys are known, so that no session can be opened and every value may be a secret.
 OPENED_BY_SESSION = frozenset(SECRET_KEYS) - {"smb"}

@@ -121,3 +121,14 @@ def test_head_is_answered_as_get(wire):
     reply = wire.send("HEAD", "/storages/1/")
     assert (reply.status, reply.content) == (200, b"")
     assert int(reply.headers["content-length"]) > 0
+
+
+def test_a_crash_is_an_answer_too(wire):
+    """500 as JSON, with a request id and without a traceback; the server goes on."""
+    wire.plugin(code="yolo")
+    wire.run("yolo")
+    wire.patch("/_emulator/objects/job/1/", {"script": None})
+    reply = wire.get("/jobs/1/")
+    assert (reply.status, list(reply.body)) == (500, ["detail"])
+    assert reply.headers["x-request-id"]
+    assert wire.get("/plugins/1/").status == 200
