@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +22,8 @@ def in_words(where: str, doing: str) -> Iterator[None]:
     except sqlite3.Error as problem:
         raise _explain(problem, where, doing) from None
     except OSError as problem:
+        if problem.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise _full(where, doing, problem.strerror) from None
         raise faults.unusable(where, doing, problem.strerror or str(problem)) from None
     except UnicodeEncodeError:
         raise faults.unstorable(where, "a text is not valid Unicode") from None
@@ -33,13 +36,7 @@ def _explain(problem: sqlite3.Error, where: str, doing: str) -> StateError:
     if code == sqlite3.SQLITE_CORRUPT:
         return faults.damaged(where, str(problem))
     if code == sqlite3.SQLITE_FULL:
-        return StateError(
-            error(
-                "The disk is full",
-                f"{doing} {where} failed: {problem}. What was recorded before is whole.",
-                "Free some space there and try again.",
-            )
-        )
+        return _full(where, doing, str(problem))
     if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN):
         return faults.unusable(where, doing, str(problem))
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
@@ -53,3 +50,13 @@ def _explain(problem: sqlite3.Error, where: str, doing: str) -> StateError:
     if str(problem).startswith("no such "):
         return faults.damaged(where, str(problem))
     return StateError(error("The state cannot be used", f"{doing} {where} failed: {problem}."))
+
+
+def _full(where: str, doing: str, why: str) -> StateError:
+    return StateError(
+        error(
+            "The disk is full",
+            f"{doing} {where} failed: {why}. What was recorded before is whole.",
+            "Free some space there and try again.",
+        )
+    )

@@ -33,16 +33,38 @@ with store.lock("apply"):
 """
 
 
+TEAR = """
+import os, signal, sys
+from contract.stores.samples import record
+from synapse_apply.stores.sqlite import open_sqlite
+
+store = open_sqlite(sys.argv[1])
+with store.lock("apply"):
+    store.put(record())
+    database = store._database
+    database._current().execute("PRAGMA cache_size = 1")
+    with database.writing() as run:
+        run("UPDATE records SET record = 'torn'", ())
+        for number in range(2000):
+            run("INSERT INTO plans (id, applied) VALUES (?, '')", (f"{number:0200}",))
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def surroundings():
+    """The environment in which another process finds the tests and the package."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), str(TESTS.parent)])}
+
+
 @pytest.fixture
 def other(sqlite, path):
     """Another process that holds the lock and has announced a call; stdin lets it end."""
-    surroundings = {**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), str(TESTS.parent)])}
     with subprocess.Popen(
         [sys.executable, "-c", HOLD, str(path)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        env=surroundings,
+        env=surroundings(),
     ) as process:
         assert process.stdout.readline() == "announced\n"
         yield process
@@ -79,6 +101,17 @@ def test_kill_9_leaves_the_open_intent_and_all_that_was_written(sqlite, other):
         made = record("fresh", "2")
         sqlite.settle(replace(left, state=IntentState.DONE), made, entry("fresh"))
     assert sqlite.read().open_intents == ()
+
+
+def test_kill_9_inside_a_write_undoes_that_write(sqlite, path):
+    """Pages of a half-done transaction are in the file; the journal takes them back."""
+    sqlite.close()
+    done = subprocess.run([sys.executable, "-c", TEAR, str(path)], check=False, env=surroundings())
+    assert done.returncode == -signal.SIGKILL
+    assert path.with_name("prod.db-journal").stat().st_size > 0
+    assert path.stat().st_size > 200_000
+    assert list(sqlite.read().records.values()) == [record()]
+    assert not sqlite.was_applied("0" * 200)
 
 
 def test_two_stores_of_one_process_keep_each_other_out(sqlite, path):

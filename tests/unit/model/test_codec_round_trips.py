@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -19,7 +20,7 @@ from synapse_apply.model.values import ABSENT, Fields, KnownAfterApply, Mac
 few = settings(
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None
 )
-deep = settings(few, max_examples=1000)
+laws = settings(few, max_examples=1000 if os.environ.get("SYNAPSE_APPLY_TEST_DEEP") else 25)
 SORTS = {
     Plan: (codec.plan_to_json, codec.plan_from_json),
     Change: (codec.change_to_json, codec.change_from_json),
@@ -41,35 +42,18 @@ def through_text(data):
     return json.loads(codec.canonical(data).encode("ascii"))
 
 
-def comes_back(sort, examples):
-    """Check the law for one sort of value."""
+@pytest.mark.deep
+@pytest.mark.parametrize("sort", SORTS, ids=lambda sort: getattr(sort, "__name__", "Fields"))
+def test_every_sort_of_value_comes_back(sort):
+    """Through the text that a file or a database column holds."""
     to_json, from_json = SORTS[sort]
 
-    @examples
+    @laws
     @given(of(sort))
     def law(value):
         assert from_json(through_text(to_json(value))) == value
 
     law()
-
-
-def each_sort(test):
-    return pytest.mark.parametrize(
-        "sort", SORTS, ids=lambda sort: getattr(sort, "__name__", "Fields")
-    )(test)
-
-
-@each_sort
-def test_every_sort_of_value_comes_back(sort):
-    """Few examples by default."""
-    comes_back(sort, few)
-
-
-@pytest.mark.deep
-@each_sort
-def test_every_sort_of_value_comes_back_in_depth(sort):
-    """Many examples for `make laws`."""
-    comes_back(sort, deep)
 
 
 @few

@@ -1,0 +1,61 @@
+"""What a database or a file system reports, as a person reads it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sqlite3
+
+import pytest
+
+from synapse_apply.model.errors import LockHeld, StateError
+from synapse_apply.stores.sqlite_faults import in_words
+
+
+def sqlite_error(code, text):
+    """An error as the sqlite3 module raises it."""
+    problem = sqlite3.OperationalError(text)
+    problem.sqlite_errorcode = code
+    return problem
+
+
+@pytest.mark.parametrize(
+    ("problem", "summary"),
+    [
+        (sqlite_error(sqlite3.SQLITE_FULL, "database or disk is full"), "The disk is full"),
+        (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), "The disk is full"),
+        (OSError(errno.EDQUOT, os.strerror(errno.EDQUOT)), "The disk is full"),
+        (PermissionError(errno.EACCES, "Permission denied"), "The state cannot be written"),
+        (sqlite_error(sqlite3.SQLITE_READONLY_DBMOVED, "moved"), "The state cannot be written"),
+        (sqlite_error(sqlite3.SQLITE_CANTOPEN, "cannot open"), "The state cannot be written"),
+        (sqlite_error(sqlite3.SQLITE_BUSY_TIMEOUT, "locked"), "The state is busy"),
+        (sqlite_error(sqlite3.SQLITE_CORRUPT_INDEX, "malformed"), "The state is damaged"),
+        (sqlite_error(sqlite3.SQLITE_NOTADB, "no"), "This is not a state of synapse-apply"),
+        (sqlite_error(sqlite3.SQLITE_IOERR_FSYNC, "disk I/O error"), "The state cannot be used"),
+        (sqlite3.ProgrammingError("closed"), "The state cannot be used"),
+    ],
+)
+def test_each_failure_says_what_and_where(problem, summary):
+    """And hides the traceback of the database."""
+    with pytest.raises(StateError) as caught, in_words("/there/state.db", "Writing"):
+        raise problem
+    (finding,) = caught.value.diagnostics
+    assert finding.summary == summary
+    assert "/there/state.db" in finding.detail
+    assert caught.value.__cause__ is None
+    assert caught.value.__suppress_context__
+
+
+def test_a_failure_to_read_is_not_called_a_failure_to_write():
+    """The first word decides."""
+    problem = PermissionError(errno.EACCES, "Permission denied")
+    with pytest.raises(StateError, match="cannot be read"), in_words("x", "Reading"):
+        raise problem
+
+
+def test_our_own_findings_pass_unchanged():
+    """A lock held is still a lock held."""
+    held = LockHeld()
+    with pytest.raises(LockHeld) as caught, in_words("x", "Writing"):
+        raise held
+    assert caught.value is held
