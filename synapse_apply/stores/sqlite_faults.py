@@ -23,7 +23,7 @@ def in_words(where: str, doing: str) -> Iterator[None]:
         raise _explain(problem, where, doing) from None
     except OSError as problem:
         if problem.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise _full(where, doing, problem.strerror) from None
+            raise _full(where, doing, problem.strerror or "no space left") from None
         raise faults.unusable(where, doing, problem.strerror or str(problem)) from None
     except UnicodeEncodeError:
         raise faults.unstorable(where, "a text is not valid Unicode") from None
