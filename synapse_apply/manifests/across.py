@@ -1,0 +1,123 @@
+"""What only shows when all documents are seen together: duplicates, references, shared sources."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
+
+from synapse_apply.manifests.draft import PUBLISHED, Context
+from synapse_apply.manifests.overlays import Overlay
+from synapse_apply.manifests.wording import did_you_mean
+from synapse_apply.model.address import Address
+from synapse_apply.model.desired import Desired, PackageSource
+from synapse_apply.model.diagnostic import Diagnostic, Position, Severity, error, warning
+from synapse_apply.model.values import Reference
+
+
+def duplicate(address: Address, first: Position | None, second: Position | None) -> Diagnostic:
+    """Two documents declare one address."""
+    return error(
+        "Declared twice",
+        f"{address} is declared here and at {first}",
+        "keep one of the two, or give one another name",
+        position=second,
+        address=str(address),
+    )
+
+
+def check_references(
+    declared: Mapping[Address, Desired], known: Collection[Address]
+) -> Iterable[Diagnostic]:
+    """References to what is not declared; `known` holds also what could not be decoded."""
+    for one in declared.values():
+        for name, value in one.spec.items():
+            if isinstance(value, Reference) and value.address not in known:
+                kind = value.address.kind
+                names = [address.name for address in known if address.kind == kind]
+                hint = did_you_mean(value.address.name, names)
+                yield error(
+                    f"Missing {kind}",
+                    f"no manifest declares {value.address}",
+                    f"{hint or 'declare it'}, or write {{id: 123}} for one that is not declared",
+                    position=one.place((name,)),
+                    address=str(one.address),
+                    path=("spec", name),
+                )
+
+
+def check_sources(declared: Mapping[Address, Desired]) -> Iterable[Diagnostic]:
+    """Releases that publish one and the same source: only the newest can be what is there."""
+    by_source: dict[tuple[str, str, str], list[Desired]] = defaultdict(list)
+    for one in declared.values():
+        source = one.source
+        if source is not None and source.kind != PUBLISHED:
+            by_source[source.kind, source.path, source.ref].append(one)
+    for sharing in by_source.values():
+        if len(sharing) > 1:
+            newest = max(sharing, key=lambda one: version_order(str(one.spec.get("version", ""))))
+            for older in sharing:
+                if older is not newest:
+                    yield _shared(older, newest)
+
+
+def _shared(older: Desired, newest: Desired) -> Diagnostic:
+    source = older.source or PackageSource("folder")
+    return warning(
+        "Two releases of one source",
+        f"{older.address} and {newest.address} ({newest.position}) both take {source}",
+        f"delete the document of {older.address}: a published release stays on the server",
+        position=older.position,
+        address=str(older.address),
+    )
+
+
+def version_order(version: str) -> tuple[object, ...]:
+    """A key that puts semantic versions in order; what is none comes before all that are."""
+    match = re.fullmatch(r"v?(\d+)\.(\d+)\.(\d+)(?:-([0-9A-Za-z.-]+))?(?:\+.*)?", version)
+    if match is None:
+        return (0, version)
+    major, minor, patch = (int(match[n]) for n in (1, 2, 3))
+    pre = [
+        (0, int(part), "") if part.isdigit() else (1, 0, part)
+        for part in (match[4] or "").split(".")
+        if part
+    ]
+    return (1, major, minor, patch, not pre, pre)
+
+
+def check_codes(context: Context, declared: Mapping[Address, Desired]) -> Iterable[Diagnostic]:
+    """A package whose config.yaml names another code than the plugin it is released for."""
+    for one in declared.values():
+        owner = declared.get(one.depends_on[0]) if one.depends_on else None
+        if owner is None or one.source is None:
+            continue
+        config, positions = context.config(one.source)
+        ours, theirs = owner.spec.get("code"), config.get("code")
+        if ours is not None and theirs is not None and ours != theirs:
+            there = positions.get(("code",))
+            yield error(
+                "Manifest and package disagree",
+                f"{owner.address} has code {ours} ({owner.place(('code',))}), but `code` is"
+                f" {theirs} in the package's config.yaml" + (f" ({there})" if there else ""),
+                "make both the same, or release another package",
+                position=one.place(("plugin",)),
+                address=str(one.address),
+            )
+
+
+def check_overlays(
+    overlays: Iterable[Overlay], used: Collection[str], known: Collection[Address], target: str
+) -> Iterable[Diagnostic]:
+    """Overlays that fit nothing: an error for an address, a warning for a pattern."""
+    for overlay in overlays:
+        if overlay.pattern in used:
+            continue
+        yield Diagnostic(
+            Severity.WARNING if overlay.is_pattern else Severity.ERROR,
+            "Overlay of nothing",
+            f"no manifest of target {target} declares {overlay.pattern}",
+            did_you_mean(overlay.pattern, [str(address) for address in known]),
+            overlay.position,
+            target=target,
+        )

@@ -1,0 +1,279 @@
+"""YAML events to values, with the place of every key and item.
+
+The builder refuses what has no business in a manifest (tags, merge keys, keys that are not
+strings, alias bombs) but reads on, so that every finding is reported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import yaml
+from yaml import events
+
+from synapse_apply.manifests import scalars
+from synapse_apply.manifests.places import Mark, Place, mark
+
+DEEPEST = 100
+# A bomb of 300 bytes expands to millions of nodes; no honest file comes near this.
+MOST_ALIASED_NODES = 100_000
+_CORE_TAGS = frozenset(
+    "tag:yaml.org,2002:" + name for name in ("str", "int", "float", "bool", "null", "map", "seq")
+)
+_STRING_TAGS = frozenset(("!", "tag:yaml.org,2002:str"))
+
+Report = Callable[[str, str, str, Mark], None]
+"""Told a finding: summary, detail, hint and where."""
+
+
+class Broken(Exception):
+    """The document cannot be read on from here."""
+
+
+class _Frame:
+    """A map or list that is being read."""
+
+    __slots__ = ("anchor", "at", "key", "key_at", "places", "size", "value")
+
+    def __init__(self, value: Any, at: Mark, anchor: str | None) -> None:
+        self.value = value
+        self.places: Any = {} if type(value) is dict else []
+        self.at = at
+        self.anchor = anchor
+        self.key: Any = None
+        self.key_at: Mark = 0
+        self.size = 1
+
+
+class Builder:
+    """Builds one document after another from a parser's events."""
+
+    def __init__(
+        self,
+        next_event: Callable[[], Any],
+        report: Report,
+        first_line: int = 0,
+    ) -> None:
+        """`first_line` is added to every line: the text may be the rest of a file."""
+        self._next = next_event
+        self._report = report
+        self._first_line = first_line
+        self._anchors: dict[str, tuple[Any, Place, int]] = {}
+        self._stack: list[_Frame] = []
+        self._aliased = 0
+        self._result: tuple[Any, Place] = (None, 0)
+        self._take = {
+            events.ScalarEvent: self._scalar,
+            events.MappingStartEvent: self._open_map,
+            events.SequenceStartEvent: self._open_list,
+            events.MappingEndEvent: self._close,
+            events.SequenceEndEvent: self._close,
+            events.AliasEvent: self._alias,
+        }
+
+    def document(self) -> tuple[Any, Place]:
+        """The next document, after its start event; Broken or yaml.YAMLError when it cannot."""
+        self._anchors.clear()
+        self._stack.clear()
+        self._aliased = 0
+        take, following = self._take, self._next
+        while True:
+            event = following()
+            kind = type(event)
+            if kind is events.DocumentEndEvent:
+                return self._result
+            take[kind](event)
+
+    def _mark(self, event: Any) -> Mark:
+        start = event.start_mark
+        return mark(start.line + self._first_line, start.column)
+
+    def _scalar(self, event: Any) -> None:
+        start = event.start_mark
+        at = mark(start.line + self._first_line, start.column)
+        text = event.value
+        tag = event.tag
+        frame = self._stack[-1] if self._stack else None
+        is_key = frame is not None and type(frame.value) is dict and frame.key is None
+        if tag is not None and tag not in _STRING_TAGS:
+            self._check_tag(tag, at)
+        if event.style or tag in _STRING_TAGS:
+            value: Any = text
+        else:
+            value = self._plain(text, at)
+            if is_key and text == "<<":
+                value = self._refuse_merge(at)
+        if is_key:
+            self._key(frame, value, at, text)
+        else:
+            self._add(value, at, at)
+        if event.anchor is not None and not is_key:
+            self._anchors[event.anchor] = (value, at, 1)
+
+    def _plain(self, text: str, at: Mark) -> Any:
+        try:
+            return scalars.plain(text)
+        except scalars.NotJson:
+            self._report(
+                "Number that JSON cannot hold",
+                f"{text} is infinite or not a number",
+                f'quote it when it is a text: "{text}"',
+                at,
+            )
+            return text
+
+    def _refuse_merge(self, at: Mark) -> str:
+        self._report(
+            "Merge keys are not supported",
+            "`<<` merges another mapping into this one, which YAML 1.2 no longer knows",
+            "write the keys out, or change them for a target with an overlay",
+            at,
+        )
+        return "<<"
+
+    def _check_tag(self, tag: str, at: Mark) -> None:
+        if tag not in _CORE_TAGS:
+            shown = "!!" + tag.rpartition(":")[2] if tag.startswith("tag:yaml.org,2002:") else tag
+            self._report(
+                "Tags are not supported",
+                f"the tag {shown} asks for a type that is not JSON",
+                "remove the tag; quote the value when it is a text",
+                at,
+            )
+
+    def _key(self, frame: Any, value: Any, at: Mark, text: str) -> None:
+        if type(value) is not str:
+            self._report(
+                "Key is not a string",
+                f"the key {text or 'null'} is read as {_type_name(value)}",
+                f'quote it: "{text}"',
+                at,
+            )
+            value = text
+        frame.key = value
+        frame.key_at = at
+
+    def _add(self, value: Any, place: Place, at: Mark) -> None:
+        if not self._stack:
+            self._result = (value, place)
+            return
+        frame = self._stack[-1]
+        if type(frame.value) is list:
+            frame.value.append(value)
+            frame.places.append(place)
+            frame.size += 1
+            return
+        key = frame.key
+        if key is None:
+            self._complex_key(frame, at)
+            return
+        frame.key = None
+        frame.size += 1
+        if key in frame.value:
+            self._duplicate(frame, key)
+            return
+        frame.value[key] = value
+        frame.places[key] = (frame.key_at, place[1]) if type(place) is tuple else frame.key_at
+
+    def _complex_key(self, frame: _Frame, at: Mark) -> None:
+        self._report(
+            "Key is not a string",
+            "a mapping, a list or an alias stands where a key is expected",
+            "write ${var.NAME} in quotes" if type(frame.value) is dict else "",
+            at,
+        )
+        frame.key, frame.key_at = f"(key {len(frame.value)})", at
+
+    def _duplicate(self, frame: _Frame, key: str) -> None:
+        first = frame.places[key]
+        packed = first[0] if type(first) is tuple else first
+        line, column = (packed >> 32) + 1, (packed & 0xFFFFFFFF) + 1
+        self._report(
+            "Duplicate key",
+            f"`{key}` stands here for the second time; the first is at line {line},"
+            f" column {column}",
+            "keep one of the two",
+            frame.key_at,
+        )
+
+    def _open_map(self, event: Any) -> None:
+        self._open(event, {})
+
+    def _open_list(self, event: Any) -> None:
+        self._open(event, [])
+
+    def _open(self, event: Any, value: Any) -> None:
+        at = self._mark(event)
+        if event.tag is not None and event.tag != "!":
+            self._check_tag(event.tag, at)
+        if len(self._stack) >= DEEPEST:
+            self._report(
+                "Nested too deeply",
+                f"more than {DEEPEST} mappings and lists stand inside each other",
+                "flatten the document",
+                at,
+            )
+            raise Broken
+        self._stack.append(_Frame(value, at, event.anchor))
+
+    def _close(self, _event: Any) -> None:
+        frame = self._stack.pop()
+        place = (frame.at, frame.places)
+        if frame.anchor is not None:
+            self._anchors[frame.anchor] = (frame.value, place, frame.size)
+        if self._stack:
+            # Scalars count as they are added; what is inside containers is handed up here.
+            self._stack[-1].size += frame.size
+        self._add(frame.value, place, frame.at)
+
+    def _alias(self, event: Any) -> None:
+        at = self._mark(event)
+        value, place, size = self._anchored(event.anchor, at)
+        self._aliased += size
+        if self._aliased > MOST_ALIASED_NODES:
+            self._report(
+                "Aliases expand to too much",
+                f"with *{event.anchor} this document has more than {MOST_ALIASED_NODES}"
+                " values in all",
+                "write the values out instead of using aliases of aliases",
+                at,
+            )
+            raise Broken
+        if self._stack:
+            self._stack[-1].size += size
+            frame = self._stack[-1]
+            if type(frame.value) is dict and frame.key is None and type(value) is str:
+                self._key(frame, value, at, value)
+                return
+        self._add(value, place if type(place) is tuple else at, at)
+
+    def _anchored(self, name: str, at: Mark) -> tuple[Any, Place, int]:
+        found = self._anchors.get(name)
+        if found is None:
+            inside = any(frame.anchor == name for frame in self._stack)
+            self._report(
+                "Alias inside its own anchor" if inside else "Unknown alias",
+                f"*{name} stands inside the value it names"
+                if inside
+                else f"no anchor &{name} stands before *{name} in this document",
+                f'quote it when it is a text: "*{name}"',
+                at,
+            )
+            return None, at, 1
+        return found
+
+
+def _type_name(value: Any) -> str:
+    if value is None:
+        return "null"
+    return "a boolean" if isinstance(value, bool) else "a number"
+
+
+def parser_for(text: str) -> Any:
+    """Libyaml's parser where PyYAML was built with it, else the pure Python one (15x slower)."""
+    try:
+        from yaml.cyaml import CParser  # type: ignore[attr-defined]  # noqa: PLC0415
+    except ImportError:  # PyYAML built without libyaml
+        return yaml.SafeLoader(text)
+    return CParser(text)

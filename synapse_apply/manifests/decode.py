@@ -1,0 +1,236 @@
+"""One document to one Desired: envelope, variables, overlays, schema, fields."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from synapse_apply.manifests import plugin, release, shapes, storage
+from synapse_apply.manifests.draft import Context, Draft
+from synapse_apply.manifests.explain import Subject, explain
+from synapse_apply.manifests.features import unsupported
+from synapse_apply.manifests.overlays import Layered, Overlay, merged
+from synapse_apply.manifests.reader import Document, kind_of
+from synapse_apply.manifests.secretfields import secured
+from synapse_apply.manifests.variables import MISSING, Values, substitute
+from synapse_apply.manifests.wording import did_you_mean
+from synapse_apply.model.address import Address
+from synapse_apply.model.desired import Desired, Lifecycle
+from synapse_apply.model.diagnostic import Path, Position, from_pointer
+from synapse_apply.model.values import Reference
+
+API_VERSION = "synapse-apply/v1"
+KINDS = {"Plugin": plugin.PREFIX, "Release": release.PREFIX, "Storage": storage.PREFIX}
+_ADDRESS: dict[str, Callable[[Context, Draft], Address | None]] = {
+    plugin.PREFIX: plugin.address,
+    release.PREFIX: release.address,
+    storage.PREFIX: storage.address,
+}
+_SPEC: dict[str, Callable[[Context, Draft], dict[str, Any]]] = {
+    plugin.PREFIX: plugin.spec,
+    release.PREFIX: release.spec,
+    storage.PREFIX: storage.spec,
+}
+
+
+def drafted(context: Context, document: Document, values: Values) -> Draft | None:
+    """The document of a known kind with its variables replaced; None when there is none."""
+    value = document.value
+    draft = Draft("", value, document.positions, document)
+    if not isinstance(value, dict):
+        context.find(
+            draft,
+            (),
+            "Not a manifest",
+            f"this document is {kind_of(value)}, not a mapping",
+            f"begin with `apiVersion: {API_VERSION}`",
+        )
+        return None
+    schema = _kind(context, draft)
+    if schema is None:
+        return None
+    draft.schema = schema
+    if "${" in document.source.text:
+        draft.value = _substituted(context, draft, values)
+    return None if draft.value is MISSING else draft
+
+
+def _kind(context: Context, draft: Draft) -> str | None:
+    version, kind = draft.value.get("apiVersion"), draft.value.get("kind")
+    if version != API_VERSION:
+        if version is None:
+            summary, detail = "Missing field", "the document has no `apiVersion`"
+        else:
+            summary, detail = "Unknown apiVersion", "this version reads " + API_VERSION
+        context.find(draft, ("apiVersion",), summary, detail, f"write apiVersion: {API_VERSION}")
+    if kind == "Project":
+        context.find(
+            draft,
+            ("kind",),
+            "Project file among manifests",
+            "kind Project stands in a manifest",
+            "name the file synapse-apply.yaml and put it at the project's root",
+        )
+    elif not isinstance(kind, str):
+        context.find(
+            draft,
+            ("kind",) if "kind" in draft.value else (),
+            "Missing field",
+            "the document has no `kind`",
+            "write one of: " + ", ".join(KINDS),
+        )
+    elif kind not in KINDS:
+        context.find(
+            draft, ("kind",), "Unknown kind", f"`{kind}` is no kind", did_you_mean(kind, KINDS)
+        )
+    elif version == API_VERSION:
+        return KINDS[kind]
+    return None
+
+
+def _substituted(context: Context, draft: Draft, values: Values) -> Any:
+    """Variables have values everywhere but in what an address is made of."""
+
+    def report(path: Path, summary: str, detail: str, hint: str) -> None:
+        context.find(draft, path, summary, detail, hint, target=context.target.name)
+
+    fixed = {key: draft.value[key] for key in ("apiVersion", "kind") if key in draft.value}
+    name, owner = draft.metadata.get("name"), draft.spec.get("plugin")
+    rest = {key: value for key, value in draft.value.items() if key not in fixed}
+    if isinstance(name, str):
+        rest["metadata"] = {k: v for k, v in draft.metadata.items() if k != "name"}
+    if isinstance(owner, str):
+        rest["spec"] = {k: v for k, v in draft.spec.items() if k != "plugin"}
+    result = substitute(rest, values, report)
+    if result is MISSING:
+        return MISSING
+    if isinstance(name, str):
+        result["metadata"] = {"name": name, **result["metadata"]}
+    if isinstance(owner, str):
+        result["spec"] = {"plugin": owner, **result["spec"]}
+    return {**fixed, **result}
+
+
+def place_address(context: Context, draft: Draft) -> None:
+    """Work out the draft's address; None stays where the schema will say why."""
+    draft.address = _ADDRESS[draft.schema](context, draft)
+
+
+def overlaid(context: Context, draft: Draft, overlay: Overlay, values: Values) -> None:
+    """Lay one overlay over the draft; an overlay that changes the address is refused."""
+    prefix = overlay.prefix
+
+    def report(path: Path, summary: str, detail: str, hint: str) -> None:
+        at = overlay.positions.get((*prefix, *path), overlay.position)
+        context.find(draft, path, summary, detail, hint, target=context.target.name)
+        context.findings[-1] = context.findings[-1].with_(position=at)
+
+    patch = substitute(overlay.patch, values, report)
+    if patch is MISSING:
+        return
+    before, value = draft.address, draft.value
+    positions = draft.positions
+    draft.value = merged(value, patch)
+    draft.positions = Layered(overlay, positions)
+    place_address(context, draft)
+    if draft.address != before:
+        after, draft.address = draft.address, before
+        context.find(
+            draft,
+            ("spec",),
+            "Overlay changes the address",
+            f"{before} would become {after or 'nothing'}",
+            "change the manifest, or give the target a manifest of its own",
+            target=context.target.name,
+        )
+        draft.value, draft.positions = value, positions
+
+
+def check(context: Context, draft: Draft) -> bool:
+    """Whether the draft fits its kind's schema and this version; reports why not."""
+    found = len(context.findings)
+    if not shapes.validator(draft.schema).is_valid(draft.value):
+        address = str(draft.address) if draft.address else None
+        for finding in explain(draft.schema, _subject(context, draft)):
+            overlaid_here = finding.position and finding.position.file != draft.document.source.file
+            target = context.target.name if overlaid_here else None
+            context.findings.append(finding.with_(address=address, target=target))
+    context.findings.extend(unsupported(draft.schema, draft.value, draft.positions))
+    return len(context.findings) == found
+
+
+def _subject(context: Context, draft: Draft) -> Subject:
+    source = draft.document.source
+
+    def hidden(path: Path) -> bool:
+        spec = draft.spec
+        return path[:1] == ("spec",) and context.marks.secret(draft.schema, spec, path[1:])
+
+    def scalar_text(position: Position, value: Any) -> str:
+        if position.file == source.file:
+            return source.scalar_text(position, value)
+        return str(value).lower() if isinstance(value, bool) else str(value)
+
+    return Subject(draft.value, draft.positions, hidden, scalar_text)
+
+
+def desired(context: Context, draft: Draft) -> Desired | None:
+    """The Desired of a draft that fits; None when its address cannot be told (reported)."""
+    if draft.address is None:
+        release.explain_no_address(context, draft)
+        return None
+    spec = _SPEC[draft.schema](context, draft)
+    if draft.schema not in context.marks.kinds:
+        spec = secured(context, draft, spec)
+    depends_on = tuple(value.address for value in spec.values() if isinstance(value, Reference))
+    pinned = draft.metadata.get("id")
+    is_release = draft.schema == release.PREFIX
+    return Desired(
+        address=draft.address,
+        spec=spec,
+        labels=dict(draft.metadata.get("labels", {})),
+        lifecycle=_lifecycle(context, draft),
+        remote_id=None if pinned is None else str(pinned),
+        depends_on=depends_on,
+        source=release.package(context, draft) if is_release else None,
+        verify=draft.spec.get("verify"),
+        position=draft.document.position,
+        positions=draft.positions,
+    )
+
+
+_PLAIN = Lifecycle()
+
+
+def _lifecycle(context: Context, draft: Draft) -> Lifecycle:
+    block = draft.value.get("lifecycle")
+    if not block:
+        return _PLAIN
+    return Lifecycle(
+        prevent_destroy=block.get("prevent_destroy", False),
+        ignore_changes=_pointers(context, draft, block, "ignore_changes"),
+        own=_pointers(context, draft, block, "own"),
+    )
+
+
+def _pointers(
+    context: Context, draft: Draft, block: Mapping[str, Any], key: str
+) -> tuple[Path, ...]:
+    paths: list[Path] = []
+    for index, text in enumerate(block.get(key, ())):
+        at = ("lifecycle", key, index)
+        path = from_pointer(text)
+        fields = shapes.spec_fields(draft.schema)
+        if not path or path[0] not in fields:
+            context.find(
+                draft,
+                at,
+                "Pointer to nothing",
+                f"`{text}` points to no field of spec",
+                did_you_mean(path[0], fields)
+                if path
+                else "point to a field, for example /description",
+            )
+        else:
+            paths.append(path)
+    return tuple(paths)

@@ -1,0 +1,131 @@
+"""A manifest on its way to a Desired, and what its decoding may ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from synapse_apply.manifests.files import is_inside, outside
+from synapse_apply.manifests.places import nearest
+from synapse_apply.manifests.reader import Document
+from synapse_apply.model.address import Address
+from synapse_apply.model.desired import PackageSource
+from synapse_apply.model.diagnostic import Diagnostic, Path, Position, Severity
+from synapse_apply.model.marks import SecretMarks
+from synapse_apply.model.project import Project, Target
+
+Config = tuple[Mapping[str, Any], Mapping[Path, Position]]
+PackageConfig = Callable[[PackageSource], "Config | Diagnostic"]
+"""The config.yaml of a package with its positions (both empty when it has none), or why not."""
+
+PUBLISHED = "published"
+
+
+@dataclass(slots=True)
+class Draft:
+    """One document for one target; `schema` is also the prefix of its kind's addresses."""
+
+    schema: str
+    value: Any
+    positions: Mapping[Path, Position]
+    document: Document
+    address: Address | None = None
+
+    @property
+    def spec(self) -> Mapping[str, Any]:
+        found = self.value.get("spec")
+        return found if isinstance(found, dict) else {}
+
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        found = self.value.get("metadata")
+        return found if isinstance(found, dict) else {}
+
+    def place(self, path: Path = ()) -> Position | None:
+        return nearest(self.positions, path)
+
+
+@dataclass(slots=True)
+class Context:
+    """What decoding for one target shares; `findings` grow in the order of the files."""
+
+    project: Project
+    target: Target
+    marks: SecretMarks
+    package_config: PackageConfig | None = None
+    findings: list[Diagnostic] = field(default_factory=list)
+    _configs: dict[tuple[str, str, str], Config | Diagnostic | None] = field(default_factory=dict)
+
+    def find(
+        self,
+        draft: Draft,
+        path: Path,
+        summary: str,
+        detail: str,
+        hint: str = "",
+        severity: Severity = Severity.ERROR,
+        target: str | None = None,
+    ) -> None:
+        """Report something about a field of a document."""
+        address = str(draft.address) if draft.address else None
+        self.findings.append(
+            Diagnostic(severity, summary, detail, hint, draft.place(path), address, path, target)
+        )
+
+    def warn(self, draft: Draft, path: Path, summary: str, detail: str, hint: str = "") -> None:
+        """Report a warning about a field of a document."""
+        self.find(draft, path, summary, detail, hint, Severity.WARNING)
+
+    def config(self, source: PackageSource | None) -> Config:
+        """The package's config.yaml, read once; what is wrong with it is reported once."""
+        if source is None or source.kind == PUBLISHED or self.package_config is None:
+            return {}, {}
+        key = (source.kind, source.path, source.ref)
+        if key not in self._configs:
+            self._configs[key] = self._read_config(source, self.package_config)
+        found = self._configs[key]
+        return found if isinstance(found, tuple) else ({}, {})
+
+    def is_broken(self, source: PackageSource | None) -> bool:
+        """Whether the package could not be read, which was reported."""
+        if source is None:
+            return False
+        found = self._configs.get((source.kind, source.path, source.ref))
+        return isinstance(found, Diagnostic)
+
+    def _read_config(
+        self, source: PackageSource, package_config: PackageConfig
+    ) -> Config | Diagnostic:
+        found = package_config(source)
+        if isinstance(found, Diagnostic):
+            placed = found if found.position else found.with_(position=source.position)
+            self.findings.append(placed)
+        return found
+
+    def source(self, draft: Draft, key: str) -> PackageSource | None:
+        """The package source in a spec field; None when it is absent or malformed."""
+        value = draft.spec.get(key)
+        position = draft.place(("spec", key))
+        if value == PUBLISHED and key == "source":
+            return PackageSource(PUBLISHED, position=position)
+        ref = value.get("ref", "") if isinstance(value, dict) else ""
+        path = value.get("path") if isinstance(value, dict) else value
+        if not isinstance(path, str) or not path or not isinstance(ref, str):
+            return None
+        if not is_inside(self.project, self.target, path):
+            return None
+        kind = "file" if key == "file" else ("git" if ref else "folder")
+        return PackageSource(kind, tidy(path), ref, position)
+
+    def check_inside(self, draft: Draft, path: Path, text: Any) -> None:
+        """Report a path that leaves the project."""
+        if isinstance(text, str) and not is_inside(self.project, self.target, text):
+            found = outside(text, self.project)
+            self.find(draft, path, found.summary, found.detail, found.hint)
+
+
+def tidy(path: str) -> str:
+    """A path as addresses of sources compare it: forward slashes, no `./`, no last slash."""
+    parts = [part for part in path.replace("\\", "/").split("/") if part not in {"", "."}]
+    return ("/" if path.startswith("/") else "") + "/".join(parts) or "."

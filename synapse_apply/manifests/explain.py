@@ -1,0 +1,288 @@
+"""Why a document does not fit its schema, in words, at the place of the key that is wrong.
+
+jsonschema is imported here, when there is something to explain: a fitting document never pays.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from synapse_apply.manifests import shapes
+from synapse_apply.manifests.places import nearest
+from synapse_apply.manifests.reader import kind_of
+from synapse_apply.manifests.wording import did_you_mean, dotted
+from synapse_apply.model.diagnostic import Diagnostic, Path, Position, error
+
+ScalarText = Callable[[Position, Any], str]
+_TYPES = {
+    "string": "a string",
+    "integer": "an integer",
+    "number": "a number",
+    "boolean": "true or false",
+    "array": "a list",
+    "object": "a mapping",
+    "null": "null",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A value under examination.
+
+    `hidden` tells whether what stands at a path must not be shown; `scalar_text` gives the source
+    text of a scalar at a position; `path` is where the value stands in its document.
+    """
+
+    value: Any
+    positions: Mapping[Path, Position]
+    hidden: Callable[[Path], bool] = lambda _path: False
+    scalar_text: ScalarText = lambda _position, value: str(value)
+    path: Path = ()
+
+    def place(self, path: Path) -> Position | None:
+        return nearest(self.positions, (*self.path, *path))
+
+
+def explain(name: str, subject: Subject) -> tuple[Diagnostic, ...]:
+    """The findings of one value against one schema, none twice, in the order of the file."""
+    from jsonschema import Draft202012Validator  # noqa: PLC0415 - only what is refused pays
+
+    found: dict[Diagnostic, None] = {}
+    for problem in Draft202012Validator(shapes.strict(name)).iter_errors(subject.value):
+        found.update(dict.fromkeys(_explain(problem, subject)))
+    if not found:
+        found.update(dict.fromkeys(_in_its_words(name, subject)))
+    return tuple(sorted(found, key=_by_place))
+
+
+def _by_place(finding: Diagnostic) -> tuple[Any, ...]:
+    at = finding.position
+    return (at.file, at.line, at.column) if at else ("", 0, 0)
+
+
+def _in_its_words(name: str, subject: Subject) -> Iterator[Diagnostic]:
+    """The fast validator refused what the other takes: say at least where."""
+    for problem in shapes.validator(name).iter_errors(subject.value):
+        path = tuple(problem.instance_path)
+        yield _finding(subject, path, "Does not fit the schema", f"`{dotted(path)}` is not allowed")
+
+
+def _finding(subject: Subject, path: Path, summary: str, detail: str, hint: str = "") -> Diagnostic:
+    whole = (*subject.path, *path)
+    return error(summary, detail, hint, position=subject.place(path), path=whole)
+
+
+def _explain(problem: Any, subject: Subject) -> Iterator[Diagnostic]:
+    path: Path = tuple(problem.absolute_path)
+    explainer = _EXPLAINERS.get(problem.validator)
+    if explainer is None:
+        named = _named(subject, path)
+        detail = f"{named} does not fit its schema (`{problem.validator}`)"
+        yield _finding(subject, path, "Value not allowed", detail, _described(problem))
+    else:
+        yield from explainer(problem, subject, path)
+
+
+def _named(subject: Subject, path: Path) -> str:
+    whole = dotted((*subject.path, *path))
+    return f"`{whole}`" if whole else "the document"
+
+
+def _described(problem: Any) -> str:
+    schema = problem.schema if isinstance(problem.schema, dict) else {}
+    return str(schema.get("x-rule") or schema.get("description", ""))
+
+
+def _shown(problem: Any, subject: Subject, path: Path) -> str:
+    """The value as text, or "" when it must not, or need not, be shown."""
+    value = problem.instance
+    if isinstance(value, (dict, list)) or value is None or subject.hidden(path):
+        return ""
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False) if len(value) <= 80 else ""
+    position = subject.place(path)
+    return subject.scalar_text(position, value) if position else str(value)
+
+
+def _unknown(problem: Any, subject: Subject, path: Path) -> Iterator[Diagnostic]:
+    known = problem.schema.get("properties", {})
+    for key in problem.instance:
+        if key not in known:
+            where = _named(subject, path)
+            yield _finding(
+                subject,
+                (*path, key),
+                "Unknown field",
+                f"`{key}` is not a field of {where}",
+                did_you_mean(key, known),
+            )
+
+
+def _missing(problem: Any, subject: Subject, path: Path) -> Iterator[Diagnostic]:
+    properties = problem.schema.get("properties", {})
+    for key in problem.validator_value:
+        if key not in problem.instance:
+            about = properties.get(key, {})
+            hint = about.get("description", "") if isinstance(about, dict) else ""
+            yield _finding(
+                subject,
+                path,
+                "Missing field",
+                f"{_named(subject, path)} needs `{key}`",
+                f"add `{key}:`" + (f" ({hint[0].lower()}{hint[1:].rstrip('.')})" if hint else ""),
+            )
+
+
+def _wrong_type(problem: Any, subject: Subject, path: Path) -> Iterator[Diagnostic]:
+    yield _type_finding(problem, subject, path, problem.validator_value)
+
+
+def _type_finding(problem: Any, subject: Subject, path: Path, wanted: Any) -> Diagnostic:
+    names = [wanted] if isinstance(wanted, str) else list(wanted)
+    value = problem.instance
+    shown = _shown(problem, subject, path)
+    needed = " or ".join(_TYPES[name] for name in names)
+    is_ = kind_of(value) + (f" ({shown})" if shown and not isinstance(value, str) else "")
+    if value is None:
+        hint = 'leave the field out, or write "" for an empty text'
+        return _finding(
+            subject,
+            path,
+            "Null is not a value",
+            f"{_named(subject, path)} is null where {needed} is needed",
+            hint,
+        )
+    hint = _described(problem)
+    if "string" in names and isinstance(value, (bool, int, float)):
+        hint = f'quote it: "{shown}"' if shown else "quote it"
+    elif isinstance(value, str):
+        hint = "remove the quotes" if _would_fit(value, names) else hint
+    return _finding(
+        subject,
+        path,
+        "Wrong type",
+        f"{_named(subject, path)} is {is_} where {needed} is needed",
+        hint,
+    )
+
+
+def _would_fit(text: str, names: list[str]) -> bool:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return False
+    fits = {"integer": int, "number": (int, float), "boolean": bool}
+    return any(isinstance(value, fits[name]) for name in names if name in fits)  # type: ignore[arg-type]
+
+
+def _not_one_of(problem: Any, subject: Subject, path: Path) -> Iterator[Diagnostic]:
+    single = problem.validator == "const"
+    allowed = [problem.validator_value] if single else problem.validator_value
+    words = [one if isinstance(one, str) else json.dumps(one) for one in allowed]
+    shown = _shown(problem, subject, path)
+    value = shown or kind_of(problem.instance)
+    known = f"where only {words[0]} is known" if single else f"which is none of {', '.join(words)}"
+    detail = f"{_named(subject, path)} is {value}, {known}"
+    text = problem.instance if isinstance(problem.instance, str) and shown else ""
+    hint = did_you_mean(text, words) if text else f"write {' or '.join(words)}"
+    yield _finding(subject, path, "Unknown value", detail, hint)
+
+
+def _malformed(problem: Any, subject: Subject, path: Path) -> Iterator[Diagnostic]:
+    shown = _shown(problem, subject, path)
+    hint = "write " + str(problem.schema.get("x-rule", f"what fits {problem.validator_value}"))
+    if "${var." in shown:
+        hint = "no variables stand here; " + hint
+    if "propertyNames" in problem.absolute_schema_path:
+        detail = f"the name {shown} is not of the form it must have"
+        path = (*path, problem.instance)
+    else:
+        is_ = f" is {shown}, which" if shown else ""
+        detail = f"{_named(subject, path)}{is_} is not of the form it must have"
+    yield _finding(subject, path, "Malformed value", detail, hint)
+
+
+_LIMITS = {
+    "minimum": "at least {}",
+    "maximum": "at most {}",
+    "exclusiveMinimum": "more than {}",
+    "minLength": "at least {} character(s) long",
+    "maxLength": "at most {} characters long",
+    "minItems": "a list of at least {}",
+    "maxItems": "a list of at most {}",
+    "uniqueItems": "a list without repetitions",
+}
+
+
+def _out_of_range(problem: Any, subject: Subject, path: Path) -> Iterator[Diagnostic]:
+    limit = _LIMITS[problem.validator].format(problem.validator_value)
+    shown = _shown(problem, subject, path)
+    is_ = f" is {shown}, but" if shown else ""
+    detail = f"{_named(subject, path)}{is_} must be {limit}"
+    yield _finding(subject, path, "Value out of range", detail, _described(problem))
+
+
+def _choice(problem: Any, subject: Subject, path: Path) -> Iterator[Diagnostic]:
+    """OneOf and anyOf: here they only say which keys go together."""
+    sets = [option.get("required", []) for option in problem.validator_value]
+    keys = [key for option in sets for key in option]
+    there = [key for key in keys if isinstance(problem.instance, dict) and key in problem.instance]
+    listed = " and ".join(f"`{key}`" for key in there)
+    names = " or ".join(f"`{key}`" for key in keys)
+    if len(there) > 1 and problem.validator == "oneOf":
+        yield _finding(
+            subject,
+            (*path, there[-1]),
+            "Fields exclude each other",
+            f"{_named(subject, path)} has {listed}",
+            f"keep one of {names}",
+        )
+    else:
+        yield _finding(
+            subject, path, "Missing field", f"{_named(subject, path)} needs {names}", f"add {names}"
+        )
+
+
+def _other_vocabulary(subject: Subject, path: Path) -> Diagnostic:
+    key = path[-1]
+    siblings = subject.value
+    for part in path[:-1]:
+        siblings = siblings[part]
+    provider = subject.value.get("spec", {}).get("provider", "")
+    words = shapes.bundled("providers/" + provider).get("x-vocabularies", {})
+    first = next((k for k in words.get("documented", ()) if k in siblings), "")
+    return _finding(
+        subject,
+        path,
+        "Keys of two vocabularies",
+        f"`{key}` is one of the platform's keys, `{first}` one of the documented keys",
+        "use either "
+        + ", ".join(words.get("documented", ()))
+        + " or "
+        + ", ".join(words.get("platform", ())),
+    )
+
+
+def _never(problem: Any, subject: Subject, path: Path) -> Iterator[Diagnostic]:
+    """`not`: {} forbids a key beside others, anything else forbids null."""
+    if problem.validator_value == {}:
+        yield _other_vocabulary(subject, path)
+    else:
+        yield _type_finding(problem, subject, path, "object")
+
+
+_EXPLAINERS: dict[str, Callable[[Any, Subject, Path], Iterator[Diagnostic]]] = {
+    "additionalProperties": _unknown,
+    "required": _missing,
+    "type": _wrong_type,
+    "enum": _not_one_of,
+    "const": _not_one_of,
+    "pattern": _malformed,
+    "oneOf": _choice,
+    "anyOf": _choice,
+    "not": _never,
+    **dict.fromkeys(_LIMITS, _out_of_range),
+}

@@ -1,0 +1,113 @@
+"""Which files hold manifests: folders (recursive, sorted) and single files, inside the project."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path as FilePath
+
+from synapse_apply.manifests.project import FILE_NAME
+from synapse_apply.model.diagnostic import Diagnostic, error
+from synapse_apply.model.project import Project, Target
+
+_SUFFIXES = (".yaml", ".yml")
+_PASSED_OVER = frozenset(("node_modules", "__pycache__"))
+
+
+@dataclass(slots=True)
+class ManifestFiles:
+    """The files of one target, each once; `implicit` when nobody named a folder."""
+
+    files: list[FilePath] = field(default_factory=list)
+    findings: list[Diagnostic] = field(default_factory=list)
+    implicit: bool = False
+
+
+def manifest_files(project: Project, target: Target, paths: Sequence[str] = ()) -> ManifestFiles:
+    """The manifests of a target, in order.
+
+    `paths` when given (relative to the working folder), else the project's and the target's,
+    else `manifests/` or the project's folder.
+    """
+    result = ManifestFiles()
+    named = (*project.manifests, *target.manifests)
+    if paths:
+        entries = [(text, FilePath.cwd() / text) for text in paths]
+    elif named:
+        entries = [(text, project.root / text) for text in named]
+    else:
+        usual = project.root / "manifests"
+        result.implicit = not usual.is_dir()
+        entries = [("manifests", usual)] if usual.is_dir() else [(".", project.root)]
+    seen: set[FilePath] = set()
+    for text, path in entries:
+        if not paths and named and not is_inside(project, target, text):
+            result.findings.append(outside(text, project))
+            continue
+        for file in _expand(path, project, result, text):
+            if file not in seen:
+                seen.add(file)
+                result.files.append(file)
+    return result
+
+
+def _expand(
+    path: FilePath, project: Project, result: ManifestFiles, text: str
+) -> Iterator[FilePath]:
+    path = FilePath(os.path.normpath(path))
+    if path.is_file():
+        yield path
+    elif path.is_dir():
+        yield from _walk(str(path), project)
+    else:
+        result.findings.append(
+            error(
+                "No such file or folder",
+                f"`{text}` is listed as manifests and does not exist",
+                f"make {path}, or remove it from the list",
+            )
+        )
+
+
+def _walk(folder: str, project: Project) -> Iterator[FilePath]:
+    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+        if entry.name.startswith(".") or entry.name in _PASSED_OVER:
+            continue
+        if entry.is_dir(follow_symlinks=False):
+            yield from _walk(entry.path, project)
+        elif entry.name.endswith(_SUFFIXES) and entry.name != FILE_NAME:
+            yield FilePath(entry.path)
+
+
+def is_inside(project: Project, target: Target, text: str) -> bool:
+    """Whether a path written in the project lies inside it, or is listed under allow_files."""
+    root = os.path.normpath(project.root)
+    path = os.path.normpath(FilePath(root, text))
+    if _is_below(path, root):
+        return True
+    for allowed in target.allow_files:
+        place = os.path.normpath(FilePath(root, allowed))
+        if _is_below(path, place) or fnmatchcase(path, place):
+            return True
+    return False
+
+
+def _is_below(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)
+
+
+def outside(text: str, project: Project) -> Diagnostic:
+    """The finding for a path that leaves the project."""
+    return error(
+        "Path outside the project",
+        f"`{text}` lies outside {project.root}",
+        "move it inside, or list it under allow_files in synapse-apply.yaml",
+    )
+
+
+def shown(path: FilePath, folder: str) -> str:
+    """A file's name as people can follow it: relative to the working folder where inside it."""
+    text = str(path)
+    return text[len(folder) + 1 :] if text.startswith(folder + os.sep) else text

@@ -1,0 +1,218 @@
+"""Everything a target's manifests say: files to Desired, every finding in one run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path as FilePath
+from typing import Any
+
+from synapse_apply.manifests import across, shapes
+from synapse_apply.manifests.decode import (
+    API_VERSION,
+    check,
+    desired,
+    drafted,
+    overlaid,
+    place_address,
+)
+from synapse_apply.manifests.draft import Context, Draft, PackageConfig
+from synapse_apply.manifests.files import manifest_files, shown
+from synapse_apply.manifests.overlays import Overlay
+from synapse_apply.manifests.reader import Document, Reading, read, unhurried_gc
+from synapse_apply.manifests.variables import Values
+from synapse_apply.model.address import Address
+from synapse_apply.model.desired import Desired
+from synapse_apply.model.diagnostic import Diagnostic, Position, Severity, error
+from synapse_apply.model.marks import SecretMarks
+from synapse_apply.model.project import Project, Target
+from synapse_apply.model.values import Reference, SecretRef
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What one target declares. With an error among the diagnostics it must not be used."""
+
+    target: Target
+    desired: Mapping[Address, Desired]
+    diagnostics: tuple[Diagnostic, ...]
+    marks: SecretMarks
+
+    @property
+    def has_errors(self) -> bool:
+        return any(finding.is_error for finding in self.diagnostics)
+
+    @cached_property
+    def manifests_digest(self) -> str:
+        """`sha256:HEX` over what is declared, whatever files it stands in; no secret value."""
+        lines = [_canonical(self.desired[address]) for address in sorted(self.desired)]
+        return "sha256:" + hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+@dataclass(slots=True)
+class Shelf:
+    """Files read once, for several targets."""
+
+    readings: dict[FilePath, Reading] = field(default_factory=dict)
+
+    def read(self, file: FilePath, name: str) -> Reading:
+        if file not in self.readings:
+            try:
+                self.readings[file] = read(file.read_bytes(), name)
+            except OSError as problem:
+                finding = error(
+                    "Unreadable file",
+                    f"{name}: {problem.strerror}",
+                    "check its permissions",
+                    position=Position(name, 1, 1),
+                )
+                self.readings[file] = Reading((), (finding,))
+        return self.readings[file]
+
+
+def load(
+    project: Project,
+    target: Target,
+    *,
+    variables: Mapping[str, Any] | None = None,
+    strict: bool = False,
+    package_config: PackageConfig | None = None,
+    paths: Sequence[str] = (),
+    shelf: Shelf | None = None,
+) -> Loaded:
+    """What the manifests declare for one target, and every finding.
+
+    `variables` are those of the command line; `paths` replace the listed manifests; `strict`
+    makes errors of warnings. Raises nothing for what a user wrote.
+    """
+    context = Context(project, target, shapes.secret_marks(), package_config)
+    with unhurried_gc():
+        values = Values(project, target, variables or {})
+        values.check()
+        documents = _documents(context, paths, shelf or Shelf())
+        declared = _decoded(context, documents, values)
+    findings = [*values.findings, *context.findings]
+    if strict:
+        findings = [finding.with_(severity=Severity.ERROR) for finding in findings]
+    return Loaded(target, declared, tuple(dict.fromkeys(findings)), context.marks)
+
+
+def validate(
+    project: Project,
+    targets: Iterable[Target],
+    *,
+    variables: Mapping[str, Any] | None = None,
+    strict: bool = False,
+    package_config: PackageConfig | None = None,
+    paths: Sequence[str] = (),
+) -> tuple[tuple[Loaded, ...], tuple[Diagnostic, ...]]:
+    """Every target loaded, and the findings of all: one that several share stands once."""
+    shelf = Shelf()
+    loaded = tuple(
+        load(
+            project,
+            target,
+            variables=variables,
+            strict=strict,
+            package_config=package_config,
+            paths=paths,
+            shelf=shelf,
+        )
+        for target in targets
+    )
+    found: dict[Diagnostic, list[Diagnostic]] = {}
+    for one in loaded:
+        for finding in one.diagnostics:
+            found.setdefault(finding.with_(target=None), []).append(finding)
+    return loaded, tuple(same[0] if len(same) == 1 else key for key, same in found.items())
+
+
+def _documents(context: Context, paths: Sequence[str], shelf: Shelf) -> list[Document]:
+    listed = manifest_files(context.project, context.target, paths)
+    context.findings.extend(listed.findings)
+    documents: list[Document] = []
+    folder = os.getcwd()  # noqa: PTH109 - compared as text, a thousand times
+    for file in listed.files:
+        reading = shelf.read(file, shown(file, folder))
+        if listed.implicit and not _has_manifests(reading):
+            continue
+        context.findings.extend(reading.diagnostics)
+        documents.extend(reading.documents)
+    return documents
+
+
+def _has_manifests(reading: Reading) -> bool:
+    """Whether a file nobody named is ours: other YAML lies about in a working folder too."""
+    family = API_VERSION.partition("/")[0]
+    return any(
+        isinstance(document.value, dict)
+        and str(document.value.get("apiVersion", "")).startswith(family)
+        for document in reading.documents
+    )
+
+
+def _decoded(
+    context: Context, documents: Iterable[Document], values: Values
+) -> dict[Address, Desired]:
+    overlays: list[Overlay] = list(context.target.overlays.values())
+    used: set[str] = set()
+    known: dict[Address, Position | None] = {}
+    declared: dict[Address, Desired] = {}
+    for document in documents:
+        draft = drafted(context, document, values)
+        if draft is None:
+            continue
+        place_address(context, draft)
+        if draft.address is not None:
+            _overlay(context, draft, overlays, used, values)
+            if draft.address in known:
+                position = draft.document.position
+                first = known[draft.address]
+                context.findings.append(across.duplicate(draft.address, first, position))
+                continue
+            known[draft.address] = draft.document.position
+        if check(context, draft):
+            one = desired(context, draft)
+            if one is not None:
+                declared[one.address] = one
+    context.findings.extend(across.check_references(declared, known))
+    context.findings.extend(across.check_sources(declared))
+    context.findings.extend(across.check_codes(context, declared))
+    context.findings.extend(across.check_overlays(overlays, used, known, context.target.name))
+    return declared
+
+
+def _overlay(
+    context: Context, draft: Draft, overlays: list[Overlay], used: set[str], values: Values
+) -> None:
+    for overlay in overlays:
+        if draft.address is not None and overlay.fits(draft.address):
+            used.add(overlay.pattern)
+            overlaid(context, draft, overlay, values)
+
+
+def _canonical(one: Desired) -> str:
+    data = {
+        "address": str(one.address),
+        "spec": one.spec,
+        "labels": one.labels,
+        "prevent_destroy": one.lifecycle.prevent_destroy,
+        "ignore_changes": one.lifecycle.ignore_changes,
+        "own": one.lifecycle.own,
+        "id": one.remote_id,
+        "source": str(one.source) if one.source else None,
+        "verify": one.verify,
+    }
+    return json.dumps(data, sort_keys=True, separators=(",", ":"), default=_marker)
+
+
+def _marker(value: Any) -> Any:
+    if isinstance(value, SecretRef):
+        return {"$secret": [value.source, value.name, value.format]}
+    if isinstance(value, Reference):
+        return {"$reference": str(value.address)}
+    return list(value) if isinstance(value, tuple) else str(value)

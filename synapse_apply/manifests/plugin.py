@@ -1,0 +1,66 @@
+"""Plugin documents: fields, and what `from` takes out of the package's config.yaml."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from synapse_apply.manifests.draft import Config, Context, Draft
+from synapse_apply.manifests.wording import dotted
+from synapse_apply.model.address import Address
+
+PREFIX = "plugin"
+_FROM_CONFIG = ("name", "code", "description", "category")
+_NOT_FIELDS = frozenset(("from", "retain"))
+
+
+def address(_context: Context, draft: Draft) -> Address | None:
+    """plugin/NAME, where there is a name."""
+    name = draft.metadata.get("name")
+    return Address(PREFIX, name) if isinstance(name, str) and name else None
+
+
+def spec(context: Context, draft: Draft) -> dict[str, Any]:
+    """The plugin's fields; what `from` gives is filled in, what contradicts it reported."""
+    fields = {key: value for key, value in draft.spec.items() if key not in _NOT_FIELDS}
+    if "from" not in draft.spec:
+        return fields
+    source = context.source(draft, "from")
+    if source is None:
+        value = draft.spec["from"]
+        path = value.get("path") if isinstance(value, dict) else value
+        context.check_inside(draft, ("spec", "from"), path)
+        return fields
+    config = context.config(source)
+    for key in _FROM_CONFIG:
+        taken = config[0].get(key)
+        if taken is None or not isinstance(taken, str):
+            continue
+        if key in fields:
+            agree(context, draft, key, config)
+        else:
+            fields[key] = taken
+    if "name" not in fields and context.package_config and not context.is_broken(source):
+        context.find(
+            draft,
+            ("spec", "from"),
+            "Missing field",
+            f"`spec` has no `name`, and the config.yaml of {source} has none",
+            "add `name:` to either",
+        )
+    return fields
+
+
+def agree(context: Context, draft: Draft, key: str, config: Config) -> None:
+    """Report a field of the manifest that its package's config.yaml contradicts."""
+    ours, theirs = draft.spec.get(key), config[0].get(key)
+    if ours is None or theirs is None or ours == theirs:
+        return
+    there = config[1].get((key,))
+    context.find(
+        draft,
+        ("spec", key),
+        "Manifest and package disagree",
+        f"`{dotted(('spec', key))}` is {ours}, but `{key}` is {theirs} in the package's"
+        f" config.yaml" + (f" ({there})" if there else ""),
+        "make both the same, or remove it here",
+    )

@@ -1,0 +1,260 @@
+"""The project file: found, read, checked, decoded to the model's Project."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path as FilePath
+from typing import Any
+
+from synapse_apply.manifests import shapes
+from synapse_apply.manifests.explain import Subject, explain
+from synapse_apply.manifests.features import unsupported_in_project
+from synapse_apply.manifests.overlays import Overlay
+from synapse_apply.manifests.reader import read, read_mapping
+from synapse_apply.manifests.variables import from_text
+from synapse_apply.manifests.wording import did_you_mean
+from synapse_apply.model.diagnostic import Diagnostic, Path, Position, error
+from synapse_apply.model.project import (
+    EMBEDDED,
+    Guards,
+    Policy,
+    Project,
+    StateSettings,
+    Target,
+    Variable,
+)
+from synapse_apply.model.values import SecretRef
+
+FILE_NAME = "synapse-apply.yaml"
+
+
+def find_project(start: FilePath) -> FilePath | None:
+    """The project file in a folder or in the nearest parent that has one."""
+    here = start.resolve()
+    for folder in (here, *here.parents):
+        if (folder / FILE_NAME).is_file():
+            return folder / FILE_NAME
+    return None
+
+
+def without_file(root: FilePath) -> Project:
+    """What stands in where there is no project file: the embedded target alone."""
+    return Project(root=root, file=None, targets={EMBEDDED: Target(EMBEDDED)})
+
+
+def read_project(
+    file: FilePath, shown: str, data: bytes | None = None
+) -> tuple[Project | None, tuple[Diagnostic, ...]]:
+    """The project of a file, or None and why it cannot be used.
+
+    `shown` is the file's name in findings; `data` its text when it comes from elsewhere (another
+    revision). Raises OSError as reading a file does.
+    """
+    reading = read(file.read_bytes() if data is None else data, shown)
+    findings = list(reading.diagnostics)
+    if not reading.documents and not findings:
+        findings.append(
+            error(
+                "Empty project file",
+                f"{shown} holds nothing",
+                "begin with `apiVersion: synapse-apply/v1` and `kind: Project`",
+                position=Position(shown, 1, 1),
+            )
+        )
+    if len(reading.documents) > 1:
+        second = reading.documents[1].position
+        findings.append(
+            error(
+                "More than one document",
+                f"{shown} holds one",
+                "move manifests to files of their own",
+                position=second,
+            )
+        )
+    if not reading.documents:
+        return None, tuple(findings)
+    document = reading.documents[0]
+    value, positions = document.value, document.positions
+    if not shapes.validator("project").is_valid(value):
+        subject = Subject(value, positions, scalar_text=document.source.scalar_text)
+        findings.extend(explain("project", subject))
+    if isinstance(value, dict):
+        findings.extend(unsupported_in_project(value, positions))
+    if findings:
+        return None, tuple(findings)
+    decoder = _Decoder(value, positions)
+    project = decoder.project(file)
+    return (None if decoder.findings else project), tuple(decoder.findings)
+
+
+class _Decoder:
+    """Decodes a project file that fits its schema."""
+
+    def __init__(self, value: Mapping[str, Any], positions: Mapping[Path, Position]) -> None:
+        self.value = value
+        self.positions = positions
+        self.findings: list[Diagnostic] = []
+
+    def project(self, file: FilePath) -> Project:
+        value = self.value
+        variables = {
+            name: Variable(
+                name,
+                type=declared.get("type", "string"),
+                default=declared.get("default"),
+                has_default="default" in declared,
+                description=declared.get("description", ""),
+                position=self.positions.get(("variables", name)),
+            )
+            for name, declared in value.get("variables", {}).items()
+        }
+        targets = {name: self._target(name) for name in value.get("targets", {})}
+        targets.setdefault(EMBEDDED, self._decoded(EMBEDDED, {}, None))
+        self._check_variables(variables)
+        default = value.get("default_target", "")
+        if default and default not in targets:
+            self._find(
+                ("default_target",),
+                "Unknown target",
+                f"there is no target `{default}`",
+                did_you_mean(default, targets),
+            )
+        return Project(
+            root=file.parent,
+            file=file,
+            manifests=tuple(value.get("manifests", ())),
+            variables=variables,
+            targets=targets,
+            default_target=default,
+            max_package_size=value.get("max_package_size", 4 * 1024**3),
+        )
+
+    def _find(self, path: Path, summary: str, detail: str, hint: str) -> None:
+        self.findings.append(
+            error(summary, detail, hint, position=self.positions.get(path), path=path)
+        )
+
+    def _check_variables(self, declared: Mapping[str, Variable]) -> None:
+        for target, settings in self.value.get("targets", {}).items():
+            for name in settings.get("variables", {}):
+                if name not in declared:
+                    self._find(
+                        ("targets", target, "variables", name),
+                        "Undeclared variable",
+                        f"no variable `{name}` is declared",
+                        did_you_mean(name, declared) or "declare it under `variables:`",
+                    )
+
+    def _target(self, name: str) -> Target:
+        at: Path = ("targets", name)
+        settings = self.value["targets"][name]
+        if name == EMBEDDED:
+            for key in ("url", "tenant", "token", "api"):
+                if key in settings:
+                    self._find(
+                        (*at, key),
+                        "Reserved target",
+                        f"`{key}` cannot be set: `embedded` is always the embedded backend",
+                        "choose another name for this target",
+                    )
+        for pattern in settings.get("overlays", {}):
+            kind, slash, rest = pattern.partition("/")
+            if not (slash and rest) or kind not in {"plugin", "release", "storage"}:
+                self._find(
+                    (*at, "overlays", pattern),
+                    "Malformed address",
+                    f"`{pattern}` is no address",
+                    "write plugin/NAME, release/NAME@VERSION, release/NAME@* or storage/NAME",
+                )
+        return self._decoded(name, settings, self.positions.get(at))
+
+    def _decoded(self, name: str, settings: Mapping[str, Any], position: Position | None) -> Target:
+        api = settings.get("api", "v1")
+        policy = {**self.value.get("policy", {}), **settings.get("policy", {})}
+        guards = {**self.value.get("guards", {}), **settings.get("guards", {})}
+        state = settings.get("state", {})
+        token = settings.get("token")
+        files = (*self.value.get("allow_files", ()), *settings.get("allow_files", ()))
+        return Target(
+            name=name,
+            url=settings.get("url", "").rstrip("/"),
+            tenant=settings.get("tenant", ""),
+            api={"*": api} if isinstance(api, str) else {"*": "v1", **api},
+            token=SecretRef("env", token["env"]) if token else None,
+            state=StateSettings(_state_url(state.get("url", "")), state.get("lineage", "")),
+            variables=dict(settings.get("variables", {})),
+            manifests=tuple(settings.get("manifests", ())),
+            overlays={
+                pattern: Overlay(
+                    pattern, patch, self.positions, ("targets", name, "overlays", pattern)
+                )
+                for pattern, patch in settings.get("overlays", {}).items()
+            },
+            allow_env=tuple(settings.get("allow_env", ())),
+            allow_files=files,
+            on_drift=settings.get("on_drift", "revert"),
+            settle_after=float(settings.get("settle_after", 30.0)),
+            guards=Guards(**guards),
+            policy=Policy(policy.get("unreleased_source", "note")),
+            position=position,
+        )
+
+
+def _state_url(url: Any) -> str | SecretRef:
+    return SecretRef("env", url["env"]) if isinstance(url, Mapping) else str(url)
+
+
+def given_variables(
+    project: Project,
+    assignments: Sequence[str] = (),
+    files: Sequence[tuple[str, bytes]] = (),
+) -> tuple[dict[str, Any], tuple[Diagnostic, ...]]:
+    """The variables of `--var NAME=VALUE` and `--var-file` (name shown and content).
+
+    Later files win over earlier ones, and --var over both.
+    """
+    given: dict[str, Any] = {}
+    findings: list[Diagnostic] = []
+    for shown, data in files:
+        _take_file(project, shown, data, given, findings)
+    for assignment in assignments:
+        name, equals, text = assignment.partition("=")
+        variable = project.variables.get(name)
+        if not equals or not name:
+            findings.append(
+                error("Malformed --var", "--var takes NAME=VALUE", "write --var NAME=VALUE")
+            )
+        elif variable is None:
+            findings.append(
+                error(
+                    "Undeclared variable",
+                    f"--var {name}: no variable `{name}` is declared",
+                    did_you_mean(name, project.variables) or "declare it under `variables:`",
+                )
+            )
+        else:
+            value, finding = from_text(variable, text)
+            if finding is None:
+                given[name] = value
+            else:
+                findings.append(finding)
+    return given, tuple(findings)
+
+
+def _take_file(
+    project: Project, shown: str, data: bytes, given: dict[str, Any], findings: list[Diagnostic]
+) -> None:
+    mapping, positions, problems = read_mapping(data, shown)
+    findings.extend(problems)
+    for name, value in mapping.items():
+        if name in project.variables:
+            given[name] = value
+        else:
+            findings.append(
+                error(
+                    "Undeclared variable",
+                    f"no variable `{name}` is declared",
+                    did_you_mean(name, project.variables) or "declare it under `variables:`",
+                    position=positions.get((name,)),
+                )
+            )

@@ -1,0 +1,103 @@
+"""Release documents: the plugin they belong to, their version and where their bytes are."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from synapse_apply.manifests.draft import PUBLISHED, Context, Draft
+from synapse_apply.manifests.plugin import PREFIX as PLUGIN
+from synapse_apply.manifests.plugin import agree
+from synapse_apply.model.address import Address
+from synapse_apply.model.desired import PackageSource
+from synapse_apply.model.values import Reference
+
+PREFIX = "release"
+_VERSION = re.compile(r"[A-Za-z0-9._+-]{1,64}")
+_NOT_FIELDS = frozenset(("source", "file", "verify", "locked"))
+
+
+def package(context: Context, draft: Draft) -> PackageSource | None:
+    """Where the bytes come from; None when that is missing or wrong."""
+    return context.source(draft, "file" if "file" in draft.spec else "source")
+
+
+def plugin_id(draft: Draft) -> str | None:
+    """The remote id of `plugin: {id: 123}` as text."""
+    plugin = draft.spec.get("plugin")
+    found = plugin.get("id") if isinstance(plugin, dict) else None
+    return str(found) if found is not None and not isinstance(found, bool) else None
+
+
+def version(context: Context, draft: Draft) -> str | None:
+    """The declared version, else the one in the package's config.yaml."""
+    declared = draft.spec.get("version")
+    if declared is None:
+        declared = context.config(package(context, draft))[0].get("version")
+    return declared if isinstance(declared, str) and _VERSION.fullmatch(declared) else None
+
+
+def address(context: Context, draft: Draft) -> Address | None:
+    """release/PLUGIN@VERSION or release/id=123@VERSION, where both are known."""
+    plugin = draft.spec.get("plugin")
+    remote = plugin_id(draft)
+    owner = f"id={remote}" if remote else plugin
+    found = version(context, draft)
+    if not isinstance(owner, str) or not owner or found is None:
+        return None
+    return Address(PREFIX, f"{owner}@{found}")
+
+
+def spec(context: Context, draft: Draft) -> dict[str, Any]:
+    """The release's fields; `plugin` is a Reference, or the literal remote id as text."""
+    fields = {key: value for key, value in draft.spec.items() if key not in _NOT_FIELDS}
+    remote = plugin_id(draft)
+    fields["plugin"] = remote or Reference(Address(PLUGIN, draft.spec["plugin"]))
+    source = package(context, draft)
+    config = context.config(source)
+    _check_paths(context, draft)
+    if "version" in fields:
+        agree(context, draft, "version", config)
+    elif found := version(context, draft):
+        fields["version"] = found
+    return fields
+
+
+def _check_paths(context: Context, draft: Draft) -> None:
+    for key in ("source", "file"):
+        value = draft.spec.get(key)
+        if value != PUBLISHED:
+            path = value.get("path") if isinstance(value, dict) else value
+            context.check_inside(draft, ("spec", key), path)
+
+
+def explain_no_address(context: Context, draft: Draft) -> None:
+    """Report why a release has no version; every other reason was reported by the schema."""
+    if draft.spec.get("version") is not None:
+        return
+    source = package(context, draft)
+    if source is None or context.is_broken(source):
+        _check_paths(context, draft)
+        return
+    config, positions = context.config(source)
+    found = config.get("version")
+    if found is None:
+        where = (
+            f"the config.yaml of {source}" if source.kind != PUBLISHED else "a published package"
+        )
+        context.find(
+            draft,
+            ("spec",),
+            "Missing version",
+            f"`spec` has no `version`, and {where} gives none",
+            "add `version:`",
+        )
+        return
+    there = positions.get(("version",))
+    context.find(
+        draft,
+        ("spec",),
+        "Malformed version",
+        f"the package's config.yaml has version {found}" + (f" ({there})" if there else ""),
+        "quote it, and use letters, digits, `.`, `_`, `+` and `-`, at most 64",
+    )

@@ -1,0 +1,185 @@
+"""Secret fields of a spec: `valueFrom` to SecretRef, literals wrapped at once.
+
+The text of a literal is in no finding: only its path is.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from fnmatch import fnmatchcase
+from typing import Any
+
+from synapse_apply.manifests.draft import Context, Draft
+from synapse_apply.manifests.wording import dotted
+from synapse_apply.model.diagnostic import Path
+from synapse_apply.model.values import SecretRef, Sensitive
+
+VALUE_FROM = "valueFrom"
+# Tokens of CI jobs and our own: a manifest that could read them could send them away.
+_NEVER = (
+    "SYNAPSE_*",
+    "CI_JOB_TOKEN",
+    "CI_JOB_JWT*",
+    "CI_*_PASSWORD",
+    "CI_REPOSITORY_URL",
+    "GITHUB_TOKEN",
+    "GH_TOKEN",
+    "ACTIONS_*",
+    "GITLAB_TOKEN",
+    "SYSTEM_ACCESSTOKEN",
+    "BITBUCKET_*_TOKEN",
+    "BUILDKITE_*_TOKEN",
+)
+
+
+def secured(context: Context, draft: Draft, spec: Mapping[str, Any]) -> dict[str, Any]:
+    """The spec with SecretRef in every secret field; the literals there are reported."""
+    literals: list[Path] = []
+    wrapped = {key: _walk(context, draft, value, (key,), literals) for key, value in spec.items()}
+    _report_literals(context, draft, literals)
+    return wrapped
+
+
+def _report_literals(context: Context, draft: Draft, literals: list[Path]) -> None:
+    if not literals:
+        return
+    if not _keys_are_known(context, draft):
+        # Any of them may be harmless: one finding, not one for each.
+        names = ", ".join(dotted(path[1:]) for path in literals)
+        context.warn(
+            draft,
+            ("spec", literals[0][0]),
+            "Values that may be secrets in plain text",
+            f"which keys of this provider hold secrets is not known, and these stand in the"
+            f" manifest: {names}",
+            "write what is secret as {valueFrom: {env: NAME}}",
+        )
+        return
+    for path in literals:
+        name = re.sub(r"\W+", "_", str(path[-1])).upper()
+        context.warn(
+            draft,
+            ("spec", *path),
+            "Secret in plain text",
+            f"`{dotted(('spec', *path))}` is a secret, and its value stands in the manifest",
+            f"write {{valueFrom: {{env: {name}}}}} or {{valueFrom: {{file: secrets/...}}}}, and"
+            " replace the secret: it is in the history of this file",
+        )
+
+
+def _keys_are_known(context: Context, draft: Draft) -> bool:
+    marks = context.marks.kinds[draft.schema]
+    return draft.spec.get(marks.selector) in marks.by_value
+
+
+def _walk(context: Context, draft: Draft, value: Any, path: Path, literals: list[Path]) -> Any:
+    if value is None:
+        return None
+    secret = context.marks.secret(draft.schema, draft.spec, path)
+    if secret and _is_reference(value):
+        return _reference(context, draft, value[VALUE_FROM], path)
+    whole = context.marks.whole(draft.schema, draft.spec, path)
+    if isinstance(value, dict) and value and not whole:
+        if not secret and _is_reference(value):
+            _refuse(context, draft, path)
+            return None
+        return {
+            key: _walk(context, draft, below, (*path, key), literals)
+            for key, below in value.items()
+        }
+    if isinstance(value, list):
+        for at in _references_in(value, path):
+            _refuse(context, draft, at, in_list=True)
+    if not secret:
+        return value
+    literals.append(path)
+    return SecretRef("literal", literal=Sensitive(value))
+
+
+def _is_reference(value: Any) -> bool:
+    return isinstance(value, dict) and len(value) == 1 and VALUE_FROM in value
+
+
+def _references_in(value: Any, path: Path) -> Iterator[Path]:
+    if _is_reference(value):
+        yield path
+    elif isinstance(value, dict):
+        for key, below in value.items():
+            yield from _references_in(below, (*path, key))
+    elif isinstance(value, list):
+        for index, below in enumerate(value):
+            yield from _references_in(below, (*path, index))
+
+
+def _refuse(context: Context, draft: Draft, path: Path, in_list: bool = False) -> None:
+    whole = dotted(("spec", *path))
+    detail = f"`{whole}` is not a secret field"
+    if in_list:
+        detail = f"`{whole}` stands in a list, and a list is one value"
+    context.find(
+        draft,
+        ("spec", *path),
+        "valueFrom is only for secret fields",
+        detail,
+        "write the value, or use a variable: ${var.NAME}",
+    )
+
+
+def _reference(context: Context, draft: Draft, where: Any, path: Path) -> SecretRef | None:
+    at = ("spec", *path, VALUE_FROM)
+    if not isinstance(where, dict):
+        where = {}
+    sources = [key for key in ("env", "file", "live") if key in where]
+    strange = [key for key in where if key not in {"env", "file", "live", "format"}]
+    if len(sources) != 1 or strange or where.get("format", "text") not in {"text", "json"}:
+        # Known providers' schemas said this already, in more detail.
+        context.find(
+            draft,
+            at,
+            "Malformed valueFrom",
+            f"`{dotted(at)}` needs exactly one of env, file and live",
+            "write {valueFrom: {env: NAME}}",
+        )
+        return None
+    source = sources[0]
+    if source == "live":
+        return SecretRef("live")
+    name = where[source]
+    if not isinstance(name, str) or not name:
+        context.find(
+            draft,
+            (*at, source),
+            "Malformed valueFrom",
+            f"`{dotted((*at, source))}` is not a name",
+            "write {valueFrom: {env: NAME}}",
+        )
+        return None
+    if source == "env":
+        _check_env(context, draft, (*at, source), name)
+    else:
+        context.check_inside(draft, (*at, source), name)
+    return SecretRef(source, name, where.get("format", "text"))
+
+
+def _check_env(context: Context, draft: Draft, path: Path, name: str) -> None:
+    if any(fnmatchcase(name, pattern) for pattern in _NEVER):
+        context.find(
+            draft,
+            path,
+            "Variable is never readable",
+            f"valueFrom may not read {name}: it belongs to synapse-apply or to the CI job",
+            "keep the secret in a variable of its own",
+        )
+        return
+    allowed = context.target.allow_env
+    if allowed and not any(fnmatchcase(name, pattern) for pattern in allowed):
+        context.find(
+            draft,
+            path,
+            "Variable is not allowed",
+            f"{name} fits no pattern of"
+            f" allow_env on target {context.target.name}: {', '.join(allowed)}",
+            f"add {name} to targets.{context.target.name}.allow_env",
+            target=context.target.name,
+        )

@@ -1,0 +1,142 @@
+"""The JSON Schemas: where they are, as one self-contained document each, and compiled.
+
+In an editor a variable may stand where a number does; once variables have their values it may
+not, so what is compiled here has no room for one.
+"""
+
+from __future__ import annotations
+
+import json
+import posixpath
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path as FilePath
+from typing import Any
+
+from jsonschema_rs import Draft202012Validator
+
+from synapse_apply.model.errors import InputError
+from synapse_apply.model.marks import KindMarks, SecretMarks
+
+VERSION = "v1"
+_SUFFIX = ".schema.json"
+
+
+def folder() -> FilePath:
+    """The schemas of this version: packaged, else those of the checkout."""
+    here = FilePath(__file__).resolve().parents[1]
+    packaged = here / "_schemas" / VERSION
+    return packaged if packaged.is_dir() else here.parent / "schemas" / VERSION
+
+
+@cache
+def names() -> tuple[str, ...]:
+    """The schemas there are, such as `manifest` or `providers/amazon_s3`."""
+    root = folder()
+    found = (path.relative_to(root).as_posix() for path in root.rglob("*" + _SUFFIX))
+    return tuple(sorted(name.removesuffix(_SUFFIX) for name in found))
+
+
+@cache
+def _file(name: str) -> Any:
+    return json.loads((folder() / (name + _SUFFIX)).read_text(encoding="utf-8"))
+
+
+@cache
+def bundled(name: str) -> dict[str, Any]:
+    """A schema with every file it refers to under its own `$defs`."""
+    inside: dict[str, Any] = {}
+
+    def take(node: Any, file: str, prefix: str) -> Any:
+        if isinstance(node, list):
+            return [take(item, file, prefix) for item in node]
+        if not isinstance(node, dict):
+            return node
+        return {
+            key: refer(value, file, prefix)
+            if key == "$ref" and isinstance(value, str)
+            else take(value, file, prefix)
+            for key, value in node.items()
+        }
+
+    def refer(ref: str, file: str, prefix: str) -> str:
+        where, _, fragment = ref.partition("#")
+        if not where:
+            return f"#{prefix}{fragment}"
+        path = posixpath.normpath(posixpath.join(posixpath.dirname(file), where))
+        other = path.removesuffix(_SUFFIX)
+        key = other.replace("/", ".")
+        if key not in inside:
+            inside[key] = {}
+            inside[key].update(take(_file(other), other, f"/$defs/{key}"))
+            inside[key].pop("$schema", None)
+        return f"#/$defs/{key}{fragment}"
+
+    root: dict[str, Any] = take(_file(name), name, "")
+    root["$defs"] = {**root.get("$defs", {}), **inside}
+    return root
+
+
+def schema_text(name: str) -> str:
+    """A schema as one self-contained JSON text, for editors; InputError for an unknown name."""
+    if name not in names():
+        raise InputError.of(
+            "Unknown schema", f"there is no schema `{name}`", "known: " + ", ".join(names())
+        ) from None
+    return json.dumps(bundled(name), indent=2, ensure_ascii=False) + "\n"
+
+
+def _without_templates(node: Any) -> Any:
+    if isinstance(node, list):
+        return [_without_templates(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    clean = {key: _without_templates(value) for key, value in node.items()}
+    options = clean.get("anyOf")
+    if isinstance(options, list):
+        left = [o for o in options if not str(o.get("$ref", "")).endswith("/template")]
+        if len(left) == 1 and len(options) > 1:
+            del clean["anyOf"]
+            return {**left[0], **clean}
+    return clean
+
+
+@cache
+def strict(name: str) -> dict[str, Any]:
+    """A bundled schema as values must fit it once variables have theirs."""
+    clean: dict[str, Any] = _without_templates(bundled(name))
+    return clean
+
+
+@cache
+def validator(name: str) -> Draft202012Validator:
+    """The fast yes or no for one schema, compiled once."""
+    return Draft202012Validator(strict(name))
+
+
+def provider_names() -> tuple[str, ...]:
+    """The storage providers whose keys are described."""
+    return tuple(n.partition("/")[2] for n in names() if n.startswith("providers/"))
+
+
+@cache
+def secret_marks() -> SecretMarks:
+    """Which fields hold secrets, read from the `x-secret` of the provider schemas.
+
+    A provider whose schema is secret as a whole is left out: then every leaf is secret.
+    """
+    by_value = {}
+    for provider in provider_names():
+        schema = _file("providers/" + provider)
+        if not schema.get("x-secret"):
+            by_value[provider] = frozenset(
+                ("configuration", key)
+                for key, field in schema.get("properties", {}).items()
+                if isinstance(field, Mapping) and field.get("x-secret")
+            )
+    return SecretMarks({"storage": KindMarks("configuration", "provider", by_value)})
+
+
+def spec_fields(name: str) -> tuple[str, ...]:
+    """The fields of `spec` that a kind's schema knows."""
+    return tuple(_file(name)["properties"]["spec"]["properties"])

@@ -1,0 +1,93 @@
+"""The parser's complaints in words for people."""
+
+from __future__ import annotations
+
+import re
+
+import yaml
+
+from synapse_apply.model.diagnostic import Diagnostic, Position, error
+
+_QUOTE = 'quote the text: "..."'
+# (what libyaml or PyYAML says, our detail, our hint), first match wins.
+_KNOWN = (
+    (
+        r"character '\\t'|character that cannot start any token.*\t",
+        ("a tab stands where only spaces may"),
+        "indent with spaces; YAML forbids tabs there",
+    ),
+    (
+        r"mapping values are not allowed",
+        ("a second `: ` stands on this line, or the line is indented deeper than the one before"),
+        ("indent as the line before, or quote the text that holds `: `"),
+    ),
+    (
+        r"could not find expected ':'",
+        "this line has no `KEY: VALUE`",
+        ("add the `:`, or indent the line when it belongs to a text above"),
+    ),
+    (
+        r"unexpected end of stream|while scanning a quoted scalar",
+        "a quoted text is not closed",
+        "close the quotes",
+    ),
+    (
+        r"document indicator",
+        "a quoted text is not closed before the next document",
+        "close the quotes",
+    ),
+    (
+        r"while parsing a flow|expected ',' or",
+        "a `{` or `[` is not closed, or a comma is missing",
+        'close the bracket; inside brackets write variables in quotes: "${var.NAME}"',
+    ),
+    (
+        r"expected <block end>|block mapping|block collection",
+        ("the indentation does not fit the lines above"),
+        "indent this line like its siblings",
+    ),
+    (r"cannot start any token", "a character stands here that begins no YAML value", _QUOTE),
+    (
+        r"unknown escape|escape",
+        "an unknown escape in a double-quoted text",
+        "use single quotes, or write \\\\ for a backslash",
+    ),
+    (
+        r"nesting|depth|maximum",
+        "mappings and lists stand too deep inside each other",
+        "flatten the document",
+    ),
+    (r"undefined tag|tag", "the tag cannot be read", "remove the tag"),
+    (r"alias|anchor", "an anchor or alias has no name", "quote the text that begins with & or *"),
+)
+
+
+def explain_syntax(
+    problem: yaml.MarkedYAMLError, file: str, text: str, first_line: int
+) -> tuple[Diagnostic, int]:
+    """The finding and its line (from 0) in the whole text."""
+    at = problem.problem_mark or problem.context_mark
+    line = (at.line if at else 0) + first_line
+    column = at.column if at else 0
+    said = " ".join(part for part in (problem.context, problem.problem) if part)
+    lines = text.split("\n", line + 1)
+    here = lines[line] if line < len(lines) else ""
+    detail, hint = _in_words(said, here[column : column + 1] == "\t")
+    return (
+        error(
+            "YAML syntax",
+            detail + (f" ({said})" if said else ""),
+            hint,
+            position=Position(file, line + 1, column + 1),
+        ),
+        line,
+    )
+
+
+def _in_words(said: str, is_tab: bool) -> tuple[str, str]:
+    if is_tab:
+        return _KNOWN[0][1], _KNOWN[0][2]
+    for pattern, detail, hint in _KNOWN:
+        if re.search(pattern, said):
+            return detail, hint
+    return "this is not YAML", "compare with the examples; quoting the text often helps"

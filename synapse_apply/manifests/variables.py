@@ -1,0 +1,273 @@
+"""Variables: their values for one target, and `${var.NAME}` in the strings of a document.
+
+Only declared variables exist. A string that is one `${var.X}` takes the variable's type, `$${`
+writes `${`. A variable's value may hold other variables; a cycle is an error that names it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from synapse_apply.manifests.reader import kind_of, read
+from synapse_apply.manifests.wording import did_you_mean
+from synapse_apply.model.diagnostic import Diagnostic, Path, error
+from synapse_apply.model.project import Project, Target, Variable
+
+Report = Callable[[Path, str, str, str], None]
+"""Told where in the document, and summary, detail and hint."""
+
+_REFERENCE = re.compile(r"\$\$\{|\$\{([^{}]*)(\})?")
+_NAMED = re.compile(r"var\.([A-Za-z_][A-Za-z0-9_-]*)")
+_TYPES: dict[str, tuple[type, ...]] = {
+    "string": (str,),
+    "number": (int, float),
+    "integer": (int,),
+    "boolean": (bool,),
+    "list": (list,),
+    "map": (dict,),
+}
+_IN_WORDS = {
+    "string": "a string",
+    "number": "a number",
+    "integer": "an integer",
+    "boolean": "true or false",
+    "list": "a list",
+    "map": "a mapping",
+}
+MISSING: Any = object()
+_LONGEST_CHAIN = 30
+
+
+class _Unresolvable(Exception):
+    """A value that cannot be had; the finding was reported where it belongs."""
+
+
+def fits(type_name: str, value: Any) -> bool:
+    """Whether a value is of a variable's type; true is no number."""
+    if isinstance(value, bool) and type_name != "boolean":
+        return False
+    return isinstance(value, _TYPES[type_name])
+
+
+def from_text(variable: Variable, text: str) -> tuple[Any, Diagnostic | None]:
+    """The text of `--var NAME=TEXT` as the variable's type, or why it is none.
+
+    Lists and maps are written as YAML or JSON.
+    """
+    if variable.type == "string" or _REFERENCE.search(text):
+        return text, None
+    reading = read(text, f"--var {variable.name}")
+    value = reading.documents[0].value if len(reading.documents) == 1 else None
+    if not reading.diagnostics and fits(variable.type, value):
+        return value, None
+    wanted = _IN_WORDS[variable.type]
+    return None, error(
+        "Wrong type of variable",
+        f"the value given for {variable.name} is not {wanted}",
+        f"`{variable.name}` is declared with type {variable.type}",
+        position=variable.position,
+    )
+
+
+@dataclass(slots=True)
+class Values:
+    """The values of a project's variables on one target, worked out when first asked for."""
+
+    project: Project
+    target: Target
+    given: Mapping[str, Any] = field(default_factory=dict)
+    findings: list[Diagnostic] = field(default_factory=list)
+    _known: dict[str, Any] = field(default_factory=dict)
+    _open: list[str] = field(default_factory=list)
+
+    def check(self) -> None:
+        """Report what is wrong with the values themselves, used or not."""
+        declared = self.project.variables
+        for name in self.given:
+            if name not in declared:
+                self.findings.append(_undeclared(name, declared))
+        for name in declared:
+            if self._raw(declared[name]) is not MISSING:
+                self._value_or_missing(name)
+
+    def value(self, name: str) -> Any:
+        """The value; _Unresolvable when there is none (reported once)."""
+        value = self._value_or_missing(name)
+        if value is MISSING:
+            raise _Unresolvable
+        return value
+
+    def _value_or_missing(self, name: str) -> Any:
+        if name not in self._known:
+            self._known[name] = self._resolve(self.project.variables[name])
+        return self._known[name]
+
+    def _raw(self, variable: Variable) -> Any:
+        if variable.name in self.given:
+            return self.given[variable.name]
+        if variable.name in self.target.variables:
+            return self.target.variables[variable.name]
+        return variable.default if variable.has_default else MISSING
+
+    def _resolve(self, variable: Variable) -> Any:
+        if variable.name in self._open:
+            cycle = [*self._open[self._open.index(variable.name) :], variable.name]
+            self._find(
+                variable,
+                "Variable cycle",
+                " -> ".join(cycle),
+                "give one of them a value without the others",
+            )
+            return MISSING
+        if len(self._open) >= _LONGEST_CHAIN:
+            self._find(
+                variable,
+                "Variables nested too deeply",
+                f"more than {_LONGEST_CHAIN} variables refer to each other in a row",
+                "give one of them a value without the others",
+            )
+            return MISSING
+        raw = self._raw(variable)
+        if raw is MISSING:
+            where = f"targets.{self.target.name}.variables"
+            self._find(
+                variable,
+                "Variable without a value",
+                f"`{variable.name}` has no default and no value on target {self.target.name}",
+                f"set it under {where}, or pass --var {variable.name}=...",
+            )
+            return MISSING
+        if isinstance(raw, str) and variable.name in self.given:
+            raw, finding = from_text(variable, raw)
+            if finding is not None:
+                self.findings.append(finding)
+                return MISSING
+        return self._checked(variable, self._expanded(variable, raw))
+
+    def _expanded(self, variable: Variable, raw: Any) -> Any:
+        """The value with the variables it holds; a cycle under way is left in `_open`."""
+        findings: list[tuple[str, str, str]] = []
+        self._open.append(variable.name)
+        try:
+            value = substitute(raw, self, lambda _path, *finding: findings.append(finding))
+        finally:
+            self._open.pop()
+        for summary, detail, hint in findings:
+            self._find(variable, summary, f"variable `{variable.name}`: {detail}", hint)
+        return value
+
+    def _checked(self, variable: Variable, value: Any) -> Any:
+        if value is MISSING:
+            return MISSING
+        if not fits(variable.type, value):
+            hint = "quote it" if variable.type == "string" else ""
+            self._find(
+                variable,
+                "Wrong type of variable",
+                f"`{variable.name}` is {kind_of(value)} where {_IN_WORDS[variable.type]} is needed",
+                hint or f"`{variable.name}` is declared with type {variable.type}",
+            )
+            return MISSING
+        return value
+
+    def _find(self, variable: Variable, summary: str, detail: str, hint: str) -> None:
+        finding = error(summary, detail, hint, position=variable.position, target=self.target.name)
+        if finding not in self.findings:
+            self.findings.append(finding)
+
+
+def _undeclared(name: str, declared: Mapping[str, Variable]) -> Diagnostic:
+    return error(
+        "Undeclared variable",
+        f"--var {name}: no variable `{name}` is declared",
+        did_you_mean(name, declared) or "declare it under `variables:` in synapse-apply.yaml",
+    )
+
+
+def substitute(value: Any, values: Values, report: Report, path: Path = ()) -> Any:
+    """A value with its variables replaced, copied only where something changes.
+
+    What cannot be replaced becomes MISSING as a whole value: its finding is reported, and
+    nothing that follows from it should be.
+    """
+    if isinstance(value, str):
+        return _text(value, values, report, path) if "${" in value else value
+    if isinstance(value, dict):
+        return _map(value, values, report, path)
+    if isinstance(value, list):
+        items = [substitute(v, values, report, (*path, i)) for i, v in enumerate(value)]
+        return MISSING if any(item is MISSING for item in items) else items
+    return value
+
+
+def _map(value: dict[str, Any], values: Values, report: Report, path: Path) -> Any:
+    result: dict[str, Any] = {}
+    whole = True
+    for key, below in value.items():
+        if "${var." in key:
+            report(
+                (*path, key),
+                "Variable in a key",
+                f"the key `{key}` holds a variable",
+                "keys take no variables: write the key out",
+            )
+        result[key] = substitute(below, values, report, (*path, key))
+        whole = whole and result[key] is not MISSING
+    return result if whole else MISSING
+
+
+def _text(text: str, values: Values, report: Report, path: Path) -> Any:
+    only = _REFERENCE.fullmatch(text)
+    if only and only[1] is not None:
+        return _reference(only, values, report, path)
+    pieces: list[str] = []
+    end = 0
+    for found in _REFERENCE.finditer(text):
+        pieces.append(text[end : found.start()])
+        end = found.end()
+        if found[1] is None:
+            pieces.append("${")
+            continue
+        value = _reference(found, values, report, path)
+        if value is MISSING:
+            return MISSING
+        if isinstance(value, (list, dict)):
+            report(
+                path,
+                "Variable does not fit into a text",
+                f"{found[0]} is {kind_of(value)} and stands inside a longer text",
+                "let it stand alone, or use a string",
+            )
+            return MISSING
+        pieces.append(value if isinstance(value, str) else json.dumps(value))
+    return "".join(pieces) + text[end:]
+
+
+def _reference(found: re.Match[str], values: Values, report: Report, path: Path) -> Any:
+    named = _NAMED.fullmatch(found[1].strip()) if found[2] else None
+    if named is None:
+        report(
+            path,
+            "Unknown reference",
+            f"{found[0]} is not of the form ${{var.NAME}}",
+            "write $${ where the text itself holds ${",
+        )
+        return MISSING
+    name = named[1]
+    if name not in values.project.variables:
+        report(
+            path,
+            "Undeclared variable",
+            f"no variable `{name}` is declared",
+            did_you_mean(name, values.project.variables)
+            or "declare it under `variables:` in synapse-apply.yaml",
+        )
+        return MISSING
+    try:
+        return values.value(name)
+    except _Unresolvable:
+        return MISSING
