@@ -10,7 +10,7 @@ from synapse_apply.model.diagnostic import Path
 from synapse_apply.model.plan import Action, Cause, Change, FieldChange
 from synapse_apply.model.values import ABSENT, Withheld, leaves
 from synapse_apply.views.fields import Layout, Node, grow
-from synapse_apply.views.grammar import SYMBOL, WILL
+from synapse_apply.views.grammar import SYMBOL, WILL, byte_size, plural
 from synapse_apply.views.masking import masked, veiled
 from synapse_apply.views.pen import Pen
 from synapse_apply.views.refusals import refusal_rows
@@ -47,8 +47,8 @@ class Blocks:
         lines = [f"  # {clean(change.address)} {WILL[change.action]}"]
         if change.action is Action.ADOPT and change.remote_id:
             lines.append(f"  # (imported from {quote(change.remote_id)})")
-        if change.reason:
-            lines += [f"  # ({line})" for line in clean_lines(change.reason)]
+        for fact in (_why(change), _package(change), *change.notes):
+            lines += [f"  # ({line})" for line in clean_lines(fact) if line]
         return [self.pen(line, "bold") for line in lines]
 
     def _body(self, change: Change, symbol: str) -> list[str]:
@@ -68,8 +68,9 @@ class Blocks:
 
     def forget(self, change: Change) -> str:
         """A row for what leaves the state while the object stays."""
-        why = clean(change.reason) or "no longer declared; the object itself stays"
-        return f"  {self.pen.mark('.')}{clean(change.address)} {WILL[Action.FORGET]} ({why})"
+        why = clean("; ".join(change.notes) or change.reason)
+        why = why or "no longer declared; the object itself stays"
+        return f"  {self.pen.mark('.')}{clean(change.address)} {WILL[Action.FORGET]}: {why}"
 
     def notes(self, change: Change) -> list[str]:
         """Rows that ask for nothing now; a note may begin with its address or be what follows."""
@@ -77,7 +78,7 @@ class Blocks:
         lines = []
         for note in change.notes:
             head, *rest = clean_lines(note)
-            text = head if head.startswith(name) else f"{name} {head}"
+            text = head if head.startswith(name) else f"{name}: {head}"
             lines.append(f"  {self.pen.mark('.')}{text}")
             lines += [f"      {line}".rstrip() for line in rest]
         return lines
@@ -91,9 +92,29 @@ class Blocks:
     def unchanged(self, change: Change) -> str:
         """One line for a resource that stays as it is."""
         what = "is superseded" if change.superseded else WILL[Action.NO_OP]
+        if change.reason:
+            what += f" ({clean(change.reason)})"
         if change.rebase:
             what += " (its record will be brought up to date)"
         return self.pen(f"  # {clean(change.address)} {what}", "dim")
+
+
+def _why(change: Change) -> str:
+    # The heading of a recreate says already that the object is missing.
+    return "" if change.reason == "missing" else change.reason
+
+
+def _package(change: Change) -> str:
+    """What a create uploads, from the change's extras."""
+    package = change.extras.get("package")
+    if not isinstance(package, Mapping):
+        return ""
+    parts = [f"package {package.get('source', '')}".rstrip()]
+    if isinstance(files := package.get("files"), int):
+        parts.append(plural(files, "file"))
+    if isinstance(size := package.get("size"), int):
+        parts.append(byte_size(size))
+    return ", ".join(parts)
 
 
 def _fields(change: Change) -> Iterable[FieldChange]:

@@ -53,7 +53,8 @@ def _dots(plan: Plan, blocks: Blocks) -> list[str]:
     for change in plan.changes:
         if change.action is Action.FORGET and not change.refused:
             lines.append(blocks.forget(change))
-        lines += blocks.notes(change)
+        elif not _acts(change):
+            lines += blocks.notes(change)
     return ["\n".join(lines)] if lines else []
 
 
@@ -92,5 +93,6 @@ def _totals(plan: Plan, pen: Pen) -> str:
 
 def _guard(guard: GuardTrip, pen: Pen) -> str:
     head = pen("Warning: ", "warning") + pen(f"Apply will stop: {clean(guard.summary)}", "bold")
-    way_out = f"  Hint: if this is meant, apply with --override-guard {clean(guard.name)}"
-    return "\n".join([head, *indented(guard.detail), way_out])
+    name = f"--override-guard {clean(guard.name)}"
+    hint = [] if name in guard.detail else [f"  Hint: if this is meant, apply with {name}"]
+    return "\n".join([head, *indented(guard.detail), *hint])

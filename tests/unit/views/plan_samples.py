@@ -76,7 +76,14 @@ CREATE_RELEASE = Change(
     after={"plugin": None, "version": "1.2.0", "is_stable": True},
     after_unknown=(("plugin",),),
     depends_on=(YOLO,),
-    notes=("uploads ./plugins/yolo (14 files, 2.1 MiB)",),
+    extras={
+        "package": {
+            "digest": "pkg1:sha256:00ff",
+            "files": 14,
+            "size": 2_202_010,
+            "source": "plugins/yolo",
+        }
+    },
 )
 CREATE_STORAGE = Change(
     LAKE,
@@ -156,7 +163,8 @@ RECREATE = Change(
     Action.RECREATE,
     fields=(new("name", value="Tracker"),),
     after={"name": "Tracker"},
-    reason="id 15 is gone from the backend",
+    reason="missing",
+    notes=("recorded as id 15, which is no longer there",),
 )
 DELETE = Change(
     Address("storage", "scratch"),
@@ -171,6 +179,7 @@ NO_OP = Change(
     Address("plugin", "stable"),
     Action.NO_OP,
     remote_id="2",
+    notes=("configuration.token: (sensitive, not checked: STABLE_TOKEN is not set)",),
     after={"name": "S"},
     before={"name": "S"},
 )
@@ -179,7 +188,7 @@ SUPERSEDED = Change(Address("release", "yolo@1.0.0"), Action.NO_OP, superseded=T
 NOTED = Change(
     Address("release", "yolo@1.1.0"),
     Action.NO_OP,
-    notes=("has unreleased changes (3 files; next version 1.1.1)",),
+    notes=("release/yolo@1.1.0 has unreleased changes (3 files; next version 1.1.1)",),
 )
 REFUSED_STORAGE = Change(
     Address("storage", "raw-data"),
@@ -254,7 +263,7 @@ PLANS = {
         capabilities=Capabilities({"plugin.list": True}),
     ),
     "create": plan(CREATE_PLUGIN, CREATE_RELEASE, CREATE_STORAGE),
-    "no-changes": plan(NO_OP, REBASE, SUPERSEDED),
+    "no-changes": plan(Change(YOLO, Action.NO_OP, remote_id="41"), REBASE, SUPERSEDED),
     "note-only": plan(NO_OP, NOTED),
     "refused-only": plan(NO_OP, REFUSED_STORAGE),
     "errored": plan(UPDATE, diagnostics=(WARNING, ERROR)),

@@ -1,0 +1,221 @@
+"""What an apply is doing right now, on a terminal's stderr; silent anywhere else. Home of rich."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import suppress
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING, Protocol, Self, TextIO
+
+from synapse_apply.model.address import Address
+from synapse_apply.views.grammar import byte_size
+from synapse_apply.views.outcomes import elapsed
+from synapse_apply.views.pen import Pen
+from synapse_apply.views.safety import clean, disarm
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bars
+    from rich.progress import TaskID
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """How one verb is told while it goes on, when it ended well and when not."""
+
+    doing: str
+    done: str
+
+
+_WORDS = {
+    "create": Words("Creating", "Creation complete"),
+    "recreate-missing": Words("Creating", "Creation complete"),
+    "update": Words("Modifying", "Modifications complete"),
+    "delete": Words("Destroying", "Destruction complete"),
+    "adopt": Words("Importing", "Import complete"),
+    "forget": Words("Forgetting", "Removed from state"),
+    "no-op": Words("Recording", "Record up to date"),
+}
+_STEP = 0.25
+
+
+def words_of(verb: str) -> Words:
+    """The words of a verb; a verb nobody foresaw speaks for itself."""
+    return _WORDS.get(verb) or Words(clean(verb).capitalize(), f"{clean(verb).capitalize()} done")
+
+
+def ending(verb: str, result: str, seconds: float) -> str:
+    """How a resource's line ends."""
+    took = f"after {elapsed(seconds)}"
+    if result == "done":
+        return f"{words_of(verb).done} {took}"
+    if result == "skipped":
+        return "Skipped"
+    if result == "unknown":
+        return f"No answer {took}: nobody can tell yet whether it was done"
+    return f"Failed {took}"
+
+
+class Display(Protocol):
+    """A Progress (model.ports) that takes and gives back the terminal."""
+
+    def started(self, address: Address, verb: str) -> None: ...
+    def sent(self, address: Address, done: int, total: int) -> None: ...
+    def finished(self, address: Address, verb: str, result: str, seconds: float) -> None: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None: ...
+
+
+def open_progress(stream: TextIO, *, color: bool, quiet: bool = False) -> Display:
+    """The display that fits: live bars on a capable terminal, lines on a dumb one, else nothing."""
+    if quiet or not _is_terminal(stream):
+        return Silent()
+    return Live(stream) if color else Lines(stream)
+
+
+def _is_terminal(stream: TextIO) -> bool:
+    with suppress(OSError, ValueError, AttributeError):
+        return stream.isatty()
+    return False
+
+
+class Silent:
+    """Says nothing."""
+
+    def started(self, address: Address, verb: str) -> None:
+        """Nothing."""
+
+    def sent(self, address: Address, done: int, total: int) -> None:
+        """Nothing."""
+
+    def finished(self, address: Address, verb: str, result: str, seconds: float) -> None:
+        """Nothing."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        """Nothing to give back."""
+
+
+class Lines(Silent):
+    """A line when a resource starts and ends, and at each quarter of a long upload.
+
+    A stream that cannot be written to is left alone from then on: progress never ends an apply.
+    """
+
+    def __init__(self, stream: TextIO, *, color: bool = False) -> None:
+        """Lines come from several threads; each is written whole."""
+        self._stream = stream
+        self._pen = Pen(color)
+        self._lock = threading.Lock()
+        self._told: dict[Address, float] = {}
+        self._broken = False
+
+    def started(self, address: Address, verb: str) -> None:
+        """`plugin/yolo: Creating...`."""
+        self._write(address, f"{words_of(verb).doing}...")
+
+    def sent(self, address: Address, done: int, total: int) -> None:
+        """`release/yolo@1.2.0: Uploading... 50% of 27.0 MiB`."""
+        share = done / total if total > 0 else 1.0
+        with self._lock:
+            due = share - self._told.get(address, 0.0) >= _STEP and share < 1
+            if due:
+                self._told[address] = share
+        if due:
+            self._write(address, f"Uploading... {share:.0%} of {byte_size(total)}")
+
+    def finished(self, address: Address, verb: str, result: str, seconds: float) -> None:
+        """`plugin/yolo: Creation complete after 1.2s`."""
+        self._write(address, ending(verb, result, seconds))
+
+    def _write(self, address: Address, text: str) -> None:
+        line = disarm(f"{self._pen(clean(address), 'bold')}: {text}\n")
+        with self._lock:
+            if self._broken:
+                return
+            try:
+                self._stream.write(line)
+                self._stream.flush()
+            except (OSError, ValueError):
+                self._broken = True
+
+
+class Live(Lines):
+    """A line for each resource that ended, and below them a bar for each that is going on."""
+
+    def __init__(self, stream: TextIO) -> None:
+        """Nothing is drawn before `with`."""
+        super().__init__(stream, color=True)
+        self._bars: Bars | None = None
+        self._tasks: dict[Address, TaskID] = {}
+
+    def __enter__(self) -> Self:
+        with suppress(Exception):
+            self._bars = _bars(self._stream)
+            self._bars.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        bars, self._bars = self._bars, None
+        if bars is not None:
+            with suppress(Exception):
+                bars.stop()
+
+    def started(self, address: Address, verb: str) -> None:
+        """A bar that moves until it is known how much there is to send."""
+        if self._bars is None:
+            super().started(address, verb)
+            return
+        with suppress(Exception), self._lock:
+            text = f"{clean(address)}: {words_of(verb).doing}..."
+            self._tasks[address] = self._bars.add_task(text, total=None)
+
+    def sent(self, address: Address, done: int, total: int) -> None:
+        """The bar of an upload."""
+        with suppress(Exception), self._lock:
+            if self._bars is not None and address in self._tasks:
+                self._bars.update(self._tasks[address], completed=done, total=max(total, 1))
+
+    def finished(self, address: Address, verb: str, result: str, seconds: float) -> None:
+        """The bar makes room for a line that stays."""
+        with suppress(Exception), self._lock:
+            task = self._tasks.pop(address, None)
+            if self._bars is not None and task is not None:
+                self._bars.remove_task(task)
+        if self._bars is None:
+            super().finished(address, verb, result, seconds)
+            return
+        with suppress(Exception):
+            line = f"{clean(address)}: {ending(verb, result, seconds)}"
+            self._bars.console.print(line, markup=False, highlight=False, emoji=False)
+
+
+def _bars(stream: TextIO) -> Bars:
+    # Imported here: only a terminal that draws bars pays for rich.
+    from rich.console import Console  # noqa: PLC0415
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: PLC0415
+
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=24),
+        TimeElapsedColumn(),
+        console=Console(file=stream),
+        transient=True,
+    )

@@ -1,0 +1,117 @@
+"""Nothing from a manifest or a server can steer a terminal or a CI runner."""
+
+import re
+
+import pytest
+from unit.views import plan_samples as samples
+from unit.views.report_samples import REPORTS
+
+from synapse_apply.model.address import Address
+from synapse_apply.model.diagnostic import error
+from synapse_apply.model.plan import Action, Change, GuardTrip, Refusal
+from synapse_apply.model.report import Outcome, Report, Result
+from synapse_apply.views.cells import cells
+from synapse_apply.views.safety import clean, disarm
+from synapse_apply.views.tables import render_table
+from synapse_apply.views.text import render_diagnostics, render_plan, render_report
+
+EVIL = "\x1b]0;title\x07\x1b[2J\u202eabc\u2066\x9b31m\ud800\r\n::set-output name=x::y\n##[error]z"
+STEERING = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+COMMAND = re.compile(r"(?m)^\s*::|##\[")
+
+
+def assert_harmless(output):
+    """No control character but the newline, no bidi mark, no workflow command; UTF-8 text."""
+    assert not STEERING.search(output)
+    assert not COMMAND.search(output)
+    output.encode("utf-8")
+
+
+def evil_change(action, **more):
+    """A change with hostile text wherever text may stand."""
+    return Change(
+        Address("plugin", EVIL),
+        action,
+        fields=(
+            samples.new(EVIL, value=EVIL),
+            samples.moved("b", EVIL, before=[EVIL], after=[{EVIL: EVIL}]),
+            samples.secret("c", note=EVIL),
+        ),
+        notes=(EVIL,),
+        reason=EVIL,
+        remote_id=EVIL,
+        **more,
+    )
+
+
+@pytest.mark.parametrize("action", Action)
+@pytest.mark.parametrize("unchanged", [True, False])
+def test_plans_are_harmless(action, unchanged):
+    """Addresses, keys, values, notes, reasons, refusals, guards and findings are all shown escaped."""
+    refusal = Refusal(EVIL, EVIL, (EVIL, EVIL))
+    plan = samples.plan(
+        evil_change(action),
+        evil_change(action, refusals=(refusal,)),
+        guards=(GuardTrip(EVIL, EVIL, EVIL),),
+        diagnostics=(error(EVIL, EVIL, EVIL, address=EVIL, path=(EVIL,), request_id=EVIL),),
+    )
+    assert_harmless(render_plan(plan, color=False, show_unchanged=unchanged))
+
+
+@pytest.mark.parametrize("result", Result)
+def test_reports_are_harmless(result):
+    """What a server answers is shown escaped."""
+    outcome = Outcome(
+        Address("plugin", EVIL), Action.CREATE, result, EVIL, EVIL, 1.0, (error(EVIL, EVIL, EVIL),)
+    )
+    assert_harmless(render_report(Report(samples.plan(), (outcome,)), color=False))
+
+
+def test_findings_and_tables_are_harmless():
+    """So are findings that stand alone, and cells of a table."""
+    assert_harmless(render_diagnostics([error(EVIL, EVIL, EVIL, target=EVIL)], color=False))
+    assert_harmless(render_table(["a", "b"], [[EVIL, 1], ["::x"]]))
+
+
+def test_escapes_are_readable():
+    """An escape says which character it stands for."""
+    assert clean("a\x1b[31m\tb\u202e\U000e0001") == "a\\u001b[31m\\tb\\u202e\\U000e0001"
+    assert clean("이름 👩‍🔬 é") == "이름 👩‍🔬 é"
+    assert (
+        disarm("  ::error::x\na ::b ##[c] ##vso[d]") == "  \\::error::x\na ::b #\\#[c] #\\#vso[d]"
+    )
+
+
+@pytest.mark.parametrize("name", samples.PLANS)
+def test_no_colour_means_no_escape(name):
+    """Without colour not one escape sequence is written."""
+    assert "\x1b" not in render_plan(samples.PLANS[name], color=False)
+
+
+def test_colour_adds_nothing_but_colour():
+    """Taking the escapes away gives the plain text, for plans and reports."""
+    for plan in samples.PLANS.values():
+        coloured = render_plan(plan, color=True)
+        assert re.sub("\x1b\\[[0-9;]*m", "", coloured) == render_plan(plan, color=False)
+    for report in REPORTS.values():
+        coloured = render_report(report, color=True)
+        assert re.sub("\x1b\\[[0-9;]*m", "", coloured) == render_report(report, color=False)
+
+
+def test_credentials_in_a_url_are_not_shown():
+    """A password somebody wrote into the backend's URL stays out of the heading."""
+    assert "hunter2" not in render_plan(samples.PLANS["everything"], color=False)
+
+
+def test_tables_align_wide_characters():
+    """Columns begin at the same cell whatever the script; numbers align on the right."""
+    table = render_table(
+        ["address", "id"],
+        [["storage/데이터-호수", 7], ["plugin/yolo", 1200], ["café", None]],
+        right=(1,),
+    )
+    head, wide, narrow, *_ = table.splitlines()
+    assert cells(head) == cells(wide) == cells(narrow)
+    assert table == (
+        "ADDRESS                ID\nstorage/데이터-호수     7\nplugin/yolo          1200\ncafé\n"
+    )
