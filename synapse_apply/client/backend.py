@@ -60,11 +60,8 @@ class BackendClient(IntegrationClientMixin):
         self._limits = Limits(
             connect_timeout, read_timeout, total_timeout, upload_rate, max_answer_size, max_pages
         )
-        headers = auth_headers(
-            _one_token(_usable("api_token", api_token), _usable("access_token", access_token)),
-            _usable("tenant", tenant),
-            _usable("agent_token", agent_token),
-        )
+        token = _one_token(api_token, access_token)
+        headers = _headers(token, tenant, agent_token)
         options = Options(
             limits=self._limits,
             backoff=Backoff(max(0, retries), jitter=jitter),
@@ -101,6 +98,10 @@ class BackendClient(IntegrationClientMixin):
         return f"BackendClient({self.base_url!r})"
 
 
+def _headers(token: str | None, tenant: str | None, agent_token: str | None) -> dict[str, str]:
+    return auth_headers(token, _usable("tenant", tenant), _usable("agent_token", agent_token))
+
+
 def _usable(name: str, value: str | None) -> str | None:
     """The credential as a header can carry it, without the prefix some write before it."""
     if value is None:
@@ -113,6 +114,7 @@ def _usable(name: str, value: str | None) -> str | None:
 
 
 def _one_token(api_token: str | None, access_token: str | None) -> str | None:
+    api_token, access_token = _usable("api_token", api_token), _usable("access_token", access_token)
     if api_token and access_token and api_token != access_token:
         raise InputError.of(
             "Two different tokens are given",

@@ -52,7 +52,8 @@ class Call:
 
     `mutates`: the server may change, so a lost answer leaves the effect unknown. `repeatable`:
     sending it again after it may have arrived does no harm. `empty_ok`: success may have no body.
-    `sensitive`: None when the body carries no secret. `body` never shows in a repr.
+    `fields`: top-level names a body has. `sensitive`: None when the body carries no secret. A
+    repr shows method and path alone.
     """
 
     method: str

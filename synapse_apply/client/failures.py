@@ -130,8 +130,8 @@ def unexpected(call: Call, answer: Answer, words: str) -> ClientError:
 def readable(call: Call, errors: dict[Path, tuple[str, ...]]) -> str:
     """The texts that may be printed, as `path: text; ...`.
 
-    When the request carried secrets, only texts about fields that were sent and hold none: words
-    about the whole request may quote any of it (design section 5).
+    When the request carried secrets, only texts about known fields that hold none: words about
+    the whole request, or under a name nobody knows, may quote any of it (design section 5).
     """
     shown, withheld = [], False
     for path, texts in errors.items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from synapse_apply.client import failures, lists
@@ -19,6 +20,8 @@ Pk = int | str
 
 _JSON = "application/json"
 _IN_CONFIGURATION = under("configuration")
+# What a storage has (API page, "Storage data structure"): errors may name one that was not sent.
+_STORAGE_FIELDS = frozenset({"name", "provider", "category", "configuration"})
 
 
 class IntegrationClientMixin:
@@ -161,7 +164,8 @@ class IntegrationClientMixin:
         self, data: Data, *, sensitive: IsSensitive | None = _IN_CONFIGURATION
     ) -> Object:
         """A new storage with its `id`. Never sent twice: v1 would make two."""
-        return self._write("POST", path_to("storages"), data, sensitive)
+        call = _with_json("POST", path_to("storages"), data, sensitive)
+        return self._object(replace(call, fields=call.fields | _STORAGE_FIELDS))
 
     def iterate(self, path: str, params: Data | None = None) -> Iterator[Any]:
         """The items of any list of the API, page after page as they are taken."""
