@@ -1,1 +1,1 @@
-"""The command line: a thin face over session."""
+"""The command line: reads what the user typed, calls one use case, prints what it gives back."""

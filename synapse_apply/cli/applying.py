@@ -1,0 +1,104 @@
+"""One apply as a person meets it: the plan, the question, progress, the report."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+
+from synapse_apply.cli.approval import FRESH_SECONDS, ask, same
+from synapse_apply.cli.face import Face
+from synapse_apply.cli.signals import Stop
+from synapse_apply.model.errors import Exit
+from synapse_apply.model.plan import Plan
+from synapse_apply.model.report import Report
+from synapse_apply.planning.situation import Choices
+from synapse_apply.session.apply import apply, check
+from synapse_apply.session.context import Context, Planned
+from synapse_apply.session.plan import plan as make_plan
+from synapse_apply.views.json import report_document
+from synapse_apply.views.progress import open_progress
+from synapse_apply.views.text import render_plan, render_report
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What was asked of this apply; `run` gives its exit code."""
+
+    face: Face
+    context: Context
+    choices: Choices
+    auto_approve: bool = False
+    all_or_nothing: bool = False
+    show_unchanged: bool = False
+
+    def run(self) -> int:
+        """Plan, ask, apply, report. Raises what stops it before its first call."""
+        if self.auto_approve:
+            with self.context.store.lock("apply"):
+                planned = self._plan()
+                if not self._may_go(planned.plan):
+                    return Exit.ERROR
+                return self._carry_out(planned)
+        planned = self._plan()
+        while self._may_go(planned.plan):
+            read_at = self.context.clock.seconds()
+            if planned.plan.has_changes and not self._approved(planned.plan):
+                return self._cancelled()
+            with self.context.store.lock("apply"):
+                again = self._again(planned, self.context.clock.seconds() - read_at)
+                if again is None or same(again.plan, planned.plan):
+                    return self._carry_out(again or planned)
+            planned = again
+            self.face.out("\nThe backend or the state changed meanwhile; this is the plan now:\n\n")
+            self._show(planned.plan)
+        return Exit.ERROR
+
+    def _plan(self) -> Planned:
+        planned = make_plan(self.context, self.choices)
+        self._show(planned.plan)
+        return planned
+
+    def _show(self, plan: Plan) -> None:
+        if not self.face.as_json:
+            color, width = self.face.color_out, self.face.width
+            shown = self.show_unchanged
+            self.face.out(render_plan(plan, color=color, width=width, show_unchanged=shown))
+
+    def _may_go(self, plan: Plan) -> bool:
+        """False where the plan that was shown has said it all; raises what is yet to be said."""
+        if plan.errored and not self.face.as_json:
+            return False
+        check(plan, all_or_nothing=self.all_or_nothing)
+        return True
+
+    def _again(self, planned: Planned, age: float) -> Planned | None:
+        """The plan made anew, when it is old or somebody else wrote to the state."""
+        moved = self.context.store.serial() != planned.plan.base.serial
+        return make_plan(self.context, self.choices) if moved or age > FRESH_SECONDS else None
+
+    def _approved(self, plan: Plan) -> bool:
+        where = f"target {plan.base.target}"
+        return ask(
+            self.face,
+            f"Do you want to perform these actions on {where}?",
+            "synapse-apply will do what is shown above, and nothing else.",
+        )
+
+    def _cancelled(self) -> int:
+        self.face.err("Apply cancelled. Nothing was sent.\n")
+        return Exit.ERROR
+
+    def _carry_out(self, planned: Planned) -> int:
+        if planned.plan.actionable or planned.settled:
+            display = open_progress(
+                sys.stderr, color=self.face.color_err, quiet=not self.face.on_terminal
+            )
+            with Stop(display) as stop:
+                report = apply(self.context, planned, stop, stop)
+        else:
+            report = Report(planned.plan)
+        if self.face.as_json:
+            self.face.document(report_document(report))
+        else:
+            self.face.out("\n" + render_report(report, color=self.face.color_out))
+        return report.exit_code

@@ -1,0 +1,80 @@
+"""`synapse-apply apply`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from synapse_apply.cli import options
+from synapse_apply.cli.face import Face
+from synapse_apply.cli.manual import manual
+
+if TYPE_CHECKING:
+    from synapse_apply.session.context import Where
+
+
+@manual(
+    "apply",
+    examples=[
+        ("synapse-apply apply", "Show the plan, ask, and do it."),
+        ("synapse-apply apply -t prod --auto-approve", "In a deploy pipeline: nobody is asked."),
+        ("synapse-apply apply --auto-approve --adopt", "Also take over objects that exist."),
+        ("synapse-apply apply --auto-approve --json > report.json", "One report document."),
+    ],
+    exits=[
+        ("0", "all was done"),
+        ("1", "error before the first call, or the answer was not `yes`"),
+        ("3", "something failed or was skipped; the report says what"),
+        ("5", "refused: a guard stopped all, or rows marked ! were left out"),
+        ("6", "the state is locked by another run"),
+        ("7", "the outcome of a call is unknown; the next run looks it up"),
+        ("130, 143", "stopped by a signal; what had begun was finished and recorded"),
+    ],
+)
+@options.output
+@options.place
+@options.files
+@options.variables
+@options.choices
+@click.option("--auto-approve", is_flag=True, help="Do not ask.")
+@click.option("--all-or-nothing", is_flag=True, help="Do nothing while any row is refused.")
+@click.option(
+    "--adopt/--no-adopt",
+    default=None,
+    help="Adopt objects that exist but are not recorded; on a terminal the plan shows and asks.",
+)
+@options.parallelism
+def command(
+    *,
+    face: Face,
+    where: Where,
+    show_unchanged: bool,
+    auto_approve: bool,
+    all_or_nothing: bool,
+    adopt: bool | None,
+    **asked: Any,
+) -> int:
+    """Make the backend what the manifests say, and nothing else.
+
+    Plans first, shows the plan and asks; everything is checked before the first call. A failure
+    skips what depends on it and the rest goes on. The first Ctrl-C lets what has begun end and
+    reports truthfully; the second stops at once.
+    """
+    from synapse_apply.cli.applying import Run
+    from synapse_apply.cli.approval import need_approval
+    from synapse_apply.cli.choices import Asked
+    from synapse_apply.session.context import open_context
+
+    need_approval(face, given=auto_approve)
+    adopts = face.on_terminal if adopt is None else adopt
+    with open_context(where) as context:
+        run = Run(
+            face,
+            context,
+            Asked(adopt=adopts, **asked).choices(context.target),
+            auto_approve=auto_approve,
+            all_or_nothing=all_or_nothing,
+            show_unchanged=show_unchanged,
+        )
+        return run.run()

@@ -1,0 +1,70 @@
+"""`synapse-apply plan`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from synapse_apply.cli import options
+from synapse_apply.cli.face import Face
+from synapse_apply.cli.manual import manual
+from synapse_apply.model.errors import Exit
+
+if TYPE_CHECKING:
+    from synapse_apply.session.context import Where
+
+
+@manual(
+    "plan",
+    examples=[
+        ("synapse-apply plan", "What apply would do on the only target."),
+        ("synapse-apply plan -t prod --detailed-exitcode", "In CI: exit code 2 means changes."),
+        ("synapse-apply plan --json > plan.json", "The plan for a program, complete on any exit."),
+    ],
+    exits=[
+        ("0", "planned"),
+        ("1", "error; what could be planned is shown"),
+        ("2", "with --detailed-exitcode: there are changes or refusals"),
+    ],
+)
+@options.output
+@options.place
+@options.files
+@options.variables
+@options.choices
+@click.option(
+    "--adopt/--no-adopt",
+    default=True,
+    help="Adopt objects that exist but are not recorded, or refuse them.",
+)
+@click.option("--detailed-exitcode", is_flag=True, help="Exit with 2 when there is a change.")
+@options.parallelism
+def command(
+    *, face: Face, where: Where, show_unchanged: bool, detailed_exitcode: bool, **asked: Any
+) -> int:
+    """Show what `apply` would do, and do nothing.
+
+    Reads the manifests, the state and the live backend; writes nothing anywhere. Rows marked `!`
+    are refused: each says why, and the ways out. Guards that would stop the apply are told, too.
+    """
+    from synapse_apply.cli.choices import Asked
+    from synapse_apply.session.context import open_context
+    from synapse_apply.session.plan import plan as make_plan
+
+    with open_context(where) as context:
+        plan = make_plan(context, Asked(**asked).choices(context.target)).plan
+    if face.as_json:
+        from synapse_apply.views.json import plan_document
+
+        face.document(plan_document(plan))
+    else:
+        from synapse_apply.views.text import render_plan
+
+        face.out(
+            render_plan(plan, color=face.color_out, width=face.width, show_unchanged=show_unchanged)
+        )
+    if plan.errored:
+        return Exit.ERROR
+    differs = plan.has_changes or bool(plan.refused)
+    return Exit.CHANGES if detailed_exitcode and differs else Exit.OK

@@ -1,0 +1,49 @@
+"""`synapse-apply validate`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from synapse_apply.cli import options
+from synapse_apply.cli.face import Face
+from synapse_apply.cli.manual import manual
+from synapse_apply.model.errors import Exit
+
+if TYPE_CHECKING:
+    from synapse_apply.session.context import Where
+
+
+@manual(
+    "validate",
+    examples=[
+        ("synapse-apply validate", "Check everything, for every target."),
+        ("synapse-apply validate -t prod --strict", "One target; warnings are errors."),
+        ("synapse-apply validate --json", "Findings for an editor or a bot."),
+    ],
+    exits=[("0", "all is well, warnings aside"), ("1", "there are errors; every one is shown")],
+)
+@options.output
+@options.place
+@options.files
+@options.variables
+def command(*, face: Face, where: Where) -> int:
+    """Check the project file, the manifests and the packages they name.
+
+    Needs no backend, no credentials and no value of a secret, so it can run for a pull request
+    from anywhere. Every finding is shown with file, line and column.
+    """
+    from synapse_apply import __version__
+    from synapse_apply.session.validate import validate
+    from synapse_apply.views.json import diagnostics_document
+
+    found = validate(where, every_target=where.target is None)
+    errors = sum(finding.is_error for finding in found.diagnostics)
+    code = Exit.ERROR if errors else Exit.OK
+    if face.as_json:
+        document = diagnostics_document(found.diagnostics, tool_version=__version__)
+        face.document({**document, "exit_code": code})
+        return code
+    face.warn(found.diagnostics)
+    if not errors:
+        face.out(found.summary + "\n")
+    return code

@@ -1,0 +1,71 @@
+"""`synapse-apply emulator reset`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from synapse_apply.cli import options
+from synapse_apply.cli.face import Face
+from synapse_apply.cli.manual import manual
+from synapse_apply.model.errors import Exit, SynapseApplyError
+
+if TYPE_CHECKING:
+    from synapse_apply.session.context import Where
+
+
+@manual(
+    "reset",
+    examples=[
+        ("synapse-apply emulator reset", "Ask, then start the embedded backend over."),
+        ("synapse-apply emulator reset --yes", "The same in a script."),
+    ],
+    exits=[("0", "removed, or there was nothing"), ("1", "in use, or the answer was not `yes`")],
+)
+@options.text_output
+@options.place
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def command(*, face: Face, where: Where, yes: bool) -> int:
+    """Remove every object of the project's embedded backend and the state of target `embedded`.
+
+    Both go together, since one without the other would make second copies. Manifests, other
+    targets and their states are not touched.
+    """
+    from synapse_apply.cli.approval import ask, need_approval
+    from synapse_apply.emulator.core.store import DataSetError
+
+    need_approval(face, given=yes, verb="emulator reset", flag="--yes")
+    root = options.root_of(where)
+    if not yes and not ask(face, f"Remove the embedded backend's objects in {root}?",
+                           "Target embedded starts over; nothing else is touched."):  # fmt: skip
+        face.err("Nothing was removed.\n")
+        return Exit.ERROR
+    try:
+        removed = _reset(root)
+    except DataSetError as problem:
+        raise SynapseApplyError.of(
+            "The embedded backend is in use", f"{problem}.", "Stop it, then reset it."
+        ) from None
+    face.out("Removed.\n" if removed else "There was nothing to remove.\n")
+    return Exit.OK
+
+
+def _reset(root: Path) -> bool:
+    """False when there was nothing. Cut short, it is told as a half and can be run again."""
+    from synapse_apply.emulator.serve import reset
+    from synapse_apply.manifests.project import without_file
+    from synapse_apply.model.project import EMBEDDED
+    from synapse_apply.session import embedded, state_file
+
+    project = without_file(root)
+    store = state_file.open_store(project, project.targets[EMBEDDED])
+    had_objects = reset(embedded.data_folder(root))
+    if not store.exists():
+        return had_objects
+    with store.lock("emulator reset"):
+        for name in (f"{EMBEDDED}.db", f"{EMBEDDED}.db-journal"):
+            (state_file.folder(project) / name).unlink(missing_ok=True)
+    store.close()
+    return True

@@ -1,0 +1,63 @@
+"""`synapse-apply emulator serve`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from synapse_apply.cli import options
+from synapse_apply.cli.manual import manual
+from synapse_apply.model.errors import SynapseApplyError
+
+if TYPE_CHECKING:
+    from synapse_apply.session.context import Where
+
+
+@manual(
+    "serve",
+    examples=[
+        ("synapse-apply emulator serve", "The project's embedded backend, on a free port."),
+        ("synapse-apply emulator serve --port 8000 --token t0ken", "For a test that needs a URL."),
+        ("synapse-apply emulator serve --switch plugin_list=none", "As another backend behaves."),
+    ],
+    exits=[("0", "stopped by Ctrl-C or SIGTERM"), ("1", "it could not start")],
+)
+@options.place
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", default=0, type=click.IntRange(0, 65535), help="Port; 0 takes a free one.")
+@click.option("--data", type=click.Path(file_okay=False, path_type=Path), metavar="FOLDER",
+              help="The data set, instead of the project's.")  # fmt: skip
+@click.option("--token", metavar="TEXT", help="The access token to ask for; else any will do.")
+@click.option("--tenant", default="default", show_default=True, help="The tenant of --token.")
+@click.option("--latency", default=0.0, type=click.FloatRange(min=0), metavar="MS",
+              help="Wait this long before each answer.")  # fmt: skip
+@click.option("--switch", "switches", multiple=True, metavar="NAME=VALUE", callback=options.pairs,
+              help="Change a guessed behaviour; may be repeated.")  # fmt: skip
+def command(
+    *,
+    where: Where,
+    host: str,
+    port: int,
+    data: Path | None,
+    token: str | None,
+    tenant: str,
+    latency: float,
+    switches: dict[str, str],
+) -> int:
+    """Serve the embedded backend until it is stopped.
+
+    Prints `listening on URL` once it answers. While it runs, target `embedded` uses it.
+    """
+    from synapse_apply.emulator.core.store import DataSetError
+    from synapse_apply.emulator.core.switches import UnknownSwitchError
+    from synapse_apply.emulator.serve import ServeError, serve, settings_of
+    from synapse_apply.session.embedded import data_folder
+
+    settings = settings_of(switches=switches, token=token, tenant=tenant, latency=latency)
+    try:
+        serve(data or data_folder(options.root_of(where)), host=host, port=port, settings=settings)
+    except (ServeError, DataSetError, UnknownSwitchError) as problem:
+        raise SynapseApplyError.of("The embedded backend cannot be served", f"{problem}.") from None
+    return 0

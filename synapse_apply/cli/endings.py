@@ -1,0 +1,68 @@
+"""How a command ends when it does not end well: a message, never a traceback, and an exit code."""
+
+from __future__ import annotations
+
+import os
+import traceback
+from collections.abc import Sequence
+
+from synapse_apply import __version__
+from synapse_apply.cli.face import Face
+from synapse_apply.model.diagnostic import Diagnostic, error
+from synapse_apply.model.errors import Exit, RemoteError, SynapseApplyError
+
+_REMOTE_HINTS = {
+    0: "Check the target's url and the network, then run the command again.",
+    401: "The token is missing or wrong: set the variable that the target's token names.",
+    403: "The token may not do this: use another one, or ask the owner of the tenant.",
+    404: "It is not there, or not visible to this token: check the id, the tenant and the token.",
+    429: "The backend limits requests: try again later, or with a lower --parallelism.",
+}
+
+
+def tell(problem: Exception, face: Face) -> int:
+    """Word a failure for people, or as a document, and give the exit code."""
+    if isinstance(problem, SynapseApplyError):
+        findings: Sequence[Diagnostic] = problem.diagnostics or (error(str(problem)),)
+        code = problem.exit_code
+    elif isinstance(problem, RemoteError):
+        findings, code = [_remote(problem)], Exit.ERROR
+    else:
+        findings, code = [_internal(problem, face)], Exit.ERROR
+    if face.as_json:
+        from synapse_apply.views.json import diagnostics_document
+
+        document = diagnostics_document(findings, tool_version=__version__)
+        face.document({**document, "exit_code": code})
+        return code
+    from synapse_apply.views.findings import render_diagnostics
+
+    face.err(render_diagnostics(findings, color=face.color_err))
+    return code
+
+
+def _remote(problem: RemoteError) -> Diagnostic:
+    """Status and request id alone: an error body may echo what was sent."""
+    answered = f"The backend answered {problem.status_code}." if problem.status_code else ""
+    return error(
+        "A call to the backend failed",
+        answered or f"{problem}.".replace("..", "."),
+        _REMOTE_HINTS.get(problem.status_code, "Run the command again."),
+        request_id=problem.request_id,
+    )
+
+
+def _internal(problem: Exception, face: Face) -> Diagnostic:
+    """The type and the place, but no message and no locals: those may hold a secret."""
+    if face.environ.get("SYNAPSE_APPLY_LOG", "").lower() in {"trace", "json"}:
+        lines = traceback.format_tb(problem.__traceback__)
+        face.err("".join(["Traceback (values left out):\n", *lines]))
+    frames = traceback.extract_tb(problem.__traceback__)
+    place = f"{os.path.basename(frames[-1].filename)}:{frames[-1].lineno}" if frames else "?"  # noqa: PTH119 - a text
+    return error(
+        "internal error",
+        f"{type(problem).__qualname__} at {place}, synapse-apply {__version__}. "
+        "This is a defect of synapse-apply, not of what you wrote.",
+        "Please report it with these lines and the command you ran; "
+        "SYNAPSE_APPLY_LOG=trace shows where it happened (no values).",
+    )

@@ -1,0 +1,97 @@
+"""What a command talks to: two streams, in colour or not, for people or for programs."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Self, TextIO
+
+if TYPE_CHECKING:
+    from synapse_apply.model.diagnostic import Diagnostic
+
+
+@dataclass(frozen=True, slots=True)
+class Face:
+    """Data goes to stdout, everything else to stderr; `color` is auto, always or never."""
+
+    as_json: bool = False
+    color: str = "auto"
+    environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> Self:
+        """The face that a command's options ask for."""
+        return cls(bool(given.get("as_json")), given.get("color") or "auto")
+
+    @property
+    def on_terminal(self) -> bool:
+        """Whether somebody is there to be asked."""
+        asked = self.environ.get("SYNAPSE_APPLY_INPUT", "").lower() not in {"0", "false", "no"}
+        return asked and not self.as_json and _is_terminal(sys.stdin) and _is_terminal(sys.stdout)
+
+    @property
+    def width(self) -> int | None:
+        """The terminal's width in cells; None off a terminal."""
+        if not _is_terminal(sys.stdout):
+            return None
+        from shutil import get_terminal_size
+
+        return get_terminal_size().columns
+
+    def colors(self, stream: TextIO) -> bool:
+        """Flag before NO_COLOR before FORCE_COLOR before the terminal."""
+        if self.color != "auto":
+            return self.color == "always"
+        if self.environ.get("NO_COLOR"):
+            return False
+        if any(_is_on(self.environ.get(name, "")) for name in ("FORCE_COLOR", "CLICOLOR_FORCE")):
+            return True
+        return self.environ.get("TERM") != "dumb" and _is_terminal(stream)
+
+    @property
+    def color_out(self) -> bool:
+        return self.colors(sys.stdout)
+
+    @property
+    def color_err(self) -> bool:
+        return self.colors(sys.stderr)
+
+    def out(self, text: str) -> None:
+        """Data: what the command was asked for."""
+        sys.stdout.write(text)
+        sys.stdout.flush()
+
+    def err(self, text: str) -> None:
+        """Everything a program that reads stdout must not meet."""
+        sys.stderr.write(text)
+        sys.stderr.flush()
+
+    def say(self, text: str) -> None:
+        """A line for people: to stdout, unless a JSON document goes there."""
+        (self.err if self.as_json else self.out)(f"{text}\n")
+
+    def document(self, document: Mapping[str, Any]) -> None:
+        """One JSON document on stdout."""
+        from synapse_apply.views.json import json_text
+
+        self.out(json_text(document))
+
+    def warn(self, findings: Iterable[Diagnostic]) -> None:
+        """Findings that do not end the command."""
+        from synapse_apply.views.findings import render_diagnostics
+
+        if text := render_diagnostics(findings, color=self.color_err):
+            self.err(text + "\n")
+
+
+def _is_on(value: str) -> bool:
+    return value not in {"", "0"}
+
+
+def _is_terminal(stream: TextIO | None) -> bool:
+    try:
+        return stream is not None and stream.isatty()
+    except (OSError, ValueError):
+        return False

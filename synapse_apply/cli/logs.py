@@ -1,0 +1,80 @@
+"""Logs, asked for by SYNAPSE_APPLY_LOG: to stderr or a file, as lines or as JSON."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+TRACE = 5
+LEVELS = {
+    "trace": TRACE,
+    "debug": logging.DEBUG,
+    "info": logging.INFO,
+    "warn": logging.WARNING,
+    "error": logging.ERROR,
+    "json": TRACE,
+    "off": logging.CRITICAL + 1,
+}
+
+
+class UnusableLog(Exception):
+    """A level nobody knows, or a file that cannot be written."""
+
+
+class JsonLines(logging.Formatter):
+    """One JSON object a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The message without exception texts: they may hold what a server echoed."""
+        return json.dumps(
+            {
+                "@timestamp": datetime.fromtimestamp(record.created, UTC).isoformat(),
+                "@level": record.levelname.lower(),
+                "@module": record.name,
+                "@message": record.getMessage(),
+            },
+            ensure_ascii=False,
+        )
+
+
+class TextLines(logging.Formatter):
+    """`time level module: message`, without exception texts."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line; a message cannot start another."""
+        at = datetime.fromtimestamp(record.created, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        message = record.getMessage().replace("\n", "\\n").replace("\r", "\\r")
+        return f"{at} {record.levelname.lower()} {record.name}: {message}"
+
+
+def open_log(environ: Mapping[str, str]) -> None:
+    """Set the logger of this package up; other packages' logs may hold values and stay silent.
+
+    UnusableLog when the level is unknown or the file cannot be opened.
+    """
+    logging.addLevelName(TRACE, "TRACE")
+    level = environ.get("SYNAPSE_APPLY_LOG", "").lower()
+    if level not in LEVELS:
+        raise UnusableLog(f"SYNAPSE_APPLY_LOG is one of {', '.join(LEVELS)}, not {level!r}.")
+    handler = _handler(environ.get("SYNAPSE_APPLY_LOG_PATH", ""))
+    handler.setFormatter(JsonLines() if level == "json" else TextLines())
+    logger = logging.getLogger("synapse_apply")
+    logger.handlers[:] = [handler]
+    logger.propagate = False
+    logger.setLevel(LEVELS[level])
+
+
+def _handler(path: str) -> logging.Handler:
+    if not path:
+        return logging.StreamHandler(sys.stderr)
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    except OSError as problem:
+        raise UnusableLog(
+            f"SYNAPSE_APPLY_LOG_PATH cannot be written: {path}: {problem.strerror}."
+        ) from None
+    return logging.StreamHandler(os.fdopen(descriptor, "a", encoding="utf-8"))

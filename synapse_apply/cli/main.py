@@ -1,0 +1,120 @@
+"""The entry point: one command line in, one exit code out."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from types import FrameType
+from typing import NoReturn
+
+import click
+
+from synapse_apply import __version__
+from synapse_apply.cli import table
+from synapse_apply.cli.arguments import BadQuoting, with_environment
+from synapse_apply.cli.manual import USAGE, LazyGroup
+
+NAME = "synapse-apply"
+SIGINT, SIGTERM, BROKEN_PIPE = 130, 143, 141
+
+
+class Terminated(BaseException):
+    """SIGTERM or SIGHUP: unwinds as Ctrl-C does, so that locks and servers are given back."""
+
+
+@click.group(
+    cls=LazyGroup,
+    entries=table.COMMANDS,
+    sections={"Exit codes": table.EXITS, "Environment": table.ENVIRONMENT},
+)
+@click.version_option(
+    __version__, "-V", "--version", prog_name=NAME, message="%(prog)s %(version)s"
+)
+def root() -> None:
+    r"""Keep the plugins, releases and storages of a Synapse backend as YAML in Git.
+
+    `plan` shows what would change on the live backend; `apply` makes it so, and nothing else.
+
+    \b
+    Start here:
+      $ synapse-apply init               write a project file and a first manifest
+      $ synapse-apply plan               see what would be done
+      $ synapse-apply apply              do it, after you said yes
+
+    Without a backend of your own, all of it runs on the embedded one (`-t embedded`).
+    """
+
+
+def main() -> NoReturn:
+    """Run what was typed; the process ends with its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(AttributeError, ValueError, OSError):
+            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        with suppress(ValueError, OSError):
+            signal.signal(number, _terminate)
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(typed: Sequence[str]) -> int:
+    """Run a command line and give the exit code; messages are on stderr by then."""
+    try:
+        code = _run(typed)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader went away; the interpreter must not try to flush again at exit.
+        with suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+    except (KeyboardInterrupt, click.Abort):
+        with suppress(OSError):
+            sys.stderr.write("\nInterrupted.\n")
+        return SIGINT
+    except Terminated:
+        with suppress(OSError):
+            sys.stderr.write("\nTerminated.\n")
+        return SIGTERM
+    return code
+
+
+def _run(typed: Sequence[str]) -> int:
+    if instruction := os.environ.get("_SYNAPSE_APPLY_COMPLETE"):
+        from click.shell_completion import shell_complete
+
+        return shell_complete(root, {}, NAME, "_SYNAPSE_APPLY_COMPLETE", instruction)
+    try:
+        arguments = with_environment(typed, os.environ, table.GROUPS)
+        if os.environ.get("SYNAPSE_APPLY_LOG"):
+            _open_log()
+        with root.make_context(NAME, arguments) as context:
+            code = root.invoke(context)
+    except click.exceptions.Exit as end:
+        return end.exit_code
+    except click.UsageError as problem:
+        problem.show(sys.stderr)
+        return USAGE
+    except click.ClickException as problem:
+        problem.show(sys.stderr)
+        return problem.exit_code
+    except BadQuoting as problem:
+        sys.stderr.write(f"Error: {problem}\n")
+        return USAGE
+    return code if isinstance(code, int) else 0
+
+
+def _open_log() -> None:
+    from synapse_apply.cli.logs import UnusableLog, open_log
+
+    try:
+        open_log(os.environ)
+    except UnusableLog as problem:
+        raise click.UsageError(str(problem)) from None
+
+
+def _terminate(_number: int, _frame: FrameType | None) -> None:
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+    raise Terminated

@@ -1,0 +1,209 @@
+"""Options that several commands share, and the Where that they come to."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from synapse_apply.cli.face import Face
+
+if TYPE_CHECKING:
+    from synapse_apply.model.address import Address
+    from synapse_apply.session.context import Where
+
+Body = Callable[..., int]
+
+
+def output(body: Body) -> Body:
+    """--json, --color and --no-color; the body is called with `face`."""
+
+    @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+    @click.option(
+        "--color",
+        type=click.Choice(["auto", "always", "never"]),
+        help="Colour, instead of only on a terminal.",
+    )
+    @click.option("--no-color", "color", flag_value="never", help="The same as --color=never.")
+    @functools.wraps(body)
+    def wrapped(*, as_json: bool, color: str | None, **rest: Any) -> int:
+        return body(face=Face(as_json, color or "auto"), **rest)
+
+    return wrapped
+
+
+def text_output(body: Body) -> Body:
+    """--color and --no-color, for commands that have no JSON."""
+
+    @click.option("--color", type=click.Choice(["auto", "always", "never"]), hidden=True)
+    @click.option("--no-color", "color", flag_value="never", help="No colour.")
+    @functools.wraps(body)
+    def wrapped(*, color: str | None, **rest: Any) -> int:
+        return body(face=Face(color=color or "auto"), **rest)
+
+    return wrapped
+
+
+def place(body: Body) -> Body:
+    """-C, --project and -t; the body is called with `where`."""
+
+    @click.option(
+        "-C",
+        "--chdir",
+        type=click.Path(exists=True, file_okay=False, path_type=Path),
+        metavar="FOLDER",
+        help="Work in this folder.",
+    )
+    @click.option(
+        "--project",
+        type=click.Path(dir_okay=False, path_type=Path),
+        metavar="FILE",
+        help="The project file, instead of synapse-apply.yaml here or above.",
+    )
+    @click.option("-t", "--target", metavar="NAME", help="The backend to work on.")
+    @functools.wraps(body)
+    def wrapped(
+        *, chdir: Path | None, project: Path | None, target: str | None, **rest: Any
+    ) -> int:
+        given = {key: rest.pop(key) for key in _OF_WHERE if key in rest}
+        return body(where=_where(chdir, project, target, rest.get("face", Face()), given), **rest)
+
+    return wrapped
+
+
+_OF_WHERE = ("variables", "variable_files", "paths", "strict", "parallelism")
+
+
+def _adding(*options: Callable[[Any], Any]) -> Callable[[Body], Body]:
+    """A decorator that adds options in the order in which help shall list them."""
+
+    def add(body: Body) -> Body:
+        return functools.reduce(lambda made, option: option(made), reversed(options), body)
+
+    return add
+
+
+def pairs(_ctx: click.Context, _param: click.Parameter, given: tuple[str, ...]) -> dict[str, str]:
+    pairs: dict[str, str] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not (equals and name):
+            raise click.BadParameter(f"NAME=VALUE is wanted, not {name!r}.")
+        pairs[name] = value
+    return pairs
+
+
+variables = _adding(
+    click.option(
+        "--var",
+        "variables",
+        multiple=True,
+        metavar="NAME=VALUE",
+        callback=pairs,
+        help="A value for a declared variable; may be repeated.",
+    ),
+    click.option(
+        "--var-file",
+        "variable_files",
+        multiple=True,
+        type=click.Path(dir_okay=False, path_type=Path),
+        metavar="FILE",
+        help="A YAML file of values; may be repeated.",
+    ),
+    click.option("--strict", is_flag=True, help="Warnings of manifests are errors."),
+)
+files = _adding(
+    click.option(
+        "-f",
+        "--file",
+        "paths",
+        multiple=True,
+        type=click.Path(path_type=Path),
+        metavar="PATH",
+        help="A manifest or a folder of them, instead of the project's; may be repeated.",
+    )
+)
+parallelism = _adding(
+    click.option(
+        "--parallelism",
+        type=click.IntRange(min=1),
+        default=10,
+        show_default=True,
+        envvar="SYNAPSE_APPLY_PARALLELISM",
+        metavar="N",
+        help="How many calls go on at once.",
+    )
+)
+choices = _adding(
+    click.option("--prune", is_flag=True, help="Delete recorded objects no longer declared."),
+    click.option(
+        "--recreate",
+        is_flag=True,
+        help="Make missing objects again even where the backend cannot say they are gone.",
+    ),
+    click.option("--resend-secrets", is_flag=True, help="Send every secret, changed or not."),
+    click.option(
+        "--override-guard",
+        "overridden",
+        multiple=True,
+        metavar="NAME",
+        help="Let this guard pass; may be repeated.",
+    ),
+    click.option("--show-unchanged", is_flag=True, help="Also show what stays as it is."),
+)
+
+
+class AddressType(click.ParamType[Any]):
+    """`plugin/yolo` as an Address."""
+
+    name = "address"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Address:
+        """A usage error for what is not of that form."""
+        from synapse_apply.model.address import Address
+
+        try:
+            return value if isinstance(value, Address) else Address.parse(value)
+        except ValueError as problem:
+            self.fail(f"{problem}", param, ctx)
+
+
+ADDRESS = AddressType()
+
+
+def _where(
+    chdir: Path | None,
+    project: Path | None,
+    target: str | None,
+    face: Face,
+    given: dict[str, Any],
+) -> Where:
+    """What was said, with every path seen from the folder to work in."""
+    from synapse_apply.session.context import Where
+
+    directory = Path.cwd() / chdir if chdir else Path.cwd()
+    for key in ("variable_files", "paths"):
+        if key in given:
+            given[key] = tuple(directory / path for path in given[key])
+    return Where(
+        directory=directory,
+        project=directory / project if project else None,
+        target=target,
+        environ=dict(os.environ),
+        on_terminal=face.on_terminal,
+        **given,
+    )
+
+
+def root_of(where: Where) -> Path:
+    """The project's folder: where its file is, else the folder to work in."""
+    from synapse_apply.manifests.project import find_project
+
+    file = where.project or find_project(where.directory)
+    return file.parent if file else where.directory

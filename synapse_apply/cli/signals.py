@@ -1,0 +1,82 @@
+"""Ctrl-C and SIGTERM during an apply: the first one lets what has begun end, the second stops."""
+
+from __future__ import annotations
+
+import os
+import signal
+from contextlib import suppress
+from types import FrameType, TracebackType
+from typing import Any, Self
+
+from synapse_apply.model.address import Address
+from synapse_apply.views.progress import Display
+
+_ASKS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Stop:
+    """The number of the signal that asked to end, 0 while there is none; a context manager.
+
+    It is also the apply's progress: it passes all on to a display and remembers what is under
+    way, so that a second signal can name what nobody knows the outcome of.
+    """
+
+    def __init__(self, display: Display) -> None:
+        """Signals are taken over in `with`, and given back after it."""
+        self._display = display
+        self._under_way: dict[Address, str] = {}
+        self._before: dict[int, Any] = {}
+        self.signal = 0
+
+    def __call__(self) -> int:
+        return self.signal
+
+    def __enter__(self) -> Self:
+        for number in _ASKS:
+            with suppress(ValueError, OSError):  # not the main thread: nobody sends it signals
+                self._before[number] = signal.signal(number, self._heard)
+        self._display.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        self._display.__exit__(kind, error, at)
+        for number, before in self._before.items():
+            signal.signal(number, before)
+
+    def started(self, address: Address, verb: str) -> None:
+        """A resource's calls begin."""
+        self._under_way[address] = verb
+        self._display.started(address, verb)
+
+    def sent(self, address: Address, done: int, total: int) -> None:
+        """Bytes of an upload."""
+        self._display.sent(address, done, total)
+
+    def finished(self, address: Address, verb: str, result: str, seconds: float) -> None:
+        """A resource's calls have ended."""
+        self._under_way.pop(address, None)
+        self._display.finished(address, verb, result, seconds)
+
+    def _heard(self, number: int, _frame: FrameType | None) -> None:
+        if self.signal:
+            self._leave(number)
+        self.signal = number
+        _write("\nStopping: what has begun ends first. Once more stops at once.\n")
+
+    def _leave(self, number: int) -> None:
+        """No more waiting; intents are on disk already, and the next run looks them up."""
+        names = ", ".join(sorted(str(address) for address in list(self._under_way)))
+        told = f" Outcome unknown: {names}." if names else ""
+        _write(f"\nStopped at once.{told} The next run looks up what was under way.\n")
+        os._exit(130 if number == signal.SIGINT else 143)
+
+
+def _write(text: str) -> None:
+    """Past every buffer: a signal may come in the midst of a write."""
+    with suppress(OSError):
+        os.write(2, text.encode())

@@ -1,0 +1,70 @@
+"""Every command there is, in one static table: help is written without importing any of them."""
+
+from __future__ import annotations
+
+from synapse_apply.cli.manual import Entry
+
+_START, _WORK, _LOOK, _MORE = "Getting started", "Main commands", "Looking closer", "Further"
+_HERE = "synapse_apply.cli"
+
+
+def _entry(module: str, summary: str, section: str = "Commands") -> Entry:
+    return Entry(f"{_HERE}.{module}", summary, section)
+
+
+COMMANDS = {
+    "init": _entry("commands.init", "Write a project file and first manifests.", _START),
+    "new": _entry("commands.new", "Write a manifest to fill in.", _START),
+    "validate": _entry("commands.validate", "Check manifests; needs no backend, no secret.", _WORK),
+    "plan": _entry("commands.plan", "Show what apply would do.", _WORK),
+    "apply": _entry("commands.apply", "Make the backend what the manifests say.", _WORK),
+    "show": _entry("commands.show", "Show a resource as declared, recorded and live.", _LOOK),
+    "import": _entry("commands.import_", "Take objects that exist into the state.", _LOOK),
+    "state": _entry("state.group", "Look after the state of a target.", _LOOK),
+    "emulator": _entry("emulator.group", "Serve or reset the embedded backend.", _MORE),
+    "schema": _entry("commands.schema", "Print a JSON schema, for editors.", _MORE),
+    "version": _entry("commands.version", "Show the version.", _MORE),
+}
+STATE = {
+    "init": _entry("state.init", "Make an empty state for a target."),
+    "list": _entry("state.listing", "List what is recorded."),
+    "show": _entry("state.show", "Show one record."),
+    "rm": _entry("state.rm", "Forget records; the live objects stay."),
+    "mv": _entry("state.mv", "Rename an address."),
+    "accept": _entry("state.accept", "Take the live object as it is for settled."),
+    "settle": _entry("state.settle", "Say that a call of unknown outcome was not done."),
+    "rebind": _entry("state.rebind", "Bind the state to the target's url and tenant as they are."),
+    "rekey": _entry("state.rekey", "Make the digests of secrets anew with the current key."),
+    "backup": _entry("state.backup", "Copy the whole state to a file."),
+    "restore": _entry("state.restore", "Replace the state by a backup."),
+    "inventory": _entry("state.inventory", "Print addresses and ids, for `import -f`."),
+}
+EMULATOR = {
+    "serve": _entry("emulator.serve", "Serve the embedded backend until stopped."),
+    "reset": _entry("emulator.reset", "Remove its objects and the state of target embedded."),
+}
+GROUPS = frozenset({"state", "emulator"})
+
+EXITS = (
+    ("0", "fine"),
+    ("1", "error: nothing was sent, or `no` was the answer"),
+    ("2", "plan --detailed-exitcode: there are changes or refusals"),
+    ("3", "apply is incomplete: something failed or was skipped"),
+    ("4", "stale or unreviewed plan"),
+    ("5", "refused: a guard, a protection, or rows marked !"),
+    ("6", "the state is locked by another run"),
+    ("7", "the outcome of a call is unknown; the next run looks it up"),
+    ("64", "usage: an option or a command that does not exist"),
+    ("130, 143", "stopped by Ctrl-C or SIGTERM"),
+)
+ENVIRONMENT = (
+    ("SYNAPSE_HOST, SYNAPSE_ACCESS_TOKEN, SYNAPSE_TENANT", "fill what the project file leaves out"),
+    ("SYNAPSE_APPLY_HOSTS", "hosts a token may go to: host[:port], comma-separated"),
+    ("SYNAPSE_APPLY_STATE_KEY", "key of the digests of secrets: base64 of at least 32 bytes"),
+    ("SYNAPSE_APPLY_ARGS, SYNAPSE_APPLY_ARGS_<command>", "options put right after the command"),
+    ("SYNAPSE_APPLY_PARALLELISM", "default of --parallelism"),
+    ("SYNAPSE_APPLY_INPUT=0", "never ask, even on a terminal"),
+    ("SYNAPSE_APPLY_LOG", "trace, debug, info, warn, error, json or off; never a secret"),
+    ("SYNAPSE_APPLY_LOG_PATH", "file that logs are appended to, instead of stderr"),
+    ("NO_COLOR, FORCE_COLOR", "colour off, on"),
+)
