@@ -3,29 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-import os
-import shutil
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from synapse_apply.emulator.api import VERSIONS
 from synapse_apply.emulator.core.app import LOOPBACK_NAMES, build_app
 from synapse_apply.emulator.core.backend import (
-    DATABASE,
     ENDPOINT,
-    PACKAGES,
     Backend,
-    DataLock,
     DataSetBusyError,
     Settings,
 )
 from synapse_apply.emulator.core.clock import Clock
 from synapse_apply.emulator.core.listener import LOOPBACK, Listener, ServeError, listen, url_of
+from synapse_apply.emulator.data_set import RunningServer, find_running, reset, write_endpoint
 
 __all__ = (
     "DataSetBusyError",
@@ -39,15 +33,6 @@ __all__ = (
     "settings_of",
 )
 _START_SECONDS = 10.0
-
-
-@dataclass(frozen=True, slots=True)
-class RunningServer:
-    """A server that has a data set now, as its `endpoint.json` tells."""
-
-    url: str
-    pid: int
-    data_set: str
 
 
 class EmbeddedServer:
@@ -96,7 +81,7 @@ class EmbeddedServer:
         if not ready.wait(_START_SECONDS):
             self.close()
             raise ServeError(f"the embedded backend did not start within {_START_SECONDS:g} s")
-        _write_endpoint(self._data, self.url, self.data_set)
+        write_endpoint(self._data, self.url, self.data_set)
         return self
 
     def __exit__(
@@ -162,7 +147,7 @@ def serve(
     is_named_loopback = host in LOOPBACK_NAMES
 
     def tell() -> None:
-        _write_endpoint(data, url, backend.store.data_set)
+        write_endpoint(data, url, backend.store.data_set)
         print(f"listening on {url}", flush=True)  # noqa: T201 - what a caller waits for
         if on_ready is not None:
             on_ready(url)
@@ -175,42 +160,3 @@ def serve(
         (data / ENDPOINT).unlink(missing_ok=True)
         listening.close()
         backend.close()
-
-
-def reset(data: Path | str) -> bool:
-    """Remove all objects; the next start makes a new data set. False when there was none.
-
-    Raises DataSetBusyError while a server has it.
-    """
-    data = Path(data)
-    if not (data / DATABASE).exists():
-        return False
-    lock = DataLock(data)
-    try:
-        for suffix in ("-wal", "-shm", ""):  # the database last: a reset cut short is still one
-            (data / f"{DATABASE}{suffix}").unlink(missing_ok=True)
-        shutil.rmtree(data / PACKAGES, ignore_errors=True)
-        (data / ENDPOINT).unlink(missing_ok=True)
-    finally:
-        lock.release()
-    return True
-
-
-def find_running(data: Path | str) -> RunningServer | None:
-    """The server that has a data set now; None when nobody has (a stale file is passed over)."""
-    data = Path(data)
-    try:
-        told: dict[str, Any] = json.loads((data / ENDPOINT).read_text(encoding="utf-8"))
-        DataLock(data).release()
-    except DataSetBusyError:
-        return RunningServer(told["url"], told["pid"], told["data_set"])
-    except (OSError, ValueError):
-        return None
-    return None
-
-
-def _write_endpoint(data: Path, url: str, data_set: str) -> None:
-    text = json.dumps({"url": url, "pid": os.getpid(), "data_set": data_set})
-    new = data / f"{ENDPOINT}.new"
-    new.write_text(text + "\n", encoding="utf-8")
-    new.replace(data / ENDPOINT)

@@ -229,3 +229,17 @@ def test_stopped_server_is_told_from_a_dead_file(data):
     stale = {"url": "http://127.0.0.1:9", "pid": os.getpid(), "data_set": "x"}
     (data / "endpoint.json").write_text(json.dumps(stale))
     assert find_running(data) is None
+
+
+def test_kept_connections_answer_at_once(data):
+    """No answer waits for an acknowledgement of its first half (40 ms each, by Nagle)."""
+    with EmbeddedServer(data) as server:
+        connection = http.client.HTTPConnection(server.url.removeprefix("http://"))
+        took = []
+        for _ in range(20):
+            started = time.monotonic()
+            connection.request("GET", "/storages/", headers={"Synapse-Access-Token": "x"})
+            connection.getresponse().read()
+            took.append(time.monotonic() - started)
+        connection.close()
+    assert sorted(took)[10] < 0.03
