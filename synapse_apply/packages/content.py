@@ -93,7 +93,7 @@ def measure(
             continue
         made.files[entry.path] = passing.content()
         made.size += passing.size
-        if passing.start.startswith(_LFS_STARTS):
+        if passing.is_pointer():
             made.findings.append(
                 error(
                     "Git LFS pointer in the package",
@@ -127,6 +127,10 @@ class _Passing:
             if len(self.start) < 64:
                 self.start += block[:64]
             yield block
+
+    def is_pointer(self) -> bool:
+        """Whether it is a Git LFS pointer (git-lfs docs, spec.md: under 1024 bytes)."""
+        return self.size < 1024 and self.start.startswith(_LFS_STARTS)
 
     def content(self) -> str:
         return self._hash.hexdigest() + (EXECUTABLE if self._entry.executable else "")

@@ -106,7 +106,7 @@ def _size_findings(found: Gathered, max_size: int, source: PackageSource) -> lis
             )
         ]
     if not found.entries and not found.findings and source.kind != "published":
-        out = f" {len(found.excluded)} paths are left out." if found.excluded else ""
+        out = f" Left out by rules: {len(found.excluded)}." if found.excluded else ""
         return [
             error(
                 "Package is empty",

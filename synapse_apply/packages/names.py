@@ -54,9 +54,10 @@ def collision_findings(paths: Iterable[str]) -> list[Diagnostic]:
     found: list[Diagnostic] = []
     files: dict[str, str] = {}
     for path in paths:
-        other = files.setdefault(_folded(path), path)
-        if other is not path:
-            found.append(_collision(other, path))
+        folded = _folded(path)
+        if folded in files:
+            found.append(_collision(files[folded], path))
+        files.setdefault(folded, path)
     for path in files.values():
         parts = path.split("/")
         for depth in range(1, len(parts)):

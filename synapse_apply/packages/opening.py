@@ -61,14 +61,18 @@ class SourcePackages:
                     address=str(address),
                 )
             )
-        with tempfile.TemporaryFile(dir=self._scratch) as copy:
-            self._fill(copy, address, package)
-            copy.seek(0)
+        with self._filled(address, package) as copy:
             yield copy
 
-    def _fill(self, copy: BinaryIO, address: Address, package: Package) -> None:
+    def _filled(self, address: Address, package: Package) -> BinaryIO:
         try:
-            measured = self._copied(copy, package)
+            copy: BinaryIO = tempfile.TemporaryFile(dir=self._scratch)  # noqa: SIM115 - handed out
+            try:
+                self._fill(copy, address, package)
+                copy.seek(0)
+            except BaseException:
+                copy.close()
+                raise
         except InputError as problem:
             told = {"address": str(address), "position": package.source.position}
             raise InputError(*(one.with_(**told) for one in problem.diagnostics)) from None
@@ -81,6 +85,10 @@ class SourcePackages:
                     address=str(address),
                 )
             ) from None
+        return copy
+
+    def _fill(self, copy: BinaryIO, address: Address, package: Package) -> None:
+        measured = self._copied(copy, package)
         if digest_of(measured.files) != package.digest:
             _changed(address, package, measured)
 

@@ -1,0 +1,127 @@
+"""A folder at a Git ref, read from the object database."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from unit.packages.trees import AT_HEAD, FOLDER, commit, findings, git, summaries, write
+
+from synapse_apply.model.desired import PackageSource
+from synapse_apply.packages.inspect import config_of, inspect
+
+
+def test_the_ref_is_read_and_the_work_tree_is_not(tmp_path: Path) -> None:
+    """Edits since do not count, and nothing in the repository changes."""
+    write(tmp_path / "p", {"config.yaml": "version: 1\n", "run.sh": "#!/bin/sh\n"})
+    (tmp_path / "p" / "run.sh").chmod(0o755)
+    commit(tmp_path)
+    git(tmp_path, "tag", "v1")
+    then = inspect(FOLDER, tmp_path)
+    assert then.files["run.sh"].endswith(" x")
+    write(tmp_path / "p", {"config.yaml": "version: 2\n"})
+    commit(tmp_path)
+    write(tmp_path / "p", {"config.yaml": "version: 3\n"})
+    status = git(tmp_path, "status", "--porcelain=v2", "--branch")
+    tagged = PackageSource("git", "p", "v1")
+    assert inspect(tagged, tmp_path).digest == then.digest
+    assert inspect(AT_HEAD, tmp_path).digest != then.digest
+    assert config_of(tagged, tmp_path, lambda text, file: ({text: file}, {})) == (
+        {"version: 1\n": "p/config.yaml at v1"}, {},
+    )  # fmt: skip
+    assert git(tmp_path, "status", "--porcelain=v2", "--branch") == status
+
+
+@pytest.mark.parametrize("ref", ["main", "HEAD~0", "v1", "refs/tags/v1"])
+def test_any_name_of_a_commit_will_do(tmp_path: Path, ref: str) -> None:
+    """Branches, tags (also annotated), relative names; full and short ids."""
+    write(tmp_path / "p", {"a": "x"})
+    commit(tmp_path)
+    git(tmp_path, "tag", "-a", "v1", "-m", "one")
+    commit_id = git(tmp_path, "rev-parse", "HEAD")
+    for name in (ref, commit_id, commit_id[:10]):
+        assert inspect(PackageSource("git", "p", name), tmp_path).files.keys() == {"a"}
+
+
+def test_the_project_may_lie_below_the_repositorys_top(tmp_path: Path) -> None:
+    """Paths stay relative to the project; `.` is the project itself."""
+    write(tmp_path / "deploy", {"p/a": "x", "b": "y"})
+    commit(tmp_path)
+    project = tmp_path / "deploy"
+    assert inspect(AT_HEAD, project).files.keys() == {"a"}
+    assert inspect(PackageSource("git", ".", "HEAD"), project).files.keys() == {"b", "p/a"}
+    assert inspect(PackageSource("git", "./p/", "HEAD"), project).files.keys() == {"a"}
+    assert inspect(PackageSource("git", ".", "HEAD"), tmp_path).files.keys() == {
+        "deploy/b", "deploy/p/a",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("path", "ref", "summary"),
+    [
+        ("p", "v9", "Unknown Git ref"),
+        ("p", "0" * 40, "Unknown Git ref"),
+        ("p", "HEAD:p", "Unknown Git ref"),
+        ("p", "--help", "Git ref not allowed"),
+        ("p", "", "Git ref not allowed"),
+        ("p", "a\nb", "Git ref not allowed"),
+        ("gone", "HEAD", "Folder not in that Git ref"),
+        ("p/a", "HEAD", "Not a folder at that Git ref"),
+        ("sub", "HEAD", "Package lies in a Git submodule"),
+        ("sub/inner", "HEAD", "Package lies in a Git submodule"),
+        ("q", "HEAD", "Submodule without its files"),
+        ("../p", "HEAD", "Package outside the project"),
+        ("lfs", "HEAD", "Git LFS pointer in the package"),
+    ],
+)
+def test_what_cannot_be_read_at_a_ref(tmp_path: Path, path: str, ref: str, summary: str) -> None:
+    """Each with its own message."""
+    pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n"
+    write(tmp_path, {"p/a": "x", "q/b": "x", "lfs/m.pt": pointer})
+    commit(tmp_path)
+    elsewhere = "1" * 40
+    for at in ("sub", "q/sub"):
+        git(tmp_path, "update-index", "--add", "--cacheinfo", f"160000,{elsewhere},{at}")
+    git(tmp_path, "commit", "-q", "-m", "submodules")
+    assert summaries(PackageSource("git", path, ref), tmp_path) == [summary]
+
+
+def test_a_folder_outside_any_repository_says_so(tmp_path: Path) -> None:
+    """With Git's own reason."""
+    write(tmp_path / "p", {"a": "x"})
+    found = findings(AT_HEAD, tmp_path)
+    assert [one.summary for one in found] == ["Not a Git repository"]
+    assert "not a git repository" in found[0].detail
+
+
+def test_a_missing_object_is_told_with_the_way_to_fetch_it(tmp_path: Path) -> None:
+    """As in a partial clone."""
+    write(tmp_path / "p", {"a": "x", "b": "y"})
+    commit(tmp_path)
+    blob = git(tmp_path, "rev-parse", "HEAD:p/a")
+    (tmp_path / ".git" / "objects" / blob[:2] / blob[2:]).unlink()
+    found = findings(AT_HEAD, tmp_path)
+    assert found
+    assert all("git fetch" in one.hint for one in found)
+
+
+def test_no_hook_filter_or_variable_of_git_interferes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A hook that runs us has GIT_DIR set; attributes may name filters."""
+    write(tmp_path / "p", {"a": "x", ".gitattributes": "* filter=bad ident\n"})
+    commit(tmp_path)
+    digest = inspect(FOLDER, tmp_path).digest
+    git(tmp_path, "config", "filter.bad.smudge", f"touch {tmp_path}/ran; cat")
+    monkeypatch.setenv("GIT_DIR", "/nowhere")
+    monkeypatch.setenv("GIT_INDEX_FILE", "/nowhere")
+    assert inspect(AT_HEAD, tmp_path).digest == digest
+    assert not (tmp_path / "ran").exists()
+
+
+def test_git_missing_from_the_machine_is_explained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No traceback."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert summaries(AT_HEAD, tmp_path) == ["Git cannot be started"]

@@ -1,0 +1,184 @@
+"""A zip built elsewhere: checked like everything that somebody will unpack."""
+
+from __future__ import annotations
+
+import io
+import stat
+import struct
+import zipfile
+from pathlib import Path
+
+import pytest
+from unit.packages.trees import FOLDER, ZIP, findings, make_zip, summaries, write
+
+from synapse_apply.model.desired import PackageSource
+from synapse_apply.packages import archive
+from synapse_apply.packages.inspect import inspect, listing
+
+
+def test_a_plain_zip_has_the_digest_of_its_content(tmp_path: Path) -> None:
+    """Folders do not count, nor do times, methods and order."""
+    write(tmp_path / "p", {"config.yaml": "x", "d/a": "y"})
+    (tmp_path / "p" / "d" / "a").chmod(0o755)
+    with zipfile.ZipFile(tmp_path / "p.zip", "w") as made:
+        made.writestr("d/", "")
+        info = zipfile.ZipInfo("d/a", (2020, 5, 5, 5, 5, 5))
+        info.external_attr = 0o100775 << 16
+        made.writestr(info, "y", zipfile.ZIP_STORED)
+        made.writestr("config.yaml", "x", zipfile.ZIP_DEFLATED)
+    package = inspect(ZIP, tmp_path)
+    assert package.digest == inspect(FOLDER, tmp_path).digest
+    assert listing(ZIP, tmp_path).included == {"config.yaml": 1, "d/a": 1}
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("../x", "'..'"),
+        ("a/../../x", "'..'"),
+        ("/etc/x", "is absolute"),
+        ("C:/x", "is absolute"),
+        ("c:x", "is absolute"),
+        ("..\\x", "backslash"),
+        ("a//b", "empty part"),
+        ("./a", "'.'"),
+        ("a\tb", "control characters"),
+        ("a/" * 3000 + "b", "longer than"),
+        ("../", "'..'"),
+    ],
+)
+def test_names_that_could_write_elsewhere_are_refused(tmp_path: Path, name: str, said: str) -> None:
+    """Zip-slip in every spelling, files and folders."""
+    make_zip(tmp_path / "p.zip", {"ok": b"x", name: b""})
+    found = findings(ZIP, tmp_path)
+    assert [one.summary for one in found] == ["Unsafe name in the package"]
+    assert said in found[0].detail
+
+
+def test_a_zero_byte_in_a_name_is_refused(tmp_path: Path) -> None:
+    """Some unpackers cut the name there."""
+    make_zip(tmp_path / "p.zip", {"goodXbad": b"x"})
+    data = (tmp_path / "p.zip").read_bytes().replace(b"goodXbad", b"good\0bad")
+    (tmp_path / "p.zip").write_bytes(data)
+    assert "Unsafe name in the package" in summaries(ZIP, tmp_path)
+
+
+@pytest.mark.parametrize("mode", [stat.S_IFLNK, stat.S_IFIFO, stat.S_IFCHR])
+def test_links_and_special_files_are_refused(tmp_path: Path, mode: int) -> None:
+    """A link in a zip can lead anywhere where it is unpacked."""
+    make_zip(tmp_path / "p.zip", {"a": b"/etc"}, external_attr=(mode | 0o777) << 16)
+    assert summaries(ZIP, tmp_path) == ["Link or special file in the zip"]
+
+
+def test_names_that_stand_twice_collide(tmp_path: Path) -> None:
+    """Exactly, by spelling, by case, and as a file and a folder."""
+    with zipfile.ZipFile(tmp_path / "p.zip", "w") as made:
+        for name in ("a", "\uac00", "\u1100\u1161", "B", "b", "f", "f/x"):
+            made.writestr(name, name)
+        with pytest.warns(UserWarning, match="Duplicate"):
+            made.writestr("a", "again")
+    assert summaries(ZIP, tmp_path) == ["Names collide in the package"] * 4
+
+
+def patched(path: Path, at: int, value: int) -> None:
+    """Set a 16-bit field of every local header (and its twin of the central directory)."""
+    data = bytearray(path.read_bytes())
+    for start, shift in ((b"PK\x03\x04", 0), (b"PK\x01\x02", 2)):
+        where = data.find(start)
+        while where >= 0:
+            struct.pack_into("<H", data, where + at + shift, value)
+            where = data.find(start, where + 4)
+    path.write_bytes(bytes(data))
+
+
+@pytest.mark.parametrize(
+    ("at", "value", "summary"),
+    [(6, 1, "Encrypted entry in the zip"), (8, 12, "Unusual compression in the zip"),
+     (8, 99, "Unusual compression in the zip")],
+)  # fmt: skip
+def test_what_the_platform_could_not_unpack_is_refused(
+    tmp_path: Path, at: int, value: int, summary: str
+) -> None:
+    """Passwords, bzip2, unknown methods."""
+    make_zip(tmp_path / "p.zip", {"a": b"x"})
+    patched(tmp_path / "p.zip", at, value)
+    assert summaries(ZIP, tmp_path) == [summary]
+
+
+def test_damaged_content_is_found(tmp_path: Path) -> None:
+    """The checksum of every entry is checked, and every bad one named."""
+    with zipfile.ZipFile(tmp_path / "p.zip", "w", zipfile.ZIP_STORED) as made:
+        for name in ("a", "b", "c"):
+            made.writestr(name, f"content of {name}")
+    data = (tmp_path / "p.zip").read_bytes()
+    for name in (b"a", b"c"):
+        data = data.replace(b"content of " + name, b"Content of " + name)
+    (tmp_path / "p.zip").write_bytes(data)
+    found = findings(ZIP, tmp_path)
+    assert [one.summary for one in found] == ["Damaged entry in the zip"] * 2
+    assert [one.detail[0] for one in found] == ["a", "c"]
+
+
+@pytest.mark.parametrize("keep", [0, 10, 60, 100])
+def test_a_zip_cut_short_is_no_zip(tmp_path: Path, keep: int) -> None:
+    """As after a broken download."""
+    make_zip(tmp_path / "p.zip", {"a": b"x" * 50, "b": b"y"})
+    (tmp_path / "p.zip").write_bytes((tmp_path / "p.zip").read_bytes()[:keep])
+    assert summaries(ZIP, tmp_path) == ["Not a usable zip"]
+
+
+def test_a_bomb_is_refused_before_it_is_unpacked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By what it declares, within the size limit too."""
+    monkeypatch.setattr(archive, "_BOMB_FROM", 100_000)
+    make_zip(tmp_path / "p.zip", {"a": bytes(1_000_000)})
+    assert summaries(ZIP, tmp_path) == ["Zip bomb"]
+    assert summaries(ZIP, tmp_path, 1000) == ["Package too large", "Zip bomb"]
+
+
+def test_an_entry_that_declares_less_than_it_holds_is_refused(tmp_path: Path) -> None:
+    """The size in the directory is a claim."""
+    make_zip(tmp_path / "p.zip", {"a": bytes(5000)})
+    data = (tmp_path / "p.zip").read_bytes().replace(struct.pack("<I", 5000), struct.pack("<I", 5))
+    (tmp_path / "p.zip").write_bytes(data)
+    assert summaries(ZIP, tmp_path) == ["Damaged entry in the zip"]
+
+
+def test_entries_that_share_their_bytes_are_refused(tmp_path: Path) -> None:
+    """One kernel quoted by many entries makes a bomb of any size."""
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w") as zipped:
+        zipped.writestr("a", "same")
+        twin = zipfile.ZipInfo("b")
+        first = zipped.infolist()[0]
+        for fact in ("header_offset", "CRC", "compress_size", "file_size"):
+            setattr(twin, fact, getattr(first, fact))
+        zipped.filelist.append(twin)
+    (tmp_path / "p.zip").write_bytes(made.getvalue())
+    assert summaries(ZIP, tmp_path) == ["Overlapping entries in the zip"]
+
+
+def test_size_emptiness_and_pointers_are_checked_as_for_folders(tmp_path: Path) -> None:
+    """One rule for every source."""
+    make_zip(tmp_path / "p.zip", {"d/": b""})
+    assert summaries(ZIP, tmp_path) == ["Package is empty"]
+    make_zip(tmp_path / "p.zip", {"a": bytes(range(100))})
+    assert summaries(ZIP, tmp_path, 99) == ["Package too large"]
+    make_zip(tmp_path / "p.zip", {"m.pt": b"version https://git-lfs.github.com/spec/v1\n"})
+    assert summaries(ZIP, tmp_path) == ["Git LFS pointer in the package"]
+
+
+@pytest.mark.parametrize(
+    ("path", "summary"),
+    [
+        ("none.zip", "Package file not found"),
+        ("p", "Package file not found"),
+        ("../else.zip", "Package outside the project"),
+        ("text", "Not a usable zip"),
+    ],
+)
+def test_files_that_are_not_there_or_not_ours(tmp_path: Path, path: str, summary: str) -> None:
+    """Missing, a folder, outside, no zip."""
+    write(tmp_path, {"project/p/a": "x", "project/text": "x", "else.zip": "x"})
+    assert summaries(PackageSource("file", path), tmp_path / "project") == [summary]

@@ -1,0 +1,69 @@
+"""Folders, repositories and zips for the package tests."""
+
+from __future__ import annotations
+
+import subprocess
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from synapse_apply.model.desired import PackageSource
+from synapse_apply.model.diagnostic import Diagnostic
+from synapse_apply.model.errors import InputError
+from synapse_apply.packages.inspect import MAX_SIZE, inspect
+
+FOLDER = PackageSource("folder", "p")
+AT_HEAD = PackageSource("git", "p", "HEAD")
+ZIP = PackageSource("file", "p.zip")
+
+
+def write(top: Path, files: Mapping[str, str | bytes]) -> None:
+    """The files, with their folders."""
+    for name, content in files.items():
+        path = top / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def commit(root: Path, message: str = "work") -> None:
+    """All of a folder in one commit of its own repository, ignored files too."""
+    if not (root / ".git").exists():
+        git(root, "init", "-q", "-b", "main")
+    git(root, "add", "-A", "-f")
+    git(root, "commit", "-q", "--allow-empty", "-m", message)
+
+
+def git(root: Path, *words: str) -> str:
+    """One git command with an author, its output."""
+    who = ("-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "commit.gpgsign=false")
+    done = subprocess.run(
+        ("git", "-C", str(root), *who, *words), check=True, capture_output=True, text=True
+    )
+    return done.stdout.strip()
+
+
+def make_zip(path: Path, files: Mapping[str, bytes], **facts: int) -> None:
+    """A zip whose entries carry these ZipInfo attributes."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in files.items():
+            info = zipfile.ZipInfo(name)
+            info.compress_type = zipfile.ZIP_DEFLATED
+            for fact, value in facts.items():
+                setattr(info, fact, value)
+            archive.writestr(info, content)
+
+
+def findings(source: PackageSource, root: Path, max_size: int = MAX_SIZE) -> list[Diagnostic]:
+    """What inspecting the source complains of; empty when it does not."""
+    found: list[Diagnostic] = []
+    try:
+        inspect(source, root, max_size)
+    except InputError as problem:
+        found += problem.diagnostics
+    assert all(one.detail and one.hint for one in found)
+    return found
+
+
+def summaries(source: PackageSource, root: Path, max_size: int = MAX_SIZE) -> list[str]:
+    """The findings' summaries, sorted."""
+    return sorted(one.summary for one in findings(source, root, max_size))
