@@ -15,7 +15,7 @@ from synapse_apply.model.values import ABSENT, SecretWant, dig
 from synapse_apply.planning import package, refusals
 from synapse_apply.planning.fields import Differences, creation, differences
 from synapse_apply.planning.identity import Claims, differing_identity
-from synapse_apply.planning.rulings import Ruling, change_of, needs
+from synapse_apply.planning.rulings import Ruling, change_of
 from synapse_apply.planning.series import Series
 from synapse_apply.planning.situation import Choices, Item
 from synapse_apply.planning.whole import is_secret, nested
@@ -37,7 +37,7 @@ def decide(item: Item, survey: Survey) -> Ruling:
     """The ruling on a declared resource, without regard to what it depends on."""
     errors = _errors(item, survey)
     if errors:
-        return Ruling(replace(change_of(item, Action.NO_OP), reason="error"), errors)
+        return Ruling(replace(change_of(item, Action.NO_OP), reason="in error"), errors)
     if item.address in survey.intents:
         return _unsettled(item, survey.intents[item.address])
     if item.sighting.observed is None:
@@ -156,7 +156,7 @@ def _outdated(item: Item, record: Record) -> bool:
         record.protected != desired.lifecycle.prevent_destroy
         or record.api != item.binding.api
         or (record.series, record.version) != place
-        or set(record.depends_on) != set(needs(item))
+        or not set(desired.depends_on) <= set(record.depends_on)
         or (bool(item.natural_key) and record.natural_key != item.natural_key)
     )
 

@@ -21,8 +21,8 @@ def trips(
 ) -> tuple[GuardTrip, ...]:
     """The guards that stop an apply of these changes, overridden ones left out.
 
-    What is missing is counted over all records (but those in `history`, which are superseded),
-    selected or not: a wrong tenant shows itself there.
+    What is missing is counted over all declared records, selected or not: a wrong tenant shows
+    itself there. What is in `history` (superseded) does not count.
     """
     recorded = {
         address: item
@@ -41,7 +41,9 @@ def trips(
 
 
 def _missing(item: Item) -> bool:
-    return item.sighting.observed is None and item.sighting.problem is None
+    """Whether it was looked for and is not there: what is not declared may not be looked for."""
+    looked_for = item.desired is not None and item.sighting.problem is None
+    return looked_for and item.sighting.observed is None
 
 
 def _override(name: str) -> str:
@@ -60,12 +62,13 @@ def _no_manifests(situation: Situation, recorded: Mapping[Address, Item]) -> Gua
 
 
 def _all_missing(recorded: Mapping[Address, Item]) -> GuardTrip | None:
-    if len(recorded) < _FEWEST_FOR_ALL or not all(map(_missing, recorded.values())):
+    sought = [item for item in recorded.values() if item.desired is not None]
+    if len(sought) < _FEWEST_FOR_ALL or not all(map(_missing, sought)):
         return None
     return GuardTrip(
         ALL_MISSING,
         "Every recorded object is missing",
-        f"None of {len(recorded)} recorded objects is there: this looks like another tenant. "
+        f"None of {len(sought)} recorded objects is there: this looks like another tenant. "
         f"Check url, tenant and token. {_override(ALL_MISSING)}",
     )
 

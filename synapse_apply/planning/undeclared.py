@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from synapse_apply.model.plan import Action, Change
+from synapse_apply.model.plan import Action
 from synapse_apply.planning import refusals
 from synapse_apply.planning.declared import Survey
 from synapse_apply.planning.identity import differing_identity
@@ -26,7 +26,9 @@ def let_go(item: Item, survey: Survey) -> Ruling:
     if conflicts:
         return Ruling(change_of(item, Action.NO_OP), tuple(conflicts))
     if item.binding.delete is None:
-        return _noted(item, Action.FORGET, "the object stays on the server: this API cannot delete")
+        return _noted(
+            item, Action.FORGET, "no longer declared; the object stays, this API cannot delete it"
+        )
     return _prune(item, survey)
 
 
@@ -41,8 +43,9 @@ def _prune(item: Item, survey: Survey) -> Ruling:
     if item.sighting.problem is not None:
         return Ruling(change_of(item, Action.NO_OP), (item.sighting.problem,))
     if item.sighting.observed is None:
-        return _noted(item, Action.FORGET, "it is gone already")
-    ruling = Ruling(_because(change_of(item, Action.DELETE)))
+        return _noted(item, Action.FORGET, "no longer declared, and gone already")
+    reason = "no longer declared, and --prune was given"
+    ruling = Ruling(replace(change_of(item, Action.DELETE), reason=reason))
     if names := differing_identity(item):
         return ruling.refuse(refusals.other_object(item, names))
     if item.record is not None and item.record.protected:
@@ -50,9 +53,5 @@ def _prune(item: Item, survey: Survey) -> Ruling:
     return ruling
 
 
-def _because(change: Change) -> Change:
-    return replace(change, reason="not declared")
-
-
 def _noted(item: Item, action: Action, note: str) -> Ruling:
-    return Ruling(_because(replace(change_of(item, action), notes=(note,))))
+    return Ruling(replace(change_of(item, action), notes=(note,)))

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 import yaml
+from unit.planning.world import situation
 
 from synapse_apply.model.plan import Action, Change, Plan
 from synapse_apply.planning.planner import plan
 from synapse_apply.planning.refusals import dotted
-from unit.planning.world import situation
 
 FOLDER = Path(__file__).parents[2] / "cases" / "plan"
 

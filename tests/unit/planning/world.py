@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from unit.planning.throwaway_kinds import KINDS
+
 from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.model.address import Address
 from synapse_apply.model.desired import Desired, Lifecycle, Package, PackageSource
@@ -28,7 +30,6 @@ from synapse_apply.model.values import (
     leaves,
 )
 from synapse_apply.planning.situation import Choices, Item, Situation
-from unit.planning.throwaway_kinds import KINDS
 
 ALL_KINDS = {**CATALOGUE, **KINDS}
 _MARKS = {"$secret", "$mac", "$withheld", "$ref"}
