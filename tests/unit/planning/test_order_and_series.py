@@ -1,0 +1,95 @@
+"""The order of a plan and the order of versions."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from synapse_apply.model.address import Address
+from synapse_apply.planning.order import dependency_order
+from synapse_apply.planning.series import next_version, order
+
+
+def _at(name: str) -> Address:
+    return Address("widget", name)
+
+
+def test_unknown_dependencies_do_not_order() -> None:
+    """What is no node of the graph is left to others."""
+    ordered, cycles = dependency_order({_at("a"): [_at("elsewhere")]}, lambda _: 0)
+    assert ordered == [_at("a")]
+    assert cycles == []
+
+
+def test_every_cycle_is_found_and_the_rest_is_ordered() -> None:
+    """Two rings and a self-reference, each named from its first address."""
+    a, b, c, d, e, f = map(_at, "abcdef")
+    graph = {a: [b], b: [a], c: [d], d: [c], e: [e], f: [a, c, e]}
+    ordered, cycles = dependency_order(graph, lambda _: 0)
+    assert set(ordered) == set(graph)
+    assert ordered[-1] == f
+    assert sorted(cycles) == [(a, b, a), (c, d, c), (e, e)]
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    st.dictionaries(st.integers(0, 9), st.lists(st.integers(0, 9), max_size=3)),
+    st.randoms(use_true_random=False),
+)
+def test_order_depends_on_the_graph_alone(graph: dict[int, list[int]], random: object) -> None:
+    """Whatever order nodes and edges come in; and without cycles needs come first."""
+    plain = {_at(str(n)): [_at(str(m)) for m in needs] for n, needs in graph.items()}
+    shuffled = list(plain.items())
+    random.shuffle(shuffled)  # type: ignore[attr-defined]
+    ordered, cycles = dependency_order(plain, lambda _: 0)
+    again = dependency_order({n: needs[::-1] for n, needs in shuffled}, lambda _: 0)
+    assert (ordered, cycles) == again
+    assert sorted(ordered) == sorted(plain)
+    if not cycles:
+        place = {address: n for n, address in enumerate(ordered)}
+        assert all(place[m] < place[n] for n, needs in plain.items() for m in needs if m in place)
+
+
+def test_versions_are_ordered_as_semantic_versions() -> None:
+    """The chain of semantic versioning 2.0.0 section 11, numbers as numbers."""
+    chain = [
+        "1.0.0-alpha",
+        "1.0.0-alpha.1",
+        "1.0.0-alpha.beta",
+        "1.0.0-beta",
+        "1.0.0-beta.2",
+        "1.0.0-beta.11",
+        "1.0.0-rc.1",
+        "1.0.0",
+        "1.9.0",
+        "1.10.0",
+    ]
+    keys = [order(version) for version in chain]
+    assert None not in keys
+    assert keys == sorted(keys, key=lambda key: key or ())
+    assert len(set(keys)) == len(keys)
+    assert order("1.0.0+linux") == order("1.0.0")
+
+
+@pytest.mark.parametrize(
+    "version", ["", "1", "1.0", "v1.0.0", "01.0.0", "1.0.0-", "1.0.0.0", "next"]
+)
+def test_other_versions_have_no_order(version: str) -> None:
+    """What is no semantic version never supersedes."""
+    assert order(version) is None
+    assert not next_version(version, [])
+
+
+@pytest.mark.parametrize(
+    ("version", "taken", "following"),
+    [
+        ("1.1.0", [], "1.1.1"),
+        ("1.1.0", ["1.1.1", "1.1.2"], "1.1.3"),
+        ("2.0.0-rc.1", [], "2.0.0"),
+        ("1.9.9+build", [], "1.9.10"),
+    ],
+)
+def test_next_version(version: str, taken: list[str], following: str) -> None:
+    """The patch version after it that nobody has."""
+    assert next_version(version, taken) == following
