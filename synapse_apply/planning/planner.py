@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from synapse_apply.model.address import Address
@@ -55,8 +55,8 @@ def plan(situation: Situation) -> Plan:
                 *(_cycle(cycle, items) for cycle in cycles),
                 *(finding for ruling in rulings.values() for finding in ruling.diagnostics),
                 *_foreign_keys(rulings),
-                *went_back(survey.series, items),
-                *shared_sources(items.values()),
+                *_concerning(rulings, went_back(survey.series, items)),
+                *_concerning(rulings, shared_sources(items.values())),
             )
         ),
         capabilities=situation.capabilities,
@@ -177,6 +177,12 @@ def _foreign_keys(rulings: Rulings) -> tuple[Diagnostic, ...]:
         "Give the state's own key, or `synapse-apply state rekey`; --resend-secrets sends them.",
     )
     return (finding,)
+
+
+def _concerning(rulings: Rulings, findings: Iterable[Diagnostic]) -> Iterator[Diagnostic]:
+    """The findings on what is selected."""
+    addresses = set(map(str, rulings))
+    return (finding for finding in findings if finding.address in addresses)
 
 
 def _distinct(findings: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:
