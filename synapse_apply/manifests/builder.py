@@ -13,7 +13,7 @@ import yaml
 from yaml import events
 
 from synapse_apply.manifests import scalars
-from synapse_apply.manifests.places import Mark, Place, mark
+from synapse_apply.manifests.places import COLUMN_BITS, Mark, Place, mark, unmarked
 
 DEEPEST = 100
 # A bomb of 300 bytes expands to millions of nodes; no honest file comes near this.
@@ -90,25 +90,26 @@ class Builder:
         return mark(start.line + self._first_line, start.column)
 
     def _scalar(self, event: Any) -> None:
+        # Nearly every event comes here, so the usual case is written out.
         start = event.start_mark
-        at = mark(start.line + self._first_line, start.column)
+        at = start.line + self._first_line << COLUMN_BITS | start.column
         text = event.value
-        tag = event.tag
-        frame = self._stack[-1] if self._stack else None
-        is_key = frame is not None and type(frame.value) is dict and frame.key is None
-        if tag is not None and tag not in _STRING_TAGS:
-            self._check_tag(tag, at)
-        if event.style or tag in _STRING_TAGS:
-            value: Any = text
-        else:
+        value: Any = text
+        if event.tag is not None and event.tag not in _STRING_TAGS:
+            self._check_tag(event.tag, at)
+        if not event.style and (not text or text[0] in scalars.FIRST) and event.tag is None:
             value = self._plain(text, at)
-            if is_key and text == "<<":
-                value = self._refuse_merge(at)
-        if is_key:
-            self._key(frame, value, at, text)
+        frame = self._stack[-1] if self._stack else None
+        if frame is not None and frame.key is None and type(frame.value) is dict:
+            if text == "<<" and not event.style:
+                self._refuse_merge(at)
+            if type(value) is not str:
+                value = self._refuse_key(value, at, text)
+            frame.key = value
+            frame.key_at = at
         else:
             self._add(value, at, at)
-        if event.anchor is not None and not is_key:
+        if event.anchor is not None:
             self._anchors[event.anchor] = (value, at, 1)
 
     def _plain(self, text: str, at: Mark) -> Any:
@@ -123,14 +124,13 @@ class Builder:
             )
             return text
 
-    def _refuse_merge(self, at: Mark) -> str:
+    def _refuse_merge(self, at: Mark) -> None:
         self._report(
             "Merge keys are not supported",
             "`<<` merges another mapping into this one, which YAML 1.2 no longer knows",
             "write the keys out, or change them for a target with an overlay",
             at,
         )
-        return "<<"
 
     def _check_tag(self, tag: str, at: Mark) -> None:
         if tag not in _CORE_TAGS:
@@ -142,17 +142,14 @@ class Builder:
                 at,
             )
 
-    def _key(self, frame: Any, value: Any, at: Mark, text: str) -> None:
-        if type(value) is not str:
-            self._report(
-                "Key is not a string",
-                f"the key {text or 'null'} is read as {_type_name(value)}",
-                f'quote it: "{text}"',
-                at,
-            )
-            value = text
-        frame.key = value
-        frame.key_at = at
+    def _refuse_key(self, value: Any, at: Mark, text: str) -> str:
+        self._report(
+            "Key is not a string",
+            f"the key {text or 'null'} is read as {_type_name(value)}",
+            f'quote it: "{text}"',
+            at,
+        )
+        return text
 
     def _add(self, value: Any, place: Place, at: Mark) -> None:
         if not self._stack:
@@ -188,7 +185,7 @@ class Builder:
     def _duplicate(self, frame: _Frame, key: str) -> None:
         first = frame.places[key]
         packed = first[0] if type(first) is tuple else first
-        line, column = (packed >> 32) + 1, (packed & 0xFFFFFFFF) + 1
+        line, column = unmarked(packed)
         self._report(
             "Duplicate key",
             f"`{key}` stands here for the second time; the first is at line {line},"
@@ -244,7 +241,7 @@ class Builder:
             self._stack[-1].size += size
             frame = self._stack[-1]
             if type(frame.value) is dict and frame.key is None and type(value) is str:
-                self._key(frame, value, at, value)
+                frame.key, frame.key_at = value, at
                 return
         self._add(value, place if type(place) is tuple else at, at)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,12 +12,16 @@ from synapse_apply.manifests.reader import Document
 from synapse_apply.model.address import Address
 from synapse_apply.model.desired import PackageSource
 from synapse_apply.model.diagnostic import Diagnostic, Path, Position, Severity
+from synapse_apply.model.errors import InputError
 from synapse_apply.model.marks import SecretMarks
 from synapse_apply.model.project import Project, Target
+from synapse_apply.model.secret_rules import env_allowed, file_allowed
 
 Config = tuple[Mapping[str, Any], Mapping[Path, Position]]
-PackageConfig = Callable[[PackageSource], "Config | Diagnostic"]
-"""The config.yaml of a package with its positions (both empty when it has none), or why not."""
+PackageConfig = Callable[[PackageSource], "Config | Diagnostic | None"]
+"""The config.yaml of a package with its positions, None without one, or why it cannot be read
+(a Diagnostic, or InputError raised).
+"""
 
 PUBLISHED = "published"
 
@@ -55,7 +59,10 @@ class Context:
     marks: SecretMarks
     package_config: PackageConfig | None = None
     findings: list[Diagnostic] = field(default_factory=list)
-    _configs: dict[tuple[str, str, str], Config | Diagnostic | None] = field(default_factory=dict)
+    _configs: dict[tuple[str, str, str], Config | None] = field(default_factory=dict)
+    _inside: dict[str, bool] = field(default_factory=dict)
+    _env: dict[str, bool] = field(default_factory=dict)
+    _files: dict[str, bool] = field(default_factory=dict)
 
     def find(
         self,
@@ -84,24 +91,46 @@ class Context:
         key = (source.kind, source.path, source.ref)
         if key not in self._configs:
             self._configs[key] = self._read_config(source, self.package_config)
-        found = self._configs[key]
-        return found if isinstance(found, tuple) else ({}, {})
+        return self._configs[key] or ({}, {})
 
     def is_broken(self, source: PackageSource | None) -> bool:
         """Whether the package could not be read, which was reported."""
         if source is None:
             return False
-        found = self._configs.get((source.kind, source.path, source.ref))
-        return isinstance(found, Diagnostic)
+        return self._configs.get((source.kind, source.path, source.ref), ()) is None
 
-    def _read_config(
-        self, source: PackageSource, package_config: PackageConfig
-    ) -> Config | Diagnostic:
-        found = package_config(source)
+    def _is_inside(self, path: str) -> bool:
+        if path not in self._inside:
+            self._inside[path] = is_inside(self.project, self.target, path)
+        return self._inside[path]
+
+    def may_read_env(self, name: str) -> bool:
+        """Whether valueFrom may read a variable; asked for the same few names all the time."""
+        if name not in self._env:
+            self._env[name] = env_allowed(name, self.target.allow_env)
+        return self._env[name]
+
+    def may_read_file(self, name: str) -> bool:
+        """Whether valueFrom may name a file."""
+        if name not in self._files:
+            self._files[name] = file_allowed(name, self.project.root, self.target.allow_files)
+        return self._files[name]
+
+    def _read_config(self, source: PackageSource, package_config: PackageConfig) -> Config | None:
+        """None when it cannot be read."""
+        try:
+            found = package_config(source)
+        except InputError as problem:
+            self._broken(source, problem.diagnostics)
+            return None
         if isinstance(found, Diagnostic):
-            placed = found if found.position else found.with_(position=source.position)
-            self.findings.append(placed)
-        return found
+            self._broken(source, (found,))
+            return None
+        return ({}, {}) if found is None else found
+
+    def _broken(self, source: PackageSource, findings: Iterable[Diagnostic]) -> None:
+        for one in findings:
+            self.findings.append(one if one.position else one.with_(position=source.position))
 
     def source(self, draft: Draft, key: str) -> PackageSource | None:
         """The package source in a spec field; None when it is absent or malformed."""
@@ -113,14 +142,14 @@ class Context:
         path = value.get("path") if isinstance(value, dict) else value
         if not isinstance(path, str) or not path or not isinstance(ref, str):
             return None
-        if not is_inside(self.project, self.target, path):
+        if not self._is_inside(path):
             return None
         kind = "file" if key == "file" else ("git" if ref else "folder")
         return PackageSource(kind, tidy(path), ref, position)
 
     def check_inside(self, draft: Draft, path: Path, text: Any) -> None:
         """Report a path that leaves the project."""
-        if isinstance(text, str) and not is_inside(self.project, self.target, text):
+        if isinstance(text, str) and not self._is_inside(text):
             found = outside(text, self.project)
             self.find(draft, path, found.summary, found.detail, found.hint)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 from pathlib import Path as FilePath
 
 from synapse_apply.manifests.project import FILE_NAME
@@ -60,7 +59,7 @@ def _expand(
     if path.is_file():
         yield path
     elif path.is_dir():
-        yield from _walk(str(path), project)
+        yield from _walk(str(path), project, result)
     else:
         result.findings.append(
             error(
@@ -71,14 +70,22 @@ def _expand(
         )
 
 
-def _walk(folder: str, project: Project) -> Iterator[FilePath]:
+def _walk(folder: str, project: Project, result: ManifestFiles) -> Iterator[FilePath]:
     for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
         if entry.name.startswith(".") or entry.name in _PASSED_OVER:
             continue
         if entry.is_dir(follow_symlinks=False):
-            yield from _walk(entry.path, project)
+            yield from _walk(entry.path, project, result)
         elif entry.name.endswith(_SUFFIXES) and entry.name != FILE_NAME:
-            yield FilePath(entry.path)
+            if entry.is_symlink() and not _links_inside(project, entry.path):
+                result.findings.append(outside(entry.path, project))
+            else:
+                yield FilePath(entry.path)
+
+
+def _links_inside(project: Project, path: str) -> bool:
+    """Whether a link ends inside the project: what it points to would be read and shown."""
+    return _is_below(os.path.realpath(path), os.path.realpath(project.root))
 
 
 def is_inside(project: Project, target: Target, text: str) -> bool:
@@ -87,11 +94,7 @@ def is_inside(project: Project, target: Target, text: str) -> bool:
     path = os.path.normpath(FilePath(root, text))
     if _is_below(path, root):
         return True
-    for allowed in target.allow_files:
-        place = os.path.normpath(FilePath(root, allowed))
-        if _is_below(path, place) or fnmatchcase(path, place):
-            return True
-    return False
+    return any(path == os.path.normpath(FilePath(root, name)) for name in target.allow_files)
 
 
 def _is_below(path: str, folder: str) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from synapse_apply.model.diagnostic import Path, Position
@@ -11,13 +11,18 @@ from synapse_apply.model.diagnostic import Path, Position
 # a list the pair of its mark and the places inside.
 Mark = int
 Place = Any
-_COLUMN_BITS = 32
-_COLUMN_MASK = (1 << _COLUMN_BITS) - 1
+COLUMN_BITS = 32
+_COLUMN_MASK = (1 << COLUMN_BITS) - 1
 
 
 def mark(line: int, column: int) -> Mark:
     """Line and column, both from 0, as one integer."""
-    return line << _COLUMN_BITS | column
+    return line << COLUMN_BITS | column
+
+
+def unmarked(packed: Mark) -> tuple[int, int]:
+    """Line and column of a mark, both from 1."""
+    return (packed >> COLUMN_BITS) + 1, (packed & _COLUMN_MASK) + 1
 
 
 class Positions(Mapping[Path, Position]):
@@ -33,10 +38,8 @@ class Positions(Mapping[Path, Position]):
     def __getitem__(self, path: Path) -> Position:
         place = self._root
         for part in path:
-            inside = place[1] if isinstance(place, tuple) else None
-            if isinstance(inside, dict) or (
-                isinstance(inside, list) and isinstance(part, int) and part < len(inside)
-            ):
+            inside: Any = place[1] if isinstance(place, tuple) else ()
+            if part in inside if isinstance(inside, dict) else _is_index(part, inside):
                 place = inside[part]
             else:
                 raise KeyError(path)
@@ -44,7 +47,7 @@ class Positions(Mapping[Path, Position]):
 
     def _position(self, place: Place) -> Position:
         packed = place[0] if isinstance(place, tuple) else place
-        return Position(self._file, (packed >> _COLUMN_BITS) + 1, (packed & _COLUMN_MASK) + 1)
+        return Position(self._file, *unmarked(packed))
 
     def __iter__(self) -> Iterator[Path]:
         waiting: list[tuple[Path, Place]] = [((), self._root)]
@@ -57,6 +60,10 @@ class Positions(Mapping[Path, Position]):
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
+
+
+def _is_index(part: str | int, inside: Sequence[Place]) -> bool:
+    return isinstance(part, int) and 0 <= part < len(inside)
 
 
 def nearest(positions: Mapping[Path, Position], path: Path) -> Position | None:

@@ -10,7 +10,7 @@ from synapse_apply.manifests import shapes
 from synapse_apply.manifests.explain import Subject, explain
 from synapse_apply.manifests.features import unsupported_in_project
 from synapse_apply.manifests.overlays import Overlay
-from synapse_apply.manifests.reader import read, read_mapping
+from synapse_apply.manifests.reader import mapping_of, more_than_one, read
 from synapse_apply.manifests.variables import from_text
 from synapse_apply.manifests.wording import did_you_mean
 from synapse_apply.model.diagnostic import Diagnostic, Path, Position, error
@@ -61,16 +61,7 @@ def read_project(
                 position=Position(shown, 1, 1),
             )
         )
-    if len(reading.documents) > 1:
-        second = reading.documents[1].position
-        findings.append(
-            error(
-                "More than one document",
-                f"{shown} holds one",
-                "move manifests to files of their own",
-                position=second,
-            )
-        )
+    findings.extend(more_than_one(reading, shown))
     if not reading.documents:
         return None, tuple(findings)
     document = reading.documents[0]
@@ -244,7 +235,7 @@ def given_variables(
 def _take_file(
     project: Project, shown: str, data: bytes, given: dict[str, Any], findings: list[Diagnostic]
 ) -> None:
-    mapping, positions, problems = read_mapping(data, shown)
+    mapping, positions, problems = mapping_of(data, shown)
     findings.extend(problems)
     for name, value in mapping.items():
         if name in project.variables:

@@ -19,9 +19,10 @@ from yaml import events
 
 from synapse_apply.manifests import scalars
 from synapse_apply.manifests.builder import Broken, Builder, parser_for
-from synapse_apply.manifests.places import Mark, Place, Positions, mark
+from synapse_apply.manifests.places import Mark, Place, Positions, mark, unmarked
 from synapse_apply.manifests.syntax import explain_syntax
-from synapse_apply.model.diagnostic import Diagnostic, Path, Position, error, from_pointer
+from synapse_apply.model.diagnostic import Diagnostic, Path, Position, error
+from synapse_apply.model.errors import InputError
 
 _CONTROL = re.compile(
     r"[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
@@ -94,29 +95,43 @@ def read(data: bytes | str, file: str) -> Reading:
     return Reading(tuple(reader.documents), (*findings, *reader.findings))
 
 
-def read_mapping(
+def read_mapping(data: bytes | str, file: str) -> tuple[Mapping[str, Any], Mapping[Path, Position]]:
+    """The one mapping of a text, empty when there is none, and its positions.
+
+    InputError carries every finding. Other layers get this as their YAML reader.
+    """
+    value, positions, findings = mapping_of(data, file)
+    if findings:
+        raise InputError(*findings)
+    return value, positions
+
+
+def mapping_of(
     data: bytes | str, file: str
 ) -> tuple[Mapping[str, Any], Mapping[Path, Position], tuple[Diagnostic, ...]]:
-    """The one mapping of a text (empty when there is none), its positions and the findings."""
+    """As `read_mapping`, with the findings beside what could be read."""
     reading = read(data, file)
     findings = list(reading.diagnostics)
-    if len(reading.documents) > 1:
-        second = reading.documents[1].position
-        findings.append(error("More than one document", f"{file} holds one", position=second))
+    findings.extend(more_than_one(reading, file))
     if not reading.documents:
         return {}, {(): Position(file, 1, 1)}, tuple(findings)
     first = reading.documents[0]
-    if not isinstance(first.value, dict):
-        findings.append(
-            error(
-                "Not a mapping",
-                f"{file} holds {kind_of(first.value)} where KEY: VALUE lines are expected",
-                "begin with a key",
-                position=first.position,
-            )
+    if isinstance(first.value, dict):
+        return first.value, first.positions, tuple(findings)
+    detail = f"{file} holds {kind_of(first.value)} where KEY: VALUE lines are expected"
+    findings.append(error("Not a mapping", detail, "begin with a key", position=first.position))
+    return {}, first.positions, tuple(findings)
+
+
+def more_than_one(reading: Reading, file: str) -> Iterator[Diagnostic]:
+    """A finding when a text that should hold one document holds more."""
+    for second in reading.documents[1:2]:
+        yield error(
+            "More than one document",
+            f"{file} holds {len(reading.documents)} documents where one is expected",
+            "move the others to files of their own",
+            position=second.position,
         )
-        return {}, first.positions, tuple(findings)
-    return first.value, first.positions, tuple(findings)
 
 
 def kind_of(value: Any) -> str:
@@ -141,7 +156,13 @@ def unhurried_gc() -> Iterator[None]:
         yield
     finally:
         if was_on:
+            # Freezing and thawing makes what was built old without walking over it once more.
+            mine = gc.get_freeze_count() == 0
+            if mine:
+                gc.freeze()
             gc.enable()
+            if mine:
+                gc.unfreeze()
 
 
 def _decode(data: bytes | str, file: str) -> tuple[str | None, list[Diagnostic]]:
@@ -213,7 +234,7 @@ class _Reader:
             builder = Builder(parser.get_event, report, first_line)
             self._documents(parser, builder)
         except Broken:
-            return last >> 32
+            return unmarked(last)[0] - 1
         except yaml.reader.ReaderError:
             cleaned = self._without_control_characters(text, first_line)
             return self._read_from(cleaned, first_line) if cleaned != text else first_line
@@ -250,8 +271,3 @@ class _Reader:
             mark(first_line + line, column),
         )
         return _CONTROL.sub("\ufffd", text)
-
-
-def pointer_path(text: str) -> Path:
-    """A JSON Pointer as a path; ValueError when it is none."""
-    return from_pointer(text)

@@ -23,7 +23,8 @@ _WORDS: dict[str, Any] = {
     "False": False,
     "FALSE": False,
 }
-_FIRST = frozenset("~nNtTfF+-.0123456789")
+# What a scalar that is no string can begin with.
+FIRST = frozenset("~nNtTfF+-.0123456789")
 _INTEGER = re.compile(r"[-+]?(?:0|[1-9][0-9]*)")
 _BASED = re.compile(r"0o([0-7]+)|0x([0-9a-fA-F]+)")
 _FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|(?:0|[1-9][0-9]*)(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
@@ -38,7 +39,7 @@ class NotJson(ValueError):
 
 def plain(text: str) -> Any:
     """The value of an unquoted scalar; NotJson for infinities and NaN."""
-    if text and text[0] not in _FIRST:
+    if text and text[0] not in FIRST:
         return text
     if text in _WORDS:
         return _WORDS[text]

@@ -7,30 +7,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from fnmatch import fnmatchcase
 from typing import Any
 
 from synapse_apply.manifests.draft import Context, Draft
 from synapse_apply.manifests.wording import dotted
 from synapse_apply.model.diagnostic import Path
+from synapse_apply.model.secret_rules import forbidden_env
 from synapse_apply.model.values import SecretRef, Sensitive
 
 VALUE_FROM = "valueFrom"
-# Tokens of CI jobs and our own: a manifest that could read them could send them away.
-_NEVER = (
-    "SYNAPSE_*",
-    "CI_JOB_TOKEN",
-    "CI_JOB_JWT*",
-    "CI_*_PASSWORD",
-    "CI_REPOSITORY_URL",
-    "GITHUB_TOKEN",
-    "GH_TOKEN",
-    "ACTIONS_*",
-    "GITLAB_TOKEN",
-    "SYSTEM_ACCESSTOKEN",
-    "BITBUCKET_*_TOKEN",
-    "BUILDKITE_*_TOKEN",
-)
 
 
 def secured(context: Context, draft: Draft, spec: Mapping[str, Any]) -> dict[str, Any]:
@@ -158,12 +143,14 @@ def _reference(context: Context, draft: Draft, where: Any, path: Path) -> Secret
     if source == "env":
         _check_env(context, draft, (*at, source), name)
     else:
-        context.check_inside(draft, (*at, source), name)
+        _check_file(context, draft, (*at, source), name)
     return SecretRef(source, name, where.get("format", "text"))
 
 
 def _check_env(context: Context, draft: Draft, path: Path, name: str) -> None:
-    if any(fnmatchcase(name, pattern) for pattern in _NEVER):
+    if context.may_read_env(name):
+        return
+    if forbidden_env(name):
         context.find(
             draft,
             path,
@@ -172,14 +159,24 @@ def _check_env(context: Context, draft: Draft, path: Path, name: str) -> None:
             "keep the secret in a variable of its own",
         )
         return
-    allowed = context.target.allow_env
-    if allowed and not any(fnmatchcase(name, pattern) for pattern in allowed):
+    target = context.target.name
+    context.find(
+        draft,
+        path,
+        "Variable is not allowed",
+        f"{name} fits no pattern of allow_env: {', '.join(context.target.allow_env)}",
+        f"add {name} to targets.{target}.allow_env",
+        target=target,
+    )
+
+
+def _check_file(context: Context, draft: Draft, path: Path, name: str) -> None:
+    if not context.may_read_file(name):
         context.find(
             draft,
             path,
-            "Variable is not allowed",
-            f"{name} fits no pattern of"
-            f" allow_env on target {context.target.name}: {', '.join(allowed)}",
-            f"add {name} to targets.{context.target.name}.allow_env",
-            target=context.target.name,
+            "File is not allowed",
+            f"valueFrom may not read `{name}`: it lies outside the project, or holds our state"
+            " or Git's data",
+            "move it inside, or list it under allow_files in synapse-apply.yaml",
         )
