@@ -6,7 +6,7 @@ import threading
 from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol, Self, TextIO
+from typing import TYPE_CHECKING, Protocol, Self, TextIO, cast
 
 from synapse_apply.model.address import Address
 from synapse_apply.views.grammar import byte_size
@@ -84,6 +84,49 @@ def _is_terminal(stream: TextIO) -> bool:
     return False
 
 
+class Forgiving:
+    """A text stream that drops what cannot be written.
+
+    Rich answers a broken pipe by ending the program, which must not happen in the middle of an
+    apply; so it never sees one.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        """The stream stays its owner's."""
+        self._stream = stream
+        self._broken = False
+
+    def write(self, text: str) -> int:
+        """All of the text, or nothing from the first failure on."""
+        if not self._broken:
+            try:
+                self._stream.write(text)
+            except (OSError, ValueError):
+                self._broken = True
+        return len(text)
+
+    def flush(self) -> None:
+        """Nothing is said where that fails."""
+        if not self._broken:
+            try:
+                self._stream.flush()
+            except (OSError, ValueError):
+                self._broken = True
+
+    def isatty(self) -> bool:
+        """Whether the stream is a terminal."""
+        return _is_terminal(self._stream)
+
+    def fileno(self) -> int:
+        """For asking the terminal's size."""
+        return self._stream.fileno()
+
+    @property
+    def encoding(self) -> str:
+        """What the stream writes."""
+        return getattr(self._stream, "encoding", None) or "utf-8"
+
+
 class Silent:
     """Says nothing."""
 
@@ -111,16 +154,15 @@ class Silent:
 class Lines(Silent):
     """A line when a resource starts and ends, and at each quarter of a long upload.
 
-    A stream that cannot be written to is left alone from then on: progress never ends an apply.
+    Progress never ends an apply: a stream that cannot be written to is left alone from then on.
     """
 
     def __init__(self, stream: TextIO, *, color: bool = False) -> None:
         """Lines come from several threads; each is written whole."""
-        self._stream = stream
+        self._stream = Forgiving(stream)
         self._pen = Pen(color)
         self._lock = threading.Lock()
         self._told: dict[Address, float] = {}
-        self._broken = False
 
     def started(self, address: Address, verb: str) -> None:
         """`plugin/yolo: Creating...`."""
@@ -143,13 +185,8 @@ class Lines(Silent):
     def _write(self, address: Address, text: str) -> None:
         line = disarm(f"{self._pen(clean(address), 'bold')}: {text}\n")
         with self._lock:
-            if self._broken:
-                return
-            try:
-                self._stream.write(line)
-                self._stream.flush()
-            except (OSError, ValueError):
-                self._broken = True
+            self._stream.write(line)
+            self._stream.flush()
 
 
 class Live(Lines):
@@ -207,7 +244,7 @@ class Live(Lines):
             self._bars.console.print(line, markup=False, highlight=False, emoji=False)
 
 
-def _bars(stream: TextIO) -> Bars:
+def _bars(stream: Forgiving) -> Bars:
     # Imported here: only a terminal that draws bars pays for rich.
     from rich.console import Console  # noqa: PLC0415
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: PLC0415
@@ -216,6 +253,6 @@ def _bars(stream: TextIO) -> Bars:
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=24),
         TimeElapsedColumn(),
-        console=Console(file=stream),
+        console=Console(file=cast("TextIO", stream)),
         transient=True,
     )

@@ -103,11 +103,11 @@ def _block(
 def _facts(record: Record) -> dict[str, str]:
     """What a record knows beside fields, without what is empty."""
     proof = record.verification or {}
+    files = f" ({plural(len(record.files), 'file')})" if record.files else ""
     facts = {
         "api": record.api,
         "depends on": ", ".join(map(str, record.depends_on)),
-        "package": record.digest or "",
-        "package files": plural(len(record.files), "file") if record.files else "",
+        "package": f"{record.digest}{files}" if record.digest else "",
         "verified": str(proof.get("result", "")) and f"{proof.get('result')} {proof.get('at', '')}",
         "created": record.created_at,
         "updated": record.updated_at,

@@ -1,0 +1,117 @@
+"""Progress tells a terminal what goes on, nobody else, and never ends an apply."""
+
+import io
+import subprocess
+import sys
+
+import pytest
+
+from synapse_apply.model.address import Address
+from synapse_apply.views.progress import Lines, Live, Silent, open_progress
+
+YOLO = Address("plugin", "yolo")
+RELEASE = Address("release", "yolo@1.2.0")
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self):
+        if self.closed:
+            raise ValueError("closed")
+        return True
+
+
+class Broken(Terminal):
+    """A terminal that went away."""
+
+    def write(self, text):
+        raise BrokenPipeError
+
+
+def play(display):
+    """One apply with an upload, a failure and an unknown outcome."""
+    with display:
+        display.started(YOLO, "create")
+        display.finished(YOLO, "create", "done", 1.2)
+        display.started(RELEASE, "create")
+        for part in range(11):
+            display.sent(RELEASE, part * 2_000_000, 20_000_000)
+        display.finished(RELEASE, "create", "failed", 75.0)
+        display.finished(Address("plugin", "a"), "update", "skipped", 0.0)
+        display.finished(Address("plugin", "b"), "delete", "unknown", 30.4)
+        display.sent(Address("plugin", "never started"), 0, 0)
+        display.started(Address("plugin", "[red]::x\x1b"), "run\x1b")
+
+
+def test_lines_say_what_begins_and_ends():
+    """One line at the start and end of a resource, and at each quarter of an upload."""
+    stream = Terminal()
+    play(Lines(stream))
+    assert stream.getvalue().splitlines() == [
+        "plugin/yolo: Creating...",
+        "plugin/yolo: Creation complete after 1.2s",
+        "release/yolo@1.2.0: Creating...",
+        "release/yolo@1.2.0: Uploading... 30% of 19.1 MiB",
+        "release/yolo@1.2.0: Uploading... 60% of 19.1 MiB",
+        "release/yolo@1.2.0: Uploading... 90% of 19.1 MiB",
+        "release/yolo@1.2.0: Failed after 1m15s",
+        "plugin/a: Skipped",
+        "plugin/b: No answer after 30s: nobody can tell yet whether it was done",
+        "plugin/[red]::x\\u001b: Run\\u001b...",
+    ]
+
+
+def test_live_bars_leave_a_line_for_each_that_ended():
+    """What stays on the screen are the endings, and no markup of a name is obeyed."""
+    stream = Terminal()
+    play(Live(stream))
+    shown = stream.getvalue()
+    assert "plugin/yolo: Creation complete after 1.2s" in shown
+    assert "release/yolo@1.2.0: Failed after 1m15s" in shown
+
+
+def test_live_outside_with_falls_back_to_lines():
+    """A display nobody opened still tells."""
+    stream = Terminal()
+    live = Live(stream)
+    live.started(YOLO, "update")
+    live.finished(YOLO, "update", "done", 0.1)
+    assert "Modifications complete" in stream.getvalue()
+
+
+@pytest.mark.parametrize("display", [Lines, Live])
+def test_a_broken_terminal_does_not_end_an_apply(display):
+    """Progress that cannot be written is dropped."""
+    play(display(Broken()))
+
+
+def test_off_a_terminal_there_is_silence():
+    """A pipe, a closed stream and --quiet get nothing."""
+    pipe, closed = io.StringIO(), Terminal()
+    closed.close()
+    for display in (
+        open_progress(pipe, color=True),
+        open_progress(closed, color=True),
+        open_progress(Terminal(), color=True, quiet=True),
+    ):
+        assert type(display) is Silent
+        play(display)
+    assert pipe.getvalue() == ""
+
+
+def test_the_display_fits_the_terminal():
+    """Bars where there is colour, plain lines on a dumb terminal."""
+    assert type(open_progress(Terminal(), color=True)) is Live
+    assert type(open_progress(Terminal(), color=False)) is Lines
+
+
+def test_plain_text_needs_no_rich():
+    """Rendering and a silent progress import neither rich nor anything else heavy."""
+    code = (
+        "import sys, synapse_apply.views.text, synapse_apply.views.json, synapse_apply.views.record,"
+        " synapse_apply.views.tables, synapse_apply.views.progress;"
+        "print(sorted({'rich', 'jsonschema', 'yaml', 'requests'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,82 @@
+"""A record and a live object are shown whole, but for their secrets."""
+
+import json
+
+from unit.views.golden_files import check_golden
+
+from synapse_apply.model.address import Address
+from synapse_apply.model.observed import Observed
+from synapse_apply.model.state import Record
+from synapse_apply.model.values import KnownAfterApply, Mac, Sensitive, Withheld
+from synapse_apply.views.json import json_text
+from synapse_apply.views.record import (
+    object_document,
+    record_document,
+    render_object,
+    render_record,
+)
+
+MAC = Mac("key-1", "deadbeef" * 8)
+RECORD = Record(
+    address=Address("storage", "데이터"),
+    remote_id="7",
+    api="v1",
+    natural_key="name=데이터",
+    applied={
+        ("name",): "데이터",
+        ("provider",): "amazon_s3",
+        ("configuration", "bucket"): "raw",
+        ("configuration", "secret_access_key"): MAC,
+    },
+    seen={("name",): "데이터"},
+    salt="c2FsdA==",
+    digest="pkg1:sha256:00ff",
+    files={"a.py": "00", "b.py": "11"},
+    protected=True,
+    verification={"result": "passed", "at": "2026-11-24T12:00:00Z", "job": 4},
+    depends_on=(Address("plugin", "yolo"),),
+    created_at="2026-11-01T00:00:00Z",
+    updated_at="2026-11-02T00:00:00Z",
+)
+OBSERVED = Observed(
+    "7",
+    "v1",
+    {"name": "데이터", "configuration": {"key": Sensitive("hunter2"), "id": Withheld("masked")}},
+)
+
+
+def test_a_record_is_shown_whole():
+    """Fields in a block, what else is known below it."""
+    check_golden("record.txt", render_record(RECORD, color=False))
+    check_golden("record.json", json_text(record_document(RECORD)))
+
+
+def test_a_live_object_is_shown_whole():
+    """The object as the backend answered it."""
+    check_golden("object.txt", render_object(RECORD.address, OBSERVED, color=False))
+    check_golden("object.json", json_text(object_document(RECORD.address, OBSERVED)))
+
+
+def test_no_mac_salt_or_value_is_shown():
+    """Neither a digest of a secret, nor its salt, nor a value."""
+    shown = render_record(RECORD, color=True) + json_text(record_document(RECORD))
+    shown += render_object(RECORD.address, OBSERVED, color=True)
+    shown += json_text(object_document(RECORD.address, OBSERVED))
+    assert "deadbeef" not in shown
+    assert RECORD.salt not in shown
+    assert "hunter2" not in shown
+    assert shown.count("(sensitive)") == 3
+
+
+def test_an_imported_record_shows_what_was_seen():
+    """Nothing was sent, so what was seen is shown, and said to be that."""
+    record = Record(
+        Address("plugin", "p"),
+        "3",
+        "v1",
+        seen={("name",): "P", ("x",): KnownAfterApply(RECORD.address)},
+    )
+    text = render_record(record, color=False)
+    assert "# (imported: as it was last seen, nothing was sent yet)" in text
+    assert 'name = "P"' in text
+    assert json.loads(json_text(record_document(record)))["imported"] is True
