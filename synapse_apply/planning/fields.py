@@ -149,6 +149,7 @@ class _Comparison:
         self.known_secret(path, want, want.mac)
         if self.resend and len(self.found.changes) == before:
             self.change(path, want, Cause.SECRET, "sent again")
+            self.found.foreign = [at for at in self.found.foreign if at != path]
 
     def known_secret(self, path: Path, want: SecretWant, mac: Mac) -> None:
         applied, live, seen = (dig(side, path) for side in (self.applied, self.live, self.seen))
@@ -199,7 +200,9 @@ class _Comparison:
         hidden = rule.write_only or (
             isinstance(dig(self.applied, path), Mac) and not isinstance(seen, Mac)
         )
-        if live is ABSENT and not hidden:
+        held = isinstance(live, Mapping) and live and dig(self.applied, path) == {}
+        if held or (live is ABSENT and not hidden):
+            # Gone already; or only the map was ours, and what stands in it is not.
             self.found.rebase = True
             return
         drifted = not hidden and not same(live, seen, rule.compare)
