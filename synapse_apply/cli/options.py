@@ -14,7 +14,7 @@ from synapse_apply.cli.face import Face
 
 if TYPE_CHECKING:
     from synapse_apply.model.address import Address
-    from synapse_apply.session.context import Where
+    from synapse_apply.session.where import Where
 
 Body = Callable[..., int]
 
@@ -185,7 +185,7 @@ def _where(
     given: dict[str, Any],
 ) -> Where:
     """What was said, with every path seen from the folder to work in."""
-    from synapse_apply.session.context import Where
+    from synapse_apply.session.where import Where
 
     directory = Path.cwd() / chdir if chdir else Path.cwd()
     for key in ("variable_files", "paths"):
@@ -199,11 +199,3 @@ def _where(
         on_terminal=face.on_terminal,
         **given,
     )
-
-
-def root_of(where: Where) -> Path:
-    """The project's folder: where its file is, else the folder to work in."""
-    from synapse_apply.manifests.project import find_project
-
-    file = where.project or find_project(where.directory)
-    return file.parent if file else where.directory

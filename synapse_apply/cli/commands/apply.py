@@ -11,7 +11,7 @@ from synapse_apply.cli.face import Face
 from synapse_apply.cli.manual import manual
 
 if TYPE_CHECKING:
-    from synapse_apply.session.context import Where
+    from synapse_apply.session.where import Where
 
 
 @manual(

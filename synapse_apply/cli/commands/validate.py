@@ -10,7 +10,7 @@ from synapse_apply.cli.manual import manual
 from synapse_apply.model.errors import Exit
 
 if TYPE_CHECKING:
-    from synapse_apply.session.context import Where
+    from synapse_apply.session.where import Where
 
 
 @manual(

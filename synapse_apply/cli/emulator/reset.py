@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -13,7 +12,8 @@ from synapse_apply.cli.manual import manual
 from synapse_apply.model.errors import Exit, SynapseApplyError
 
 if TYPE_CHECKING:
-    from synapse_apply.session.context import Where
+    from synapse_apply.model.project import Project
+    from synapse_apply.session.where import Where
 
 
 @manual(
@@ -35,15 +35,16 @@ def command(*, face: Face, where: Where, yes: bool) -> int:
     """
     from synapse_apply.cli.approval import ask, need_approval
     from synapse_apply.emulator.core.store import DataSetError
+    from synapse_apply.session.declare import project_of
 
     need_approval(face, given=yes, verb="emulator reset", flag="--yes")
-    root = options.root_of(where)
-    if not yes and not ask(face, f"Remove the embedded backend's objects in {root}?",
+    project = project_of(where)
+    if not yes and not ask(face, f"Remove the embedded backend's objects in {project.root}?",
                            "Target embedded starts over; nothing else is touched."):  # fmt: skip
         face.err("Nothing was removed.\n")
         return Exit.ERROR
     try:
-        removed = _reset(root)
+        removed = _reset(project, where)
     except DataSetError as problem:
         raise SynapseApplyError.of(
             "The embedded backend is in use", f"{problem}.", "Stop it, then reset it."
@@ -52,16 +53,14 @@ def command(*, face: Face, where: Where, yes: bool) -> int:
     return Exit.OK
 
 
-def _reset(root: Path) -> bool:
+def _reset(project: Project, where: Where) -> bool:
     """False when there was nothing. Cut short, it is told as a half and can be run again."""
     from synapse_apply.emulator.serve import reset
-    from synapse_apply.manifests.project import without_file
     from synapse_apply.model.project import EMBEDDED
     from synapse_apply.session import embedded, state_file
 
-    project = without_file(root)
-    store = state_file.open_store(project, project.targets[EMBEDDED])
-    had_objects = reset(embedded.data_folder(root))
+    store = state_file.open_store(project, project.targets[EMBEDDED], where.environ)
+    had_objects = reset(embedded.data_folder(project.root))
     if not store.exists():
         return had_objects
     with store.lock("emulator reset"):

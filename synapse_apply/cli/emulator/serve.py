@@ -12,7 +12,7 @@ from synapse_apply.cli.manual import manual
 from synapse_apply.model.errors import SynapseApplyError
 
 if TYPE_CHECKING:
-    from synapse_apply.session.context import Where
+    from synapse_apply.session.where import Where
 
 
 @manual(
@@ -53,11 +53,12 @@ def command(
     from synapse_apply.emulator.core.store import DataSetError
     from synapse_apply.emulator.core.switches import UnknownSwitchError
     from synapse_apply.emulator.serve import ServeError, serve, settings_of
+    from synapse_apply.session.declare import project_of
     from synapse_apply.session.embedded import data_folder
 
     settings = settings_of(switches=switches, token=token, tenant=tenant, latency=latency)
     try:
-        serve(data or data_folder(options.root_of(where)), host=host, port=port, settings=settings)
+        serve(data or data_folder(project_of(where).root), host=host, port=port, settings=settings)
     except (ServeError, DataSetError, UnknownSwitchError) as problem:
         raise SynapseApplyError.of("The embedded backend cannot be served", f"{problem}.") from None
     return 0
