@@ -103,6 +103,14 @@ def _send_create(task: Task, tools: Tools, sent: Sent) -> Outcome:
         answer = task.binding.create(tools.api, sent.body)
     except RemoteError as failure:
         return _after_failed_create(task, tools, sent, failure)
+    except SynapseApplyError:
+        # The package changed while it was read: the body ended early, so nothing was made.
+        tools.store.settle(
+            replace(sent.intent, state=IntentState.FAILED),
+            task.record,
+            _entry(task, tools, sent.intent, "failed", None),
+        )
+        raise
     return _finish(task, tools, sent, answer)
 
 
@@ -249,7 +257,7 @@ def _intent(
         version=version,
         protected=bool(task.desired and task.desired.lifecycle.prevent_destroy),
         sent_at=tools.clock.now(),
-        deadline=tools.deadline,
+        deadline=tools.longest_call(package.size if package else 0),
     )
 
 

@@ -73,11 +73,11 @@ def live_fields(
     return fields
 
 
-def seen_fields(task: Task, observed: Observed, paths: Iterable[Path], tools: Tools) -> Fields:
+def seen_fields(task: Task, observed: Observed, paths: Iterable[Path], secrets: Secrets) -> Fields:
     """What is remembered of an answer: our fields, the identity fields, and owned subtrees."""
     own = task.desired.lifecycle.own if task.desired else ()
     keep = {*paths, *((name,) for name in task.type.identity)}
-    live = live_fields(observed, keep, task.salt, tools.secrets)
+    live = live_fields(observed, keep, task.salt, secrets)
     return {
         path: value
         for path, value in live.items()
@@ -102,7 +102,7 @@ def record_of(
         api=task.binding.api,
         natural_key=intent.natural_key,
         applied=applied,
-        seen=seen_fields(task, observed, {*applied, *sent}, tools),
+        seen=seen_fields(task, observed, {*applied, *sent}, tools.secrets),
         salt=task.salt,
         digest=intent.digest or (before.digest if before else None),
         files=intent.files if intent.digest else (before.files if before else {}),
@@ -126,7 +126,7 @@ def adopted(task: Task, observed: Observed, tools: Tools) -> Record:
         remote_id=observed.remote_id,
         api=task.binding.api,
         natural_key=task.natural_key,
-        seen=seen_fields(task, observed, paths, tools),
+        seen=seen_fields(task, observed, paths, tools.secrets),
         salt=task.salt,
         digest=observed.extra.get("digest"),
         protected=bool(task.desired and task.desired.lifecycle.prevent_destroy),
@@ -138,24 +138,29 @@ def adopted(task: Task, observed: Observed, tools: Tools) -> Record:
     )
 
 
-def rebased(task: Task, record: Record, tools: Tools) -> Record:
-    """The record where desired and live agree already: desired is applied, live is seen."""
-    if task.observed is None:
-        return record
-    applied = dict(task.want)
-    seen = dict(seen_fields(task, task.observed, task.want, tools))
-    for path in {change.path for change in task.change.fields}:
-        _keep(applied, record.applied, path)
-        _keep(seen, record.seen, path)
+def agreed(task: Task, record: Record, observed: Observed, secrets: Secrets, now: str) -> Record:
+    """The record where desired counts as applied and live as seen, whatever differs."""
     return replace(
         record,
-        applied=applied,
-        seen=seen,
+        applied=dict(task.want),
+        seen=seen_fields(task, observed, task.want, secrets),
         natural_key=task.natural_key or record.natural_key,
         protected=bool(task.desired and task.desired.lifecycle.prevent_destroy),
         depends_on=task.desired.depends_on if task.desired else record.depends_on,
-        updated_at=tools.clock.now(),
+        updated_at=now,
     )
+
+
+def rebased(task: Task, record: Record, tools: Tools) -> Record:
+    """The record where desired and live agree already; what differs stays as it was recorded."""
+    if task.observed is None:
+        return record
+    made = agreed(task, record, task.observed, tools.secrets, tools.clock.now())
+    applied, seen = dict(made.applied), dict(made.seen)
+    for path in {change.path for change in task.change.fields}:
+        _keep(applied, record.applied, path)
+        _keep(seen, record.seen, path)
+    return replace(made, applied=applied, seen=seen)
 
 
 def not_taken(task: Task, sent: Mapping[Path, Any], observed: Observed) -> tuple[Diagnostic, ...]:

@@ -53,9 +53,10 @@ class Actor:
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """The ports a task works through. `deadline` and `settle_after` are in seconds.
+    """The ports a task works through. `settle_after` is in seconds.
 
-    `request_id` gives the server's id of the last request this thread made ("" without one).
+    `longest_call` gives the seconds after which a call that uploads so many bytes has surely
+    ended. `request_id` gives the server's id of the last request this thread made ("" without one).
     """
 
     api: Api
@@ -69,5 +70,5 @@ class Tools:
     plan_id: str
     request_id: Callable[[], str]
     capabilities: Capabilities = Capabilities()
-    deadline: float = 60.0
+    longest_call: Callable[[int], float] = lambda _size: 60.0
     settle_after: float = 30.0

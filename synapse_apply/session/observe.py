@@ -52,6 +52,14 @@ class Observer:
     def capabilities(self) -> Capabilities:
         return Capabilities(dict(self._facts))
 
+    def probed(self, kinds: Iterable[str]) -> Capabilities:
+        """Capabilities, those of these kinds certainly among them."""
+        for prefix in {kind for kind in kinds if kind in self._catalogue}:
+            binding = self.binding(self._catalogue[prefix])
+            if binding.list_needs:
+                self._listed(prefix, binding)
+        return self.capabilities
+
     def binding(self, kind: ResourceType) -> Binding:
         return kind.binding(self._versions)
 

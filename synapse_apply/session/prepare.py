@@ -52,7 +52,7 @@ def _secret(ref: SecretRef, path: Path, salt: str, secrets: Secrets) -> SecretWa
     try:
         mac = secrets.mac(salt, path, secrets.resolve(ref))
     except SecretUnavailable as missing:
-        return SecretWant(ref, why=missing.diagnostics[0].summary)
+        return SecretWant(ref, why=missing.diagnostics[0].detail.rstrip("."))
     return SecretWant(ref, mac, "" if mac else NO_KEY)
 
 

@@ -1,0 +1,56 @@
+# Every target sets up what it needs from a bare clone. PYTHON picks the interpreter.
+PYTHON ?= python3
+VENV ?= .venv-$(notdir $(PYTHON))
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+JOBS ?= auto
+
+.PHONY: help demo test check lint types unit smoke laws golden fix dist clean
+
+help: ## Say what each target does
+	@sed -n 's/^\([a-z]*\):.*## /\1: /p' $(MAKEFILE_LIST)
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+		build hatchling hypothesis mypy pytest pytest-xdist ruff \
+		types-jsonschema types-PyYAML types-requests
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable .
+	touch $(READY)
+
+demo: $(READY) ## Apply the quickstart to the embedded backend, twice
+	@BIN=$(CURDIR)/$(BIN) bash examples/quickstart/demo.sh
+
+test: check unit ## Lint, types and every test
+
+check: lint types ## Lint and types
+
+lint: $(READY)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: $(READY)
+	$(BIN)/mypy
+
+unit: $(READY)
+	$(BIN)/python -m pytest -n $(JOBS)
+
+smoke: $(READY) ## The demo and the fast tests: a second Python version
+	$(MAKE) --no-print-directory demo PYTHON=$(PYTHON)
+	$(BIN)/python -m pytest -n $(JOBS) tests/unit tests/cases tests/golden
+
+laws: $(READY) ## The property tests with many examples
+	SYNAPSE_APPLY_TEST_DEEP=1 $(BIN)/python -m pytest -n $(JOBS) -m deep
+
+golden: $(READY) ## Rewrite the renderings; look at the difference before committing it
+	SYNAPSE_APPLY_GOLDEN=write $(BIN)/python -m pytest tests/golden
+
+fix: $(READY) ## Format and mend what can be mended
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+dist: $(READY) ## Build wheel and sdist
+	$(BIN)/python -m build
+
+clean:
+	rm -rf .venv-* build dist .mypy_cache .ruff_cache .hypothesis

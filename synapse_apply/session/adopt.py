@@ -1,0 +1,202 @@
+"""Use case: import what exists, so that it is ours: id and seen are recorded, nothing is sent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from synapse_apply.applying.records import live_fields
+from synapse_apply.kinds.descriptor import Binding, ResourceType
+from synapse_apply.model.address import Address
+from synapse_apply.model.diagnostic import Diagnostic, error
+from synapse_apply.model.errors import InputError, NotFound, RemoteError
+from synapse_apply.model.observed import Observed
+from synapse_apply.model.state import AuditEntry, IntentState, Record
+from synapse_apply.model.values import Reference, leaves
+from synapse_apply.session.context import Context
+
+
+def import_all(context: Context, wanted: Mapping[Address, str]) -> list[Record]:
+    """Record live objects under addresses, all or none; InputError with every finding.
+
+    `wanted` maps an address to the server's id. Runs under the state's lock.
+    """
+    with context.store.lock("import"):
+        state = context.store.read()
+        records: list[Record] = []
+        findings: list[Diagnostic] = []
+        for address, remote_id in wanted.items():
+            try:
+                records.append(_record(context, address, remote_id, state.records))
+            except InputError as problem:
+                findings.extend(problem.diagnostics)
+        if findings:
+            raise InputError(*findings)
+        context.store.put(*records)
+        _settle_open(context, {record.address: record for record in records})
+    return records
+
+
+def _record(
+    context: Context, address: Address, remote_id: str, records: Mapping[Address, Record]
+) -> Record:
+    kind = context.catalogue.get(address.kind)
+    if kind is None:
+        kinds = ", ".join(context.catalogue)
+        raise InputError.of("There is no such kind", f"{address}.", f"Kinds: {kinds}.")
+    binding = kind.binding(context.target.api)
+    _check_free(address, remote_id, binding, records)
+    observed = _read(context, binding, address, remote_id)
+    return _recorded(context, kind, binding, address, observed, records)
+
+
+def _check_free(
+    address: Address, remote_id: str, binding: Binding, records: Mapping[Address, Record]
+) -> None:
+    mine = records.get(address)
+    if mine is not None and mine.remote_id != remote_id:
+        raise InputError.of(
+            "The address is taken",
+            f"{address} is recorded with id {mine.remote_id}, not {remote_id}.",
+            f"`synapse-apply state rm {address}` first, if {remote_id} is the right one.",
+            address=str(address),
+        )
+    for other, record in records.items():
+        same_space = other.kind == address.kind and record.api == binding.api
+        if other != address and same_space and record.remote_id == remote_id:
+            raise InputError.of(
+                "The object has an address already",
+                f"Id {remote_id} is recorded as {other}.",
+                f"Rename it: `synapse-apply state mv {other} {address}`.",
+                address=str(address),
+            )
+
+
+def _read(context: Context, binding: Binding, address: Address, remote_id: str) -> Observed:
+    try:
+        return binding.decode(binding.read(context.api, remote_id), context.loaded.marks)
+    except NotFound as missing:
+        raise InputError(
+            error(
+                "There is no such object",
+                f"The backend has no {address.kind} with id {remote_id}, or hides it.",
+                "Check the id, the tenant and the token.",
+                address=str(address),
+                request_id=missing.request_id,
+            )
+        ) from None
+    except RemoteError as failure:
+        raise InputError(
+            error(
+                "Reading the object failed",
+                f"{address} ({remote_id}): {failure}.",
+                "Nothing was imported. Try again.",
+                address=str(address),
+                request_id=failure.request_id,
+            )
+        ) from None
+
+
+def _recorded(
+    context: Context,
+    kind: ResourceType,
+    binding: Binding,
+    address: Address,
+    observed: Observed,
+    records: Mapping[Address, Record],
+) -> Record:
+    desired = context.desired.get(address)
+    before = records.get(address)
+    salt = before.salt if before and before.salt else context.new_salt()
+    paths = [path for path, _ in leaves(desired.spec)] if desired else []
+    series, version = _series(kind, address, observed, desired.spec if desired else {})
+    parents = _parents(context, kind, observed)
+    now = context.clock.now()
+    return Record(
+        address=address,
+        remote_id=observed.remote_id,
+        api=binding.api,
+        natural_key=kind.natural_key(observed.spec, parents),
+        seen=live_fields(observed, paths, salt, context.secrets),
+        salt=salt,
+        digest=observed.extra.get("digest"),
+        protected=bool(desired and desired.lifecycle.prevent_destroy),
+        depends_on=desired.depends_on if desired else (),
+        series=series,
+        version=version,
+        created_at=before.created_at if before and before.created_at else now,
+        updated_at=now,
+    )
+
+
+def _series(
+    kind: ResourceType, address: Address, observed: Observed, spec: Mapping[str, object]
+) -> tuple[str, str]:
+    """The record's series: by the manifest where there is one, else by the address."""
+    if spec:
+        return kind.place_in_series(spec)
+    if not kind.series:
+        return "", ""
+    owner = address.name.rpartition("@")[0]
+    group = Reference(Address(kind.rules[kind.series].references, owner))
+    by_id = owner.startswith("id=")
+    return kind.place_in_series(
+        {
+            kind.series: owner.removeprefix("id=") if by_id else group,
+            kind.version: observed.spec.get(kind.version, ""),
+        }
+    )
+
+
+def _parents(context: Context, kind: ResourceType, observed: Observed) -> dict[str, Observed]:
+    parents = {}
+    for name, rule in kind.rules.items():
+        found = observed.spec.get(name)
+        if rule.references and found is not None:
+            binding = context.catalogue[rule.references].binding(context.target.api)
+            try:
+                raw = binding.read(context.api, str(found))
+            except RemoteError:
+                continue  # the natural key only helps to recognise a rename
+            parents[name] = binding.decode(raw, context.loaded.marks)
+    return parents
+
+
+def _settle_open(context: Context, records: Mapping[Address, Record]) -> None:
+    """An import answers the question an open create left: it was made, and this is it."""
+    for intent in context.store.read().open_intents:
+        record = records.get(intent.address)
+        if record is None:
+            continue
+        entry = AuditEntry(
+            at=context.clock.now(),
+            who=context.actor.who,
+            run=context.actor.run,
+            plan_id=intent.plan_id,
+            address=str(intent.address),
+            verb=intent.verb,
+            remote_id=record.remote_id,
+            request_id="",
+            result="settled by hand: imported",
+        )
+        ours = replace(record, digest=intent.digest or record.digest, files=intent.files)
+        closed = replace(intent, state=IntentState.DONE, remote_id=record.remote_id)
+        context.store.settle(closed, ours, entry)
+
+
+def read_inventory(rows: Sequence[Mapping[str, object]], where: str) -> dict[Address, str]:
+    """Address and id of each row of an inventory; InputError with every finding."""
+    wanted: dict[Address, str] = {}
+    findings: list[Diagnostic] = []
+    for number, row in enumerate(rows, start=1):
+        try:
+            address = Address.parse(str(row["address"]))
+            wanted[address] = str(row["id"])
+        except (KeyError, TypeError, ValueError) as problem:
+            reason = f"row {number} of {where}: {problem}"
+            findings.append(
+                error("A row of the inventory cannot be used", reason, "Rows need address and id.")
+            )
+    if findings:
+        raise InputError(*findings)
+    return wanted

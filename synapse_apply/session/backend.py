@@ -1,0 +1,119 @@
+"""The backend of a target, connected: the embedded one, or a client with its credentials."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from synapse_apply.client import BackendClient
+from synapse_apply.client.events import RequestEvent
+from synapse_apply.model.errors import InputError
+from synapse_apply.model.ports import Api
+from synapse_apply.model.project import Project, Target
+from synapse_apply.model.state import Binding
+from synapse_apply.secrets.resolve import Resolver
+from synapse_apply.session import state_file
+from synapse_apply.session.embedded import Embedded, running
+from synapse_apply.session.surroundings import base_url, check_host
+
+TOKEN_VARIABLE = "SYNAPSE_ACCESS_TOKEN"  # noqa: S105 - a variable's name, not a token
+_log = logging.getLogger("synapse_apply.http")
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """A connected backend and what its state must be bound to."""
+
+    api: Api
+    binding: Binding
+    embedded: Embedded | None
+    request_id: Callable[[], str]
+    longest_call: Callable[[int], float]
+
+
+class LastRequest(threading.local):
+    """The server's id of this thread's last request."""
+
+    id: str = ""
+
+    def heard(self, event: RequestEvent) -> None:
+        self.id = event.request_id or ""
+        _log.debug(
+            "%s %s -> %s in %.3f s (request id %s, attempt %d)",
+            event.method,
+            event.path,
+            event.status or event.failure,
+            event.seconds,
+            event.request_id or "none",
+            event.attempt,
+        )
+
+
+@contextmanager
+def connected(
+    project: Project, target: Target, environ: Mapping[str, str], parallelism: int
+) -> Iterator[Backend]:
+    """The backend of a target; nothing is sent yet. InputError without url or token."""
+    last = LastRequest()
+    with ExitStack() as stack:
+        embedded = stack.enter_context(running(project.root)) if target.is_embedded else None
+        url = embedded.url if embedded else _url(target)
+        if embedded is None:
+            check_host(url, environ)
+        client = stack.enter_context(
+            BackendClient(
+                url,
+                _token(project, target, environ, url),
+                tenant=target.tenant or None,
+                pool_size=max(parallelism, 1),
+                on_request=last.heard,
+            )
+        )
+        yield Backend(
+            client,
+            state_file.binding_of(base_url(url), target, embedded),
+            embedded,
+            lambda: last.id,
+            client.longest_call,
+        )
+
+
+def _url(target: Target) -> str:
+    if target.url:
+        return target.url
+    raise InputError.of(
+        "The target has no url",
+        f"Target {target.name} names no url and SYNAPSE_HOST is not set.",
+        "Set targets.NAME.url in the project file, or SYNAPSE_HOST.",
+        position=target.position,
+    )
+
+
+def _token(project: Project, target: Target, environ: Mapping[str, str], url: str) -> str | None:
+    if target.is_embedded and target.token is None:
+        return "embedded"  # it takes any token unless it was started with one of its own
+    if target.token is not None:
+        resolver = Resolver(project.root, environ)
+        return str(resolver.resolve_setting(target.token).reveal())
+    token = environ.get(TOKEN_VARIABLE)
+    if token or _is_loopback(url):
+        return token or None
+    raise InputError.of(
+        "There are no credentials for this target",
+        f"Target {target.name} names no token and {TOKEN_VARIABLE} is not set.",
+        f"Set {TOKEN_VARIABLE}, or token: {{env: NAME}} of the target in the project file.",
+        position=target.position,
+    )
+
+
+def _is_loopback(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,139 @@
+"""Wires one target: project, manifests, credentials, backend, state, secrets, packages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from synapse_apply import __version__
+from synapse_apply.applying.settle import Settled
+from synapse_apply.applying.task import Actor
+from synapse_apply.kinds.catalogue import CATALOGUE
+from synapse_apply.kinds.descriptor import Catalogue
+from synapse_apply.manifests.loading import Loaded
+from synapse_apply.model.address import Address
+from synapse_apply.model.desired import Desired
+from synapse_apply.model.diagnostic import Diagnostic
+from synapse_apply.model.errors import InputError
+from synapse_apply.model.observed import Capabilities
+from synapse_apply.model.plan import Plan
+from synapse_apply.model.ports import Api, Clock, Packages, Secrets, StateStore
+from synapse_apply.model.project import Project, Target
+from synapse_apply.packages.opening import SourcePackages
+from synapse_apply.planning.situation import Item
+from synapse_apply.secrets.keys import Keys
+from synapse_apply.secrets.macs import new_salt
+from synapse_apply.secrets.resolve import Resolver
+from synapse_apply.secrets.store import SecretStore
+from synapse_apply.session import declare, state_file
+from synapse_apply.session.surroundings import SystemClock, actor, commit_of
+from synapse_apply.session.where import Where
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A plan with what it was made from, which apply needs again."""
+
+    plan: Plan
+    items: Mapping[Address, Item]
+    settled: tuple[Settled, ...] = ()
+    capabilities: Capabilities = Capabilities()
+
+
+@dataclass(frozen=True, slots=True)
+class StateContext:
+    """A target's state and what is needed to look after it: no manifests, no backend."""
+
+    project: Project
+    target: Target
+    store: StateStore
+    clock: Clock
+    actor: Actor
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """One target, ready to be planned and applied.
+
+    `desired` are the declared resources with their packages inspected; `diagnostics` the warnings
+    found on the way. `secrets_under` is `secrets` with other state keys. `request_id` gives the
+    server's id of this thread's last request.
+    """
+
+    project: Project
+    target: Target
+    loaded: Loaded
+    desired: Mapping[Address, Desired]
+    diagnostics: tuple[Diagnostic, ...]
+    api: Api
+    store: StateStore
+    secrets: Secrets
+    secrets_under: Callable[[Keys], SecretStore]
+    packages: Packages
+    clock: Clock
+    actor: Actor
+    request_id: Callable[[], str]
+    longest_call: Callable[[int], float]
+    parallelism: int = 10
+    commit: str = ""
+    version: str = __version__
+    catalogue: Catalogue = field(default_factory=lambda: CATALOGUE)
+    new_salt: Callable[[], str] = new_salt
+
+
+@contextmanager
+def open_state(where: Where) -> Iterator[StateContext]:
+    """A target's state, without manifests and without touching the backend."""
+    project, target = declare.target_of(where)
+    store = state_file.open_store(project, target, where.environ)
+    try:
+        yield StateContext(project, target, store, SystemClock(), actor(where.environ))
+    finally:
+        store.close()
+
+
+@contextmanager
+def open_context(where: Where) -> Iterator[Context]:
+    """Everything of one target; InputError with every finding before anything is connected.
+
+    StateError when the state is missing or belongs elsewhere. Nothing has been sent yet.
+    """
+    from synapse_apply.session.backend import connected
+
+    project, target = declare.target_of(where)
+    declared = declare.declared(where, project, target)
+    findings = declared.diagnostics
+    if any(finding.is_error for finding in findings):
+        raise InputError(*findings)
+    store = state_file.open_store(project, target, where.environ)
+    try:
+        with connected(project, target, where.environ, where.parallelism) as backend:
+            state_file.ensure(store, target, backend.binding, backend.embedded)
+            keys = state_file.keys(project, target, where.environ, create=True)
+            resolver = Resolver(project.root, where.environ, target.allow_env, target.allow_files)
+            yield Context(
+                project=project,
+                target=target,
+                loaded=declared.loaded,
+                desired=declared.desired,
+                diagnostics=(*findings, *keys.warnings),
+                api=backend.api,
+                store=store,
+                secrets=SecretStore(resolver, keys),
+                secrets_under=lambda others: SecretStore(resolver, others),
+                packages=SourcePackages(
+                    declared.packages,
+                    project.root,
+                    max_size=project.max_package_size,
+                    allow_files=target.allow_files,
+                ),
+                clock=SystemClock(),
+                actor=actor(where.environ),
+                request_id=backend.request_id,
+                longest_call=backend.longest_call,
+                parallelism=where.parallelism,
+                commit=commit_of(project.root),
+            )
+    finally:
+        store.close()

@@ -1,0 +1,54 @@
+"""The embedded backend as a target: started for a run, or the one that is served already."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from synapse_apply.model.errors import StateError
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """A running embedded backend; `fresh` when its data set was made just now."""
+
+    url: str
+    data_set: str
+    fresh: bool
+
+
+def data_folder(root: Path) -> Path:
+    """Where the embedded backend of a project keeps its data."""
+    return root / ".synapse-apply" / "embedded"
+
+
+@contextmanager
+def running(root: Path) -> Iterator[Embedded]:
+    """The embedded backend of a project; StateError when its data cannot be used."""
+    from synapse_apply.emulator.data_set import find_running
+
+    data = data_folder(root)
+    served = find_running(data)
+    if served is not None:
+        yield Embedded(served.url, served.data_set, fresh=False)
+        return
+    from synapse_apply.emulator.core.backend import DATABASE
+    from synapse_apply.emulator.core.store import DataSetError
+    from synapse_apply.emulator.serve import EmbeddedServer, ServeError
+
+    fresh = not (data / DATABASE).exists()
+    try:
+        server = EmbeddedServer(data)
+        server.__enter__()
+    except (DataSetError, ServeError) as failure:
+        raise StateError.of(
+            "The embedded backend cannot start",
+            f"{failure}",
+            "Stop the other run, or start over with `synapse-apply emulator reset`.",
+        ) from None
+    try:
+        yield Embedded(server.url, server.data_set, fresh=fresh)
+    finally:
+        server.close()

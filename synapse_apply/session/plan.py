@@ -1,0 +1,95 @@
+"""Use case: what would be done. Reads state and backend, writes nothing."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+
+from synapse_apply.applying.settle import Settled, Settler, after_settling
+from synapse_apply.model.address import Address
+from synapse_apply.model.plan import Base
+from synapse_apply.model.state import IntentState, Record, State
+from synapse_apply.planning.planner import plan as make_plan
+from synapse_apply.planning.situation import Choices, Situation
+from synapse_apply.session.context import Context, Planned
+from synapse_apply.session.observe import Observer
+from synapse_apply.session.prepare import items
+
+
+def plan(context: Context, choices: Choices) -> Planned:
+    """A plan of the whole target as it stands now.
+
+    RemoteError never leaves here: a read that failed is a finding of its address. StateError and
+    InputError as the stores and the manifests raise them.
+    """
+    state = context.store.read()
+    observer = Observer(
+        context.api,
+        context.catalogue,
+        context.target.api,
+        context.loaded.marks,
+        context.parallelism,
+    )
+    settled = settle(context, state, observer)
+    records = after_settling(state.records, settled)
+    desired = context.desired
+    observer.observe(desired, records)
+    if choices.prune:
+        observer.read(_deletable(context, desired, records), records)
+    made = items(context.catalogue, observer, desired, records, context.secrets, context.new_salt)
+    situation = Situation(
+        plan_id=str(uuid.uuid4()),
+        created=context.clock.now(),
+        tool_version=context.version,
+        base=Base(
+            target=context.target.name,
+            binding=state.binding,
+            lineage=state.lineage,
+            serial=state.serial,
+            manifests_digest=context.loaded.manifests_digest,
+            commit=context.commit,
+        ),
+        catalogue=context.catalogue,
+        items=made,
+        open_intents=tuple(item.intent for item in settled if item.is_open),
+        choices=choices,
+        capabilities=observer.capabilities,
+        diagnostics=context.diagnostics,
+    )
+    return Planned(make_plan(situation), made, tuple(settled), observer.capabilities)
+
+
+def settle(context: Context, state: State, observer: Observer) -> list[Settled]:
+    """Look every open intent up; nothing is written before apply."""
+    if not state.open_intents:
+        return []
+    settler = Settler(
+        context.api,
+        context.catalogue,
+        context.secrets,
+        context.loaded.marks,
+        observer.probed(intent.address.kind for intent in state.open_intents),
+        context.clock.now(),
+        context.target.settle_after,
+    )
+    records: dict[Address, Record] = dict(state.records)
+    results = []
+    for intent in state.open_intents:
+        result = settler.settle(intent, records.get(intent.address))
+        if result.intent.state is IntentState.DONE and result.record is not None:
+            records[intent.address] = result.record
+        results.append(result)
+    return results
+
+
+def _deletable(
+    context: Context, desired: Mapping[Address, object], records: Mapping[Address, Record]
+) -> list[Address]:
+    """Recorded addresses that a delete may concern, so that it is known what is there."""
+    found = []
+    for address, record in sorted(records.items()):
+        kind = context.catalogue.get(address.kind)
+        binding = kind.bindings.get(record.api) if kind else None
+        if address not in desired and binding is not None and binding.delete is not None:
+            found.append(address)
+    return found

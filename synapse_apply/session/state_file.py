@@ -1,0 +1,142 @@
+"""Which state belongs to a target, and whether it is the right one (design section 5)."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+
+from synapse_apply import __version__
+from synapse_apply.model.errors import InputError, StateError
+from synapse_apply.model.ports import StateStore
+from synapse_apply.model.project import Project, Target
+from synapse_apply.model.state import Binding
+from synapse_apply.secrets.keys import Keys, load_keys
+from synapse_apply.session.embedded import Embedded
+from synapse_apply.session.surroundings import run_url
+from synapse_apply.stores.sqlite import open_sqlite
+
+EMBEDDED_URL = "embedded:"
+
+
+def folder(project: Project) -> Path:
+    """Where the local states of a project are kept."""
+    return project.root / ".synapse-apply" / "state"
+
+
+def key_path(project: Project, target: Target) -> Path:
+    """The file of a target's state key."""
+    return folder(project) / f"{target.name}.key"
+
+
+def previous_key_path(path: Path) -> Path:
+    """Where the key before this one is kept, to check what it digested."""
+    return path.with_name(path.name + ".previous")
+
+
+def keys(
+    project: Project, target: Target, environ: Mapping[str, str], *, create: bool = False
+) -> Keys:
+    """The state keys of a target: the one in use first, then those that can still check."""
+    path = key_path(project, target)
+    known = load_keys(environ, path, create=create)
+    before = load_keys({}, previous_key_path(path))
+    return Keys(tuple(dict.fromkeys((*known.known, *before.known))), known.warnings)
+
+
+def open_store(project: Project, target: Target, environ: Mapping[str, str]) -> StateStore:
+    """The store of a target; nothing is created or read yet."""
+    path = _path(project, target)
+    return open_sqlite(path, tool_version=__version__, run_url=run_url(environ))
+
+
+def _path(project: Project, target: Target) -> Path:
+    url = target.state.url
+    if not isinstance(url, str):
+        raise InputError.of(
+            "State urls from the environment are not supported by this version",
+            f"target {target.name} takes its state url from {url}.",
+            "Leave state.url out: the state is then a file beside the project file.",
+            position=target.position,
+        )
+    if not url:
+        return folder(project) / f"{target.name}.db"
+    return project.root / url.removeprefix("sqlite:///").removeprefix("file://")
+
+
+def binding_of(url: str, target: Target, embedded: Embedded | None) -> Binding:
+    """What the state of this target must be bound to."""
+    if embedded is not None:
+        return Binding(EMBEDDED_URL, "", embedded.data_set)
+    return Binding(url, target.tenant)
+
+
+def ensure(store: StateStore, target: Target, binding: Binding, embedded: Embedded | None) -> None:
+    """The state is there and is this target's, or StateError says how to get there.
+
+    The state of a fresh embedded data set is made here: nothing can be lost by it.
+    """
+    if not store.exists():
+        if embedded is None:
+            raise missing(target)
+        if not embedded.fresh:
+            raise _half(target, "has objects, but there is no state that remembers them")
+        store.init(binding, target.state.lineage or str(uuid.uuid4()))
+        return
+    if embedded is not None and store.binding().data_set != binding.data_set:
+        raise _half(target, "is another data set than the one this state remembers")
+    check_binding(store, target, binding)
+
+
+def check_binding(store: StateStore, target: Target, binding: Binding) -> None:
+    """StateError when this state belongs to another backend, tenant or lineage."""
+    has = store.binding()
+    if has != binding:
+        raise StateError.of(
+            "This state belongs to another backend",
+            f"It was made for {describe(has)}; target {target.name} is {describe(binding)}.",
+            "Correct the target's url or tenant. If the backend moved and is the same one: "
+            f"`synapse-apply state rebind -t {target.name}`.",
+            position=target.position,
+        )
+    pinned = target.state.lineage
+    if pinned and store.lineage() != pinned:
+        raise StateError.of(
+            "This state is not the one that the project file pins",
+            f"The project file pins lineage {pinned}, this state has {store.lineage()}.",
+            "Restore the right one: `synapse-apply state restore FILE`.",
+            position=target.position,
+        )
+
+
+def missing(target: Target) -> StateError:
+    """There is no state, and making one silently could make second copies."""
+    pinned = target.state.lineage
+    makes = f" --lineage {pinned}" if pinned else ""
+    failure = StateError.of(
+        "There is no state for this target",
+        f"Target {target.name} has no state here. Without one, objects that exist already could "
+        "be made a second time.",
+        "If there was one: `synapse-apply state restore FILE`. If objects exist already: "
+        "`synapse-apply state init`, then `synapse-apply import ADDRESS ID` for each. "
+        f"If this is a new target: `synapse-apply state init{makes} -t {target.name}`.",
+        position=target.position,
+    )
+    return StateError(*failure.diagnostics)
+
+
+def _half(target: Target, what: str) -> StateError:
+    failure = StateError.of(
+        "The embedded backend and its state do not belong together",
+        f"The embedded backend {what}.",
+        "Start both over: `synapse-apply emulator reset`. It removes the embedded objects and "
+        f"the state of target {target.name}, nothing else.",
+    )
+    return StateError(*failure.diagnostics)
+
+
+def describe(binding: Binding) -> str:
+    """A binding in words."""
+    if binding.url == EMBEDDED_URL:
+        return f"the embedded data set {binding.data_set}"
+    return f"{binding.url}" + (f" (tenant {binding.tenant})" if binding.tenant else "")

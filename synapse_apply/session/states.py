@@ -1,0 +1,132 @@
+"""Use case: look after a state. None of it touches the backend."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import replace
+from pathlib import Path
+
+from synapse_apply.model.address import Address
+from synapse_apply.model.errors import InputError, StateError
+from synapse_apply.model.state import AuditEntry, Binding, Intent, IntentState, Record, State
+from synapse_apply.session.context import StateContext
+from synapse_apply.session.state_file import describe
+from synapse_apply.stores.inventory import inventory as inventory_of
+
+PROTECTS = (
+    "An empty state knows no object. Storages and releases that exist are found by name and "
+    "adopted; plugins on API v1 cannot be found: import those that exist, or apply makes a second "
+    "one of each."
+)
+
+
+def init(context: StateContext, binding: Binding, lineage: str = "") -> str:
+    """Make an empty state and give its lineage; StateError when there is one, or a pin forbids."""
+    pinned = context.target.state.lineage
+    if pinned and lineage != pinned:
+        failure = StateError.of(
+            "The project file pins the lineage of this state",
+            f"Target {context.target.name} is pinned to lineage {pinned}: an empty state would "
+            "forget every object it remembers.",
+            "Restore it: `synapse-apply state restore FILE`; or import what exists after "
+            f"`synapse-apply state init --lineage {pinned}`, which makes an empty one anyway.",
+        )
+        raise StateError(*failure.diagnostics)
+    made = lineage or str(uuid.uuid4())
+    context.store.init(binding, made)
+    return made
+
+
+def read(context: StateContext) -> State:
+    """The whole state."""
+    return context.store.read()
+
+
+def show(context: StateContext, address: Address) -> Record:
+    """One record; StateError that names near ones when there is none."""
+    record = context.store.record(address)
+    if record is None:
+        raise _unknown(context, address)
+    return record
+
+
+def remove(context: StateContext, addresses: list[Address]) -> None:
+    """Forget addresses; the live objects stay. StateError when one is unknown."""
+    with context.store.lock("state rm"):
+        for address in addresses:
+            if context.store.record(address) is None:
+                raise _unknown(context, address)
+        context.store.remove(*addresses)
+
+
+def move(context: StateContext, old: Address, new: Address) -> None:
+    """Rename an address in the state; the live object stays as it is."""
+    if old.kind != new.kind:
+        raise InputError.of(
+            "An address keeps its kind",
+            f"{old} cannot become {new}: they are of different kinds.",
+            "Give two addresses of one kind.",
+        )
+    with context.store.lock("state mv"):
+        context.store.move(old, new)
+
+
+def rebind(context: StateContext, binding: Binding) -> tuple[str, str]:
+    """Bind the state to the target as it is now; gives what it was bound to and is, in words."""
+    with context.store.lock("state rebind"):
+        before = context.store.binding()
+        context.store.rebind(binding)
+    return describe(before), describe(binding)
+
+
+def backup(context: StateContext, path: Path) -> None:
+    """A consistent copy of the whole state."""
+    context.store.backup(str(path))
+
+
+def restore(context: StateContext, path: Path) -> None:
+    """Replace the state by a backup."""
+    context.store.restore(str(path))
+
+
+def inventory(context: StateContext) -> list[dict[str, object]]:
+    """Address, id, version and digest of every record: what `import -f` reads."""
+    return [dict(row) for row in inventory_of(context.store.read())]
+
+
+def settle_absent(context: StateContext, address: Address, *, at: str) -> Intent:
+    """Close an open intent as not done, on the user's word; StateError when none is open."""
+    with context.store.lock("state settle"):
+        state = context.store.read()
+        found = next((i for i in state.open_intents if i.address == address), None)
+        if found is None:
+            open_ones = ", ".join(str(i.address) for i in state.open_intents) or "none"
+            raise StateError.of(
+                "No call of this address is open",
+                f"{address} has no open call. Open: {open_ones}.",
+                "`synapse-apply plan` shows what is refused and why.",
+            )
+        entry = AuditEntry(
+            at=at,
+            who=context.actor.who,
+            run=context.actor.run,
+            plan_id=found.plan_id,
+            address=str(address),
+            verb=found.verb,
+            remote_id=found.remote_id,
+            request_id="",
+            result="settled by hand: absent",
+        )
+        closed = replace(found, state=IntentState.ABSENT)
+        context.store.settle(closed, state.records.get(address), entry)
+    return closed
+
+
+def _unknown(context: StateContext, address: Address) -> StateError:
+    from difflib import get_close_matches
+
+    known = [str(known) for known in context.store.read().records]
+    near = get_close_matches(str(address), known, n=1)
+    hint = f"Did you mean {near[0]}?" if near else "`synapse-apply state list` shows what is there."
+    failure = StateError.of("The state does not know this address", f"{address}.", hint)
+    return StateError(*failure.diagnostics)

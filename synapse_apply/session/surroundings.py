@@ -1,0 +1,89 @@
+"""What a run is told by the machine it runs on: time, who, which CI run, which hosts."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import socket
+import subprocess
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from synapse_apply.applying.task import Actor
+from synapse_apply.model.errors import InputError
+
+
+class SystemClock:
+    """The machine's clocks."""
+
+    def now(self) -> str:
+        return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+    def seconds(self) -> float:
+        return time.monotonic()
+
+
+def actor(environ: Mapping[str, str]) -> Actor:
+    """Who runs this: user@host, and the CI run's URL where the environment tells one."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        user = f"uid{os.getuid()}"
+    return Actor(f"{user}@{socket.gethostname()}", run_url(environ))
+
+
+def run_url(environ: Mapping[str, str]) -> str:
+    """The URL of the CI run, "" outside CI."""
+    if environ.get("CI_JOB_URL"):
+        return environ["CI_JOB_URL"]
+    parts = [environ.get(name, "") for name in ("GITHUB_SERVER_URL", "GITHUB_REPOSITORY")]
+    number = environ.get("GITHUB_RUN_ID", "")
+    return f"{parts[0]}/{parts[1]}/actions/runs/{number}" if all((*parts, number)) else ""
+
+
+def check_host(url: str, environ: Mapping[str, str]) -> None:
+    """InputError when SYNAPSE_APPLY_HOSTS (host[:port], comma-separated) does not list it."""
+    allowed = [host.strip().lower() for host in environ.get("SYNAPSE_APPLY_HOSTS", "").split(",")]
+    allowed = [host for host in allowed if host]
+    parts = urlsplit(url)
+    host = (parts.hostname or "").lower()
+    try:
+        port = parts.port
+    except ValueError:
+        port = None
+    if not allowed or host in allowed or (port and f"{host}:{port}" in allowed):
+        return
+    raise InputError.of(
+        "The token may not go to this host",
+        f"{host}{f':{port}' if port else ''} is not listed in SYNAPSE_APPLY_HOSTS "
+        f"({', '.join(allowed)}).",
+        "Check the target's url; if it is right, add the host to SYNAPSE_APPLY_HOSTS.",
+    )
+
+
+def base_url(url: str) -> str:
+    """A base URL as state keeps it: lower-case scheme and host, without the last slash."""
+    parts = urlsplit(url)
+    return parts._replace(
+        scheme=parts.scheme.lower(), netloc=parts.netloc.lower(), path=parts.path.rstrip("/")
+    ).geturl()
+
+
+def commit_of(root: Path) -> str:
+    """The commit that is checked out, "" outside Git: a label, nothing depends on it."""
+    if not any((folder / ".git").exists() for folder in (root, *root.parents)):
+        return ""
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(root), "rev-parse", "--verify", "--quiet", "HEAD"],
+            capture_output=True,
+            text=True,
+            timeout=5,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip()

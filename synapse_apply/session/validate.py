@@ -1,0 +1,49 @@
+"""Use case: check everything that is written, without backend, credentials or secret values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from synapse_apply.manifests.loading import validate as validate_manifests
+from synapse_apply.manifests.targets import targets_to_check
+from synapse_apply.model.diagnostic import Diagnostic
+from synapse_apply.session import declare
+from synapse_apply.session.where import Where
+
+
+@dataclass(frozen=True, slots=True)
+class Validated:
+    """What was found; `counts` are the declared resources by target."""
+
+    diagnostics: tuple[Diagnostic, ...]
+    counts: dict[str, int]
+
+    @property
+    def summary(self) -> str:
+        """One line for people."""
+        parts = [f"{count} resources for {name}" for name, count in self.counts.items()]
+        warnings = sum(not finding.is_error for finding in self.diagnostics)
+        ending = f", {warnings} warning{'s' if warnings != 1 else ''}" if warnings else ""
+        return f"Valid: {', '.join(parts)}{ending}."
+
+
+def validate(where: Where, *, every_target: bool = True) -> Validated:
+    """Check every target, or the one that was named; InputError for what hides all the rest."""
+    project = declare.project_of(where)
+    targets = targets_to_check(project, None if every_target else where.target)
+    loaded, findings = validate_manifests(
+        project,
+        targets,
+        variables=declare.variables_of(where, project),
+        strict=where.strict,
+        package_config=declare.config_reader(project, targets[0]),
+        paths=[str(path) for path in where.paths],
+    )
+    found = dict.fromkeys(findings)
+    counts = {}
+    for target, one in zip(targets, loaded, strict=True):
+        checked = declare.with_packages(project, target, one)
+        known = set(one.diagnostics)
+        found.update(dict.fromkeys(f for f in checked.diagnostics if f not in known))
+        counts[target.name] = len(one.desired)
+    return Validated(tuple(found), counts)
