@@ -18,7 +18,10 @@ from synapse_apply.packages.content import BLOCK, UnreadableError
 from synapse_apply.packages.names import printable
 from synapse_apply.packages.tree import Kind, Node
 
-_SAFE = ("-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", "--no-replace-objects")
+_SAFE = (
+    *("-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null"),
+    *("-c", "protocol.allow=never", "--no-replace-objects"),
+)
 _FETCH = (
     "A shallow or partial clone may lack it: git fetch --unshallow --tags "
     "(on GitHub Actions: fetch-depth: 0)."

@@ -8,10 +8,11 @@ patterns come last, so that a line such as `!dist/` brings back what they leave 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from pathspec import GitIgnoreSpec
+from pathspec import GitIgnoreSpec, Pattern
 
 from synapse_apply.packages.names import canonical
 
@@ -29,31 +30,58 @@ __pycache__ *.pyc *.pyo *.pyd .python-version *.egg-info *.egg .venv venv .env e
 """.split()  # noqa: SIM905 - one a line would hide the comparison
 
 
+# The group of pathspec's expressions for the slash behind which everything matches as well.
+_BELOW = "ps_d"
+
+
 @dataclass(frozen=True, slots=True)
 class _Patterns:
-    """One ignore file; `base` is its folder with a slash at the end, or empty."""
+    """One ignore file; `base` is its folder with a slash at the end, or empty.
+
+    `patterns` holds (index of its line, pattern).
+    """
 
     name: str
     base: str
     lines: tuple[str, ...]
-    spec: GitIgnoreSpec
+    patterns: tuple[tuple[int, Pattern], ...]
 
     def decide(self, path: str) -> tuple[bool, str] | None:
         """(left out?, rule) or None when no pattern matches; a folder's path ends in a slash."""
         if not path.startswith(self.base):
             return None
-        result = self.spec.check_file(path[len(self.base) :])
-        if result.include is None or result.index is None:
-            return None
-        line = self.lines[result.index].strip()
-        if self.name:
-            return result.include, f"{self.base}{self.name}:{result.index + 1}: {line}"
-        return result.include, f"built in: {line}"
+        name = path[len(self.base) :]
+        for index, pattern in reversed(self.patterns):
+            line = self.lines[index].strip()
+            if not _matches(pattern, line, name):
+                continue
+            where = f"{self.base}{self.name}:{index + 1}" if self.name else "built in"
+            return bool(pattern.include), f"{where}: {line}"
+        return None
+
+
+def _matches(pattern: Pattern, line: str, name: str) -> bool:
+    """Whether a pattern matches this very path, not merely a folder above it.
+
+    The walk goes from folder to folder and has asked about those above. Only a pattern for
+    folders may see a folder's last slash: `a/**` is what is below `a`, not `a`.
+    """
+    asked = name if line.endswith("/") else name.removesuffix("/")
+    result = pattern.match_file(asked)
+    if result is None:
+        return False
+    found: re.Match[str] = result.match
+    if _BELOW not in found.re.groupindex or found.start(_BELOW) < 0:
+        return True
+    last = len(asked) - 1
+    return found.start(_BELOW) == last or found.re.search(asked, last) is not None
 
 
 def _patterns(name: str, base: str, text: str) -> _Patterns:
     lines = tuple(canonical(text).splitlines())
-    return _Patterns(name, base, lines, GitIgnoreSpec.from_lines(lines))
+    spec = GitIgnoreSpec.from_lines(lines)
+    kept = tuple((i, one) for i, one in enumerate(spec.patterns) if one.include is not None)
+    return _Patterns(name, base, lines, kept)
 
 
 _ALWAYS = _patterns("", "", "\n".join(BUILT_IN))

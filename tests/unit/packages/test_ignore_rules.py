@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 
 import pytest
-from unit.packages.trees import AT_HEAD, FOLDER, commit, summaries, write
+from unit.packages.trees import AT_HEAD, FOLDER, commit, git, summaries, write
 
+from synapse_apply.model.desired import PackageSource
 from synapse_apply.packages.inspect import listing
 
 
@@ -31,6 +33,10 @@ def kept(root: Path, rules: str, *paths: str) -> list[str]:
         ("# note\n\n\\#x\n", ["#x", "note"], ["note"]),
         ("a[0-9]?\n", ["a1b", "a1", "ab1"], ["a1", "ab1"]),
         ("x \n", ["x", "y"], ["y"]),
+        ("*.txt\n!keep/\n", ["keep/a.txt", "keep/b"], ["keep/b"]),
+        ("*\n!*/\n!*.py\n", ["d/e/a.py", "d/b.txt"], ["d/e/a.py"]),
+        ("/data\n!data/**\n", ["data/x", "b"], ["b"]),
+        ("data/**\n!data/keep\n", ["data/keep", "data/x"], ["data/keep"]),
     ],
 )
 def test_patterns_mean_what_they_mean_to_git(
@@ -38,6 +44,35 @@ def test_patterns_mean_what_they_mean_to_git(
 ) -> None:
     """Anchors, folders, negation, and no way back below a folder that is out."""
     assert sorted(kept(tmp_path, rules, *paths)) == sorted(left)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_random_patterns_mean_what_git_says(tmp_path: Path, seed: int) -> None:
+    """Git itself is asked what it would add."""
+    chance = random.Random(seed)
+    for turn in range(4):
+        root = tmp_path / str(turn)
+        lines = [_pattern(chance) for _ in range(chance.randint(1, 5))]
+        write(root, dict.fromkeys(_paths(chance), "x") | {".gitignore": "\n".join(lines)})
+        git(root, "init", "-q")
+        answer = git(root, "ls-files", "-z", "--others", "--exclude-standard").split("\0")
+        expected = {path for path in answer if path and path != ".gitignore"}
+        included = set(listing(PackageSource("folder", "."), root).included)
+        assert included - {".gitignore"} == expected, lines
+
+
+def _pattern(chance: random.Random) -> str:
+    parts = chance.choices(
+        ["a", "b", "*", "a*", "*.x", "**", "d", "?", "[ab]"], k=chance.randint(1, 3)
+    )
+    ends = chance.choice(["", "", "/", "/*"])
+    return chance.choice(["", "", "!"]) + chance.choice(["", "/"]) + "/".join(parts) + ends
+
+
+def _paths(chance: random.Random) -> set[str]:
+    """Files under folders whose names no file has."""
+    tops = ("", "a/", "b/", "d/", "d/a/", "a/b/d/")
+    return {chance.choice(tops) + chance.choice(["f", "a.x", "b.x", "ab"]) for _ in range(10)}
 
 
 def test_built_in_patterns_match_whole_names_at_any_depth(tmp_path: Path) -> None:
