@@ -1,0 +1,73 @@
+"""`synapse-apply import`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from synapse_apply.cli import options
+from synapse_apply.cli.face import Face
+from synapse_apply.cli.manual import manual
+
+if TYPE_CHECKING:
+    from synapse_apply.model.address import Address
+    from synapse_apply.session.where import Where
+
+
+@manual(
+    "import",
+    examples=[
+        ("synapse-apply import plugin/yolo 42", "The plugin with id 42 is plugin/yolo."),
+        ("synapse-apply import -f inventory.yaml", "All of an inventory, or nothing."),
+    ],
+    exits=[("0", "recorded"), ("1", "an object is not there, or an address is taken")],
+)
+@options.output
+@options.place
+@options.variables
+@click.argument("address", type=options.ADDRESS, required=False)
+@click.argument("remote_id", metavar="ID", required=False)
+@click.option(
+    "-f",
+    "--file",
+    "inventory",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="INVENTORY",
+    help="A file as `state inventory` prints it, instead of ADDRESS and ID.",
+)
+@options.parallelism
+def command(
+    *,
+    face: Face,
+    where: Where,
+    address: Address | None,
+    remote_id: str | None,
+    inventory: Path | None,
+) -> int:
+    """Take objects that exist into the state: their ids, and what they look like now.
+
+    Nothing is sent to them. The next plan shows how they differ from their manifests.
+    """
+    from synapse_apply.cli.inventories import wanted_from
+    from synapse_apply.session.adopt import import_all
+    from synapse_apply.session.context import open_context
+    from synapse_apply.views.record import record_document
+
+    if (inventory is None) == (address is None or remote_id is None):
+        raise click.UsageError("Say ADDRESS and ID, or -f INVENTORY.")
+    if inventory is not None:
+        wanted = wanted_from(inventory)
+    else:
+        assert address is not None  # noqa: S101 - said above, for the type checker
+        wanted = {address: str(remote_id)}
+    with open_context(where) as context:
+        records = import_all(context, wanted)
+    if face.as_json:
+        face.document({"imported": [record_document(record) for record in records]})
+        return 0
+    for record in records:
+        face.out(f"Imported {record.address} (id {record.remote_id}).\n")
+    face.out(f"\nImport complete! Resources: {len(records)} imported.\n")
+    return 0

@@ -1,0 +1,108 @@
+"""One resource from three sides: its manifest, its record, the live object."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any, Self
+
+from synapse_apply.cli.face import Face
+from synapse_apply.model.address import Address
+from synapse_apply.model.diagnostic import Diagnostic, Path, error
+from synapse_apply.model.errors import InputError
+from synapse_apply.model.values import ABSENT, Fields, leaves
+from synapse_apply.planning.situation import Item
+from synapse_apply.session.context import Planned
+from synapse_apply.views.cells import cells
+from synapse_apply.views.findings import dotted
+from synapse_apply.views.literals import SECRETS, inline
+from synapse_apply.views.masking import tree_of, values_tree
+from synapse_apply.views.record import object_document, record_document
+from synapse_apply.views.tables import render_table
+
+_ROOM = 36
+
+
+@dataclass(frozen=True, slots=True)
+class Sides:
+    """What is known of one address; `findings` say what could not be read."""
+
+    item: Item
+    findings: tuple[Diagnostic, ...] = ()
+
+    @classmethod
+    def of(cls, planned: Planned, address: Address) -> Self:
+        """The sides of an address; InputError that names near ones when there is none."""
+        item = planned.items.get(address)
+        if item is None:
+            known = [str(known) for known in planned.items]
+            near = get_close_matches(str(address), known, n=1)
+            hint = f"Did you mean {near[0]}?" if near else "`synapse-apply plan --show-unchanged`."
+            raise InputError(
+                error("There is no such resource", f"{address} is not declared or recorded.", hint)
+            )
+        text = str(address)
+        return cls(item, tuple(f for f in planned.plan.diagnostics if f.address == text))
+
+    def text(self, face: Face) -> str:
+        """A heading and a table, a row a field."""
+        declared, recorded, live = self._declared(), self._recorded(), self._live()
+        paths = sorted({*declared, *recorded, *live}, key=lambda path: [str(p) for p in path])
+        room = max(_ROOM, ((face.width or 0) - 30) // 3)
+        rows = [
+            (dotted(path), *(_cell(side.get(path, ABSENT), room) for side in
+                             (declared, recorded, live)))
+            for path in paths
+        ]  # fmt: skip
+        table = render_table(("field", "declared", "recorded", "live"), rows, color=face.color_out)
+        return f"# {self.item.address} ({', '.join(self._facts())})\n{table}"
+
+    def document(self) -> dict[str, Any]:
+        """The three sides, each null where it is not there."""
+        item, observed = self.item, self.item.sighting.observed
+        declared = self._declared()
+        secret = [path for path, value in declared.items() if isinstance(value, SECRETS)]
+        return {
+            "address": str(item.address),
+            "declared": None
+            if item.desired is None
+            else {
+                "values": values_tree(declared.items()),
+                "sensitive_values": tree_of(secret),
+            },
+            "recorded": record_document(item.record) if item.record else None,
+            "live": object_document(item.address, observed) if observed else None,
+            "diagnostics": [finding.to_json() for finding in self.findings],
+        }
+
+    def _facts(self) -> list[str]:
+        record, observed = self.item.record, self.item.sighting.observed
+        return [
+            "declared" if self.item.desired else "not declared",
+            f"recorded as id {record.remote_id}" if record else "not recorded",
+            f"live as id {observed.remote_id}" if observed else "not seen live",
+        ]
+
+    def _declared(self) -> Mapping[Path, Any]:
+        return dict(self.item.want)
+
+    def _recorded(self) -> Fields:
+        record = self.item.record
+        return (record.applied or record.seen) if record else {}
+
+    def _live(self) -> Mapping[Path, Any]:
+        observed = self.item.sighting.observed
+        return dict(leaves(observed.spec)) if observed else {}
+
+
+def _cell(value: Any, room: int) -> str:
+    """A value short enough for a column; JSON has the whole of it."""
+    if value is ABSENT:
+        return "-"
+    text = inline(value)
+    if cells(text) <= room:
+        return text
+    while cells(text) >= room:
+        text = text[: max(1, len(text) - max(1, (cells(text) - room) // 2))][:-1]
+    return f"{text}…"

@@ -1,0 +1,37 @@
+"""`synapse-apply state mv`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from synapse_apply.cli import options
+from synapse_apply.cli.face import Face
+from synapse_apply.cli.manual import manual
+
+if TYPE_CHECKING:
+    from synapse_apply.model.address import Address
+    from synapse_apply.session.where import Where
+
+
+@manual(
+    "mv",
+    examples=[
+        ("synapse-apply state mv plugin/yolo plugin/yolo-v8", "After renaming the manifest."),
+    ],
+    exits=[("0", "renamed"), ("1", "the old address is not recorded, or the new one is taken")],
+)
+@options.text_output
+@options.place
+@click.argument("old", type=options.ADDRESS)
+@click.argument("new", type=options.ADDRESS)
+def command(*, face: Face, where: Where, old: Address, new: Address) -> int:
+    """Rename an address in the state; the live object stays as it is."""
+    from synapse_apply.session import states
+    from synapse_apply.session.context import open_state
+
+    with open_state(where) as context:
+        states.move(context, old, new)
+    face.out(f"{old} has moved to {new}.\n")
+    return 0
