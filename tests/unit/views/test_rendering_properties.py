@@ -28,6 +28,7 @@ CANARY = "c4n4ry-value"
 SCHEMA = json.loads(
     (Path(__file__).parents[3] / "schemas/v1/plan.schema.json").read_text(encoding="utf-8")
 )
+VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
 TEXT = st.text(st.characters(codec=None), max_size=12)
 SECRETS = st.sampled_from(
     [
@@ -99,7 +100,7 @@ def test_any_plan_document_passes_its_schema(plan):
     """The JSON text of any plan is valid JSON of the published shape, the same each time."""
     text = json_text(plan_document(plan))
     assert text == json_text(plan_document(plan))
-    jsonschema.validate(json.loads(text), SCHEMA)
+    assert not list(VALIDATOR.iter_errors(json.loads(text)))
 
 
 @settings(max_examples=60, deadline=None)
