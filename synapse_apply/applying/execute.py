@@ -252,7 +252,7 @@ def _intent(
         salt=task.salt,
         digest=package.digest if package else None,
         files=package.files if package else {},
-        depends_on=task.desired.depends_on if task.desired else (),
+        depends_on=task.change.depends_on,
         series=series,
         version=version,
         protected=bool(task.desired and task.desired.lifecycle.prevent_destroy),

@@ -94,7 +94,7 @@ def record_of(
     for path, value in (before.applied if before else {}).items():
         # A dropped field stays ours until the answer shows it gone (design section 6).
         if path not in applied and _still_there(task, observed, path):
-            applied[path] = value
+            applied[path] = _what_was_sent(task, path, value)
     now = tools.clock.now()
     return Record(
         address=task.address,
@@ -130,7 +130,7 @@ def adopted(task: Task, observed: Observed, tools: Tools) -> Record:
         salt=task.salt,
         digest=observed.extra.get("digest"),
         protected=bool(task.desired and task.desired.lifecycle.prevent_destroy),
-        depends_on=task.desired.depends_on if task.desired else (),
+        depends_on=task.change.depends_on,
         series=series,
         version=version,
         created_at=now,
@@ -139,28 +139,52 @@ def adopted(task: Task, observed: Observed, tools: Tools) -> Record:
 
 
 def agreed(task: Task, record: Record, observed: Observed, secrets: Secrets, now: str) -> Record:
-    """The record where desired counts as applied and live as seen, whatever differs."""
+    """The record where desired counts as applied and live as seen, whatever differs.
+
+    Declared fields that cannot be compared now (ignored, or a secret without a value at hand)
+    stay as they were recorded.
+    """
+    series, version = task.type.place_in_series(task.desired.spec) if task.desired else ("", "")
+    declared = {path for path, _ in leaves(task.desired.spec)} if task.desired else set()
+    unknown = {path: v for path, v in record.applied.items() if path in declared - set(task.want)}
     return replace(
         record,
-        applied=dict(task.want),
-        seen=seen_fields(task, observed, task.want, secrets),
+        api=task.binding.api,
+        applied={**unknown, **task.want},
+        seen=seen_fields(task, observed, {*task.want, *unknown}, secrets),
         natural_key=task.natural_key or record.natural_key,
         protected=bool(task.desired and task.desired.lifecycle.prevent_destroy),
-        depends_on=task.desired.depends_on if task.desired else record.depends_on,
+        depends_on=task.change.depends_on,
+        series=series,
+        version=version,
         updated_at=now,
     )
 
 
 def rebased(task: Task, record: Record, tools: Tools) -> Record:
-    """The record where desired and live agree already; what differs stays as it was recorded."""
+    """The record where desired and live agree already.
+
+    What differs, or was digested under another key, stays as it was recorded: agreeing to it
+    here would hide a change.
+    """
     if task.observed is None:
         return record
     made = agreed(task, record, task.observed, tools.secrets, tools.clock.now())
     applied, seen = dict(made.applied), dict(made.seen)
-    for path in {change.path for change in task.change.fields}:
+    for path in {change.path for change in task.change.fields} | _other_key(record, task.want):
         _keep(applied, record.applied, path)
         _keep(seen, record.seen, path)
     return replace(made, applied=applied, seen=seen)
+
+
+def _other_key(record: Record, want: Fields) -> set[Path]:
+    return {
+        path
+        for path, value in record.applied.items()
+        if isinstance(value, Mac)
+        and isinstance(now := want.get(path), Mac)
+        and now.key_id != value.key_id
+    }
 
 
 def not_taken(task: Task, sent: Mapping[Path, Any], observed: Observed) -> tuple[Diagnostic, ...]:
@@ -188,6 +212,12 @@ def not_taken(task: Task, sent: Mapping[Path, Any], observed: Observed) -> tuple
 def _short(value: Any, most: int = 60) -> str:
     text = "nothing" if value is ABSENT else repr(value)
     return text if len(text) <= most else text[: most - 3] + "..."
+
+
+def _what_was_sent(task: Task, path: Path, before: Any) -> Any:
+    """Where a reset was sent for a dropped field that is what we applied last."""
+    rule = task.type.rule(path)
+    return before if len(path) > 1 or rule.reset is ABSENT else rule.reset
 
 
 def _still_there(task: Task, observed: Observed, path: Path) -> bool:

@@ -109,15 +109,16 @@ def open_context(where: Where) -> Iterator[Context]:
     store = state_file.open_store(project, target, where.environ)
     try:
         with connected(project, target, where.environ, where.parallelism) as backend:
-            state_file.ensure(store, target, backend.binding, backend.embedded)
-            keys = state_file.keys(project, target, where.environ, create=True)
+            made = state_file.ensure(store, target, backend.binding, backend.embedded)
+            keys = state_file.keys(project, target, where.environ, create=made)
+            findings += state_file.key_findings(keys, project, target, declared.desired)
             resolver = Resolver(project.root, where.environ, target.allow_env, target.allow_files)
             yield Context(
                 project=project,
                 target=target,
                 loaded=declared.loaded,
                 desired=declared.desired,
-                diagnostics=(*findings, *keys.warnings),
+                diagnostics=findings,
                 api=backend.api,
                 store=store,
                 secrets=SecretStore(resolver, keys),

@@ -7,11 +7,15 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from synapse_apply import __version__
+from synapse_apply.model.address import Address
+from synapse_apply.model.desired import Desired
+from synapse_apply.model.diagnostic import Diagnostic, warning
 from synapse_apply.model.errors import InputError, StateError
 from synapse_apply.model.ports import StateStore
 from synapse_apply.model.project import Project, Target
 from synapse_apply.model.state import Binding
-from synapse_apply.secrets.keys import Keys, load_keys
+from synapse_apply.model.values import SecretRef, leaves
+from synapse_apply.secrets.keys import KEY_VARIABLE, Keys, load_keys
 from synapse_apply.session.embedded import Embedded
 from synapse_apply.session.surroundings import run_url
 from synapse_apply.stores.sqlite import open_sqlite
@@ -44,6 +48,27 @@ def keys(
     return Keys(tuple(dict.fromkeys((*known.known, *before.known))), known.warnings)
 
 
+def key_findings(
+    keys: Keys, project: Project, target: Target, desired: Mapping[Address, Desired]
+) -> tuple[Diagnostic, ...]:
+    """The key's own warnings, and one when secrets are declared but there is no key at all."""
+    if keys.current is not None or not any(_has_secret(one) for one in desired.values()):
+        return keys.warnings
+    finding = warning(
+        "There is no state key: secrets are not compared",
+        f"Neither {KEY_VARIABLE} nor {key_path(project, target)} holds the key that this state's "
+        "secrets were digested with.",
+        "Restore the key. If it is lost: `synapse-apply state rekey` digests anew what can be "
+        "resolved.",
+        target=target.name,
+    )
+    return (*keys.warnings, finding)
+
+
+def _has_secret(desired: Desired) -> bool:
+    return any(isinstance(value, SecretRef) for _, value in leaves(desired.spec))
+
+
 def open_store(project: Project, target: Target, environ: Mapping[str, str]) -> StateStore:
     """The store of a target; nothing is created or read yet."""
     path = _path(project, target)
@@ -71,10 +96,10 @@ def binding_of(url: str, target: Target, embedded: Embedded | None) -> Binding:
     return Binding(url, target.tenant)
 
 
-def ensure(store: StateStore, target: Target, binding: Binding, embedded: Embedded | None) -> None:
+def ensure(store: StateStore, target: Target, binding: Binding, embedded: Embedded | None) -> bool:
     """The state is there and is this target's, or StateError says how to get there.
 
-    The state of a fresh embedded data set is made here: nothing can be lost by it.
+    The state of a fresh embedded data set is made here, nothing can be lost by it; True then.
     """
     if not store.exists():
         if embedded is None:
@@ -82,10 +107,11 @@ def ensure(store: StateStore, target: Target, binding: Binding, embedded: Embedd
         if not embedded.fresh:
             raise _half(target, "has objects, but there is no state that remembers them")
         store.init(binding, target.state.lineage or str(uuid.uuid4()))
-        return
+        return True
     if embedded is not None and store.binding().data_set != binding.data_set:
         raise _half(target, "is another data set than the one this state remembers")
     check_binding(store, target, binding)
+    return False
 
 
 def check_binding(store: StateStore, target: Target, binding: Binding) -> None:

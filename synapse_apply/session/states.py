@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.errors import InputError, StateError
 from synapse_apply.model.state import AuditEntry, Binding, Intent, IntentState, Record, State
 from synapse_apply.session.context import StateContext
-from synapse_apply.session.state_file import describe
+from synapse_apply.session.state_file import describe, keys
 from synapse_apply.stores.inventory import inventory as inventory_of
 
 PROTECTS = (
@@ -20,8 +21,13 @@ PROTECTS = (
 )
 
 
-def init(context: StateContext, binding: Binding, lineage: str = "") -> str:
-    """Make an empty state and give its lineage; StateError when there is one, or a pin forbids."""
+def init(
+    context: StateContext, binding: Binding, environ: Mapping[str, str], lineage: str = ""
+) -> str:
+    """Make an empty state and its key, and give its lineage.
+
+    StateError when there is a state, or a pinned lineage forbids an empty one.
+    """
     pinned = context.target.state.lineage
     if pinned and lineage != pinned:
         failure = StateError.of(
@@ -34,6 +40,7 @@ def init(context: StateContext, binding: Binding, lineage: str = "") -> str:
         raise StateError(*failure.diagnostics)
     made = lineage or str(uuid.uuid4())
     context.store.init(binding, made)
+    keys(context.project, context.target, environ, create=True)
     return made
 
 
