@@ -39,7 +39,7 @@ def command(*, face: Face, where: Where, lineage: str) -> int:
     from synapse_apply.session.context import open_state
 
     with open_state(where) as context:
-        made = states.init(context, binding_now(context), lineage)
+        made = states.init(context, binding_now(context), where.environ, lineage)
         name = context.target.name
     if face.as_json:
         face.document({"target": name, "lineage": made})
