@@ -5,17 +5,18 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 JOBS ?= auto
 
-.PHONY: help demo test check lint types unit smoke laws golden fix dist clean
+.PHONY: help demo test check lint types unit smoke laws golden docs fix dist clean
 
 help: ## Say what each target does
 	@sed -n 's/^\([a-z]*\):.*## /\1: /p' $(MAKEFILE_LIST)
 
+# The development tools are the group `dev` of pyproject.toml, pinned by constraints.txt. Reading
+# a group needs a newer pip than some Pythons bring along.
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
-		build hatchling hypothesis mypy pytest pytest-xdist ruff \
-		types-jsonschema types-PyYAML types-requests
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable .
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt \
+		--build-constraint constraints.txt --group dev --editable .
 	touch $(READY)
 
 demo: $(READY) ## Apply the quickstart to the embedded backend, twice
@@ -45,12 +46,15 @@ laws: $(READY) ## The property tests with many examples
 golden: $(READY) ## Rewrite the renderings; look at the difference before committing it
 	SYNAPSE_APPLY_GOLDEN=write $(BIN)/python -m pytest tests/golden
 
+docs: $(READY) ## Rewrite the pages that are made from the code
+	$(BIN)/python docs/generate.py
+
 fix: $(READY) ## Format and mend what can be mended
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
 dist: $(READY) ## Build wheel and sdist
-	$(BIN)/python -m build
+	$(BIN)/python -m build --no-isolation
 
-clean:
+clean: ## Remove what these targets made
 	rm -rf .venv-* build dist .mypy_cache .ruff_cache .hypothesis
