@@ -19,21 +19,14 @@ def need_approval(
     """InputError where nobody could be asked and the flag was not given; before anything else."""
     if given or face.on_terminal:
         return
-    again = f"synapse-apply {verb}{' --json' if face.as_json else ''} {flag}"
-    review = "Review with `synapse-apply plan`, then" if verb == "apply" else "If it is meant:"
+    review = "Review with `synapse-apply plan`, then add" if verb == "apply" else "If meant, add"
     if face.as_json:
-        finding = error(
-            f"--json needs {flag}",
-            "With --json one document is printed and nothing is asked.",
-            f"{review} `{again}`.",
-        )
+        summary = f"--json needs {flag}"
+        detail = "With --json one document is printed and nothing is asked."
     else:
-        finding = error(
-            "There is nobody to ask",
-            f"This is no terminal, and `{verb}` does nothing that nobody approved.",
-            f"{review} `{again}`.",
-        )
-    raise InputError(finding)
+        summary = "There is nobody to ask"
+        detail = f"This is no terminal, and `{verb}` does nothing that nobody approved."
+    raise InputError(error(summary, detail, f"{review} {flag}."))
 
 
 def ask(face: Face, question: str, detail: str) -> bool:

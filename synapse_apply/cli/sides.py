@@ -103,6 +103,7 @@ def _cell(value: Any, room: int) -> str:
     text = inline(value)
     if cells(text) <= room:
         return text
+    text = text[:room]
     while cells(text) >= room:
-        text = text[: max(1, len(text) - max(1, (cells(text) - room) // 2))][:-1]
+        text = text[:-1]
     return f"{text}…"
