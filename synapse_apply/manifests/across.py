@@ -35,11 +35,11 @@ def check_references(
             if isinstance(value, Reference) and value.address not in known:
                 kind = value.address.kind
                 names = [address.name for address in known if address.kind == kind]
-                hint = did_you_mean(value.address.name, names)
+                hint = did_you_mean(value.address.name, names) or "declare it"
                 yield error(
                     f"Missing {kind}",
                     f"no manifest declares {value.address}",
-                    f"{hint or 'declare it'}, or write {{id: 123}} for one that is not declared",
+                    f"{hint.rstrip('?')}; for one that is not declared write {{id: 123}}",
                     position=one.place((name,)),
                     address=str(one.address),
                     path=("spec", name),

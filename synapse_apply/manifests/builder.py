@@ -18,13 +18,18 @@ from synapse_apply.manifests.places import COLUMN_BITS, Mark, Place, mark, unmar
 DEEPEST = 100
 # A bomb of 300 bytes expands to millions of nodes; no honest file comes near this.
 MOST_ALIASED_NODES = 100_000
+_YAML = "tag:yaml.org,2002:"
 _CORE_TAGS = frozenset(
-    "tag:yaml.org,2002:" + name for name in ("str", "int", "float", "bool", "null", "map", "seq")
+    _YAML + name for name in ("str", "int", "float", "bool", "null", "map", "seq")
 )
 _STRING_TAGS = frozenset(("!", "tag:yaml.org,2002:str"))
 
 Report = Callable[[str, str, str, Mark], None]
 """Told a finding: summary, detail, hint and where."""
+
+
+# The key of what is dropped once it was reported.
+_MERGE: Any = object()
 
 
 class Broken(Exception):
@@ -102,8 +107,8 @@ class Builder:
         frame = self._stack[-1] if self._stack else None
         if frame is not None and frame.key is None and type(frame.value) is dict:
             if text == "<<" and not event.style:
-                self._refuse_merge(at)
-            if type(value) is not str:
+                value = self._refuse_merge(at)
+            elif type(value) is not str:
                 value = self._refuse_key(value, at, text)
             frame.key = value
             frame.key_at = at
@@ -124,17 +129,19 @@ class Builder:
             )
             return text
 
-    def _refuse_merge(self, at: Mark) -> None:
+    def _refuse_merge(self, at: Mark) -> Any:
         self._report(
             "Merge keys are not supported",
             "`<<` merges another mapping into this one, which YAML 1.2 no longer knows",
             "write the keys out, or change them for a target with an overlay",
             at,
         )
+        return _MERGE
 
     def _check_tag(self, tag: str, at: Mark) -> None:
         if tag not in _CORE_TAGS:
-            shown = "!!" + tag.rpartition(":")[2] if tag.startswith("tag:yaml.org,2002:") else tag
+            core = tag.startswith(_YAML)
+            shown = "!!" + tag.removeprefix(_YAML) if core else tag
             self._report(
                 "Tags are not supported",
                 f"the tag {shown} asks for a type that is not JSON",
@@ -166,6 +173,8 @@ class Builder:
             self._complex_key(frame, at)
             return
         frame.key = None
+        if key is _MERGE:
+            return
         frame.size += 1
         if key in frame.value:
             self._duplicate(frame, key)
@@ -177,7 +186,7 @@ class Builder:
         self._report(
             "Key is not a string",
             "a mapping, a list or an alias stands where a key is expected",
-            "write ${var.NAME} in quotes" if type(frame.value) is dict else "",
+            "write a text; quote one that begins with { or [",
             at,
         )
         frame.key, frame.key_at = f"(key {len(frame.value)})", at
@@ -257,7 +266,7 @@ class Builder:
                 f'quote it when it is a text: "*{name}"',
                 at,
             )
-            return None, at, 1
+            return f"*{name}", at, 1
         return found
 
 

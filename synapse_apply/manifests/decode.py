@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from synapse_apply.manifests import plugin, release, shapes, storage
@@ -13,10 +13,10 @@ from synapse_apply.manifests.overlays import Layered, Overlay, merged
 from synapse_apply.manifests.reader import Document, kind_of
 from synapse_apply.manifests.secretfields import secured
 from synapse_apply.manifests.variables import MISSING, Values, substitute
-from synapse_apply.manifests.wording import did_you_mean
+from synapse_apply.manifests.wording import did_you_mean, dotted
 from synapse_apply.model.address import Address
 from synapse_apply.model.desired import Desired, Lifecycle
-from synapse_apply.model.diagnostic import Path, Position, from_pointer
+from synapse_apply.model.diagnostic import Path, Position, error, from_pointer
 from synapse_apply.model.values import Reference
 
 API_VERSION = "synapse-apply/v1"
@@ -92,7 +92,8 @@ def _substituted(context: Context, draft: Draft, values: Values) -> Any:
     """Variables have values everywhere but in what an address is made of."""
 
     def report(path: Path, summary: str, detail: str, hint: str) -> None:
-        context.find(draft, path, summary, detail, hint, target=context.target.name)
+        told = _unrevealing(context, draft, path, detail)
+        context.find(draft, path, summary, told, hint, target=context.target.name)
 
     fixed = {key: draft.value[key] for key in ("apiVersion", "kind") if key in draft.value}
     name, owner = draft.metadata.get("name"), draft.spec.get("plugin")
@@ -111,6 +112,13 @@ def _substituted(context: Context, draft: Draft, values: Values) -> Any:
     return {**fixed, **result}
 
 
+def _unrevealing(context: Context, draft: Draft, path: Path, detail: str) -> str:
+    """What is said of a reference, without the text around it where that may be a secret."""
+    if context.marks.secret(draft.schema, draft.spec, path[1:]):
+        return f"`{dotted(path)}` holds a reference that is no declared variable"
+    return detail
+
+
 def place_address(context: Context, draft: Draft) -> None:
     """Work out the draft's address; None stays where the schema will say why."""
     draft.address = _ADDRESS[draft.schema](context, draft)
@@ -122,7 +130,8 @@ def overlaid(context: Context, draft: Draft, overlay: Overlay, values: Values) -
 
     def report(path: Path, summary: str, detail: str, hint: str) -> None:
         at = overlay.positions.get((*prefix, *path), overlay.position)
-        context.find(draft, path, summary, detail, hint, target=context.target.name)
+        told = _unrevealing(context, draft, path, detail)
+        context.find(draft, path, summary, told, hint, target=context.target.name)
         context.findings[-1] = context.findings[-1].with_(position=at)
 
     patch = substitute(overlay.patch, values, report)
@@ -135,15 +144,17 @@ def overlaid(context: Context, draft: Draft, overlay: Overlay, values: Values) -
     place_address(context, draft)
     if draft.address != before:
         after, draft.address = draft.address, before
-        context.find(
-            draft,
-            ("spec",),
-            "Overlay changes the address",
-            f"{before} would become {after or 'nothing'}",
-            "change the manifest, or give the target a manifest of its own",
-            target=context.target.name,
-        )
         draft.value, draft.positions = value, positions
+        context.findings.append(
+            error(
+                "Overlay changes the address",
+                f"{before} would become {after or 'nothing'}",
+                "change the manifest, or give the target a manifest of its own",
+                position=overlay.position,
+                address=str(before),
+                target=context.target.name,
+            )
+        )
 
 
 def check(context: Context, draft: Draft) -> bool:
@@ -167,9 +178,11 @@ def _subject(context: Context, draft: Draft) -> Subject:
         return path[:1] == ("spec",) and context.marks.secret(draft.schema, spec, path[1:])
 
     def scalar_text(position: Position, value: Any) -> str:
-        if position.file == source.file:
-            return source.scalar_text(position, value)
-        return str(value).lower() if isinstance(value, bool) else str(value)
+        overlays: Iterable[Overlay] = context.target.overlays.values()
+        for text in (source, *(overlay.source for overlay in overlays)):
+            if text.file == position.file:
+                return text.scalar_text(position, value)
+        return str(value)
 
     return Subject(draft.value, draft.positions, hidden, scalar_text)
 

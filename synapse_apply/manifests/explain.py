@@ -8,12 +8,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from synapse_apply.manifests import shapes
 from synapse_apply.manifests.places import nearest
 from synapse_apply.manifests.reader import kind_of
-from synapse_apply.manifests.wording import did_you_mean, dotted
+from synapse_apply.manifests.wording import ONLY_FOR_SECRETS, VALUE_FROM, did_you_mean, dotted
 from synapse_apply.model.diagnostic import Diagnostic, Path, Position, error
 
 ScalarText = Callable[[Position, Any], str]
@@ -25,6 +26,15 @@ _TYPES = {
     "array": "a list",
     "object": "a mapping",
     "null": "null",
+}
+
+_EXAMPLES = {
+    "string": "a text",
+    "integer": "a whole number",
+    "number": "a number",
+    "boolean": "true or false",
+    "array": "a list, such as [a, b]",
+    "object": "a mapping, such as {key: value}",
 }
 
 
@@ -46,12 +56,17 @@ class Subject:
         return nearest(self.positions, (*self.path, *path))
 
 
-def explain(name: str, subject: Subject) -> tuple[Diagnostic, ...]:
-    """The findings of one value against one schema, none twice, in the order of the file."""
+@cache
+def _explainer(name: str) -> Any:
     from jsonschema import Draft202012Validator  # noqa: PLC0415 - only what is refused pays
 
+    return Draft202012Validator(shapes.strict(name))
+
+
+def explain(name: str, subject: Subject) -> tuple[Diagnostic, ...]:
+    """The findings of one value against one schema, none twice, in the order of the file."""
     found: dict[Diagnostic, None] = {}
-    for problem in Draft202012Validator(shapes.strict(name)).iter_errors(subject.value):
+    for problem in _explainer(name).iter_errors(subject.value):
         found.update(dict.fromkeys(_explain(problem, subject)))
     if not found:
         found.update(dict.fromkeys(_in_its_words(name, subject)))
@@ -99,7 +114,8 @@ def _described(problem: Any) -> str:
 def _shown(problem: Any, subject: Subject, path: Path) -> str:
     """The value as text, or "" when it must not, or need not, be shown."""
     value = problem.instance
-    if isinstance(value, (dict, list)) or value is None or subject.hidden(path):
+    hidden = subject.hidden(path) or problem.schema.get("x-hidden", False)
+    if isinstance(value, (dict, list)) or value is None or hidden:
         return ""
     if isinstance(value, str):
         return json.dumps(value, ensure_ascii=False) if len(value) <= 80 else ""
@@ -143,30 +159,29 @@ def _wrong_type(problem: Any, subject: Subject, path: Path) -> Iterator[Diagnost
 def _type_finding(problem: Any, subject: Subject, path: Path, wanted: Any) -> Diagnostic:
     names = [wanted] if isinstance(wanted, str) else list(wanted)
     value = problem.instance
-    shown = _shown(problem, subject, path)
+    named = _named(subject, path)
     needed = " or ".join(_TYPES[name] for name in names)
-    is_ = kind_of(value) + (f" ({shown})" if shown and not isinstance(value, str) else "")
     if value is None:
-        hint = 'leave the field out, or write "" for an empty text'
-        return _finding(
-            subject,
-            path,
-            "Null is not a value",
-            f"{_named(subject, path)} is null where {needed} is needed",
-            hint,
-        )
-    hint = _described(problem)
+        hint = "leave the field out" + (', or write "" for an empty text' * ("string" in names))
+        detail = f"{named} is null where {needed} is needed"
+        return _finding(subject, path, "Null is not a value", detail, hint)
+    if isinstance(value, dict) and list(value) == [VALUE_FROM]:
+        hint = "write the value, or use a variable: ${var.NAME}"
+        return _finding(subject, path, ONLY_FOR_SECRETS, f"{named} is not a secret field", hint)
+    shown = "" if isinstance(value, str) else _shown(problem, subject, path)
+    is_ = kind_of(value) + (f" ({shown})" if shown else "")
+    detail = f"{named} is {is_} where {needed} is needed"
+    return _finding(subject, path, "Wrong type", detail, _mend(problem, value, names, shown))
+
+
+def _mend(problem: Any, value: Any, names: list[str], shown: str) -> str:
+    """What to write instead of a value of the wrong type."""
     if "string" in names and isinstance(value, (bool, int, float)):
-        hint = f'quote it: "{shown}"' if shown else "quote it"
-    elif isinstance(value, str):
-        hint = "remove the quotes" if _would_fit(value, names) else hint
-    return _finding(
-        subject,
-        path,
-        "Wrong type",
-        f"{_named(subject, path)} is {is_} where {needed} is needed",
-        hint,
-    )
+        return f'quote it: "{shown}"' if shown else "quote it"
+    if isinstance(value, str) and _would_fit(value, names):
+        return "remove the quotes"
+    rule = problem.schema.get("x-rule") if isinstance(problem.schema, dict) else None
+    return "write " + (rule or " or ".join(_EXAMPLES[name] for name in names))
 
 
 def _would_fit(text: str, names: list[str]) -> bool:
@@ -222,7 +237,7 @@ def _out_of_range(problem: Any, subject: Subject, path: Path) -> Iterator[Diagno
     shown = _shown(problem, subject, path)
     is_ = f" is {shown}, but" if shown else ""
     detail = f"{_named(subject, path)}{is_} must be {limit}"
-    yield _finding(subject, path, "Value out of range", detail, _described(problem))
+    yield _finding(subject, path, "Value out of range", detail, "write a value that is " + limit)
 
 
 def _choice(problem: Any, subject: Subject, path: Path) -> Iterator[Diagnostic]:
@@ -230,7 +245,7 @@ def _choice(problem: Any, subject: Subject, path: Path) -> Iterator[Diagnostic]:
     sets = [option.get("required", []) for option in problem.validator_value]
     keys = [key for option in sets for key in option]
     there = [key for key in keys if isinstance(problem.instance, dict) and key in problem.instance]
-    listed = " and ".join(f"`{key}`" for key in there)
+    listed = ", ".join(f"`{key}`" for key in there)
     names = " or ".join(f"`{key}`" for key in keys)
     if len(there) > 1 and problem.validator == "oneOf":
         yield _finding(
@@ -238,7 +253,7 @@ def _choice(problem: Any, subject: Subject, path: Path) -> Iterator[Diagnostic]:
             (*path, there[-1]),
             "Fields exclude each other",
             f"{_named(subject, path)} has {listed}",
-            f"keep one of {names}",
+            f"keep one of {listed}",
         )
     else:
         yield _finding(

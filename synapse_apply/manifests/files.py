@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 
-from synapse_apply.manifests.project import FILE_NAME
-from synapse_apply.model.diagnostic import Diagnostic, error
+from synapse_apply.manifests.project import FILE_NAME, place_of
+from synapse_apply.model.diagnostic import Diagnostic, Position, error
 from synapse_apply.model.project import Project, Target
 
 _SUFFIXES = (".yaml", ".yml")
@@ -43,7 +43,7 @@ def manifest_files(project: Project, target: Target, paths: Sequence[str] = ()) 
     seen: set[FilePath] = set()
     for text, path in entries:
         if not paths and named and not is_inside(project, target, text):
-            result.findings.append(outside(text, project))
+            result.findings.append(outside(text, project, place_of(text)))
             continue
         for file in _expand(path, project, result, text):
             if file not in seen:
@@ -55,17 +55,22 @@ def manifest_files(project: Project, target: Target, paths: Sequence[str] = ()) 
 def _expand(
     path: FilePath, project: Project, result: ManifestFiles, text: str
 ) -> Iterator[FilePath]:
-    path = FilePath(os.path.normpath(path))
-    if path.is_file():
+    try:
+        path = FilePath(os.path.normpath(path))
+        is_file, is_folder = path.is_file(), path.is_dir()
+    except (OSError, ValueError):  # a name no file can have
+        is_file = is_folder = False
+    if is_file:
         yield path
-    elif path.is_dir():
+    elif is_folder:
         yield from _walk(str(path), project, result)
     else:
         result.findings.append(
             error(
                 "No such file or folder",
                 f"`{text}` is listed as manifests and does not exist",
-                f"make {path}, or remove it from the list",
+                "make it, or remove it from the list",
+                position=place_of(text),
             )
         )
 
@@ -101,12 +106,13 @@ def _is_below(path: str, folder: str) -> bool:
     return path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)
 
 
-def outside(text: str, project: Project) -> Diagnostic:
+def outside(text: str, project: Project, position: Position | None = None) -> Diagnostic:
     """The finding for a path that leaves the project."""
     return error(
         "Path outside the project",
         f"`{text}` lies outside {project.root}",
         "move it inside, or list it under allow_files in synapse-apply.yaml",
+        position=position,
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
+from synapse_apply.manifests.reader import Source
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Path, Position
 
@@ -22,6 +23,7 @@ class Overlay:
     patch: Mapping[str, Any]
     positions: Mapping[Path, Position]
     prefix: Path
+    source: Source
 
     @property
     def is_pattern(self) -> bool:

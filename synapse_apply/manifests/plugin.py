@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from synapse_apply.manifests.draft import Config, Context, Draft
+from synapse_apply.manifests.reader import kind_of
 from synapse_apply.manifests.wording import dotted
 from synapse_apply.model.address import Address
 
@@ -53,14 +54,15 @@ def spec(context: Context, draft: Draft) -> dict[str, Any]:
 def agree(context: Context, draft: Draft, key: str, config: Config) -> None:
     """Report a field of the manifest that its package's config.yaml contradicts."""
     ours, theirs = draft.spec.get(key), config[0].get(key)
-    if ours is None or theirs is None or ours == theirs:
+    if ours is None or theirs is None or ours == str(theirs):
         return
+    shown = theirs if isinstance(theirs, str) else f"{kind_of(theirs)} ({theirs})"
     there = config[1].get((key,))
     context.find(
         draft,
         ("spec", key),
         "Manifest and package disagree",
-        f"`{dotted(('spec', key))}` is {ours}, but `{key}` is {theirs} in the package's"
+        f"`{dotted(('spec', key))}` is {ours}, but `{key}` is {shown} in the package's"
         f" config.yaml" + (f" ({there})" if there else ""),
         "make both the same, or remove it here",
     )

@@ -10,7 +10,7 @@ from synapse_apply.manifests import shapes
 from synapse_apply.manifests.explain import Subject, explain
 from synapse_apply.manifests.features import unsupported_in_project
 from synapse_apply.manifests.overlays import Overlay
-from synapse_apply.manifests.reader import mapping_of, more_than_one, read
+from synapse_apply.manifests.reader import Document, mapping_of, more_than_one, read
 from synapse_apply.manifests.variables import from_text
 from synapse_apply.manifests.wording import did_you_mean
 from synapse_apply.model.diagnostic import Diagnostic, Path, Position, error
@@ -26,6 +26,18 @@ from synapse_apply.model.project import (
 from synapse_apply.model.values import SecretRef
 
 FILE_NAME = "synapse-apply.yaml"
+
+
+class PlacedText(str):
+    """A text of the project file that knows where it stands."""
+
+    __slots__ = ("position",)
+    position: Position | None
+
+
+def place_of(text: str) -> Position | None:
+    """Where a text of the project file stands; None for one from elsewhere."""
+    return getattr(text, "position", None)
 
 
 def find_project(start: FilePath) -> FilePath | None:
@@ -73,7 +85,7 @@ def read_project(
         findings.extend(unsupported_in_project(value, positions))
     if findings:
         return None, tuple(findings)
-    decoder = _Decoder(value, positions)
+    decoder = _Decoder(document)
     project = decoder.project(file)
     return (None if decoder.findings else project), tuple(decoder.findings)
 
@@ -81,9 +93,10 @@ def read_project(
 class _Decoder:
     """Decodes a project file that fits its schema."""
 
-    def __init__(self, value: Mapping[str, Any], positions: Mapping[Path, Position]) -> None:
-        self.value = value
-        self.positions = positions
+    def __init__(self, document: Document) -> None:
+        self.value: Mapping[str, Any] = document.value
+        self.positions = document.positions
+        self.source = document.source
         self.findings: list[Diagnostic] = []
 
     def project(self, file: FilePath) -> Project:
@@ -113,7 +126,7 @@ class _Decoder:
         return Project(
             root=file.parent,
             file=file,
-            manifests=tuple(value.get("manifests", ())),
+            manifests=self._listed(("manifests",), value),
             variables=variables,
             targets=targets,
             default_target=default,
@@ -124,6 +137,14 @@ class _Decoder:
         self.findings.append(
             error(summary, detail, hint, position=self.positions.get(path), path=path)
         )
+
+    def _listed(self, path: Path, settings: Mapping[str, Any]) -> tuple[str, ...]:
+        listed = []
+        for index, text in enumerate(settings.get("manifests", ())):
+            placed = PlacedText(text)
+            placed.position = self.positions.get((*path, index))
+            listed.append(placed)
+        return tuple(listed)
 
     def _check_variables(self, declared: Mapping[str, Variable]) -> None:
         for target, settings in self.value.get("targets", {}).items():
@@ -174,10 +195,14 @@ class _Decoder:
             token=SecretRef("env", token["env"]) if token else None,
             state=StateSettings(_state_url(state.get("url", "")), state.get("lineage", "")),
             variables=dict(settings.get("variables", {})),
-            manifests=tuple(settings.get("manifests", ())),
+            manifests=self._listed(("targets", name, "manifests"), settings),
             overlays={
                 pattern: Overlay(
-                    pattern, patch, self.positions, ("targets", name, "overlays", pattern)
+                    pattern,
+                    patch,
+                    self.positions,
+                    ("targets", name, "overlays", pattern),
+                    self.source,
                 )
                 for pattern, patch in settings.get("overlays", {}).items()
             },

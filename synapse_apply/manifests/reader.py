@@ -267,7 +267,7 @@ class _Reader:
         self._report(
             "Control character",
             f"the character U+{ord(found[0]):04X} cannot stand in YAML",
-            'remove it, or write it as an escape in a quoted text: "\\u0007"',
+            f'remove it, or write it as an escape in a quoted text: "\\u{ord(found[0]):04x}"',
             mark(first_line + line, column),
         )
         return _CONTROL.sub("\ufffd", text)

@@ -8,6 +8,7 @@ from typing import Any
 from synapse_apply.manifests.draft import PUBLISHED, Context, Draft
 from synapse_apply.manifests.plugin import PREFIX as PLUGIN
 from synapse_apply.manifests.plugin import agree
+from synapse_apply.manifests.reader import kind_of
 from synapse_apply.model.address import Address
 from synapse_apply.model.desired import PackageSource
 from synapse_apply.model.values import Reference
@@ -98,6 +99,7 @@ def explain_no_address(context: Context, draft: Draft) -> None:
         draft,
         ("spec",),
         "Malformed version",
-        f"the package's config.yaml has version {found}" + (f" ({there})" if there else ""),
+        f"`version` is {kind_of(found)} ({found}) in the package's config.yaml"
+        + (f" ({there})" if there else ""),
         "quote it, and use letters, digits, `.`, `_`, `+` and `-`, at most 64",
     )

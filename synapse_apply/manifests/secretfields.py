@@ -9,13 +9,12 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from synapse_apply.manifests import shapes
 from synapse_apply.manifests.draft import Context, Draft
-from synapse_apply.manifests.wording import dotted
+from synapse_apply.manifests.wording import ONLY_FOR_SECRETS, VALUE_FROM, dotted
 from synapse_apply.model.diagnostic import Path
 from synapse_apply.model.secret_rules import forbidden_env
 from synapse_apply.model.values import SecretRef, Sensitive
-
-VALUE_FROM = "valueFrom"
 
 
 def secured(context: Context, draft: Draft, spec: Mapping[str, Any]) -> dict[str, Any]:
@@ -29,7 +28,10 @@ def secured(context: Context, draft: Draft, spec: Mapping[str, Any]) -> dict[str
 def _report_literals(context: Context, draft: Draft, literals: list[Path]) -> None:
     if not literals:
         return
-    if not _keys_are_known(context, draft):
+    provider = draft.spec.get(context.marks.kinds[draft.schema].selector)
+    if provider not in shapes.provider_names():
+        return  # said once, of the provider
+    if provider not in context.marks.kinds[draft.schema].by_value:
         # Any of them may be harmless: one finding, not one for each.
         names = ", ".join(dotted(path[1:]) for path in literals)
         context.warn(
@@ -51,11 +53,6 @@ def _report_literals(context: Context, draft: Draft, literals: list[Path]) -> No
             f"write {{valueFrom: {{env: {name}}}}} or {{valueFrom: {{file: secrets/...}}}}, and"
             " replace the secret: it is in the history of this file",
         )
-
-
-def _keys_are_known(context: Context, draft: Draft) -> bool:
-    marks = context.marks.kinds[draft.schema]
-    return draft.spec.get(marks.selector) in marks.by_value
 
 
 def _walk(context: Context, draft: Draft, value: Any, path: Path, literals: list[Path]) -> Any:
@@ -105,7 +102,7 @@ def _refuse(context: Context, draft: Draft, path: Path, in_list: bool = False) -
     context.find(
         draft,
         ("spec", *path),
-        "valueFrom is only for secret fields",
+        ONLY_FOR_SECRETS,
         detail,
         "write the value, or use a variable: ${var.NAME}",
     )

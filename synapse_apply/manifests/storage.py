@@ -29,8 +29,8 @@ def spec(context: Context, draft: Draft) -> dict[str, Any]:
             draft,
             ("spec", "provider"),
             "Unknown provider",
-            f"the keys of provider `{provider}` are not known: none is checked and every value"
-            " is treated as a secret",
+            f"the keys of provider `{provider}` are not known: none is checked, and every value"
+            " is treated as a secret; write what is one as {valueFrom: {env: NAME}}",
             f"did you mean `{near}`?" if near else "known: " + ", ".join(known),
         )
     return secured(context, draft, draft.spec)

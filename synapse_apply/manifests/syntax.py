@@ -13,18 +13,18 @@ _QUOTE = 'quote the text: "..."'
 _KNOWN = (
     (
         r"character '\\t'|character that cannot start any token.*\t",
-        ("a tab stands where only spaces may"),
+        "a tab stands where only spaces may",
         "indent with spaces; YAML forbids tabs there",
     ),
     (
         r"mapping values are not allowed",
-        ("a second `: ` stands on this line, or the line is indented deeper than the one before"),
-        ("indent as the line before, or quote the text that holds `: `"),
+        "`: ` stands where no key can: a second one, or the line before has none",
+        "indent as the line before, or quote the text that holds `: `",
     ),
     (
         r"could not find expected ':'",
         "this line has no `KEY: VALUE`",
-        ("add the `:`, or indent the line when it belongs to a text above"),
+        "add the `:`, or indent the line when it belongs to a text above",
     ),
     (
         r"unexpected end of stream|while scanning a quoted scalar",
@@ -43,7 +43,7 @@ _KNOWN = (
     ),
     (
         r"expected <block end>|block mapping|block collection",
-        ("the indentation does not fit the lines above"),
+        "the indentation does not fit the lines above",
         "indent this line like its siblings",
     ),
     (r"cannot start any token", "a character stands here that begins no YAML value", _QUOTE),
@@ -76,12 +76,20 @@ def explain_syntax(
     return (
         error(
             "YAML syntax",
-            detail + (f" ({said})" if said else ""),
+            detail + _opened(problem, first_line) + (f" ({said})" if said else ""),
             hint,
             position=Position(file, line + 1, column + 1),
         ),
         line,
     )
+
+
+def _opened(problem: yaml.MarkedYAMLError, first_line: int) -> str:
+    """Where the thing began that the parser was still reading."""
+    begin, end = problem.context_mark, problem.problem_mark
+    if begin is None or end is None or begin.line == end.line:
+        return ""
+    return f", begun at line {begin.line + first_line + 1}"
 
 
 def _in_words(said: str, is_tab: bool) -> tuple[str, str]:

@@ -7,7 +7,10 @@ from difflib import get_close_matches
 
 from synapse_apply.model.diagnostic import Path
 
+VALUE_FROM = "valueFrom"
+ONLY_FOR_SECRETS = "valueFrom is only for secret fields"
 _MOST_LISTED = 12
+_SHORTEST_START = 3
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
@@ -26,6 +29,11 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 def closest(word: str, words: Iterable[str]) -> str:
     """The known word that was probably meant, or ""."""
     lowered = {one.lower(): one for one in words}
+    for key, one in lowered.items():
+        if min(len(key), len(word)) >= _SHORTEST_START and (
+            key.startswith(word.lower()) or word.lower().startswith(key)
+        ):
+            return one
     near = get_close_matches(word.lower(), lowered, n=1, cutoff=0.6)
     return lowered[near[0]] if near else ""
 
