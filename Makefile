@@ -44,7 +44,7 @@ laws: $(READY) ## The property tests with many examples
 	SYNAPSE_APPLY_TEST_DEEP=1 $(BIN)/python -m pytest -n $(JOBS) -m deep
 
 golden: $(READY) ## Rewrite the renderings; look at the difference before committing it
-	SYNAPSE_APPLY_GOLDEN=write $(BIN)/python -m pytest tests/golden
+	UPDATE_GOLDEN=1 $(BIN)/python -m pytest tests/unit/views
 
 docs: $(READY) ## Rewrite the pages that are made from the code
 	$(BIN)/python docs/generate.py

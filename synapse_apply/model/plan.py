@@ -41,7 +41,7 @@ class FieldChange:
 
     `before` and `after` are JSON, ABSENT, or KnownAfterApply, and ABSENT whenever `sensitive`:
     a plan holds no secret. `note` is the words shown for a secret: "changed", "unchanged",
-    "not checked: RAW_KEY is not set".
+    "not checked: RAW_KEY is not set". `inside` are the paths within a changed list that differ.
     """
 
     path: Path
@@ -50,6 +50,7 @@ class FieldChange:
     cause: Cause
     sensitive: bool = False
     note: str = ""
+    inside: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from synapse_apply.model.plan import Cause, FieldChange
 from synapse_apply.model.state import Record
 from synapse_apply.model.values import ABSENT, Mac, SecretWant, dig
 from synapse_apply.planning.refusals import dotted
+from synapse_apply.planning.inside import inside
 from synapse_apply.planning.situation import Item
 from synapse_apply.planning.whole import is_secret, nested
 
@@ -94,7 +95,8 @@ class _Comparison:
                 FieldChange(path, ABSENT, ABSENT, cause, True, note or "changed")
             )
         else:
-            self.found.changes.append(FieldChange(path, before, after, cause))
+            where = inside(before, after)
+            self.found.changes.append(FieldChange(path, before, after, cause, inside=where))
 
     def declared(self, path: Path, want: Any) -> None:
         if isinstance(want, SecretWant):

@@ -190,6 +190,7 @@ def _field(change: FieldChange) -> dict[str, Any]:
         "after": None if change.sensitive else plain(change.after),
         "known": not isinstance(change.after, KnownAfterApply),
         "note": change.note,
+        "inside": [pointer(path) for path in change.inside],
     }
 
 

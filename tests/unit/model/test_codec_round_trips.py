@@ -124,4 +124,5 @@ def test_the_written_form_is_what_states_hold():
         "cause": "git",
         "sensitive": False,
         "note": "",
+        "inside": [],
     }
