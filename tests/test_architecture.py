@@ -34,7 +34,17 @@ HOMES = {
     "uvicorn": set(),
 }
 # What several use cases share; use cases themselves do not import one another.
-SHARED_BY_USE_CASES = {"context", "observe", "prepare", "files", "surroundings", "embedded", "state_file"}
+SHARED_BY_USE_CASES = {
+    "where",
+    "declare",
+    "context",
+    "backend",
+    "embedded",
+    "state_file",
+    "surroundings",
+    "observe",
+    "prepare",
+}
 
 
 def modules() -> list[Path]:
