@@ -12,8 +12,8 @@ from synapse_apply.model.diagnostic import Path
 from synapse_apply.model.plan import Cause, FieldChange
 from synapse_apply.model.state import Record
 from synapse_apply.model.values import ABSENT, Mac, SecretWant, dig
-from synapse_apply.planning.refusals import dotted
 from synapse_apply.planning.inside import inside
+from synapse_apply.planning.refusals import dotted
 from synapse_apply.planning.situation import Item
 from synapse_apply.planning.whole import is_secret, nested
 

@@ -14,8 +14,8 @@ LONGEST = 500
 def inside(before: Any, after: Any) -> tuple[Path, ...]:
     """The paths, relative to the list, at which two lists differ, in order; at most MOST.
 
-    Empty when either is no list (a scalar has no inside) or is longer than LONGEST. Indexes are those of `after`, or of
-    `before` where an item was removed.
+    Empty when either is no list (a scalar has no inside) or is longer than LONGEST. Indexes are
+    those of `after`, or of `before` where an item was removed.
     """
     if not (isinstance(before, list) and isinstance(after, list)):
         return ()
