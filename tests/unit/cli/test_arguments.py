@@ -1,0 +1,32 @@
+"""Where the options of the environment go."""
+
+from __future__ import annotations
+
+import pytest
+
+from synapse_apply.cli.arguments import ALL, with_environment
+
+GROUPS = frozenset({"state"})
+ENVIRON = {ALL: "-t dev", f"{ALL}_plan": "--json", f"{ALL}_state_list": "--no-color"}
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        (["plan", "-t", "prod"], ["plan", "-t", "dev", "--json", "-t", "prod"]),
+        (["apply"], ["apply", "-t", "dev"]),
+        (["state", "list"], ["state", "list", "-t", "dev", "--no-color"]),
+        (["state", "--help"], ["state", "--help"]),
+        (["state"], ["state"]),
+        (["--help"], ["--help"]),
+        ([], []),
+    ],
+)
+def test_they_stand_right_after_the_command(typed: list[str], meant: list[str]) -> None:
+    """What was typed comes later, so it wins; a command that is not named gets none."""
+    assert with_environment(typed, ENVIRON, GROUPS) == meant
+
+
+def test_without_a_variable_nothing_changes() -> None:
+    """The command line is taken as typed."""
+    assert with_environment(["plan", "--json"], {}, GROUPS) == ["plan", "--json"]

@@ -1,0 +1,103 @@
+"""What goes wrong becomes a message and an exit code."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from synapse_apply.cli.endings import tell
+from synapse_apply.cli.face import Face
+from synapse_apply.model.diagnostic import error
+from synapse_apply.model.errors import (
+    InputError,
+    LockHeld,
+    NotFound,
+    Refused,
+    RemoteError,
+    SynapseApplyError,
+    Unreachable,
+)
+
+CANARY = "s3cr3t-canary"
+
+
+@pytest.mark.parametrize(
+    ("problem", "code"),
+    [
+        (InputError(error("Bad")), 1),
+        (Refused(error("No")), 5),
+        (LockHeld(error("Held")), 6),
+        (SynapseApplyError(), 1),
+        (NotFound("gone", status_code=404), 1),
+        (ZeroDivisionError(CANARY), 1),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_each_failure_has_its_code(
+    problem: Exception, code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """People read it on stderr; stdout holds data alone."""
+    assert tell(problem, Face(environ={})) == code
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("Error: ")
+
+
+def test_every_finding_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    """Not only the first one."""
+    tell(InputError(error("One", "first"), error("Two", "second")), Face(environ={}))
+    err = capsys.readouterr().err
+    assert err.count("Error: ") == 2
+    assert "second" in err
+
+
+def test_json_is_one_document_on_stdout(capsys: pytest.CaptureFixture[str]) -> None:
+    """A program finds the findings and the exit code where it reads."""
+    assert tell(Refused(error("No", "because")), Face(as_json=True, environ={})) == 5
+    out, err = capsys.readouterr()
+    document = json.loads(out)
+    assert err == ""
+    assert document["exit_code"] == 5
+    assert document["format_version"]
+    assert document["diagnostics"][0]["detail"] == "because"
+
+
+def test_a_remote_error_shows_status_and_request_id_but_no_body(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A server may echo what was sent."""
+    body = {"configuration": [CANARY]}
+    problem = RemoteError(f"said {CANARY}", status_code=400, detail=body, request_id="req-1")
+    tell(problem, Face(environ={}))
+    err = capsys.readouterr().err
+    assert "answered 400" in err
+    assert "req-1" in err
+    assert CANARY not in err
+
+
+def test_no_answer_is_told_in_its_own_words(capsys: pytest.CaptureFixture[str]) -> None:
+    """Without a status the client's words say what happened."""
+    tell(Unreachable("connection refused by 127.0.0.1:9"), Face(environ={}))
+    assert "connection refused by 127.0.0.1:9." in capsys.readouterr().err
+
+
+def _fail() -> None:
+    secret = CANARY
+    raise RuntimeError(secret)
+
+
+@pytest.mark.parametrize("level", ["", "debug", "trace"])
+def test_an_internal_error_shows_a_place_but_no_value(
+    level: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The traceback is for `trace` alone, and holds neither message nor locals."""
+    try:
+        _fail()
+    except RuntimeError as problem:
+        tell(problem, Face(environ={"SYNAPSE_APPLY_LOG": level}))
+    err = capsys.readouterr().err
+    assert "RuntimeError at test_endings.py" in err
+    assert "report" in err
+    assert ("Traceback" in err) is (level == "trace")
+    assert CANARY not in err.replace("secret = CANARY", "")

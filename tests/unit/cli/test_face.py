@@ -1,0 +1,67 @@
+"""When there is colour, and when somebody is there to be asked."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+
+from synapse_apply.cli.face import Face
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("color", "environ", "terminal", "expected"),
+    [
+        ("auto", {}, True, True),
+        ("auto", {}, False, False),
+        ("auto", {"NO_COLOR": "1"}, True, False),
+        ("auto", {"NO_COLOR": ""}, True, True),
+        ("auto", {"TERM": "dumb"}, True, False),
+        ("auto", {"FORCE_COLOR": "1"}, False, True),
+        ("auto", {"CLICOLOR_FORCE": "1"}, False, True),
+        ("auto", {"FORCE_COLOR": "0"}, False, False),
+        ("auto", {"FORCE_COLOR": "1", "NO_COLOR": "1"}, True, False),
+        ("always", {"NO_COLOR": "1"}, False, True),
+        ("never", {"FORCE_COLOR": "1"}, True, False),
+    ],
+)
+def test_colour(color: str, environ: dict[str, str], terminal: bool, expected: bool) -> None:
+    """A flag wins over NO_COLOR, that over FORCE_COLOR, that over the terminal."""
+    stream = Terminal() if terminal else io.StringIO()
+    assert Face(color=color, environ=environ).colors(stream) is expected
+
+
+@pytest.mark.parametrize(
+    ("stdin", "stdout", "environ", "as_json", "asked"),
+    [
+        (True, True, {}, False, True),
+        (False, True, {}, False, False),
+        (True, False, {}, False, False),
+        (True, True, {"SYNAPSE_APPLY_INPUT": "0"}, False, False),
+        (True, True, {"SYNAPSE_APPLY_INPUT": "1"}, False, True),
+        (True, True, {}, True, False),
+    ],
+)
+def test_who_is_asked(
+    stdin: bool,
+    stdout: bool,
+    environ: dict[str, str],
+    as_json: bool,
+    asked: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Somebody who sees the plan and can answer, unless told not to ask."""
+    monkeypatch.setattr("sys.stdin", Terminal() if stdin else io.StringIO())
+    monkeypatch.setattr("sys.stdout", Terminal() if stdout else io.StringIO())
+    assert Face(as_json, environ=environ).on_terminal is asked
+
+
+def test_a_closed_stdin_is_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A daemon has no stdin at all."""
+    monkeypatch.setattr("sys.stdin", None)
+    assert not Face(environ={}).on_terminal

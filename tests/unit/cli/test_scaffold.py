@@ -1,0 +1,128 @@
+"""First manifests are valid as they are written, and nothing is overwritten."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from synapse_apply.cli.main import run
+from synapse_apply.manifests.shapes import provider_names
+from synapse_apply.model.errors import InputError
+from synapse_apply.session import scaffold
+from synapse_apply.session.validate import validate
+from synapse_apply.session.where import Where
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def plugin_folder(root: Path, name: str, config: str) -> Path:
+    folder = root / "plugins" / name
+    folder.mkdir(parents=True)
+    (folder / "config.yaml").write_text(config)
+    (folder / "main.py").write_text("print(1)\n")
+    return folder
+
+
+def findings(folder: Path) -> list[str]:
+    return [str(found) for found in validate(Where(folder, environ={})).diagnostics]
+
+
+def test_a_new_project_is_valid(here: Path) -> None:
+    """`init` leaves what validate takes without a word."""
+    assert run(["init"]) == 0
+    assert sorted(p.name for p in here.rglob("*.yaml")) == ["example.yaml", "synapse-apply.yaml"]
+    assert findings(here) == []
+
+
+def test_a_second_init_writes_nothing(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A project that is there is named and left alone."""
+    run(["init"])
+    (here / "synapse-apply.yaml").write_text("mine")
+    assert run(["init"]) == 1
+    assert "There is a project already" in capsys.readouterr().err
+    assert (here / "synapse-apply.yaml").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        "name: Yolo\ncode: yolo\nversion: 1.0.0\n",
+        "name: Yolo\ncode: yolo\n",
+        "{}\n",
+        "code: 욜로\n",
+    ],
+)
+def test_a_plugin_folder_becomes_a_plugin_and_a_release(here: Path, config: str) -> None:
+    """What config.yaml lacks is written, what it has is taken from there."""
+    plugin_folder(here, "Yolo V8", config)
+    assert run(["init", "--from", "plugins/Yolo V8"]) == 0
+    assert findings(here) == []
+    counts = validate(Where(here, environ={})).counts
+    assert counts == {"embedded": 2}
+
+
+def test_a_plugin_is_added_to_a_project(here: Path) -> None:
+    """Inside a project only the manifests are new."""
+    run(["init"])
+    plugin_folder(here, "yolo", "name: Yolo\nversion: 1.0.0\n")
+    assert run(["init", "--from", "plugins/yolo"]) == 0
+    assert run(["init", "--from", "plugins/yolo"]) == 1
+    assert validate(Where(here, environ={})).counts == {"embedded": 3}
+
+
+def test_a_folder_outside_the_project_is_refused(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A manifest may not name it, so it is said at once."""
+    inside = here / "project"
+    inside.mkdir()
+    plugin_folder(here, "yolo", "name: Yolo\n")
+    assert run(["init", "-C", "project", "--from", str(here / "plugins/yolo")]) == 1
+    assert "outside the project" in capsys.readouterr().err
+    assert not list(inside.iterdir())
+
+
+def test_a_folder_that_is_not_there_is_named(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing is written for it."""
+    assert run(["init", "--from", "nowhere"]) == 1
+    assert "nowhere is not a folder" in capsys.readouterr().err
+    assert not list(here.iterdir())
+
+
+@pytest.mark.parametrize("provider", provider_names())
+def test_a_new_storage_is_valid(here: Path, provider: str) -> None:
+    """Each provider's manifest passes its own schema, secrets by reference."""
+    out = here / "manifests" / "it.yaml"
+    assert run(["new", "storage", "it", "--provider", provider, "--out", str(out)]) == 0
+    assert findings(here) == []
+
+
+def test_a_new_plugin_and_its_release_are_valid(here: Path) -> None:
+    """They name each other."""
+    plugin_folder(here, "yolo", "name: yolo\ncode: yolo\nversion: 1.2.0\n")
+    assert run(["new", "plugin", "yolo", "--out", "manifests/yolo.yaml"]) == 0
+    assert run(["new", "release", "yolo@1.2.0", "--out", "manifests/yolo-1.2.0.yaml"]) == 0
+    assert findings(here) == []
+
+
+def test_a_file_is_never_overwritten(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """--out refuses a file that is there."""
+    (here / "mine.yaml").write_text("mine")
+    assert run(["new", "plugin", "yolo", "--out", "mine.yaml"]) == 1
+    assert "left as it is" in capsys.readouterr().err
+    assert (here / "mine.yaml").read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", ["Yolo", "-x", "a@1", "", "x" * 64])
+def test_a_name_that_cannot_be_one_is_refused(name: str) -> None:
+    """With a name that could be."""
+    with pytest.raises(InputError) as caught:
+        scaffold.manifest("plugin", name)
+    assert "synapse-apply new plugin " in caught.value.diagnostics[0].hint

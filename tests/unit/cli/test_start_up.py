@@ -1,0 +1,95 @@
+"""Help is quick: it imports nothing it does not need, and says all there is."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib import import_module
+
+import pytest
+
+from synapse_apply.cli import table
+from synapse_apply.cli.main import root, run
+from synapse_apply.cli.manual import LazyGroup, ManualCommand
+
+HEAVY = ("requests", "yaml", "jsonschema", "deepdiff", "sqlite3", "starlette", "rich", "logging")
+ALL = [
+    (prefix, name, entry)
+    for prefix, entries in (
+        ("", table.COMMANDS),
+        ("state ", table.STATE),
+        ("emulator ", table.EMULATOR),
+    )
+    for name, entry in entries.items()
+]
+LEAVES = [item for item in ALL if item[1] not in table.GROUPS]
+
+
+def title(item: tuple[str, str, object]) -> str:
+    return item[0] + item[1]
+
+
+def test_help_imports_neither_adapters_nor_commands() -> None:
+    """`synapse-apply --help` stays near click's own import time."""
+    code = (
+        "import sys; from synapse_apply.cli.main import run; run(['--help']);"
+        "print('MODULES', *sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    modules = done.stdout.split("MODULES ")[1].split()
+    assert not set(HEAVY) & set(modules)
+    ours = {name for name in modules if name.startswith("synapse_apply.")}
+    assert ours <= {
+        f"synapse_apply.cli{tail}" for tail in ("", ".main", ".manual", ".table", ".arguments")
+    }
+
+
+def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    """The page names each command, the exit codes and the environment."""
+    assert run(["--help"]) == 0
+    text = capsys.readouterr().out
+    assert all(f"  {name} " in text for name in table.COMMANDS)
+    assert "Exit codes:" in text
+    assert "SYNAPSE_APPLY_LOG" in text
+
+
+@pytest.mark.parametrize("item", ALL, ids=title)
+def test_the_table_is_true(item: tuple[str, str, table.Entry]) -> None:
+    """Each entry leads to a command of that name that says what it does."""
+    _, name, entry = item
+    command = import_module(entry.module).command
+    assert command.name == name
+    assert command.help
+    assert entry.summary.endswith(".")
+
+
+@pytest.mark.parametrize("item", LEAVES, ids=title)
+def test_every_command_has_an_example_that_could_be_typed(
+    item: tuple[str, str, table.Entry],
+) -> None:
+    """Examples name the command and only options that it has; its help shows them."""
+    prefix, name, entry = item
+    command = import_module(entry.module).command
+    assert isinstance(command, ManualCommand)
+    known = {opt for param in command.params for opt in (*param.opts, *param.secondary_opts)}
+    assert any(line.startswith(f"synapse-apply {prefix}{name}") for line, _ in command.examples)
+    for line, meaning in command.examples:
+        assert meaning.endswith(".")
+        if line.startswith(f"synapse-apply {prefix}{name}"):
+            words = [word.partition("=")[0] for word in line.split() if word.startswith("-")]
+            assert set(words) <= known, line
+
+
+@pytest.mark.parametrize("item", LEAVES, ids=title)
+def test_every_command_has_a_manual_page(
+    item: tuple[str, str, table.Entry], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`--help` of each command ends well and shows examples."""
+    assert run([*item[0].split(), item[1], "--help"]) == 0
+    assert "Examples:\n  $ synapse-apply" in capsys.readouterr().out
+
+
+def test_groups_are_lazy() -> None:
+    """A group's table stands for its commands."""
+    assert isinstance(root, LazyGroup)
+    assert set(table.GROUPS) <= set(table.COMMANDS)

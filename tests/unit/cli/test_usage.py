@@ -1,0 +1,87 @@
+"""A mistyped command line is exit 64, never the 2 that means changes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from synapse_apply.cli.main import run
+
+WRONG = [
+    ["plam"],
+    ["--nope"],
+    ["plan", "--nope"],
+    ["plan", "--parallelism", "0"],
+    ["plan", "--parallelism", "many"],
+    ["plan", "--var", "=x"],
+    ["plan", "--color", "pink"],
+    ["plan", "-C", "/no/such/folder"],
+    ["state"],
+    ["state", "lst"],
+    ["state", "show", "no-slash"],
+    ["state", "settle", "plugin/yolo"],
+    ["import"],
+    ["import", "plugin/yolo"],
+    ["new", "bucket", "x"],
+    ["emulator", "serve", "--switch", "nothing"],
+    [],
+]
+
+
+@pytest.fixture(autouse=True)
+def _away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize("typed", WRONG, ids=" ".join)
+def test_a_wrong_command_line_is_64(typed: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """The message is on stderr, stdout stays empty, nothing is written."""
+    assert run(typed) == 64
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "synapse-apply" in err
+    assert not list(Path().iterdir())
+
+
+def test_a_near_command_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    """A typing error is answered with what was meant."""
+    run(["aply"])
+    assert "Did you mean 'apply'?" in capsys.readouterr().err
+
+
+def test_parallelism_from_the_environment_is_checked_too(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """SYNAPSE_APPLY_PARALLELISM=0 is the same mistake."""
+    monkeypatch.setenv("SYNAPSE_APPLY_PARALLELISM", "0")
+    assert run(["plan"]) == 64
+
+
+def test_arguments_of_the_environment_stand_before_what_was_typed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """SYNAPSE_APPLY_ARGS_<command> gives options to that command alone."""
+    monkeypatch.setenv("SYNAPSE_APPLY_ARGS_version", "--json")
+    assert run(["version"]) == 0
+    assert capsys.readouterr().out.startswith("{")
+
+
+@pytest.mark.parametrize("name", ["SYNAPSE_APPLY_ARGS", "SYNAPSE_APPLY_ARGS_version"])
+def test_arguments_that_cannot_be_split_are_named(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An open quote in a variable is a usage error that names the variable."""
+    monkeypatch.setenv(name, "--var 'x")
+    assert run(["version"]) == 64
+    assert f"Error: {name} cannot be split" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("level", ["verbose", "5"])
+def test_an_unknown_log_level_is_named(
+    level: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A level nobody knows is a usage error, not silence."""
+    monkeypatch.setenv("SYNAPSE_APPLY_LOG", level)
+    assert run(["version"]) == 64
+    assert "SYNAPSE_APPLY_LOG is one of trace" in capsys.readouterr().err
