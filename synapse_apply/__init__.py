@@ -1,8 +1,55 @@
 """Plan and apply for a Synapse backend kept as YAML in Git.
 
-The library is the product; the command line is a thin face over `synapse_apply.session`.
+The library is the product: the command line is a thin face over `synapse_apply.session`. What
+stands here is imported when it is first used, so `import synapse_apply` costs nothing.
 """
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from synapse_apply.client import BackendClient, ClientError
+    from synapse_apply.model.errors import RemoteError, SynapseApplyError
+    from synapse_apply.planning.situation import Choices
+    from synapse_apply.session.apply import apply, check
+    from synapse_apply.session.context import open_context, open_state
+    from synapse_apply.session.plan import plan
+    from synapse_apply.session.validate import validate
+    from synapse_apply.session.where import Where
+    from synapse_apply.views.progress import Silent
 
 __version__ = "0.1.0"
 
-__all__ = ["__version__"]
+_HOMES = {
+    "BackendClient": "client",
+    "Choices": "planning.situation",
+    "ClientError": "client",
+    "RemoteError": "model.errors",
+    "Silent": "views.progress",
+    "SynapseApplyError": "model.errors",
+    "Where": "session.where",
+    "apply": "session.apply",
+    "check": "session.apply",
+    "open_context": "session.context",
+    "open_state": "session.context",
+    "plan": "session.plan",
+    "validate": "session.validate",
+}
+
+__all__ = [
+    "BackendClient", "Choices", "ClientError", "RemoteError", "Silent", "SynapseApplyError",
+    "Where", "__version__", "apply", "check", "open_context", "open_state", "plan", "validate",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name from where it lives; AttributeError for any other."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__
