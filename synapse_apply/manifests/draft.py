@@ -31,7 +31,7 @@ class Draft:
     """One document for one target; `schema` is also the prefix of its kind's addresses."""
 
     schema: str
-    value: Any
+    value: Any = field(repr=False)
     positions: Mapping[Path, Position]
     document: Document
     address: Address | None = None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
@@ -46,7 +46,7 @@ class Subject:
     text of a scalar at a position; `path` is where the value stands in its document.
     """
 
-    value: Any
+    value: Any = field(repr=False)
     positions: Mapping[Path, Position]
     hidden: Callable[[Path], bool] = lambda _path: False
     scalar_text: ScalarText = lambda _position, value: str(value)

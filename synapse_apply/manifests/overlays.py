@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -16,12 +16,13 @@ from synapse_apply.model.diagnostic import Path, Position
 class Overlay:
     """A patch for the addresses that fit a pattern; `positions` are the project file's.
 
-    `prefix` is where the patch stands in that file.
+    `prefix` is where the patch stands in that file. Its repr shows no value: a patch may hold a
+    secret in plain text.
     """
 
     pattern: str
-    patch: Mapping[str, Any]
-    positions: Mapping[Path, Position]
+    patch: Mapping[str, Any] = field(repr=False)
+    positions: Mapping[Path, Position] = field(repr=False)
     prefix: Path
     source: Source
 

@@ -11,7 +11,7 @@ import gc
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import yaml
@@ -37,7 +37,7 @@ class Source:
     """A text and the name its findings carry."""
 
     file: str
-    text: str
+    text: str = field(repr=False)
 
     def scalar_text(self, position: Position, value: Any) -> str:
         """How an unquoted scalar was written at a key's (or item's) position, if it shows."""
@@ -63,8 +63,8 @@ def _reads_as(written: str, value: Any) -> bool:
 class Document:
     """One document of a file: JSON values, and the place of each."""
 
-    value: Any
-    place: Place
+    value: Any = field(repr=False)
+    place: Place = field(repr=False)
     source: Source
 
     @property

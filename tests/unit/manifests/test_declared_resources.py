@@ -1,0 +1,192 @@
+"""Good manifests become Desired: the three kinds, their addresses, references and sources."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from unit.manifests.manifests_on_disk import HEAD, PLUGIN, load_of, storage
+
+from synapse_apply.model.address import Address
+from synapse_apply.model.desired import Lifecycle, PackageSource
+from synapse_apply.model.diagnostic import Diagnostic, Severity, error
+from synapse_apply.model.errors import InputError
+from synapse_apply.model.values import Reference, SecretRef
+
+YOLO = Address("plugin", "yolo")
+
+
+def release(body: str, plugin: str = "yolo") -> str:
+    return f"{HEAD}kind: Release\nspec:\n  plugin: {plugin}\n{body}"
+
+
+def test_a_plugin(tmp_path: Path) -> None:
+    """All of its fields, labels, pin and lifecycle."""
+    loaded = load_of(
+        tmp_path,
+        HEAD + "kind: Plugin\nmetadata: {name: yolo, labels: {team: vision}, id: 12}\n"
+        "lifecycle: {prevent_destroy: true, ignore_changes: [/author], own: [/configuration/a~1b]}\n"
+        "spec: {name: Yolo, version: '1', configuration: {on: no, none: null}}\n",
+    )
+    one = loaded.desired[YOLO]
+    assert not loaded.diagnostics
+    assert one.spec == {
+        "name": "Yolo", "version": "1", "configuration": {"on": "no", "none": None}
+    }  # fmt: skip
+    assert (one.labels, one.remote_id) == ({"team": "vision"}, "12")
+    assert one.lifecycle == Lifecycle(True, (("author",),), (("configuration", "a/b"),))
+    assert str(one.place(("name",))) == f"{tmp_path}/manifests/a.yaml:5:8"
+    assert str(one.position) == f"{tmp_path}/manifests/a.yaml:1:1"
+
+
+@pytest.mark.parametrize(
+    ("where", "source"),
+    [
+        ("source: ./plugins/yolo/", ("folder", "plugins/yolo", "")),
+        ("source: {path: plugins/yolo, ref: yolo-v1}", ("git", "plugins/yolo", "yolo-v1")),
+        ("source: {path: .}", ("folder", ".", "")),
+        ("source: published", ("published", "", "")),
+        ("source: ./published", ("folder", "published", "")),
+        ("file: dist/yolo.zip", ("file", "dist/yolo.zip", "")),
+    ],
+)
+def test_where_a_release_takes_its_bytes(
+    tmp_path: Path, where: str, source: tuple[str, str, str]
+) -> None:
+    """A folder, a Git ref, a zip, or bytes that are not ours; never a field of the object."""
+    loaded = load_of(tmp_path, PLUGIN + release(f'  version: "1.0.0"\n  {where}\n'))
+    one = loaded.desired[Address("release", "yolo@1.0.0")]
+    assert one.source is not None
+    assert (one.source.kind, one.source.path, one.source.ref) == source
+    assert one.spec == {"plugin": Reference(YOLO), "version": "1.0.0"}
+    assert one.depends_on == (YOLO,)
+    assert one.source.position is not None
+
+
+def test_a_release_of_a_plugin_that_is_not_declared(tmp_path: Path) -> None:
+    """{id: 123} is the literal id, part of the address, and no dependency."""
+    text = release('  version: "1.0.0"\n  source: published\n', plugin="{id: 123}")
+    one = load_of(tmp_path, text).desired[Address("release", "id=123@1.0.0")]
+    assert one.spec["plugin"] == "123"
+    assert one.depends_on == ()
+
+
+def test_a_storage(tmp_path: Path) -> None:
+    """Secrets are references, everything else is what stands there."""
+    loaded = load_of(
+        tmp_path,
+        storage(
+            "{bucket_name: b, access_key_id: {valueFrom: {env: RAW_ID}},"
+            " secret_access_key: {valueFrom: {file: secrets/key}}}"
+        )
+        + "---\n"
+        + storage("{bucket_name: b, credentials: {valueFrom: {env: K, format: json}}}", "gcp", "g")
+        + "---\n"
+        + storage("{container: {valueFrom: {live: true}}}", "azure", "az"),
+    )
+    assert not loaded.diagnostics
+    assert loaded.desired[Address("storage", "raw")].spec["configuration"] == {
+        "bucket_name": "b",
+        "access_key_id": SecretRef("env", "RAW_ID"),
+        "secret_access_key": SecretRef("file", "secrets/key"),
+    }
+    gcp = loaded.desired[Address("storage", "g")].spec["configuration"]
+    assert gcp["credentials"] == SecretRef("env", "K", "json")
+    azure = loaded.desired[Address("storage", "az")].spec["configuration"]
+    assert azure["container"] == SecretRef("live")
+
+
+CONFIG = {"name": "Yolo", "code": "yolo", "version": "1.2.0", "category": "neural_net", "tasks": []}
+
+
+def test_from_and_version_come_from_the_package(tmp_path: Path) -> None:
+    """A bump is one line in one file; the package is read once."""
+    asked: list[PackageSource] = []
+
+    def config(source: PackageSource) -> tuple[dict[str, object], dict[object, object]]:
+        asked.append(source)
+        return CONFIG, {}
+
+    loaded = load_of(
+        tmp_path,
+        HEAD + "kind: Plugin\nmetadata: {name: yolo}\nspec: {from: plugins/yolo, author: me}\n---\n"
+        + release("  source: plugins/yolo\n"),
+        package_config=config,  # type: ignore[arg-type]
+    )  # fmt: skip
+    assert not loaded.diagnostics
+    assert loaded.desired[YOLO].spec == {
+        "name": "Yolo", "code": "yolo", "category": "neural_net", "author": "me"
+    }  # fmt: skip
+    assert loaded.desired[Address("release", "yolo@1.2.0")].spec["version"] == "1.2.0"
+    assert len(asked) == 1
+
+
+@pytest.mark.parametrize("raises", [True, False])
+def test_a_package_that_cannot_be_read_is_one_finding(tmp_path: Path, raises: bool) -> None:
+    """Raised or returned, told once, at the source's place, with nothing that follows from it."""
+    problem = error("Package folder not found", "no such folder", "make it")
+
+    def config(_source: PackageSource) -> Diagnostic:
+        if raises:
+            raise InputError(problem)
+        return problem
+
+    text = (
+        HEAD + "kind: Plugin\nmetadata: {name: yolo}\nspec: {from: plugins/yolo}\n---\n"
+        + release("  source: plugins/yolo\n")
+    )  # fmt: skip
+    found = load_of(tmp_path, text, package_config=config).diagnostics
+    assert [one.summary for one in found] == ["Package folder not found"]
+    assert found[0].position is not None
+
+
+def test_strict_makes_errors_of_warnings(tmp_path: Path) -> None:
+    """An unknown provider passes with a warning, unless strict."""
+    for strict, severity in ((False, Severity.WARNING), (True, Severity.ERROR)):
+        loaded = load_of(tmp_path, storage("{a: b}", "http"), strict=strict)
+        assert [(f.summary, f.severity) for f in loaded.diagnostics] == [
+            ("Unknown provider", severity)
+        ]
+
+
+def test_the_order_of_documents_and_files_does_not_matter(tmp_path: Path) -> None:
+    """One digest for one meaning, another for another."""
+    documents = [PLUGIN, storage("{bucket_name: b}") + "---\n"]
+    one = load_of(tmp_path, "".join(documents)).manifests_digest
+    assert load_of(tmp_path, "".join(reversed(documents))).manifests_digest == one
+    assert load_of(tmp_path, PLUGIN).manifests_digest != one
+
+
+def test_folders_are_searched_and_other_yaml_is_passed_over(tmp_path: Path) -> None:
+    """Without a list and a manifests/ folder, our documents of the working folder count."""
+    from unit.manifests.manifests_on_disk import project_of
+
+    from synapse_apply.manifests.loading import load
+
+    (tmp_path / "deep" / ".hidden").mkdir(parents=True)
+    (tmp_path / "deep" / "b.yml").write_text(PLUGIN)
+    (tmp_path / "deep" / ".hidden" / "c.yaml").write_text("- not ours\n")
+    (tmp_path / "config.yaml").write_text("name: a package\nname: twice\n")
+    project = project_of(tmp_path)
+    loaded = load(project, project.targets["embedded"])
+    assert list(loaded.desired) == [YOLO]
+    assert not loaded.diagnostics
+
+
+def test_a_link_out_of_the_project_is_not_followed(tmp_path: Path) -> None:
+    """What it points to would be read, and shown in messages."""
+    (tmp_path / "outside.yaml").write_text(PLUGIN)
+    inside = tmp_path / "project" / "manifests"
+    inside.mkdir(parents=True)
+    (inside / "link.yaml").symlink_to(tmp_path / "outside.yaml")
+    loaded = load_of(tmp_path / "project", PLUGIN)
+    assert [one.summary for one in loaded.diagnostics] == ["Path outside the project"]
+
+
+def test_manifests_named_on_the_command_line_replace_the_list(tmp_path: Path) -> None:
+    """`-f` reads what it names and nothing else."""
+    (tmp_path / "other.yaml").write_text(storage("{bucket_name: b}"))
+    loaded = load_of(
+        tmp_path, PLUGIN, "manifests: [manifests/]\n", paths=[str(tmp_path / "other.yaml")]
+    )
+    assert list(loaded.desired) == [Address("storage", "raw")]

@@ -1,0 +1,151 @@
+"""The project file decoded, and which target a command means."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from unit.manifests.manifests_on_disk import project_of
+
+from synapse_apply.manifests.project import find_project, without_file
+from synapse_apply.manifests.targets import choose_target, declared_targets, targets_to_check
+from synapse_apply.model.errors import InputError
+from synapse_apply.model.project import Guards, Policy, StateSettings
+from synapse_apply.model.values import SecretRef
+
+WHOLE = """\
+manifests: [manifests/]
+variables: {bucket: {description: Where}, quality: {type: number, default: 0.8}}
+policy: {unreleased_source: refuse}
+guards: {min_objects: 5}
+default_target: prod
+max_package_size: 1000
+allow_files: [/etc/all]
+targets:
+  prod:
+    url: https://api.synapse.sh/
+    tenant: acme
+    api: {plugin: v1}
+    token: {env: SYNAPSE_PROD_TOKEN}
+    state: {url: {env: STATE_URL}, lineage: 5f1c2d}
+    variables: {bucket: acme-prod}
+    manifests: [manifests-prod/]
+    allow_env: ["RAW_*"]
+    allow_files: [/etc/one]
+    on_drift: revert
+    settle_after: 2
+    guards: {max_share: 0.5}
+    policy: {unreleased_source: note}
+  staging: {}
+"""
+
+
+def test_a_whole_project_file(tmp_path: Path) -> None:
+    """Every setting arrives where the model has it; targets refine what the project says."""
+    project = project_of(tmp_path, WHOLE)
+    prod, staging = project.targets["prod"], project.targets["staging"]
+    assert (project.root, project.manifests) == (tmp_path, ("manifests/",))
+    assert (project.default_target, project.max_package_size) == ("prod", 1000)
+    assert not project.variables["bucket"].has_default
+    assert project.variables["quality"].default == 0.8
+    assert (prod.url, prod.tenant) == ("https://api.synapse.sh", "acme")
+    assert prod.api == {"*": "v1", "plugin": "v1"}
+    assert prod.token == SecretRef("env", "SYNAPSE_PROD_TOKEN")
+    assert prod.state == StateSettings(SecretRef("env", "STATE_URL"), "5f1c2d")
+    assert (prod.guards, staging.guards) == (Guards(0.5, 5), Guards(0.3, 5))
+    assert (prod.policy, staging.policy) == (Policy("note"), Policy("refuse"))
+    assert prod.allow_files == ("/etc/all", "/etc/one")
+    assert (prod.settle_after, staging.settle_after) == (2.0, 30.0)
+    assert (prod.manifests, prod.allow_env) == (("manifests-prod/",), ("RAW_*",))
+    assert project.targets["embedded"].position is None
+
+
+def test_the_project_file_is_found_in_a_parent(tmp_path: Path) -> None:
+    """From any folder below; the nearest one wins."""
+    below = tmp_path / "a" / "b"
+    below.mkdir(parents=True)
+    (tmp_path / "synapse-apply.yaml").write_text("")
+    assert find_project(below) == tmp_path / "synapse-apply.yaml"
+    (below / "synapse-apply.yaml").write_text("")
+    assert find_project(below) == below / "synapse-apply.yaml"
+
+
+ONE = "targets: {prod: {url: 'https://one'}}\n"
+TWO = "targets: {prod: {}, dev: {tenant: t}}\n"
+HOST = {"SYNAPSE_HOST": "https://env/", "SYNAPSE_ACCESS_TOKEN": "x", "SYNAPSE_TENANT": "e"}
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "environ", "terminal", "chosen"),
+    [
+        (ONE, None, {}, False, "prod"),
+        (ONE, "embedded", {}, False, "embedded"),
+        (TWO, "dev", {}, False, "dev"),
+        (TWO + "default_target: dev\n", None, {}, False, "dev"),
+        ("", None, {}, True, "embedded"),
+        ("", "embedded", {}, False, "embedded"),
+        ("manifests: [m/]\n", None, {}, True, "embedded"),
+        ("", "anything", HOST, False, "anything"),
+    ],
+)
+def test_the_target_that_is_meant(
+    tmp_path: Path,
+    text: str,
+    name: str | None,
+    environ: dict[str, str],
+    terminal: bool,
+    chosen: str,
+) -> None:
+    """By name, by default, by being the only one, or the embedded one on a terminal."""
+    target = choose_target(project_of(tmp_path, text), name, environ, terminal)
+    assert target.name == chosen
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "environ", "terminal", "hint"),
+    [
+        (TWO, None, {}, True, "--target NAME"),
+        (TWO, "prd", {}, True, "did you mean `prod`?"),
+        ("", None, {}, False, "--target embedded"),
+        ("", None, HOST, True, "--target embedded"),
+        ("", None, {"SYNAPSE_ACCESS_TOKEN": "x"}, True, "--target embedded"),
+        ("", "prod", {}, True, "known: embedded"),
+        ("", "../up", HOST, True, "known: embedded"),
+        (ONE, "other", HOST, True, "known: embedded, prod"),
+    ],
+)
+def test_a_target_that_cannot_be_told(
+    tmp_path: Path,
+    text: str,
+    name: str | None,
+    environ: dict[str, str],
+    terminal: bool,
+    hint: str,
+) -> None:
+    """Never a guess: the message says what to say."""
+    with pytest.raises(InputError) as caught:
+        choose_target(project_of(tmp_path, text), name, environ, terminal)
+    assert hint in caught.value.diagnostics[0].hint
+
+
+def test_the_environment_fills_only_holes(tmp_path: Path) -> None:
+    """What the project file says is final; the embedded target takes nothing."""
+    text = WHOLE + "  bare: {}\n"
+    project = project_of(tmp_path, text)
+    prod = choose_target(project, "prod", HOST, False)
+    bare = choose_target(project, "bare", HOST, False)
+    embedded = choose_target(project, "embedded", HOST, False)
+    assert (prod.url, prod.tenant) == ("https://api.synapse.sh", "acme")
+    assert prod.token == SecretRef("env", "SYNAPSE_PROD_TOKEN")
+    assert (bare.url, bare.tenant) == ("https://env", "e")
+    assert bare.token == SecretRef("env", "SYNAPSE_ACCESS_TOKEN")
+    assert (embedded.url, embedded.tenant, embedded.token) == ("", "", None)
+
+
+def test_validate_checks_every_target_unless_told_one(tmp_path: Path) -> None:
+    """All that are declared, else the embedded one."""
+    project = project_of(tmp_path, TWO)
+    assert [t.name for t in declared_targets(project)] == ["prod", "dev"]
+    assert [t.name for t in targets_to_check(project, None)] == ["prod", "dev"]
+    assert [t.name for t in targets_to_check(project, "dev")] == ["dev"]
+    assert [t.name for t in targets_to_check(without_file(tmp_path), None)] == ["embedded"]
