@@ -121,11 +121,9 @@ def _after_failed_create(task: Task, tools: Tools, sent: Sent, failure: RemoteEr
             why = failures.conflict(task, why, lookup.by_key(task, tools, sent.intent.natural_key))
         return _failed(task, tools, sent, failure, why)
     found = lookup.by_key(task, tools, sent.intent.natural_key)
-    if found is not None and lookup.agrees(task, sent.ours, found):
+    if found is not None and lookup.made_so(task, sent.ours, found, tools.secrets):
         return _done(task, tools, sent, found, failure.request_id, (failures.recovered(task, why),))
-    return _outcome(
-        task, Result.UNKNOWN, (failures.unknown(task, why),), request_id=failure.request_id
-    )
+    return _unknown(task, failure, why)
 
 
 def _update(task: Task, tools: Tools, live: Live) -> Outcome:
@@ -162,13 +160,11 @@ def _after_failed_update(
         found = lookup.by_id(task, tools, sent.intent.remote_id)
     except RemoteError:
         found = None
-    if found is not None and lookup.agrees(task, sent.ours, found):
+    if found is not None and lookup.changed_so(task, sent.ours, found, tools.secrets):
         return _done(task, tools, sent, found, failure.request_id, (failures.recovered(task, why),))
     if found is not None and not last:
         return None
-    return _outcome(
-        task, Result.UNKNOWN, (failures.unknown(task, why),), request_id=failure.request_id
-    )
+    return _unknown(task, failure, why)
 
 
 def _delete(task: Task, tools: Tools) -> Outcome:
@@ -186,11 +182,18 @@ def _delete(task: Task, tools: Tools) -> Outcome:
         why = failures.explain(task, failure, tools.marks)
         if failure.effect is Effect.NONE:
             return _failed(task, tools, sent, failure, why)
-        if lookup.by_id(task, tools, record.remote_id) is not None:
-            return _outcome(task, Result.UNKNOWN, (failures.unknown(task, why),))
+        if not _is_gone(task, tools, record.remote_id):
+            return _unknown(task, failure, why)
     settled = replace(intent, state=IntentState.DONE)
     tools.store.settle(settled, None, _entry(task, tools, intent, "done", tools.request_id()))
     return _outcome(task, Result.DONE, remote_id=record.remote_id)
+
+
+def _is_gone(task: Task, tools: Tools, remote_id: str) -> bool:
+    try:
+        return lookup.by_id(task, tools, remote_id) is None
+    except RemoteError:
+        return False
 
 
 def _finish(task: Task, tools: Tools, sent: Sent, answer: Raw) -> Outcome:
@@ -205,8 +208,14 @@ def _finish(task: Task, tools: Tools, sent: Sent, answer: Raw) -> Outcome:
         except RemoteError as failure:
             # The write is certain, only its echo is not: record what is known.
             warnings = (failures.no_read_back(task, failure),)
-    warnings += not_taken(task, sent.ours, observed)
-    return _done(task, tools, sent, observed, tools.request_id(), warnings)
+    return _done(
+        task,
+        tools,
+        sent,
+        observed,
+        tools.request_id(),
+        warnings or not_taken(task, sent.ours, observed),
+    )
 
 
 def _done(
@@ -229,6 +238,13 @@ def _failed(task: Task, tools: Tools, sent: Sent, failure: RemoteError, why: Dia
     entry = _entry(task, tools, settled, "failed", failure.request_id)
     tools.store.settle(settled, task.record, entry)
     return _outcome(task, Result.FAILED, (why,), request_id=failure.request_id)
+
+
+def _unknown(task: Task, failure: RemoteError, why: Diagnostic) -> Outcome:
+    """Nobody saw whether the call was done: its intent stays open for the next run."""
+    return _outcome(
+        task, Result.UNKNOWN, (failures.unknown(task, why),), request_id=failure.request_id
+    )
 
 
 def _intent(

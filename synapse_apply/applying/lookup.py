@@ -5,13 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from synapse_apply.applying.records import met
+from synapse_apply.applying.records import bare, met, still_there
 from synapse_apply.applying.task import Live, Task, Tools
 from synapse_apply.kinds.search import search
 from synapse_apply.model.diagnostic import Path
 from synapse_apply.model.errors import NotFound, RemoteError
 from synapse_apply.model.observed import Observed
-from synapse_apply.model.values import ABSENT, Mac, Reference, SecretRef, dig
+from synapse_apply.model.ports import Secrets
+from synapse_apply.model.values import (
+    ABSENT,
+    Reference,
+    SecretRef,
+    Sensitive,
+    Withheld,
+    dig,
+)
 
 
 def by_key(task: Task, tools: Tools, key: str) -> Observed | None:
@@ -31,15 +39,32 @@ def by_id(task: Task, tools: Tools, remote_id: str) -> Observed | None:
         return None
 
 
-def agrees(task: Task, sent: Mapping[Path, Any], found: Observed) -> bool:
-    """Whether every field that was sent and can be seen is as it was sent."""
-    for path, value in sent.items():
-        rule = task.type.rule(path)
-        if isinstance(value, SecretRef | Mac) or rule.write_only:
-            continue
-        if not met(rule, value, dig(found.spec, path)):
-            return False
-    return True
+def made_so(task: Task, sent: Mapping[Path, Any], found: Observed, secrets: Secrets) -> bool:
+    """Whether an object is what a create sent, as far as it can be seen."""
+    return all(
+        _as_sent(task, path, value, found, secrets) is not False for path, value in sent.items()
+    )
+
+
+def changed_so(task: Task, sent: Mapping[Path, Any], found: Observed, secrets: Secrets) -> bool:
+    """Whether an update has certainly been done: what cannot be seen is no proof of it."""
+    dropped = (change.path for change in task.change.fields if change.path not in sent)
+    if any(still_there(task, found, path) for path in dropped):
+        return False
+    return all(_as_sent(task, path, value, found, secrets) for path, value in sent.items())
+
+
+def _as_sent(task: Task, path: Path, value: Any, found: Observed, secrets: Secrets) -> bool | None:
+    """Whether a field is as it was sent; None where the server does not show it."""
+    rule, has = task.type.rule(path), dig(found.spec, path)
+    if rule.write_only or isinstance(has, Withheld):
+        return None
+    if not isinstance(value, SecretRef):
+        return met(rule, value, has)
+    if has is ABSENT:
+        return None
+    shown = has.reveal() if isinstance(has, Sensitive) else bare(has)
+    return met(rule, secrets.resolve(value).reveal(), shown)
 
 
 def parents_of(task: Task, live: Live) -> dict[str, Observed]:
@@ -57,8 +82,3 @@ def key_now(task: Task, live: Live) -> str:
     if task.natural_key or task.desired is None:
         return task.natural_key
     return task.type.natural_key(task.desired.spec, parents_of(task, live))
-
-
-def shows(found: Observed, path: Path) -> bool:
-    """Whether the server shows anything at this path."""
-    return dig(found.spec, path) is not ABSENT

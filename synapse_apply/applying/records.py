@@ -9,7 +9,7 @@ from typing import Any
 from synapse_apply.applying.task import Task, Tools
 from synapse_apply.kinds.compare import same
 from synapse_apply.kinds.descriptor import FieldRule
-from synapse_apply.model.diagnostic import Diagnostic, Path, pointer, warning
+from synapse_apply.model.diagnostic import Diagnostic, Path, warning
 from synapse_apply.model.observed import Observed
 from synapse_apply.model.ports import Secrets
 from synapse_apply.model.state import Intent, Record
@@ -93,7 +93,7 @@ def record_of(
     applied = dict(intent.fields)
     for path, value in (before.applied if before else {}).items():
         # A dropped field stays ours until the answer shows it gone (design section 6).
-        if path not in applied and _still_there(task, observed, path):
+        if path not in applied and still_there(task, observed, path):
             applied[path] = _what_was_sent(task, path, value)
     now = tools.clock.now()
     return Record(
@@ -189,7 +189,17 @@ def _other_key(record: Record, want: Fields) -> set[Path]:
 
 def not_taken(task: Task, sent: Mapping[Path, Any], observed: Observed) -> tuple[Diagnostic, ...]:
     """A warning for each field whose answer differs from what was sent (recorded as seen)."""
-    findings = []
+    findings = [
+        warning(
+            "The server kept a field that was dropped",
+            f"{_dotted(path)} of {task.address} is no longer declared, and it is still there.",
+            "It stays recorded as ours until the server shows it gone.",
+            address=str(task.address),
+            path=path,
+        )
+        for path in (change.path for change in task.change.fields)
+        if path not in sent and still_there(task, observed, path)
+    ]
     for path, value in sent.items():
         rule = task.type.rule(path)
         if isinstance(value, SecretRef | Mac) or rule.write_only or rule.references:
@@ -199,7 +209,7 @@ def not_taken(task: Task, sent: Mapping[Path, Any], observed: Observed) -> tuple
             findings.append(
                 warning(
                     "The server did not take a field as it was sent",
-                    f"{pointer(path)[1:].replace('/', '.')} of {task.address} was sent as "
+                    f"{_dotted(path)} of {task.address} was sent as "
                     f"{_short(value)}, the server has {_short(answered)}.",
                     "It is recorded as the server has it and compared from there on.",
                     address=str(task.address),
@@ -207,6 +217,10 @@ def not_taken(task: Task, sent: Mapping[Path, Any], observed: Observed) -> tuple
                 )
             )
     return tuple(findings)
+
+
+def _dotted(path: Path) -> str:
+    return ".".join(map(str, path))
 
 
 def _short(value: Any, most: int = 60) -> str:
@@ -220,7 +234,7 @@ def _what_was_sent(task: Task, path: Path, before: Any) -> Any:
     return before if len(path) > 1 or rule.reset is ABSENT else rule.reset
 
 
-def _still_there(task: Task, observed: Observed, path: Path) -> bool:
+def still_there(task: Task, observed: Observed, path: Path) -> bool:
     """Whether a dropped field is still live, its reset value counting as gone."""
     answered = dig(observed.spec, path)
     if answered is ABSENT:

@@ -95,19 +95,21 @@ class Settler:
         self, intent: Intent, kind: ResourceType, live: Observed, record: Record | None
     ) -> Settled:
         """Ours is what the server has as we sent it; the rest is planned again."""
-        applied = dict(record.applied) if record else {}
-        seen = dict(record.seen) if record else {}
+        created = intent.verb == "create"
+        base = _fresh(intent, live, self.now)
+        if record is not None:
+            base = replace(base, created_at=record.created_at) if created else record
+        applied, seen = dict(base.applied), dict(base.seen)
         for path, sent in intent.fields.items():
             has = comparable(dig(live.spec, path), intent.salt, path, self.secrets)
-            if self._took(kind, path, sent, has):
+            if _took(kind, path, sent, has, created=created):
                 applied[path] = sent
                 seen[path] = has
-            elif record is None:
+            elif created:
                 seen[path] = has
         for name in kind.identity:
             if (has := dig(live.spec, (name,))) is not ABSENT:
                 seen[(name,)] = has
-        base = record or _fresh(intent, live, self.now)
         made = replace(
             base,
             remote_id=live.remote_id,
@@ -118,16 +120,19 @@ class Settler:
         )
         return Settled(replace(intent, state=IntentState.DONE, remote_id=live.remote_id), made)
 
-    @staticmethod
-    def _took(kind: ResourceType, path: Path, sent: Any, has: Any) -> bool:
-        if isinstance(sent, Mac) and (has is ABSENT or isinstance(has, Withheld)):
-            return True  # the server hides it; our own call is the best there is to know
-        return met(kind.rule(path), sent, has)
-
     def _too_young(self, intent: Intent) -> float:
         """Seconds until absence may be believed; a clock set back makes it wait, never rush."""
         age = (_time(self.now) - _time(intent.sent_at)).total_seconds()
         return intent.deadline + self.settle_after - max(age, 0.0)
+
+
+def _took(kind: ResourceType, path: Path, sent: Any, has: Any, *, created: bool) -> bool:
+    """Whether the server has what was sent, or hides it and got it with the object itself.
+
+    An update that changed a hidden secret may not have been done: it is planned again.
+    """
+    hidden = isinstance(has, Withheld) or (has is ABSENT and isinstance(sent, Mac))
+    return created if hidden else met(kind.rule(path), sent, has)
 
 
 def _fresh(intent: Intent, live: Observed, now: str) -> Record:
