@@ -1,0 +1,248 @@
+"""A run without files and sockets: declared values, a scripted backend, a state in memory.
+
+`widget` is a kind made up here: it has every verb, references another widget, and holds secrets.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, cast
+
+from unit.applying.scripted import ScriptedApi
+
+from synapse_apply.applying.task import Actor
+from synapse_apply.kinds.catalogue import CATALOGUE
+from synapse_apply.kinds.descriptor import Binding as KindBinding
+from synapse_apply.kinds.descriptor import Catalogue, FieldRule, ResourceType
+from synapse_apply.kinds.wire import pick, remote_id, secure
+from synapse_apply.manifests.loading import Loaded
+from synapse_apply.model.address import Address
+from synapse_apply.model.desired import Desired, Lifecycle, Package, PackageSource
+from synapse_apply.model.marks import KindMarks, SecretMarks
+from synapse_apply.model.observed import Lookup, Observed
+from synapse_apply.model.project import Project, Target
+from synapse_apply.model.report import Outcome, Report
+from synapse_apply.model.state import Binding, Record
+from synapse_apply.model.values import Reference
+from synapse_apply.planning.situation import Choices
+from synapse_apply.secrets.keys import Keys, StateKey
+from synapse_apply.secrets.resolve import Resolver
+from synapse_apply.secrets.store import SecretStore
+from synapse_apply.session.apply import apply, check
+from synapse_apply.session.context import Context, Planned
+from synapse_apply.session.plan import plan
+from synapse_apply.stores.memory import MemoryStore
+
+FIELDS = frozenset({"name", "serial", "note", "size", "parent", "configuration"})
+_WIDGET = frozenset({("configuration", "key"), ("configuration", "pass")})
+MARKS = SecretMarks(
+    {
+        "widget": KindMarks("configuration", "note", {text: _WIDGET for text in ("", "a", "b")}),
+        "storage": KindMarks(
+            "configuration", "provider", {"s3": frozenset({("configuration", "key")})}
+        ),
+    }
+)
+KEY = StateKey(bytes(range(32)), "test")
+NOW = "2026-01-01T00:00:00.000000Z"
+
+
+def _decode(raw: Mapping[str, Any], _marks: SecretMarks) -> Observed:
+    spec = secure("widget", {"note": "", **pick(raw, FIELDS)}, MARKS)
+    return Observed(remote_id(raw), "v1", {k: v for k, v in spec.items() if k in raw})
+
+
+def _api(api: Any) -> ScriptedApi:
+    return cast("ScriptedApi", api)
+
+
+WIDGET_V1 = KindBinding(
+    api="v1",
+    fields=FIELDS,
+    lookup={"name": Lookup.COMPLETE},
+    read=lambda api, pk: _api(api).get("widget", pk),
+    create=lambda api, body: _api(api).make("widget", body),
+    update=lambda api, pk, body: _api(api).change("widget", pk, body),
+    delete=lambda api, pk: _api(api).remove("widget", pk),
+    list=lambda api: _api(api).all("widget"),
+    list_is_whole=True,
+    keys=lambda raw: (f"name={raw['name']}",),
+    decode=_decode,
+    encode=dict,
+)
+WIDGET = ResourceType(
+    kind="Widget",
+    prefix="widget",
+    rank=1,
+    rules={
+        "name": FieldRule("name", required=True),
+        "serial": FieldRule("serial", immutable=True),
+        "note": FieldRule("note", reset=""),
+        "size": FieldRule("size"),
+        "parent": FieldRule("parent", references="widget"),
+        "configuration": FieldRule("configuration", free_form=True, reset={}),
+    },
+    natural_key=lambda spec, _parents: f"name={spec['name']}" if spec.get("name") else "",
+    identity=("serial",),
+    bindings={"v1": WIDGET_V1},
+)
+
+
+def widget_kind(**changes: Any) -> ResourceType:
+    """The kind with another binding: `lookup`, `update`, `decode` and so on."""
+    return replace(WIDGET, bindings={"v1": replace(WIDGET_V1, **changes)})
+
+
+class FixedClock:
+    """`at` is what `now` answers; seconds stand still."""
+
+    def __init__(self) -> None:
+        self.at = NOW
+
+    def now(self) -> str:
+        return self.at
+
+    def seconds(self) -> float:
+        return 0.0
+
+
+class Silent:
+    """Progress that remembers the order of starts."""
+
+    def __init__(self) -> None:
+        self.order: list[str] = []
+
+    def started(self, address: Address, verb: str) -> None:
+        self.order.append(str(address))
+
+    def sent(self, address: Address, done: int, total: int) -> None:
+        """Not of interest here."""
+
+    def finished(self, address: Address, verb: str, result: str, seconds: float) -> None:
+        """Not of interest here."""
+
+
+class Bytes:
+    """Packages whose bytes are the digest's own; `error` is raised while they are read."""
+
+    error: BaseException | None = None
+
+    @contextmanager
+    def open(self, address: Address) -> Iterator[io.BytesIO]:
+        if self.error is not None:
+            raise self.error
+        yield io.BytesIO(b"PK")
+
+
+def widget(name: str, lifecycle: Lifecycle | None = None, **spec: Any) -> Desired:
+    """A declared widget; `needs=NAME` refers to another as its parent."""
+    if parent := spec.pop("needs", None):
+        spec["parent"] = Reference(Address("widget", parent))
+    return Desired(
+        Address("widget", name), {"name": name, **spec}, lifecycle=lifecycle or Lifecycle()
+    )
+
+
+def plugin(name: str = "yolo", **spec: Any) -> Desired:
+    return Desired(Address("plugin", name), {"name": name, "code": name, **spec})
+
+
+def release(version: str = "1.0.0", digest: str | None = "pkg1:sha256:aa") -> Desired:
+    """A declared release of plugin/yolo; without digest its source is `published`."""
+    at = PackageSource("folder" if digest else "published", "plugins/yolo" if digest else "")
+    return Desired(
+        Address("release", f"yolo@{version}"),
+        {"plugin": Reference(Address("plugin", "yolo")), "version": version},
+        source=at,
+        package=Package(digest, {"a.py": "00"}, 10, at) if digest else None,
+    )
+
+
+@dataclass
+class Bench:
+    """One target of many runs; change `desired`, `environ`, `clock` between them."""
+
+    root: Path
+    environ: dict[str, str] = field(default_factory=dict)
+    api: ScriptedApi = field(default_factory=ScriptedApi)
+    store: MemoryStore = field(default_factory=MemoryStore)
+    clock: FixedClock = field(default_factory=FixedClock)
+    progress: Silent = field(default_factory=Silent)
+    packages: Bytes = field(default_factory=Bytes)
+    catalogue: Catalogue = field(default_factory=lambda: {**CATALOGUE, "widget": WIDGET})
+    target: Target = field(default_factory=lambda: Target("test", "http://localhost"))
+    keys: Keys = field(default_factory=lambda: Keys((KEY,)))
+    salts: int = 0
+
+    def __post_init__(self) -> None:
+        self.store.init(Binding("http://localhost"), "lineage")
+
+    def context(self, *desired: Desired) -> Context:
+        declared = {one.address: one for one in desired}
+
+        def under(keys: Keys) -> SecretStore:
+            return SecretStore(Resolver(self.root, self.environ), keys)
+
+        return Context(
+            project=Project(self.root),
+            target=self.target,
+            loaded=Loaded(self.target, declared, (), MARKS),
+            desired=declared,
+            diagnostics=(),
+            api=self.api,
+            store=self.store,
+            secrets=under(self.keys),
+            secrets_under=under,
+            packages=self.packages,
+            clock=self.clock,
+            actor=Actor("tester"),
+            request_id=lambda: "req-1",
+            longest_call=lambda _size: 60.0,
+            parallelism=1,
+            catalogue=self.catalogue,
+            new_salt=self._salt,
+        )
+
+    def _salt(self) -> str:
+        self.salts += 1
+        return f"salt-{self.salts}"
+
+    def plan(self, *desired: Desired, **choices: Any) -> Planned:
+        return plan(self.context(*desired), Choices(**choices))
+
+    def apply(
+        self, *desired: Desired, stop: Callable[[], int] = lambda: 0, **choices: Any
+    ) -> Report:
+        """Plan and apply; raises what stops an apply before its first call."""
+        context = self.context(*desired)
+        with self.store.lock("apply"):
+            planned = plan(context, Choices(**choices))
+            check(planned.plan)
+            return apply(context, planned, self.progress, stop)
+
+    def record(self, address: str) -> Record:
+        found = self.store.record(Address.parse(address))
+        assert found is not None, f"{address} is not recorded"
+        return found
+
+    def live(self, name: str, kind: str = "widget") -> dict[str, Any]:
+        """The one live object with this name."""
+        (found,) = [one for one in self.api.objects[kind].values() if one.get("name") == name]
+        return found
+
+
+def outcome(report: Report, address: str) -> Outcome:
+    return next(one for one in report.outcomes if str(one.address) == address)
+
+
+def told(report: Report) -> str:
+    """Every word of the report's findings."""
+    return "\n".join(
+        f"{found.summary} {found.detail} {found.hint}"
+        for one in report.outcomes
+        for found in one.diagnostics
+    )

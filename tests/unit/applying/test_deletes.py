@@ -1,0 +1,112 @@
+"""Deletes, through planner, applier and state: only recorded, only with --prune, only once."""
+
+from __future__ import annotations
+
+from unit.applying.bench import Bench, outcome, told, widget
+from unit.applying.scripted import lost, refused
+
+from synapse_apply.model.address import Address
+from synapse_apply.model.desired import Lifecycle
+from synapse_apply.model.plan import Action
+from synapse_apply.model.report import Result
+
+W = Address("widget", "w")
+
+
+def pruned(bench: Bench, *desired, **choices):
+    return bench.apply(*desired, prune=True, overridden=frozenset({"no-manifests"}), **choices)
+
+
+def test_a_delete_removes_the_object_and_its_record(bench):
+    """Counted as destroyed and written to the audit table."""
+    bench.apply(widget("w"), widget("keep"))
+    report = bench.apply(widget("keep"), prune=True)
+    assert report.done(Action.DELETE) == 1
+    assert bench.store.record(W) is None
+    assert [one["name"] for one in bench.api.objects["widget"].values()] == ["keep"]
+    assert bench.store.audit()[0].verb == "delete"
+    assert not bench.plan(widget("keep"), prune=True).plan.has_changes
+
+
+def test_without_prune_nothing_is_deleted(bench):
+    """The record stays, so that it can be deleted later."""
+    bench.apply(widget("w"), widget("keep"))
+    report = bench.apply(widget("keep"))
+    assert report.outcomes == ()
+    assert "delete_widget" not in bench.api.calls
+    assert bench.store.record(W) is not None
+
+
+def test_protection_outlives_the_manifest(bench):
+    """prevent_destroy is kept in state: a refusal that names both ways out."""
+    bench.apply(widget("w", Lifecycle(prevent_destroy=True)), widget("keep"))
+    report = bench.apply(widget("keep"), prune=True)
+    assert report.exit_code == 5
+    assert "delete_widget" not in bench.api.calls
+    (change,) = report.plan.refused
+    assert any("state rm widget/w" in way for way in change.refusals[0].ways_out)
+
+
+def test_dependents_are_deleted_first(bench):
+    """A child goes before its parent."""
+    bench.apply(widget("a-parent"), widget("z-child", needs="a-parent"))
+    bench.progress.order.clear()
+    pruned(bench)
+    assert bench.progress.order == ["widget/z-child", "widget/a-parent"]
+
+
+def test_a_failed_delete_keeps_what_it_depends_on(bench):
+    """The parent is not tried when its child could not go."""
+    bench.apply(widget("a-parent"), widget("z-child", needs="a-parent"))
+    bench.api.fail("delete_widget", refused(409))
+    report = pruned(bench)
+    assert outcome(report, "widget/z-child").result is Result.FAILED
+    assert outcome(report, "widget/a-parent").result is Result.SKIPPED
+    assert len(bench.api.objects["widget"]) == 2
+    assert len(bench.store.read().records) == 2
+
+
+def test_what_is_gone_already_is_deleted(bench):
+    """404 on a delete is what was wanted."""
+    bench.apply(widget("w"), widget("keep"))
+    bench.api.fail("delete_widget", refused(404))
+    report = bench.apply(widget("keep"), prune=True)
+    assert outcome(report, "widget/w").result is Result.DONE
+    assert bench.store.record(W) is None
+
+
+def test_a_lost_delete_that_was_done(bench):
+    """The object is gone, so the call was done."""
+    bench.apply(widget("w"), widget("keep"))
+    bench.api.fail("delete_widget", lost(), done=True)
+    report = bench.apply(widget("keep"), prune=True)
+    assert outcome(report, "widget/w").result is Result.DONE
+    assert bench.store.read().open_intents == ()
+
+
+def test_a_lost_delete_that_was_not_done_is_unknown_and_tried_again_next_time(bench):
+    """Exit 7 and an open intent; the next run sees the object and deletes it."""
+    bench.apply(widget("w"), widget("keep"))
+    bench.api.fail("delete_widget", lost())
+    report = bench.apply(widget("keep"), prune=True)
+    assert report.exit_code == 7
+    assert len(bench.store.read().open_intents) == 1
+    assert bench.apply(widget("keep"), prune=True).exit_code == 0
+    assert bench.store.record(W) is None
+
+
+def test_a_lost_delete_that_nobody_can_look_up_is_unknown_not_failed(bench):
+    """The look after it broke too: the intent stays open and the report says unknown."""
+    bench.apply(widget("w"), widget("keep"))
+    planned = bench.plan(widget("keep"), prune=True)
+    bench.api.fail("delete_widget", lost(), done=True)
+    bench.api.fail("get_widget", lost())
+    from synapse_apply.session.apply import apply
+
+    with bench.store.lock("apply"):
+        report = apply(bench.context(widget("keep")), planned, bench.progress)
+    assert outcome(report, "widget/w").result is Result.UNKNOWN
+    assert "outcome of a call is unknown" in told(report)
+    assert bench.apply(widget("keep"), prune=True).exit_code == 0
+    assert bench.store.record(W) is None
+    assert bench.store.read().open_intents == ()

@@ -1,0 +1,196 @@
+"""A call whose answer was lost: looked up, recorded when it was done, never sent blindly again."""
+
+from __future__ import annotations
+
+import pytest
+from unit.applying.bench import Bench, outcome, told, widget, widget_kind
+from unit.applying.scripted import lost, refused
+
+from synapse_apply.model.observed import Lookup
+from synapse_apply.model.report import Result
+from synapse_apply.model.state import IntentState
+from synapse_apply.model.values import SecretRef, Withheld
+
+KEY = SecretRef("env", "W_KEY")
+
+
+def hiding(raw, _marks):
+    """Decode as a server does that never shows secrets."""
+    from unit.applying import bench
+
+    seen = bench._decode(raw, _marks)
+    configuration = dict(seen.spec.get("configuration", {}))
+    configuration.update({name: Withheld("masked") for name in ("key",) if name in configuration})
+    spec = {**seen.spec, "configuration": configuration}
+    return type(seen)(seen.remote_id, seen.api, spec)
+
+
+def test_a_create_that_was_done_is_looked_up_and_recorded(bench):
+    """Done with a warning; one object, nothing open, no second POST."""
+    bench.api.fail("create_widget", lost(), done=True)
+    report = bench.apply(widget("w", note="a"))
+    assert outcome(report, "widget/w").result is Result.DONE
+    assert "An answer was lost and looked up" in told(report)
+    assert report.exit_code == 0
+    assert len(bench.api.objects["widget"]) == 1
+    assert bench.api.writes() == ["create_widget"]
+    assert bench.store.read().open_intents == ()
+    assert not bench.plan(widget("w", note="a")).plan.has_changes
+
+
+def test_a_create_that_was_not_done_is_unknown(bench):
+    """Nobody can tell yet: exit 7, the intent stays open, nothing is sent again."""
+    bench.api.fail("create_widget", lost())
+    report = bench.apply(widget("w", note="a"))
+    assert outcome(report, "widget/w").result is Result.UNKNOWN
+    assert report.exit_code == 7
+    assert bench.api.writes() == ["create_widget"]
+    (intent,) = bench.store.read().open_intents
+    assert intent.verb == "create"
+    assert bench.store.record(intent.address) is None
+
+
+def test_a_lookup_that_fails_leaves_it_unknown(bench):
+    """A search that broke says nothing about the object."""
+    bench.api.fail("create_widget", lost(), done=True)
+    desired = widget("w")
+    context = bench.context(desired)
+    planned = bench.plan(desired)
+    bench.api.fail("list_widget", lost())
+    from synapse_apply.session.apply import apply
+
+    with bench.store.lock("apply"):
+        report = apply(context, planned, bench.progress)
+    assert outcome(report, "widget/w").result is Result.UNKNOWN
+    assert len(bench.store.read().open_intents) == 1
+
+
+def test_another_object_under_the_name_is_not_ours(bench):
+    """What is there now but differs from what was sent is not taken for it."""
+    bench.api.fail("create_widget", lost())
+    desired = widget("w", note="a")
+    planned = bench.plan(desired)
+    bench.api.objects["widget"]["9"] = {"id": 9, "name": "w", "note": "theirs"}
+    from synapse_apply.session.apply import apply
+
+    with bench.store.lock("apply"):
+        report = apply(bench.context(desired), planned, bench.progress)
+    assert outcome(report, "widget/w").result is Result.UNKNOWN
+
+
+@pytest.mark.parametrize("status", [400, 413, 422])
+def test_a_refused_create_closes_its_intent(bench, status):
+    """The server said no: failed, nothing open, nothing recorded, the rest goes on."""
+    bench.api.fail("create_widget", refused(status, {"note": ["is odd"]}))
+    report = bench.apply(widget("a", note="x"), widget("b"))
+    assert outcome(report, "widget/a").result is Result.FAILED
+    assert outcome(report, "widget/b").result is Result.DONE
+    assert report.exit_code == 3
+    assert f"answered {status}: note: is odd" in told(report)
+    assert bench.store.read().open_intents == ()
+    assert [entry.result for entry in bench.store.audit()] == ["done", "failed"]
+
+
+def test_a_conflict_with_a_visible_object_names_it(bench):
+    """409: it was made meanwhile; the message gives the id and the import command."""
+    desired = widget("w")
+    planned = bench.plan(desired)
+    bench.api.objects["widget"]["9"] = {"id": 9, "name": "w"}
+    bench.api.fail("create_widget", refused(409))
+    from synapse_apply.session.apply import apply
+
+    with bench.store.lock("apply"):
+        report = apply(bench.context(desired), planned, bench.progress)
+    assert outcome(report, "widget/w").result is Result.FAILED
+    assert "`synapse-apply import widget/w 9`" in told(report)
+    assert bench.store.read().open_intents == ()
+
+
+def test_a_conflict_with_an_object_nobody_sees(bench):
+    """409 without a visible object: another tenant may own it."""
+    bench.api.fail("create_widget", refused(409))
+    report = bench.apply(widget("w"))
+    assert "this token cannot see it" in told(report)
+
+
+def test_an_update_that_was_done_is_looked_up(bench):
+    """Done with a warning, and not sent twice."""
+    bench.apply(widget("w", note="a"))
+    bench.api.fail("update_widget", lost(), done=True)
+    report = bench.apply(widget("w", note="b"))
+    assert outcome(report, "widget/w").result is Result.DONE
+    assert bench.api.writes().count("update_widget") == 1
+    assert bench.record("widget/w").applied[("note",)] == "b"
+
+
+def test_an_update_that_was_not_done_is_sent_again_after_a_look(bench):
+    """A PUT may be repeated once a re-read shows that it was not done."""
+    bench.apply(widget("w", note="a"))
+    bench.api.fail("update_widget", lost())
+    report = bench.apply(widget("w", note="b"))
+    assert outcome(report, "widget/w").result is Result.DONE
+    assert bench.api.writes().count("update_widget") == 2
+    assert bench.live("w")["note"] == "b"
+
+
+def test_an_update_is_sent_at_most_twice(bench):
+    """Lost again: unknown, and the record says what was certain before."""
+    bench.apply(widget("w", note="a"))
+    bench.api.fail("update_widget", lost())
+    bench.api.fail("update_widget", lost())
+    report = bench.apply(widget("w", note="b"))
+    assert outcome(report, "widget/w").result is Result.UNKNOWN
+    assert bench.api.writes().count("update_widget") == 2
+    assert bench.record("widget/w").applied[("note",)] == "a"
+    assert len(bench.store.read().open_intents) == 1
+
+
+def test_a_lost_update_that_only_drops_a_key_is_not_taken_for_done(bench):
+    """What was to go is still there, so it was not done: sent again."""
+    bench.apply(widget("w", configuration={"a": 1, "b": 1}))
+    bench.api.fail("update_widget", lost())
+    report = bench.apply(widget("w", configuration={"a": 1}))
+    assert outcome(report, "widget/w").result is Result.DONE
+    assert bench.live("w")["configuration"] == {"a": 1}
+    assert not bench.plan(widget("w", configuration={"a": 1})).plan.has_changes
+
+
+@pytest.mark.parametrize("shows", [True, False])
+def test_a_lost_update_of_a_secret_alone_is_not_taken_for_done(bench, shows):
+    """A secret nobody can see is no proof; one that shows its old value is proof of the contrary."""
+    if not shows:
+        bench.catalogue = {"widget": widget_kind(decode=hiding)}
+    desired = widget("w", configuration={"key": KEY})
+    bench.environ["W_KEY"] = "first-value"
+    bench.apply(desired)
+    bench.environ["W_KEY"] = "second-value"
+    bench.api.fail("update_widget", lost())
+    report = bench.apply(desired)
+    assert outcome(report, "widget/w").result is Result.DONE
+    assert bench.live("w")["configuration"]["key"] == "second-value"
+    assert not bench.plan(desired).plan.has_changes
+
+
+def test_an_update_of_an_object_that_went_away(bench):
+    """404 on the read before a PUT: failed, nothing was sent."""
+    bench.apply(widget("w", note="a"))
+    desired = widget("w", note="b")
+    planned = bench.plan(desired)
+    bench.api.objects["widget"].clear()
+    from synapse_apply.session.apply import apply
+
+    with bench.store.lock("apply"):
+        report = apply(bench.context(desired), planned, bench.progress)
+    assert outcome(report, "widget/w").result is Result.FAILED
+    assert bench.api.writes() == ["create_widget"]
+    assert bench.store.read().open_intents == ()
+
+
+def test_where_nothing_can_be_looked_up_a_lost_create_stays_unknown(bench):
+    """An API that cannot search proves neither presence nor absence."""
+    bench.catalogue = {"widget": widget_kind(lookup={"name": Lookup.NONE})}
+    bench.api.fail("create_widget", lost(), done=True)
+    report = bench.apply(widget("w"))
+    assert outcome(report, "widget/w").result is Result.UNKNOWN
+    (intent,) = bench.store.read().open_intents
+    assert intent.state is IntentState.OPEN
