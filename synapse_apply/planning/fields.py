@@ -226,7 +226,16 @@ class _Comparison:
             if path in taken or not _under(path, self.own) or _under(path, self.ignored):
                 continue
             if not self.still_declared(path):
-                self.change(path, ABSENT, Cause.DRIFT)
+                self.disown(path)
+
+    def disown(self, path: Path) -> None:
+        """A key goes; a whole field cannot, it goes back to its reset value."""
+        reset = self.rule(path).reset if len(path) == 1 else ABSENT
+        if reset is not ABSENT and same(reset, dig(self.live, path), self.rule(path).compare):
+            return
+        if len(path) == 1 and reset is ABSENT:
+            self.found.stuck.append(path)
+        self.change(path, reset, Cause.DRIFT)
 
 
 def _cause(moved: bool, drifted: bool) -> Cause:
