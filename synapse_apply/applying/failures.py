@@ -10,6 +10,7 @@ from synapse_apply.model.diagnostic import Diagnostic, Path, error, warning
 from synapse_apply.model.errors import Effect, RemoteError
 from synapse_apply.model.marks import SecretMarks
 from synapse_apply.model.observed import Observed
+from synapse_apply.model.values import ABSENT, SecretRef, dig, leaves
 
 CONFLICT = 409
 _WHAT_TO_DO = {
@@ -43,35 +44,56 @@ def explain(task: Task, failure: RemoteError, marks: SecretMarks) -> Diagnostic:
 
 
 def _said(task: Task, detail: Any, marks: SecretMarks) -> Iterator[str]:
-    """The texts of an error body, without those of fields that may be secret."""
+    """The server's words; when secrets were sent, only those on fields that hold none.
+
+    Words on the whole request, or on a field nobody knows, may quote any part of it.
+    """
+    carries, withheld = _carries_secrets(task), False
     spec = task.desired.spec if task.desired else {}
-    if isinstance(detail, Mapping):
-        for name, value in detail.items():
-            path: Path = (str(name), "*")
-            if marks.secret(task.address.kind, spec, path) or name not in _open_names(task):
-                yield f"{name}: (not shown, it may hold a secret)"
-            else:
-                prefix = "" if name in _GENERAL else f"{name}: "
-                yield prefix + _plain(value)
-    elif isinstance(detail, str) and not _may_carry_secrets(task, marks):
-        yield detail[:300]
+    for path, text in _texts(detail, ()):
+        if carries and not _is_open(task, path, spec, marks):
+            withheld = True
+        else:
+            yield f"{'.'.join(path)}: {text[:300]}" if path else text[:300]
+    if withheld:
+        yield "(further words are not shown, they may quote a secret)"
 
 
-_GENERAL = frozenset({"detail", "non_field_errors", "message", "code"})
+_GENERAL = frozenset({"detail", "non_field_errors", "message"})
+_DEEPEST = 12
 
 
-def _open_names(task: Task) -> frozenset[str]:
-    return _GENERAL | task.binding.fields | {"file"}
+def _texts(detail: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:
+    """The texts of an error body by the field they are on; () is the whole request."""
+    if isinstance(detail, Mapping) and len(path) < _DEEPEST:
+        for name, below in detail.items():
+            yield from _texts(below, path if name in _GENERAL else (*path, str(name)))
+    elif isinstance(detail, list | tuple):
+        plain = " ".join(item for item in detail if isinstance(item, str))
+        if plain:
+            yield path, plain
+        for item in detail:
+            if isinstance(item, Mapping):
+                yield from _texts(item, path)
+    elif isinstance(detail, str) and detail:
+        yield path, detail
 
 
-def _may_carry_secrets(task: Task, marks: SecretMarks) -> bool:
-    return task.address.kind in marks.kinds
+def _carries_secrets(task: Task) -> bool:
+    spec = task.desired.spec if task.desired else {}
+    return any(isinstance(value, SecretRef) for _, value in leaves(spec))
 
 
-def _plain(value: Any) -> str:
-    if isinstance(value, list | tuple):
-        return " ".join(_plain(item) for item in value)[:300]
-    return (value if isinstance(value, str) else "(see the backend's log)")[:300]
+def _is_open(task: Task, path: Path, spec: Mapping[str, Any], marks: SecretMarks) -> bool:
+    """Whether words on this field cannot be about a secret: a known one that holds none."""
+    if not path or path[0] not in task.binding.fields:
+        return False
+    if marks.secret(task.address.kind, spec, path):
+        return False
+    declared = dig(spec, path)
+    if isinstance(declared, Mapping | SecretRef):
+        return False
+    return len(path) == 1 or declared is not ABSENT
 
 
 def unknown(task: Task, why: Diagnostic) -> Diagnostic:

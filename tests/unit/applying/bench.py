@@ -41,7 +41,7 @@ FIELDS = frozenset({"name", "serial", "note", "size", "parent", "configuration"}
 _WIDGET = frozenset({("configuration", "key"), ("configuration", "pass")})
 MARKS = SecretMarks(
     {
-        "widget": KindMarks("configuration", "note", {text: _WIDGET for text in ("", "a", "b")}),
+        "widget": KindMarks("configuration", "note", dict.fromkeys(("", "a", "b"), _WIDGET)),
         "storage": KindMarks(
             "configuration", "provider", {"s3": frozenset({("configuration", "key")})}
         ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from unit.applying.bench import Bench, outcome, told, widget, widget_kind
+from unit.applying.bench import outcome, told, widget, widget_kind
 from unit.applying.scripted import lost, refused
 
 from synapse_apply.model.observed import Lookup
