@@ -56,7 +56,11 @@ def main() -> NoReturn:
     for number in (signal.SIGTERM, signal.SIGHUP):
         with suppress(ValueError, OSError):
             signal.signal(number, _terminate)
-    sys.exit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        with suppress(ValueError, OSError):  # no traceback for who stops what has ended
+            signal.signal(number, signal.SIG_DFL)
+    sys.exit(code)
 
 
 def run(typed: Sequence[str]) -> int:

@@ -46,7 +46,8 @@ class Stop:
     ) -> None:
         self._display.__exit__(kind, error, at)
         for number, before in self._before.items():
-            signal.signal(number, before)
+            # Once asked to end, nothing may cut the report short that tells what was done.
+            signal.signal(number, signal.SIG_IGN if self.signal else before)
 
     def started(self, address: Address, verb: str) -> None:
         """A resource's calls begin."""

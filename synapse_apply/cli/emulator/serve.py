@@ -12,6 +12,7 @@ from synapse_apply.cli.manual import manual
 from synapse_apply.model.errors import SynapseApplyError
 
 if TYPE_CHECKING:
+    from synapse_apply.model.project import Project
     from synapse_apply.session.where import Where
 
 
@@ -57,8 +58,34 @@ def command(
     from synapse_apply.session.embedded import data_folder
 
     settings = settings_of(switches=switches, token=token, tenant=tenant, latency=latency)
+    if data is None:
+        project = project_of(where)
+        data = data_folder(project.root)
+        _remember(project, where)
     try:
-        serve(data or data_folder(project_of(where).root), host=host, port=port, settings=settings)
+        serve(data, host=host, port=port, settings=settings)
     except (ServeError, DataSetError, UnknownSwitchError) as problem:
         raise SynapseApplyError.of("The embedded backend cannot be served", f"{problem}.") from None
     return 0
+
+
+def _remember(project: Project, where: Where) -> None:
+    """Make the state of a data set that is new, as an apply would, before anybody can write to it.
+
+    Where one of the two is there already nothing is made: apply then says what does not fit.
+    """
+    from synapse_apply.emulator.core.backend import DATABASE
+    from synapse_apply.model.project import EMBEDDED
+    from synapse_apply.session import embedded, state_file
+
+    target = project.targets[EMBEDDED]
+    store = state_file.open_store(project, target, where.environ)
+    try:
+        if store.exists() or (embedded.data_folder(project.root) / DATABASE).exists():
+            return
+        with embedded.running(project.root) as running:
+            binding = state_file.binding_of(running.url, target, running)
+            made = state_file.ensure(store, target, binding, running)
+            state_file.keys(project, target, where.environ, create=made)
+    finally:
+        store.close()

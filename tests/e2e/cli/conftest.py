@@ -1,0 +1,75 @@
+"""The installed command in a project of its own, against the embedded backend."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+COMMAND = Path(sys.executable).with_name("synapse-apply")
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+STORAGE = """\
+apiVersion: synapse-apply/v1
+kind: Storage
+metadata: {{name: {name}}}
+spec:
+  name: {name}
+  provider: amazon_s3
+  category: external
+  configuration:
+    bucket_name: {name}
+    access_key_id: {{valueFrom: {{env: RAW_ID}}}}
+    secret_access_key: {{valueFrom: {{env: RAW_KEY}}}}
+"""
+SECRETS = {"RAW_ID": "canary-id-0123", "RAW_KEY": "canary-key-0123"}
+
+
+def environment(**more: str) -> dict[str, str]:
+    """This process's, without what would steer the command."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("SYNAPSE", "CI", "GITHUB"))}
+    for name in ("NO_COLOR", "FORCE_COLOR", "CLICOLOR_FORCE", "COLUMNS"):
+        kept.pop(name, None)
+    return {**kept, "TERM": "xterm", **more}
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A plugin, its release and a storage with two secrets."""
+    plugin = tmp_path / "plugins" / "yolo"
+    plugin.mkdir(parents=True)
+    (plugin / "config.yaml").write_text(
+        "name: Yolo\ncode: yolo\ndescription: Detects\ncategory: neural_net\nversion: 1.0.0\n"
+    )
+    (plugin / "main.py").write_text("print('yolo')\n")
+    done = run_in(tmp_path, "init", "--from", "plugins/yolo")
+    assert done.returncode == 0, done.stderr
+    (tmp_path / "manifests" / "raw.yaml").write_text(STORAGE.format(name="raw"))
+    return tmp_path
+
+
+@pytest.fixture
+def cli(project: Path) -> Run:
+    """Runs the command in the project, without a terminal."""
+
+    def run(*typed: str, **environ: str | None) -> subprocess.CompletedProcess[str]:
+        merged = {**SECRETS, **environ}
+        return run_in(project, *typed, **{k: v for k, v in merged.items() if v is not None})
+
+    return run
+
+
+def run_in(folder: Path, *typed: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [COMMAND, *typed],
+        cwd=folder,
+        env=environment(**environ),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )

@@ -1,0 +1,127 @@
+"""Ends that nobody planned: signals, closed pipes; and a server that is served on."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
+
+import pytest
+
+from synapse_apply.session.context import open_state
+from synapse_apply.session.where import Where
+
+from .conftest import COMMAND, SECRETS, STORAGE, Run, environment
+
+
+@contextmanager
+def started(folder: Path, *typed: str, **environ: str) -> Iterator[subprocess.Popen[str]]:
+    process = subprocess.Popen(
+        [COMMAND, *typed],
+        cwd=folder,
+        env=environment(**SECRETS, **environ),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_the_first_signal_drains_and_reports(project: Path, number: int, code: int) -> None:
+    """What had begun is finished and recorded, the rest is skipped, the report says so."""
+    for index in range(3):
+        name = f"more-{index}"
+        (project / "manifests" / f"{name}.yaml").write_text(STORAGE.format(name=name))
+    slow = ("emulator", "serve", "--latency", "200")
+    typed = ("apply", "--auto-approve", "--json", "--parallelism", "1")
+    with started(project, *slow) as server:
+        assert server.stdout is not None
+        assert server.stdout.readline().startswith("listening on http://127.0.0.1:")
+        with started(project, *typed, SYNAPSE_APPLY_LOG="debug") as apply:
+            assert apply.stderr is not None
+            wait_for(apply.stderr, "POST ")
+            apply.send_signal(number)
+            out, err = apply.communicate(timeout=30)
+    report = json.loads(out)
+    assert apply.returncode == code == report["exit_code"]
+    assert "Stopping" in err
+    results = {outcome["result"] for outcome in report["outcomes"]}
+    assert results == {"done", "skipped"}
+    assert report["stopped"] == number
+
+
+def test_the_second_signal_stops_at_once(project: Path) -> None:
+    """It does not wait for what is under way, names it, and the next run settles it."""
+    with started(project, "emulator", "serve", "--latency", "600") as server:
+        assert server.stdout is not None
+        server.stdout.readline()
+        with started(project, "apply", "--auto-approve") as apply:
+            assert apply.stderr is not None
+            wait_for_an_open_call(project)
+            apply.send_signal(signal.SIGINT)
+            wait_for(apply.stderr, "Stopping")
+            apply.send_signal(signal.SIGINT)
+            _, err = apply.communicate(timeout=30)
+    assert apply.returncode == 130
+    assert "Stopped at once. Outcome unknown: " in err
+    assert open_calls(project)
+
+
+def open_calls(project: Path) -> list[str]:
+    """Addresses whose call was announced and not settled."""
+    with open_state(Where(project, target="embedded")) as context:
+        state = context.store.read()
+    return [str(intent.address) for intent in state.open_intents]
+
+
+def wait_for_an_open_call(project: Path) -> None:
+    ends = time.monotonic() + 20
+    while not open_calls(project):
+        assert time.monotonic() < ends
+        time.sleep(0.02)
+
+
+def wait_for(stream: TextIO, text: str) -> None:
+    assert any(text in line for line in stream)
+
+
+def test_a_reader_that_went_away_is_no_error(project: Path) -> None:
+    """`plan | head` ends quietly."""
+    with started(project, "plan") as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        process.stdout = None
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == 141
+    assert err == ""
+
+
+def test_a_served_backend_is_used_and_stops_when_told(cli: Run, project: Path) -> None:
+    """While it is served, target embedded uses it; SIGTERM ends it well."""
+    with started(project, "emulator", "serve") as server:
+        assert server.stdout is not None
+        server.stdout.readline()
+        assert cli("apply", "--auto-approve").returncode == 0
+        assert cli("emulator", "reset", "--yes").returncode == 1
+        server.send_signal(signal.SIGTERM)
+        server.communicate(timeout=30)
+    assert server.returncode == 0
+    assert cli("plan").stdout.startswith("No changes.")
+
+
+def test_a_switch_nobody_knows_is_named(cli: Run) -> None:
+    """The emulator says which there are."""
+    done = cli("emulator", "serve", "--switch", "nope=1")
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: ")

@@ -1,0 +1,83 @@
+"""Looking after a state: by list, rename, backup, inventory."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from .conftest import Run
+
+
+@pytest.fixture
+def applied(cli: Run) -> Run:
+    """The project, applied."""
+    assert cli("apply", "--auto-approve").returncode == 0
+    return cli
+
+
+def test_list_show_and_rename(applied: Run) -> None:
+    """A record is found under its address, and under its new one after mv."""
+    assert "plugin/yolo " in applied("state", "list").stdout
+    assert applied("state", "show", "plugin/yolo").stdout.startswith("# plugin/yolo\n")
+    assert applied("state", "show", "plugin/yol").returncode == 1
+    assert applied("state", "mv", "storage/raw", "storage/raw2").returncode == 0
+    listed = json.loads(applied("state", "list", "--json").stdout)
+    assert "storage/raw2" in [record["address"] for record in listed["records"]]
+    assert "storage/raw storage/raw2" not in applied("state", "list").stdout
+    refused = applied("plan", "--detailed-exitcode")
+    assert "synapse-apply state mv storage/raw2 storage/raw" in refused.stdout
+    assert refused.returncode == 2
+
+
+def test_a_lost_state_is_built_again_from_its_inventory(applied: Run, project: Path) -> None:
+    """Inventory, rm, import -f: the plan is empty again but for what only an apply can know."""
+    inventory = project / "inventory.yaml"
+    inventory.write_text(applied("state", "inventory").stdout)
+    assert (
+        applied("state", "rm", "plugin/yolo", "release/yolo@1.0.0", "storage/raw").returncode == 0
+    )
+    done = applied("import", "-f", "inventory.yaml")
+    assert done.returncode == 0, done.stderr
+    assert "Resources: 3 imported." in done.stdout
+    summary = json.loads(applied("plan", "--json").stdout)["summary"]
+    assert summary["add"] == 0
+
+
+def test_backup_and_restore(applied: Run) -> None:
+    """A backup brings back what was forgotten since; it is not put over a state unasked."""
+    assert applied("state", "backup", "copy").returncode == 0
+    applied("state", "rm", "storage/raw")
+    assert applied("state", "restore", "copy").returncode == 1
+    assert applied("state", "restore", "copy", "--yes").returncode == 0
+    assert applied("plan").stdout.startswith("No changes.")
+
+
+def test_reset_starts_over(applied: Run, project: Path) -> None:
+    """Objects and state go together; one without the other names the command."""
+    assert applied("emulator", "reset").returncode == 1
+    (project / ".synapse-apply" / "state" / "embedded.db").unlink()
+    half = applied("plan")
+    assert half.returncode == 1
+    assert "synapse-apply emulator reset" in half.stderr
+    assert applied("emulator", "reset", "--yes").returncode == 0
+    assert "Plan: 3 to add" in applied("plan").stdout
+
+
+def test_a_new_target_needs_a_state(cli: Run, project: Path) -> None:
+    """Elsewhere than on embedded a state is made on purpose."""
+    file = project / "synapse-apply.yaml"
+    file.write_text(file.read_text() + "targets:\n  dev: {url: 'http://127.0.0.1:9'}\n")
+    missing = cli("plan", "-t", "dev")
+    assert missing.returncode == 1
+    assert "synapse-apply state init" in missing.stderr
+    made = cli("state", "init", "-t", "dev", "--json")
+    assert made.returncode == 0, made.stderr
+    assert len(json.loads(made.stdout)["lineage"]) == 36
+    assert cli("state", "init", "-t", "dev").returncode == 1
+    file.write_text(file.read_text().replace("127.0.0.1:9", "127.0.0.1:10"))
+    foreign = cli("plan", "-t", "dev")
+    assert "synapse-apply state rebind -t dev" in foreign.stderr
+    bound = cli("state", "rebind", "-t", "dev", "--yes")
+    assert "Was bound to http://127.0.0.1:9, is bound to http://127.0.0.1:10." in bound.stdout

@@ -1,0 +1,116 @@
+"""What is done is what was approved: an old plan is made anew, and asked for again if it moved."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from synapse_apply.cli.applying import Run
+from synapse_apply.cli.face import Face
+from synapse_apply.cli.main import run
+from synapse_apply.planning.situation import Choices
+from synapse_apply.session.context import Context, open_context
+from synapse_apply.session.surroundings import SystemClock
+from synapse_apply.session.where import Where
+
+OUTSIDE = {
+    "name": "Example",
+    "provider": "file_system",
+    "category": "internal",
+    "configuration": {"base_path": "/data/example"},
+}
+
+
+class Slow(SystemClock):
+    """A clock on which every look is two minutes later."""
+
+    def __init__(self) -> None:
+        self.at = 0.0
+
+    def seconds(self) -> float:
+        self.at += 120.0
+        return self.at
+
+
+@pytest.fixture
+def context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Context]:
+    """A first project on its embedded backend."""
+    monkeypatch.chdir(tmp_path)
+    run(["init"])
+    with open_context(Where(tmp_path, environ={})) as opened:
+        yield opened
+
+
+def answering(
+    monkeypatch: pytest.MonkeyPatch, *answers: str, first: Callable[[], object] = lambda: None
+) -> list[str]:
+    """Answers questions in order; `first` happens while the first one is being read."""
+    left = list(answers)
+
+    def answer(_prompt: str) -> str:
+        if len(left) == len(answers):
+            first()
+        return left.pop(0)
+
+    monkeypatch.setattr("builtins.input", answer)
+    return left
+
+
+def test_a_fresh_plan_is_asked_for_once(
+    context: Context, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Yes, and it is done."""
+    left = answering(monkeypatch, "yes")
+    assert Run(Face(environ={}), context, Choices()).run() == 0
+    assert left == []
+    assert "Resources: 1 added" in capsys.readouterr().out
+
+
+def test_an_old_plan_that_still_holds_is_not_asked_for_again(
+    context: Context, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is made anew, says the same, and is applied."""
+    left = answering(monkeypatch, "yes", "no")
+    assert Run(Face(environ={}), replace(context, clock=Slow()), Choices()).run() == 0
+    assert left == ["no"]
+
+
+@pytest.mark.parametrize(("answer", "code"), [("yes", 0), ("no", 1)])
+def test_an_old_plan_that_moved_is_shown_and_asked_for_again(
+    answer: str, code: int, context: Context, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    """Somebody made the storage meanwhile: it would be imported, not created."""
+    left = answering(monkeypatch, "yes", answer, first=lambda: context.api.create_storage(OUTSIDE))
+    assert Run(Face(environ={}), replace(context, clock=Slow()), Choices()).run() == code
+    out = capsys.readouterr().out
+    assert "changed meanwhile" in out
+    assert "storage/example will be imported" in out
+    assert left == []
+    assert len(context.api.list_storages()) == 1
+
+
+def test_nothing_to_do_is_not_asked_for(
+    context: Context, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A second apply goes through without a question."""
+    Run(Face(environ={}), context, Choices(), auto_approve=True).run()
+    answering(monkeypatch)
+    assert Run(Face(environ={}), context, Choices()).run() == 0
+    assert "Resources: 0 added" in capsys.readouterr().out
+
+
+def test_a_lock_is_not_held_while_somebody_reads(
+    context: Context, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Another run may take the lock during the question."""
+
+    def other() -> None:
+        with context.store.lock("another"):
+            pass
+
+    answering(monkeypatch, "yes", first=other)
+    assert Run(Face(environ={}), context, Choices()).run() == 0
