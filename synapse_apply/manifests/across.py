@@ -14,6 +14,8 @@ from synapse_apply.model.desired import Desired, PackageSource
 from synapse_apply.model.diagnostic import Diagnostic, Position, Severity, error, warning
 from synapse_apply.model.values import Reference
 
+_MOST_GUESSES = 20
+
 
 def duplicate(address: Address, first: Position | None, second: Position | None) -> Diagnostic:
     """Two documents declare one address."""
@@ -30,12 +32,12 @@ def check_references(
     declared: Mapping[Address, Desired], known: Collection[Address]
 ) -> Iterable[Diagnostic]:
     """References to what is not declared; `known` holds also what could not be decoded."""
+    hints: dict[Address, str] = {}
     for one in declared.values():
         for name, value in one.spec.items():
             if isinstance(value, Reference) and value.address not in known:
                 kind = value.address.kind
-                names = [address.name for address in known if address.kind == kind]
-                hint = did_you_mean(value.address.name, names) or "declare it"
+                hint = _hint(value.address, known, hints)
                 yield error(
                     f"Missing {kind}",
                     f"no manifest declares {value.address}",
@@ -44,6 +46,14 @@ def check_references(
                     address=str(one.address),
                     path=("spec", name),
                 )
+
+
+def _hint(missing: Address, known: Collection[Address], hints: dict[Address, str]) -> str:
+    """What was probably meant; looked for a few times only, since it compares with every name."""
+    if missing not in hints and len(hints) < _MOST_GUESSES:
+        names = [address.name for address in known if address.kind == missing.kind]
+        hints[missing] = did_you_mean(missing.name, names)
+    return hints.get(missing) or "declare it"
 
 
 def check_sources(declared: Mapping[Address, Desired]) -> Iterable[Diagnostic]:

@@ -81,7 +81,6 @@ class Builder:
         """The next document, after its start event; Broken or yaml.YAMLError when it cannot."""
         self._anchors.clear()
         self._stack.clear()
-        self._aliased = 0
         take, following = self._take, self._next
         while True:
             event = following()
@@ -240,8 +239,7 @@ class Builder:
         if self._aliased > MOST_ALIASED_NODES:
             self._report(
                 "Aliases expand to too much",
-                f"with *{event.anchor} this document has more than {MOST_ALIASED_NODES}"
-                " values in all",
+                f"with *{event.anchor} this file has more than {MOST_ALIASED_NODES} values in all",
                 "write the values out instead of using aliases of aliases",
                 at,
             )

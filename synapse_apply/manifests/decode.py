@@ -50,7 +50,7 @@ def drafted(context: Context, document: Document, values: Values) -> Draft | Non
     if schema is None:
         return None
     draft.schema = schema
-    if "${" in document.source.text:
+    if document.source.has_variables:
         draft.value = _substituted(context, draft, values)
     return None if draft.value is MISSING else draft
 

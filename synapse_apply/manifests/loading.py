@@ -189,8 +189,9 @@ def _decoded(
 def _overlay(
     context: Context, draft: Draft, overlays: list[Overlay], used: set[str], values: Values
 ) -> None:
+    address = str(draft.address) if overlays else ""
     for overlay in overlays:
-        if draft.address is not None and overlay.fits(draft.address):
+        if overlay.fits(address):
             used.add(overlay.pattern)
             overlaid(context, draft, overlay, values)
 

@@ -8,7 +8,6 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from synapse_apply.manifests.reader import Source
-from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Path, Position
 
 
@@ -34,8 +33,11 @@ class Overlay:
     def position(self) -> Position | None:
         return self.positions.get(self.prefix)
 
-    def fits(self, address: Address) -> bool:
-        return fnmatchcase(str(address), self.pattern.replace("[", "[[]"))
+    def fits(self, address: str) -> bool:
+        """Whether an address, as text, is meant; only `*` is special."""
+        if not self.is_pattern:
+            return address == self.pattern
+        return fnmatchcase(address, self.pattern.replace("[", "[[]"))
 
 
 def merged(value: Any, patch: Any) -> Any:

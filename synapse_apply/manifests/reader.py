@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import yaml
@@ -34,14 +35,15 @@ _BOM = "\ufeff"
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A text and the name its findings carry."""
+    """A text, the name its findings carry, and whether `${` stands in it at all."""
 
     file: str
     text: str = field(repr=False)
+    has_variables: bool = False
 
     def scalar_text(self, position: Position, value: Any) -> str:
         """How an unquoted scalar was written at a key's (or item's) position, if it shows."""
-        lines = self.text.split("\n", position.line)
+        lines = _lines(self.text)
         line = lines[position.line - 1] if position.line <= len(lines) else ""
         rest = line[position.column - 1 :]
         for candidate in (rest.partition(":")[2], rest):
@@ -49,6 +51,12 @@ class Source:
             if written and _reads_as(written, value):
                 return written
         return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+@lru_cache(maxsize=2)
+def _lines(text: str) -> list[str]:
+    """A file's lines, kept for the next finding: a large file may have thousands."""
+    return text.split("\n")
 
 
 def _reads_as(written: str, value: Any) -> bool:
@@ -89,7 +97,7 @@ def read(data: bytes | str, file: str) -> Reading:
     text, findings = _decode(data, file)
     if text is None:
         return Reading((), tuple(findings))
-    reader = _Reader(Source(file, text))
+    reader = _Reader(Source(file, text, "${" in text))
     with unhurried_gc():
         reader.run()
     return Reading(tuple(reader.documents), (*findings, *reader.findings))
@@ -209,6 +217,12 @@ class _Reader:
             if following is None:
                 return
             start = following
+        self._report(
+            "Too many syntax errors",
+            f"the rest of the file is not read after {_MOST_RESTARTS} of them",
+            "mend these first",
+            mark(text.count("\n", 0, start), 0),
+        )
 
     def _document_after(self, text: str, start: int, line: int) -> int | None:
         """The offset of the first `---` at or below a line, always beyond `start`."""

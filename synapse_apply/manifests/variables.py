@@ -42,6 +42,12 @@ MISSING: Any = object()
 _LONGEST_CHAIN = 30
 
 
+# Variables of variables grow like aliases of aliases; no honest value comes near these.
+_MOST_NODES = 10_000
+_MOST_CHARACTERS = 1_000_000
+_DEEPEST = 50
+
+
 class _Unresolvable(Exception):
     """A value that cannot be had; the finding was reported where it belongs."""
 
@@ -154,8 +160,26 @@ class Values:
         self._open.append(variable.name)
         try:
             value = substitute(raw, self, lambda _path, *finding: findings.append(finding))
+        except RecursionError:
+            value = MISSING
+            findings.append(
+                (
+                    "Variables nested too deeply",
+                    "its value cannot be worked out",
+                    "give it a flat value",
+                )
+            )
         finally:
             self._open.pop()
+        if value is not MISSING and _is_too_large(value):
+            findings.append(
+                (
+                    "Variable too large",
+                    "it holds too much, or is nested too deeply",
+                    "write what is large where it is used",
+                )
+            )
+            value = MISSING
         for summary, detail, hint in findings:
             self._find(variable, summary, f"variable `{variable.name}`: {detail}", hint)
         return value
@@ -178,6 +202,21 @@ class Values:
         finding = error(summary, detail, hint, position=variable.position, target=self.target.name)
         if finding not in self.findings:
             self.findings.append(finding)
+
+
+def _is_too_large(value: Any) -> bool:
+    nodes = characters = 0
+    waiting = [(value, 0)]
+    while waiting:
+        one, depth = waiting.pop()
+        nodes += 1
+        characters += len(one) if isinstance(one, str) else 0
+        if nodes > _MOST_NODES or characters > _MOST_CHARACTERS or depth > _DEEPEST:
+            return True
+        if isinstance(one, (list, dict)):
+            inside = one.values() if isinstance(one, dict) else one
+            waiting.extend((below, depth + 1) for below in inside)
+    return False
 
 
 def _undeclared(name: str, declared: Mapping[str, Variable]) -> Diagnostic:
@@ -225,7 +264,7 @@ def _text(text: str, values: Values, report: Report, path: Path) -> Any:
     if only and only[1] is not None:
         return _reference(only, values, report, path)
     pieces: list[str] = []
-    end = 0
+    end = length = 0
     for found in _REFERENCE.finditer(text):
         pieces.append(text[end : found.start()])
         end = found.end()
@@ -244,6 +283,15 @@ def _text(text: str, values: Values, report: Report, path: Path) -> Any:
             )
             return MISSING
         pieces.append(value if isinstance(value, str) else json.dumps(value))
+        length += len(pieces[-1])
+        if length > _MOST_CHARACTERS:
+            report(
+                path,
+                "Text too long",
+                f"with its variables it has more than {_MOST_CHARACTERS} characters",
+                "use shorter variables",
+            )
+            return MISSING
     return "".join(pieces) + text[end:]
 
 

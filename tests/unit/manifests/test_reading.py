@@ -136,3 +136,10 @@ def test_the_pure_parser_reads_the_same(monkeypatch: pytest.MonkeyPatch) -> None
     assert [dict(d.positions) for d in slow] == [dict(d.positions) for d in fast]
     broken = read("a: [1\n---\nb: 2\n\tc: 3\n", "f")
     assert len(broken.diagnostics) == 2
+
+
+def test_reading_gives_up_on_a_file_that_is_all_errors() -> None:
+    """And says that it did."""
+    reading = read("a: [\n---\n" * 200, "f")
+    assert reading.diagnostics[-1].summary == "Too many syntax errors"
+    assert len(reading.diagnostics) < 100
