@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from synapse_apply.applying.settle import Settled, Settler, after_settling
 from synapse_apply.model.address import Address
+from synapse_apply.model.diagnostic import Diagnostic, warning
 from synapse_apply.model.plan import Base
 from synapse_apply.model.state import IntentState, Record, State
 from synapse_apply.planning.planner import plan as make_plan
@@ -54,7 +55,7 @@ def plan(context: Context, choices: Choices) -> Planned:
         open_intents=tuple(item.intent for item in settled if item.is_open),
         choices=choices,
         capabilities=observer.capabilities,
-        diagnostics=context.diagnostics,
+        diagnostics=(*context.diagnostics, *_unsettled(settled)),
     )
     return Planned(make_plan(situation), made, tuple(settled), observer.capabilities)
 
@@ -80,6 +81,18 @@ def settle(context: Context, state: State, observer: Observer) -> list[Settled]:
             records[intent.address] = result.record
         results.append(result)
     return results
+
+
+def _unsettled(settled: Iterable[Settled]) -> Iterator[Diagnostic]:
+    """Why an earlier call is still open, which the refusal of its resource cannot know."""
+    for item in settled:
+        if item.is_open:
+            intent = item.intent
+            yield warning(
+                "The outcome of an earlier call is still unknown",
+                f"{intent.verb} of {intent.address} was sent at {intent.sent_at}: {item.why}.",
+                address=str(intent.address),
+            )
 
 
 def _deletable(

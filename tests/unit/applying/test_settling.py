@@ -1,0 +1,251 @@
+"""Open intents at the next run: found, absent, too young, several, or no way to tell."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from unit.applying.bench import Bench, outcome, plugin, release, widget, widget_kind
+from unit.applying.scripted import lost
+
+from synapse_apply.model.address import Address
+from synapse_apply.model.errors import StateError
+from synapse_apply.model.observed import Lookup
+from synapse_apply.model.plan import Action
+from synapse_apply.model.state import IntentState
+from synapse_apply.model.values import SecretRef
+from synapse_apply.session import states
+from synapse_apply.session.adopt import import_all
+from synapse_apply.session.context import StateContext
+
+W = Address("widget", "w")
+LATER = "2026-01-01T00:02:00.000000Z"
+SOON = "2026-01-01T00:01:29.000000Z"
+BLIND = {"widget": widget_kind(lookup={"name": Lookup.NONE})}
+
+
+def cut(bench: Bench, *desired, call: str = "create_widget", done: bool = False) -> None:
+    """A run that ends like a kill -9 in the middle of a call."""
+
+    class Killed(BaseException):
+        """Not an Exception: nothing of ours may catch it."""
+
+    bench.api.fail(call, Killed(), done=done)
+    with pytest.raises(Killed):
+        bench.apply(*desired)
+    assert len(bench.store.read().open_intents) == 1
+
+
+def refusal(planned, address: str = "widget/w"):
+    (change,) = [one for one in planned.plan.changes if str(one.address) == address]
+    (found,) = change.refusals
+    return found
+
+
+def test_a_create_that_was_done_is_found(bench):
+    """One more apply records it; nothing is sent a second time."""
+    cut(bench, widget("w", note="a"), done=True)
+    assert not bench.plan(widget("w", note="a")).plan.has_changes
+    report = bench.apply(widget("w", note="a"))
+    assert report.exit_code == 0
+    assert bench.api.writes() == ["create_widget"]
+    assert bench.record("widget/w").remote_id == "1"
+    assert bench.store.read().open_intents == ()
+    assert bench.store.audit()[0].result
+
+
+def test_planning_alone_settles_nothing(bench):
+    """Plan looks, and writes nothing."""
+    cut(bench, widget("w"), done=True)
+    serial = bench.store.serial()
+    bench.plan(widget("w"))
+    assert bench.store.serial() == serial
+    assert len(bench.store.read().open_intents) == 1
+
+
+def test_absence_is_not_believed_too_early(bench):
+    """The call may still arrive: refused with exit 7 until deadline and settle_after are over."""
+    cut(bench, widget("w"), widget("z"))
+    bench.clock.at = SOON
+    planned = bench.plan(widget("w"), widget("z"))
+    assert refusal(planned).outcome_unknown
+    (said,) = planned.plan.diagnostics
+    assert "too early to tell: run again in 1 s" in said.detail
+    report = bench.apply(widget("w"), widget("z"))
+    assert report.exit_code == 7
+    assert [str(one.address) for one in report.outcomes] == ["widget/z"]
+    assert len([n for n in bench.api.objects["widget"].values() if n["name"] == "w"]) == 0
+
+
+def test_absence_is_believed_once_the_call_cannot_arrive_any_more(bench):
+    """Then it is created, once."""
+    cut(bench, widget("w"))
+    bench.clock.at = LATER
+    report = bench.apply(widget("w"))
+    assert outcome(report, "widget/w").action is Action.CREATE
+    assert report.exit_code == 0
+    assert len(bench.api.objects["widget"]) == 1
+    assert bench.store.read().open_intents == ()
+
+
+def test_a_clock_set_back_waits_and_never_hurries(bench):
+    """Negative ages count as none."""
+    cut(bench, widget("w"))
+    bench.clock.at = "2025-12-31T00:00:00.000000Z"
+    assert refusal(bench.plan(widget("w"))).outcome_unknown
+
+
+def test_several_objects_of_the_name_settle_nothing(bench):
+    """Which of them is ours nobody can say."""
+    cut(bench, widget("w"), done=True)
+    bench.api.objects["widget"]["9"] = {"id": 9, "name": "w"}
+    bench.clock.at = LATER
+    with pytest.raises(Exception, match="Several live objects"):
+        bench.apply(widget("w"))
+    assert len(bench.store.read().open_intents) == 1
+    assert bench.api.writes() == ["create_widget"]
+
+
+def test_where_nothing_can_be_looked_up_the_user_says(bench):
+    """A refusal with two ways out, whatever the time; dependents wait, the rest goes on."""
+    bench.catalogue = BLIND
+    cut(bench, widget("w"), done=True)
+    bench.clock.at = "2027-01-01T00:00:00.000000Z"
+    found = refusal(bench.plan(widget("w")))
+    assert found.ways_out == (
+        "if it is there: `synapse-apply import widget/w ID`",
+        "if it is not: `synapse-apply state settle widget/w --absent`",
+    )
+    report = bench.apply(widget("w"), widget("child", needs="w"), widget("free"))
+    assert report.exit_code == 7
+    assert [str(one.address) for one in report.outcomes] == ["widget/free"]
+    assert len(bench.api.objects["widget"]) == 2
+
+
+def test_settled_as_absent_by_hand_it_is_created(bench):
+    """`state settle --absent`: the user looked."""
+    bench.catalogue = BLIND
+    cut(bench, widget("w"))
+    context = bench.context()
+    state = StateContext(
+        context.project, context.target, context.store, context.clock, context.actor
+    )
+    intent = states.settle_absent(state, W, at=LATER)
+    assert intent.state is IntentState.ABSENT
+    assert bench.store.audit()[0].result == "settled by hand: absent"
+    assert bench.apply(widget("w")).exit_code == 0
+    with pytest.raises(StateError, match="No call of this address is open"):
+        states.settle_absent(state, W, at=LATER)
+
+
+def test_settled_by_an_import_it_is_ours(bench):
+    """`import ADDRESS ID`: the user found it; what the call carried is known to be published."""
+    bench.catalogue = BLIND
+    cut(bench, widget("w", note="a"), done=True)
+    import_all(bench.context(widget("w", note="a")), {W: "1"})
+    assert bench.store.read().open_intents == ()
+    report = bench.apply(widget("w", note="a"))
+    assert report.exit_code == 0
+    assert bench.api.writes() == ["create_widget"]
+
+
+def test_a_release_that_was_published_is_known_by_the_digest_of_its_intent(bench):
+    """A 409 or a kill with our own open intent: these bytes are ours."""
+    bench.apply(plugin())
+    cut(bench, plugin(), release(), call="create_release", done=True)
+    assert bench.apply(plugin(), release()).exit_code == 0
+    assert bench.record("release/yolo@1.0.0").digest == "pkg1:sha256:aa"
+    assert bench.api.writes().count("create_release") == 1
+
+
+def test_a_plugin_whose_code_nobody_lists_cannot_be_told(bench):
+    """v1 finds plugins by their releases only: a miss proves nothing."""
+    cut(bench, plugin(), call="create_plugin", done=True)
+    bench.clock.at = LATER
+    assert refusal(bench.plan(plugin()), "plugin/yolo").outcome_unknown
+    assert bench.apply(plugin()).exit_code == 7
+    assert len(bench.api.objects["plugin"]) == 1
+    import_all(bench.context(plugin()), {Address("plugin", "yolo"): "1"})
+    assert bench.apply(plugin()).exit_code == 0
+    assert len(bench.api.objects["plugin"]) == 1
+
+
+@pytest.mark.parametrize("done", [True, False])
+def test_an_update_is_looked_at_and_what_is_missing_is_planned_again(bench, done):
+    """Either way the object ends as declared, with at most one more PUT."""
+    bench.apply(widget("w", note="a"))
+    cut(bench, widget("w", note="b"), call="update_widget", done=done)
+    assert bench.apply(widget("w", note="b")).exit_code == 0
+    assert bench.live("w")["note"] == "b"
+    assert bench.api.writes().count("update_widget") == (1 if done else 2)
+    assert bench.record("widget/w").applied[("note",)] == "b"
+    assert not bench.plan(widget("w", note="b")).plan.has_changes
+
+
+def test_an_update_of_a_hidden_secret_is_sent_again(bench):
+    """Nobody can see whether it arrived, and sending it twice harms nobody."""
+    from unit.applying.test_lost_answers import hiding
+
+    bench.catalogue = {"widget": widget_kind(decode=hiding)}
+    desired = widget("w", configuration={"key": SecretRef("env", "W_KEY")})
+    bench.environ["W_KEY"] = "first-value"
+    bench.apply(desired)
+    bench.environ["W_KEY"] = "second-value"
+    cut(bench, desired, call="update_widget")
+    assert bench.apply(desired).exit_code == 0
+    assert bench.live("w")["configuration"]["key"] == "second-value"
+
+
+@pytest.mark.parametrize("done", [True, False])
+def test_a_delete_is_looked_at(bench, done):
+    """Gone: the record goes too; still there: deleted again."""
+    bench.apply(widget("w"), widget("keep"))
+    planned = bench.plan(widget("keep"), prune=True)
+    bench.api.fail("delete_widget", lost(), done=done)
+    bench.api.fail("get_widget", lost())
+    from synapse_apply.session.apply import apply
+
+    with bench.store.lock("apply"):
+        apply(bench.context(widget("keep")), planned, bench.progress)
+    assert bench.apply(widget("keep"), prune=True).exit_code == 0
+    assert bench.store.record(W) is None
+    assert len(bench.api.objects["widget"]) == 1
+
+
+def test_a_recreated_object_starts_a_new_memory(bench):
+    """The digest and the fields of the lost object must not speak for the new one."""
+    bench.apply(plugin(), release())
+    old = bench.record("release/yolo@1.0.0")
+    bench.api.objects["release"].clear()
+    new = release(digest="pkg1:sha256:bb")
+    cut(bench, plugin(), new, call="create_release", done=True)
+    bench.apply(plugin(), new)
+    record = bench.record("release/yolo@1.0.0")
+    assert record.remote_id != old.remote_id
+    assert record.digest == "pkg1:sha256:bb"
+    assert record.created_at == old.created_at
+
+
+def test_a_lookup_that_fails_leaves_everything_as_it_is(bench):
+    """Refused like any unknown outcome; the next run tries again."""
+    cut(bench, widget("w"), done=True)
+    bench.api.fail("list_widget", lost())
+    assert refusal(bench.plan(widget("w"))).outcome_unknown
+    assert bench.apply(widget("w")).exit_code == 0
+
+
+def test_an_intent_of_an_unknown_kind_stays_open(bench):
+    """A newer version left it: this one does not touch it."""
+    cut(bench, widget("w"))
+    intent = bench.store.read().open_intents[0]
+    bench.catalogue = {"widget": replace(bench.catalogue["widget"], bindings={"v2": None})}
+    from synapse_apply.applying.settle import Settler
+    from synapse_apply.model.observed import Capabilities
+
+    settler = Settler(
+        bench.api, bench.catalogue, bench.context().secrets, bench.context().loaded.marks,
+        Capabilities(), LATER, 30.0,
+    )  # fmt: skip
+    settled = settler.settle(intent, None)
+    assert settled.is_open
+    assert "does not know its kind" in settled.why
