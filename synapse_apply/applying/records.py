@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -46,9 +46,16 @@ def comparable(value: Any, salt: str, path: Path, secrets: Secrets) -> Any:
     if isinstance(value, Withheld):
         return value
     if has_secret(value):
-        mac = secrets.mac(salt, path, Sensitive(bare(value)))
+        mac = None if _hidden(value) else secrets.mac(salt, path, Sensitive(bare(value)))
         return mac if mac is not None else Withheld("omitted")
     return value
+
+
+def _hidden(value: Any) -> bool:
+    """Whether a map lacks a secret that the server does not show, so that it has no digest."""
+    if isinstance(value, Mapping):
+        return any(_hidden(inner) for inner in value.values())
+    return isinstance(value, Withheld)
 
 
 def met(rule: FieldRule, sent: Any, has: Any) -> bool:
@@ -58,13 +65,11 @@ def met(rule: FieldRule, sent: Any, has: Any) -> bool:
     return same(sent, has, rule.compare)
 
 
-def live_fields(
-    observed: Observed, paths: Iterable[Path], salt: str, secrets: Secrets
-) -> dict[Path, Any]:
-    """The live fields, flat, looked at where `paths` look: a declared leaf may be a live map."""
-    wanted = set(paths)
+def live_fields(observed: Observed, ours: Fields, salt: str, secrets: Secrets) -> dict[Path, Any]:
+    """The live fields, flat. Where one of ours is a secret, a live map there is one secret too."""
+    whole = {path for path, value in ours.items() if not isinstance(value, Mapping)}
     fields: dict[Path, Any] = {}
-    for path, value in leaves(observed.spec, lambda at: at in wanted):
+    for path, value in leaves(observed.spec, lambda at: at in whole):
         holds_map = isinstance(value, Mapping) and not has_secret(value)
         if holds_map and value:
             fields.update(dict(leaves(value, at=path)))
@@ -73,21 +78,25 @@ def live_fields(
     return fields
 
 
-def seen_fields(task: Task, observed: Observed, paths: Iterable[Path], secrets: Secrets) -> Fields:
+def seen_fields(task: Task, observed: Observed, ours: Fields, secrets: Secrets) -> Fields:
     """What is remembered of an answer: our fields, the identity fields, and owned subtrees."""
     own = task.desired.lifecycle.own if task.desired else ()
-    keep = {*paths, *((name,) for name in task.type.identity)}
-    live = live_fields(observed, keep, task.salt, secrets)
-    return {
+    keep = {*ours, *((name,) for name in task.type.identity)}
+    live = live_fields(observed, ours, task.salt, secrets)
+    # A map is all that an empty map of ours asks for; the keys in it are not ours.
+    maps: dict[Path, Any] = {
+        path: {}
+        for path, value in ours.items()
+        if isinstance(value, Mapping) and isinstance(dig(observed.spec, path), Mapping)
+    }
+    return maps | {
         path: value
         for path, value in live.items()
         if path in keep or any(path[: len(top)] == top for top in own)
     }
 
 
-def record_of(
-    task: Task, intent: Intent, observed: Observed, tools: Tools, sent: Iterable[Path]
-) -> Record:
+def record_of(task: Task, intent: Intent, observed: Observed, tools: Tools, sent: Fields) -> Record:
     """The record after a create or an update that the server acknowledged."""
     before = task.record
     applied = dict(intent.fields)
@@ -102,7 +111,7 @@ def record_of(
         api=task.binding.api,
         natural_key=intent.natural_key,
         applied=applied,
-        seen=seen_fields(task, observed, {*applied, *sent}, tools.secrets),
+        seen=seen_fields(task, observed, {**sent, **applied}, tools.secrets),
         salt=task.salt,
         digest=intent.digest or (before.digest if before else None),
         files=intent.files if intent.digest else (before.files if before else {}),
@@ -120,13 +129,13 @@ def adopted(task: Task, observed: Observed, tools: Tools) -> Record:
     """The record of an object that is ours from now on, with nothing applied by us yet."""
     series, version = task.type.place_in_series(task.desired.spec) if task.desired else ("", "")
     now = tools.clock.now()
-    paths = [path for path, _ in leaves(task.desired.spec)] if task.desired else []
+    declared = dict(leaves(task.desired.spec)) if task.desired else {}
     return Record(
         address=task.address,
         remote_id=observed.remote_id,
         api=task.binding.api,
         natural_key=task.natural_key,
-        seen=seen_fields(task, observed, paths, tools.secrets),
+        seen=seen_fields(task, observed, declared, tools.secrets),
         salt=task.salt,
         digest=observed.extra.get("digest"),
         protected=bool(task.desired and task.desired.lifecycle.prevent_destroy),
@@ -151,7 +160,7 @@ def agreed(task: Task, record: Record, observed: Observed, secrets: Secrets, now
         record,
         api=task.binding.api,
         applied={**unknown, **task.want},
-        seen=seen_fields(task, observed, {*task.want, *unknown}, secrets),
+        seen=seen_fields(task, observed, {**task.want, **unknown}, secrets),
         natural_key=task.natural_key or record.natural_key,
         protected=bool(task.desired and task.desired.lifecycle.prevent_destroy),
         depends_on=task.change.depends_on,

@@ -101,7 +101,10 @@ class Settler:
             base = replace(base, created_at=record.created_at) if created else record
         applied, seen = dict(base.applied), dict(base.seen)
         for path, sent in intent.fields.items():
-            has = comparable(dig(live.spec, path), intent.salt, path, self.secrets)
+            has = dig(live.spec, path)
+            if isinstance(sent, Mapping) and isinstance(has, Mapping):
+                has = {}  # an empty map of ours asks for a map; the keys in it are not ours
+            has = comparable(has, intent.salt, path, self.secrets)
             if _took(kind, path, sent, has, created=created):
                 applied[path] = sent
                 seen[path] = has

@@ -108,7 +108,7 @@ def _recorded(
     desired = context.desired.get(address)
     before = records.get(address)
     salt = before.salt if before and before.salt else context.new_salt()
-    paths = [path for path, _ in leaves(desired.spec)] if desired else []
+    declared = dict(leaves(desired.spec)) if desired else {}
     series, version = _series(kind, address, observed, desired.spec if desired else {})
     parents = _parents(context, kind, observed)
     now = context.clock.now()
@@ -117,7 +117,7 @@ def _recorded(
         remote_id=observed.remote_id,
         api=binding.api,
         natural_key=kind.natural_key(observed.spec, parents),
-        seen=live_fields(observed, paths, salt, context.secrets),
+        seen=live_fields(observed, declared, salt, context.secrets),
         salt=salt,
         digest=observed.extra.get("digest"),
         protected=bool(desired and desired.lifecycle.prevent_destroy),

@@ -94,8 +94,8 @@ def items(
         sighting = observer.sightings.get(address, Sighting(address))
         live: Fields = {}
         if sighting.observed is not None:
-            paths = {*want, *(record.applied if record else ())}
-            live = live_fields(sighting.observed, paths, salt, secrets)
+            ours = {**(record.applied if record else {}), **want}
+            live = live_fields(sighting.observed, ours, salt, secrets)
         made[address] = Item(
             address=address,
             type=kind,
