@@ -195,9 +195,11 @@ def desired(context: Context, draft: Draft) -> Desired | None:
     spec = _SPEC[draft.schema](context, draft)
     if draft.schema not in context.marks.kinds:
         spec = secured(context, draft, spec)
+    source = release.package(context, draft) if draft.schema == release.PREFIX else None
+    if context.is_broken(source):
+        return None  # reported; who inspects packages need not stumble over it again
     depends_on = tuple(value.address for value in spec.values() if isinstance(value, Reference))
     pinned = draft.metadata.get("id")
-    is_release = draft.schema == release.PREFIX
     return Desired(
         address=draft.address,
         spec=spec,
@@ -205,7 +207,7 @@ def desired(context: Context, draft: Draft) -> Desired | None:
         lifecycle=_lifecycle(context, draft),
         remote_id=None if pinned is None else str(pinned),
         depends_on=depends_on,
-        source=release.package(context, draft) if is_release else None,
+        source=source,
         verify=draft.spec.get("verify"),
         position=draft.document.position,
         positions=draft.positions,

@@ -84,13 +84,13 @@ class Context:
         """Report a warning about a field of a document."""
         self.find(draft, path, summary, detail, hint, Severity.WARNING)
 
-    def config(self, source: PackageSource | None) -> Config:
+    def config(self, source: PackageSource | None, draft: Draft | None = None) -> Config:
         """The package's config.yaml, read once; what is wrong with it is reported once."""
         if source is None or source.kind == PUBLISHED or self.package_config is None:
             return {}, {}
         key = (source.kind, source.path, source.ref)
         if key not in self._configs:
-            self._configs[key] = self._read_config(source, self.package_config)
+            self._configs[key] = self._read_config(source, self.package_config, draft)
         return self._configs[key] or ({}, {})
 
     def is_broken(self, source: PackageSource | None) -> bool:
@@ -116,21 +116,27 @@ class Context:
             self._files[name] = file_allowed(name, self.project.root, self.target.allow_files)
         return self._files[name]
 
-    def _read_config(self, source: PackageSource, package_config: PackageConfig) -> Config | None:
+    def _read_config(
+        self, source: PackageSource, package_config: PackageConfig, draft: Draft | None
+    ) -> Config | None:
         """None when it cannot be read."""
         try:
             found = package_config(source)
         except InputError as problem:
-            self._broken(source, problem.diagnostics)
+            self._broken(source, problem.diagnostics, draft)
             return None
         if isinstance(found, Diagnostic):
-            self._broken(source, (found,))
+            self._broken(source, (found,), draft)
             return None
         return ({}, {}) if found is None else found
 
-    def _broken(self, source: PackageSource, findings: Iterable[Diagnostic]) -> None:
+    def _broken(
+        self, source: PackageSource, findings: Iterable[Diagnostic], draft: Draft | None
+    ) -> None:
+        address = str(draft.address) if draft and draft.address else None
         for one in findings:
-            self.findings.append(one if one.position else one.with_(position=source.position))
+            at = one.position or source.position
+            self.findings.append(one.with_(position=at, address=one.address or address))
 
     def source(self, draft: Draft, key: str) -> PackageSource | None:
         """The package source in a spec field; None when it is absent or malformed."""

@@ -31,7 +31,7 @@ def spec(context: Context, draft: Draft) -> dict[str, Any]:
         path = value.get("path") if isinstance(value, dict) else value
         context.check_inside(draft, ("spec", "from"), path)
         return fields
-    config = context.config(source)
+    config = context.config(source, draft)
     for key in _FROM_CONFIG:
         taken = config[0].get(key)
         if taken is None or not isinstance(taken, str):

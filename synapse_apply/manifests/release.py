@@ -34,7 +34,7 @@ def version(context: Context, draft: Draft) -> str | None:
     """The declared version, else the one in the package's config.yaml."""
     declared = draft.spec.get("version")
     if declared is None:
-        declared = context.config(package(context, draft))[0].get("version")
+        declared = context.config(package(context, draft), draft)[0].get("version")
     return declared if isinstance(declared, str) and _VERSION.fullmatch(declared) else None
 
 
@@ -55,7 +55,7 @@ def spec(context: Context, draft: Draft) -> dict[str, Any]:
     remote = plugin_id(draft)
     fields["plugin"] = remote or Reference(Address(PLUGIN, draft.spec["plugin"]))
     source = package(context, draft)
-    config = context.config(source)
+    config = context.config(source, draft)
     _check_paths(context, draft)
     if "version" in fields:
         agree(context, draft, "version", config)
