@@ -32,6 +32,8 @@ class ManualCommand(click.Command):
         """`examples` pair a command line with what it is for."""
         rest["context_settings"] = _SETTINGS
         super().__init__(*args, **rest)
+        # How it is printed comes last in help, whatever the order of the decorators.
+        self.params.sort(key=lambda param: param.name in {"as_json", "color"})
         self.examples = examples
         self._sections = {"Exit codes": exits, "Environment": environment}
 

@@ -50,6 +50,13 @@ def text_output(body: Body) -> Body:
 
 def place(body: Body) -> Body:
     """-C, --project and -t; the body is called with `where`."""
+    return click.option("-t", "--target", metavar="NAME", help="The backend to work on.")(
+        place_of_project(body)
+    )
+
+
+def place_of_project(body: Body) -> Body:
+    """-C and --project; the body is called with `where`."""
 
     @click.option(
         "-C",
@@ -64,10 +71,9 @@ def place(body: Body) -> Body:
         metavar="FILE",
         help="The project file, instead of synapse-apply.yaml here or above.",
     )
-    @click.option("-t", "--target", metavar="NAME", help="The backend to work on.")
     @functools.wraps(body)
     def wrapped(
-        *, chdir: Path | None, project: Path | None, target: str | None, **rest: Any
+        *, chdir: Path | None, project: Path | None, target: str | None = None, **rest: Any
     ) -> int:
         given = {key: rest.pop(key) for key in _OF_WHERE if key in rest}
         return body(where=_where(chdir, project, target, rest.get("face", Face()), given), **rest)
@@ -95,6 +101,26 @@ def pairs(_ctx: click.Context, _param: click.Parameter, given: tuple[str, ...]) 
             raise click.BadParameter(f"NAME=VALUE is wanted, not {name!r}.")
         pairs[name] = value
     return pairs
+
+
+def _guards(
+    _ctx: click.Context, _param: click.Parameter, given: tuple[str, ...]
+) -> tuple[str, ...]:
+    """A guard's name that is mistyped must not look as if it had been overridden."""
+    if given:
+        from synapse_apply.planning import guards
+
+        known = (
+            guards.NO_MANIFESTS,
+            guards.ALL_MISSING,
+            guards.MASS_MISSING,
+            guards.RECREATE,
+            guards.ADOPT,
+        )
+        for name in given:
+            if name not in known:
+                raise click.BadParameter(f"{name!r} is no guard; there are {', '.join(known)}.")
+    return given
 
 
 variables = _adding(
@@ -150,6 +176,7 @@ choices = _adding(
         "--override-guard",
         "overridden",
         multiple=True,
+        callback=_guards,
         metavar="NAME",
         help="Let this guard pass; may be repeated.",
     ),

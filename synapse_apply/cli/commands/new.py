@@ -24,7 +24,12 @@ from synapse_apply.cli.manual import manual
 @options.text_output
 @click.argument("kind", type=click.Choice(["storage", "plugin", "release"]), metavar="KIND")
 @click.argument("name")
-@click.option("--provider", default="amazon_s3", show_default=True, help="A storage's provider.")
+@click.option(
+    "--provider",
+    default="amazon_s3",
+    show_default=True,
+    help="A storage's provider: `synapse-apply schema` lists them.",
+)
 @click.option(
     "--out",
     type=click.Path(dir_okay=False, path_type=Path),

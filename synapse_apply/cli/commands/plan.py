@@ -45,8 +45,9 @@ def command(
 ) -> int:
     """Show what `apply` would do, and do nothing.
 
-    Reads the manifests, the state and the live backend; writes nothing anywhere. Rows marked `!`
-    are refused: each says why, and the ways out. Guards that would stop the apply are told, too.
+    Reads the manifests, the state and the live backend; sends nothing that could change anything.
+    Rows marked `!` are refused: each says why, and the ways out. Guards that would stop the apply
+    are told, too.
     """
     from synapse_apply.cli.choices import Asked
     from synapse_apply.session.context import open_context

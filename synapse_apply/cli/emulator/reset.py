@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     exits=[("0", "removed, or there was nothing"), ("1", "in use, or the answer was not `yes`")],
 )
 @options.text_output
-@options.place
+@options.place_of_project
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def command(*, face: Face, where: Where, yes: bool) -> int:
     """Remove every object of the project's embedded backend and the state of target `embedded`.
@@ -60,10 +60,11 @@ def _reset(project: Project, where: Where) -> bool:
     from synapse_apply.session import embedded, state_file
 
     store = state_file.open_store(project, project.targets[EMBEDDED], where.environ)
-    had_objects = reset(embedded.data_folder(project.root))
+    data = embedded.data_folder(project.root)
     if not store.exists():
-        return had_objects
+        return reset(data)
     with store.lock("emulator reset"):
+        reset(data)
         for name in (f"{EMBEDDED}.db", f"{EMBEDDED}.db-journal"):
             (state_file.folder(project) / name).unlink(missing_ok=True)
     store.close()

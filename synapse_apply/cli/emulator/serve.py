@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     examples=[
         ("synapse-apply emulator serve", "The project's embedded backend, on a free port."),
         ("synapse-apply emulator serve --port 8000 --token t0ken", "For a test that needs a URL."),
-        ("synapse-apply emulator serve --switch plugin_list=none", "As another backend behaves."),
+        ("synapse-apply emulator serve --switch plugin_list=list", "As another backend behaves."),
     ],
     exits=[("0", "stopped by Ctrl-C or SIGTERM"), ("1", "it could not start")],
 )
-@options.place
+@options.place_of_project
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", default=0, type=click.IntRange(0, 65535), help="Port; 0 takes a free one.")
 @click.option("--data", type=click.Path(file_okay=False, path_type=Path), metavar="FOLDER",

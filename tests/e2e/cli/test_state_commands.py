@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from synapse_apply.session.context import open_state
+from synapse_apply.session.where import Where
+
 from .conftest import Run
 
 
@@ -81,3 +84,28 @@ def test_a_new_target_needs_a_state(cli: Run, project: Path) -> None:
     assert "synapse-apply state rebind -t dev" in foreign.stderr
     bound = cli("state", "rebind", "-t", "dev", "--yes")
     assert "Was bound to http://127.0.0.1:9, is bound to http://127.0.0.1:10." in bound.stdout
+
+
+def test_a_held_lock_is_told_and_nothing_is_touched(applied: Run, project: Path) -> None:
+    """Exit 6, who holds it, in both faces; a plan only reads, so it goes on."""
+    with (
+        open_state(Where(project, target="embedded", environ={})) as context,
+        context.store.lock("a test"),
+    ):
+        held = applied("apply", "--auto-approve")
+        assert held.returncode == 6
+        assert "running a test since" in held.stderr
+        assert json.loads(applied("apply", "--auto-approve", "--json").stdout)["exit_code"] == 6
+        assert applied("emulator", "reset", "--yes").returncode == 6
+        assert applied("plan").stdout.startswith("No changes.")
+
+
+def test_a_guard_stops_before_any_call(applied: Run, project: Path) -> None:
+    """An emptied workspace: exit 5 and the name that overrides it."""
+    for path in (project / "manifests").glob("*.yaml"):
+        path.unlink()
+    assert applied("plan").returncode == 0
+    stopped = applied("apply", "--auto-approve")
+    assert stopped.returncode == 5
+    assert "--override-guard no-manifests" in stopped.stderr
+    assert "plugin/yolo" in applied("state", "list").stdout

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from synapse_apply.cli.main import run
+from synapse_apply.planning import guards
 
 WRONG = [
     ["plam"],
@@ -85,3 +86,13 @@ def test_an_unknown_log_level_is_named(
     monkeypatch.setenv("SYNAPSE_APPLY_LOG", level)
     assert run(["version"]) == 64
     assert "SYNAPSE_APPLY_LOG is one of trace" in capsys.readouterr().err
+
+
+def test_a_guard_nobody_knows_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
+    """It names those there are: exactly the planner's."""
+    assert run(["plan", "--override-guard", "nope"]) == 64
+    known = {
+        value for name, value in vars(guards).items() if name.isupper() and isinstance(value, str)
+    }
+    said = " ".join(capsys.readouterr().err.split())
+    assert all(name in said for name in known)
