@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from synapse_apply.model.json_shapes import coder_of
-from synapse_apply.model.json_values import Json, WrongShape
+from synapse_apply.model.json_values import Json, WrongShape, value_to_json
 from synapse_apply.model.plan import Change, Plan
 from synapse_apply.model.state import AuditEntry, Intent, Record, State
 from synapse_apply.model.values import Fields
@@ -87,6 +87,11 @@ def fields_from_json(data: Any) -> dict[tuple[str, ...], Any]:
     """The inverse of fields_to_json."""
     decoded: dict[tuple[str, ...], Any] = _guarded(coder_of(Fields).decode, data)
     return decoded
+
+
+def value_text(value: Any) -> str:
+    """One text per field value, markers such as ABSENT included."""
+    return canonical(_guarded(value_to_json, value))
 
 
 def canonical(data: Any) -> str:

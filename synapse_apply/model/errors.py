@@ -78,6 +78,12 @@ class Refused(SynapseApplyError):
     exit_code = Exit.REFUSED
 
 
+class Stale(SynapseApplyError):
+    """A saved plan that is not true any more, not genuine, or used already."""
+
+    exit_code = Exit.STALE
+
+
 class SecretUnavailable(SynapseApplyError):
     """A secret that must be sent now cannot be resolved."""
 

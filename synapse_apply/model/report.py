@@ -12,6 +12,9 @@ from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import Exit
 from synapse_apply.model.plan import Action, Plan
 
+# Refusals that mean "not as it was planned or reviewed" instead of "cannot be done".
+STALE_RULES = frozenset({"stale", "unreviewed"})
+
 
 class Result(Enum):
     """DONE; FAILED: certainly not done; SKIPPED: not tried; UNKNOWN: may have been done."""
@@ -70,6 +73,9 @@ class Report:
             codes.append(Exit.SIGINT if self.stopped == 2 else Exit.SIGTERM)
         if self.count(Result.FAILED) or self.count(Result.SKIPPED):
             codes.append(Exit.INCOMPLETE)
-        if self.plan.refused:
+        rules = {refusal.rule for change in self.plan.refused for refusal in change.refusals}
+        if rules & STALE_RULES:
+            codes.append(Exit.STALE)
+        if rules - STALE_RULES:
             codes.append(Exit.REFUSED)
         return Exit.worst(*codes)
