@@ -6,6 +6,7 @@ import os
 import pty
 import select
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,16 +14,25 @@ import pytest
 from .conftest import COMMAND, SECRETS, environment
 
 QUESTION = b"Enter a value: "
+# Ctrl-C reaches a process only from the terminal that controls it.
+TAKE_TERMINAL = (
+    "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0);"
+    "os.execv(sys.argv[1], sys.argv[1:])"
+)
 
 
 def at_a_terminal(folder: Path, answer: bytes, *typed: str, **environ: str) -> tuple[int, str]:
     """Exit code and everything shown; the answer is typed when the question is there."""
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
-        [COMMAND, *typed], cwd=folder, env=environment(**SECRETS, **environ),
-        stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
-        preexec_fn=lambda: _take_terminal(theirs),  # noqa: PLW1509 - Ctrl-C needs one
-    )  # fmt: skip
+        [sys.executable, "-c", TAKE_TERMINAL, COMMAND, *typed],
+        cwd=folder,
+        env=environment(**SECRETS, **environ),
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+    )
     os.close(theirs)
     shown = b""
     while select.select([ours], [], [], 30)[0]:
@@ -38,13 +48,6 @@ def at_a_terminal(folder: Path, answer: bytes, *typed: str, **environ: str) -> t
             answer = b""
     os.close(ours)
     return process.wait(30), shown.decode().replace("\r\n", "\n")
-
-
-def _take_terminal(descriptor: int) -> None:
-    import fcntl
-    import termios
-
-    fcntl.ioctl(descriptor, termios.TIOCSCTTY, 0)
 
 
 @pytest.mark.parametrize(
