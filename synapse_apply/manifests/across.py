@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 
@@ -13,6 +12,7 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.desired import Desired, PackageSource
 from synapse_apply.model.diagnostic import Diagnostic, Position, Severity, error, warning
 from synapse_apply.model.values import Reference
+from synapse_apply.model.versions import Order, order
 
 _MOST_GUESSES = 20
 
@@ -65,10 +65,17 @@ def check_sources(declared: Mapping[Address, Desired]) -> Iterable[Diagnostic]:
             by_source[source.kind, source.path, source.ref].append(one)
     for sharing in by_source.values():
         if len(sharing) > 1:
-            newest = max(sharing, key=lambda one: version_order(str(one.spec.get("version", ""))))
+            newest = max(sharing, key=_by_version)
             for older in sharing:
                 if older is not newest:
                     yield _shared(older, newest)
+
+
+def _by_version(one: Desired) -> tuple[bool, Order | tuple[()], str]:
+    """Ordered versions after those that have no order, which are compared as text."""
+    version = str(one.spec.get("version", ""))
+    at = order(version)
+    return at is not None, at or (), version
 
 
 def _shared(older: Desired, newest: Desired) -> Diagnostic:
@@ -80,20 +87,6 @@ def _shared(older: Desired, newest: Desired) -> Diagnostic:
         position=older.position,
         address=str(older.address),
     )
-
-
-def version_order(version: str) -> tuple[object, ...]:
-    """A key that puts semantic versions in order; what is none comes before all that are."""
-    match = re.fullmatch(r"v?(\d+)\.(\d+)\.(\d+)(?:-([0-9A-Za-z.-]+))?(?:\+.*)?", version)
-    if match is None:
-        return (0, version)
-    major, minor, patch = (int(match[n]) for n in (1, 2, 3))
-    pre = [
-        (0, int(part), "") if part.isdigit() else (1, 0, part)
-        for part in (match[4] or "").split(".")
-        if part
-    ]
-    return (1, major, minor, patch, not pre, pre)
 
 
 def check_codes(context: Context, declared: Mapping[Address, Desired]) -> Iterable[Diagnostic]:

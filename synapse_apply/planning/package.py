@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from synapse_apply.model.address import Address
-from synapse_apply.model.desired import Package, PackageSource
-from synapse_apply.model.diagnostic import Diagnostic, warning
-from synapse_apply.planning.series import Order, Series, next_version, order
+from synapse_apply.model.desired import Package
+from synapse_apply.model.versions import next_version
+from synapse_apply.planning.series import Series
 from synapse_apply.planning.situation import Item
-
-_LOWEST: Order = (-1, 0, 0, ())
 
 
 def package_extras(item: Item) -> dict[str, Any]:
@@ -55,39 +52,6 @@ def unreleased(item: Item, series: Series) -> str:
 def unverified(item: Item) -> bool:
     """Whether an object is taken over whose bytes nobody of ours has seen."""
     return item.type.carries_package and published_digest(item) is None
-
-
-def shared_sources(items: Iterable[Item]) -> list[Diagnostic]:
-    """A warning for each pair of declared members whose bytes come from one source."""
-    newest: dict[tuple[str, str], Item] = {}
-    found = []
-    for item in sorted(items, key=_by_version):
-        source = item.desired.source if item.desired else None
-        if not item.type.carries_package or source is None or not source.path:
-            continue
-        key = (source.path, source.ref)
-        if (older := newest.get(key)) is not None:
-            found.append(_shared(older, item, source))
-        newest[key] = item
-    return found
-
-
-def _by_version(item: Item) -> tuple[Order, Address]:
-    spec = item.desired.spec if item.desired else {}
-    at = order(str(spec.get(item.type.version, ""))) if item.type.version else None
-    return at or _LOWEST, item.address
-
-
-def _shared(older: Item, newer: Item, source: PackageSource) -> Diagnostic:
-    place = older.desired.position if older.desired else None
-    return warning(
-        "Two resources publish one source",
-        f"{older.address} and {newer.address} both publish {source}.",
-        f"Delete the document of {older.address}{f' ({place})' if place else ''}: what is "
-        "published stays on the server.",
-        position=place,
-        address=str(older.address),
-    )
 
 
 def _package(item: Item) -> Package | None:

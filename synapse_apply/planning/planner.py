@@ -14,7 +14,6 @@ from synapse_apply.planning.declared import CREATE_VERB, Survey, decide
 from synapse_apply.planning.guards import trips
 from synapse_apply.planning.identity import claims
 from synapse_apply.planning.order import Cycle, dependency_order
-from synapse_apply.planning.package import shared_sources
 from synapse_apply.planning.refusals import dotted, listing
 from synapse_apply.planning.rulings import Ruling, needs
 from synapse_apply.planning.series import series_of, went_back
@@ -56,7 +55,6 @@ def plan(situation: Situation) -> Plan:
                 *(finding for ruling in rulings.values() for finding in ruling.diagnostics),
                 *_foreign_keys(rulings),
                 *_concerning(rulings, went_back(survey.series, items)),
-                *_concerning(rulings, shared_sources(items.values())),
             )
         ),
         capabilities=situation.capabilities,

@@ -1,41 +1,14 @@
-"""Members of a series (releases of a plugin, say): what supersedes what, and the next version."""
+"""Members of a series (releases of a plugin, say): what supersedes what."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic, warning
+from synapse_apply.model.versions import Order, order
 from synapse_apply.planning.situation import Item
-
-_SEMVER = re.compile(
-    r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)"
-    r"(?:-([0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*))?(?:\+[0-9A-Za-z.-]+)?"
-)
-Order = tuple[int, int, int, tuple[tuple[int, int, str], ...]]
-_RELEASED = ((2, 0, ""),)
-
-
-def order(version: str) -> Order | None:
-    """A sort key by semantic versioning 2.0.0 section 11; None for what is not one.
-
-    Build metadata does not order.
-    """
-    match = _SEMVER.fullmatch(version)
-    if match is None:
-        return None
-    major, minor, patch, prerelease = match.groups()
-    return int(major), int(minor), int(patch), _prerelease(prerelease)
-
-
-def _prerelease(text: str | None) -> tuple[tuple[int, int, str], ...]:
-    if not text:
-        return _RELEASED
-    return tuple(
-        (0, int(part), "") if part.isdecimal() else (1, 0, part) for part in text.split(".")
-    )
 
 
 @dataclass(slots=True)
@@ -115,16 +88,3 @@ def _warning(members: Members, recorded: Address, items: Mapping[Address, Item])
         position=place,
         address=str(declared),
     )
-
-
-def next_version(version: str, taken: Iterable[str]) -> str:
-    """The next patch version that is free; "" where the version cannot be counted on."""
-    at = order(version)
-    if at is None:
-        return ""
-    used = set(taken)
-    major, minor, patch, prerelease = at
-    patch += prerelease == _RELEASED
-    while f"{major}.{minor}.{patch}" in used:
-        patch += 1
-    return f"{major}.{minor}.{patch}"

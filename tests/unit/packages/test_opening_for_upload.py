@@ -16,7 +16,7 @@ from synapse_apply.model.desired import Package, PackageSource
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.ports import Packages
-from synapse_apply.packages.changes import changes, next_patch_version
+from synapse_apply.packages.changes import changes
 from synapse_apply.packages.inspect import inspect
 from synapse_apply.packages.opening import SourcePackages
 
@@ -159,13 +159,3 @@ def test_changes_of_content_are_told_apart() -> None:
     """For notes: added, removed, changed; the executable bit is a change."""
     old = {"a": "1", "b": "2", "c": "3"}
     assert changes(old, {"b": "2", "c": "3 x", "d": "4"}) == (("d",), ("a",), ("c",))
-
-
-@pytest.mark.parametrize(
-    ("version", "after"),
-    [("1.2.3", "1.2.4"), ("0.0.9", "0.0.10"), ("1.2.3-rc.1", "1.2.3"), ("1.2.3+b7", "1.2.4"),
-     ("1.2", None), ("v1.2.3", None), ("01.2.3", None), ("latest", None)],
-)  # fmt: skip
-def test_the_next_patch_version(version: str, after: str | None) -> None:
-    """What a hint can suggest."""
-    assert next_patch_version(version) == after

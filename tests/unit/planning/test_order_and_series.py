@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from synapse_apply.model.address import Address
+from synapse_apply.model.versions import next_version, order
 from synapse_apply.planning.order import dependency_order
-from synapse_apply.planning.series import next_version, order
 
 
 def _at(name: str) -> Address:
