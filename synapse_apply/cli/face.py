@@ -5,11 +5,16 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self, TextIO
 
 if TYPE_CHECKING:
     from synapse_apply.model.diagnostic import Diagnostic
+
+
+class OutputFailed(OSError):
+    """What was asked for cannot be written to stdout: a full disk, for one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +64,20 @@ class Face:
         return self.colors(sys.stderr)
 
     def out(self, text: str) -> None:
-        """Data: what the command was asked for."""
-        sys.stdout.write(text)
-        sys.stdout.flush()
+        """Data: what the command was asked for; OutputFailed when it cannot be written."""
+        try:
+            sys.stdout.write(text)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            raise
+        except OSError as problem:
+            raise OutputFailed(problem.errno, problem.strerror) from None
 
     def err(self, text: str) -> None:
         """Everything a program that reads stdout must not meet."""
-        sys.stderr.write(text)
-        sys.stderr.flush()
+        with suppress(OSError):  # nowhere is left to say it, and the exit code still tells
+            sys.stderr.write(text)
+            sys.stderr.flush()
 
     def say(self, text: str) -> None:
         """A line for people: to stdout, unless a JSON document goes there."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -18,7 +19,7 @@ from synapse_apply.cli.arguments import BadQuoting, with_environment
 from synapse_apply.cli.manual import USAGE, LazyGroup
 
 NAME = "synapse-apply"
-SIGINT, SIGTERM, BROKEN_PIPE = 130, 143, 141
+FAILED, SIGINT, SIGTERM, BROKEN_PIPE = 1, 130, 143, 141
 
 
 class Terminated(BaseException):
@@ -50,9 +51,7 @@ def root() -> None:
 
 def main() -> NoReturn:
     """Run what was typed; the process ends with its exit code."""
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(AttributeError, ValueError, OSError):
-            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    _open_streams()
     for number in (signal.SIGTERM, signal.SIGHUP):
         with suppress(ValueError, OSError):
             signal.signal(number, _terminate)
@@ -63,16 +62,29 @@ def main() -> NoReturn:
     sys.exit(code)
 
 
+def _open_streams() -> None:
+    """Any text can be written, and a stream that was closed at the start takes all of it."""
+    # Typed as never None, but a process may be started without them.
+    sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
+    sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def run(typed: Sequence[str]) -> int:
     """Run a command line and give the exit code; messages are on stderr by then."""
     try:
         code = _run(typed)
         sys.stdout.flush()
     except BrokenPipeError:
-        # The reader went away; the interpreter must not try to flush again at exit.
-        with suppress(OSError, ValueError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _give_up_stdout()
         return BROKEN_PIPE
+    except OSError as problem:
+        _give_up_stdout()
+        with suppress(OSError):
+            sys.stderr.write(f"Error: The output cannot be written\n  {problem.strerror}.\n")
+        return FAILED
     except (KeyboardInterrupt, click.Abort):
         with suppress(OSError):
             sys.stderr.write("\nInterrupted.\n")
@@ -107,6 +119,12 @@ def _run(typed: Sequence[str]) -> int:
         sys.stderr.write(f"Error: {problem}\n")
         return USAGE
     return code if isinstance(code, int) else 0
+
+
+def _give_up_stdout() -> None:
+    """The interpreter must not try to flush again at exit."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _open_log() -> None:

@@ -53,12 +53,14 @@ class ManualCommand(click.Command):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; what goes wrong inside becomes its message and its exit code."""
-        from synapse_apply.cli.face import Face
+        from synapse_apply.cli.face import Face, OutputFailed
 
         face = Face.of(ctx.params)
         try:
             return super().invoke(ctx)
-        except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except (BrokenPipeError, OutputFailed):  # nothing more can be said on stdout
             raise
         except Exception as problem:  # noqa: BLE001 - the one place that words every failure
             from synapse_apply.cli.endings import tell

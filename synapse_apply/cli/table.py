@@ -64,6 +64,7 @@ ENVIRONMENT = (
     ("SYNAPSE_APPLY_ARGS, SYNAPSE_APPLY_ARGS_<command>", "options put right after the command"),
     ("SYNAPSE_APPLY_PARALLELISM", "default of --parallelism"),
     ("SYNAPSE_APPLY_INPUT=0", "never ask, even on a terminal"),
+    ("SYNAPSE_APPLY_IN_AUTOMATION", "set: no hints about what to do next"),
     ("SYNAPSE_APPLY_LOG", "trace, debug, info, warn, error, json or off; never a secret"),
     ("SYNAPSE_APPLY_LOG_PATH", "file that logs are appended to, instead of stderr"),
     ("NO_COLOR, FORCE_COLOR", "colour off, on"),

@@ -107,6 +107,29 @@ def test_a_reader_that_went_away_is_no_error(project: Path) -> None:
     assert err == ""
 
 
+@pytest.mark.parametrize("typed", [("plan",), ("plan", "--json"), ("--help",)])
+def test_output_that_cannot_be_written_is_an_error(project: Path, typed: tuple[str, ...]) -> None:
+    """A full disk must not look like a success, nor like a defect."""
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [COMMAND, *typed], cwd=project, env=environment(), stdout=full,
+            stderr=subprocess.PIPE, text=True, timeout=30, check=False,
+        )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr == "Error: The output cannot be written\n  No space left on device.\n"
+
+
+def test_a_process_without_streams_still_works(project: Path) -> None:
+    """Started by a daemon with stdout closed, the exit code alone tells."""
+    script = f"exec {COMMAND} plan --detailed-exitcode >&- <&-"
+    done = subprocess.run(
+        ["/bin/sh", "-c", script], cwd=project, env=environment(), stderr=subprocess.PIPE,
+        text=True, timeout=30, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr == ""
+
+
 def test_a_served_backend_is_used_and_stops_when_told(cli: Run, project: Path) -> None:
     """While it is served, target embedded uses it; SIGTERM ends it well."""
     with started(project, "emulator", "serve") as server:
