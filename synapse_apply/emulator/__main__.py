@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from synapse_apply.emulator.core.fault_rules import FaultsError, read
 from synapse_apply.emulator.core.store import DataSetError
 from synapse_apply.emulator.core.switches import UnknownSwitchError
 from synapse_apply.emulator.serve import ServeError, reset, serve, settings_of
@@ -38,6 +39,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--latency", type=float, default=0.0, metavar="MS")
     add("--job-seconds", type=float, default=0.2, metavar="SECONDS")
     add("--max-upload", type=int, metavar="BYTES")
+    add("--faults", type=Path, metavar="FILE", help="what shall go wrong (docs/faults.md)")
     add("--switch", type=_pair, action="append", default=[], metavar="NAME=VALUE")
     return parser
 
@@ -54,6 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 latency=options.latency,
                 job_seconds=options.job_seconds,
                 max_upload=options.max_upload,
+                faults=read(options.faults) if options.faults else None,
             )
             serve(options.data, host=options.host, port=options.port, settings=settings)
         elif options.command == "reset":
@@ -62,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from synapse_apply.emulator.table import page  # noqa: PLC0415 - serving needs it not
 
             sys.stdout.write(page())
-    except (ServeError, DataSetError, UnknownSwitchError) as error:
+    except (ServeError, DataSetError, UnknownSwitchError, FaultsError) as error:
         sys.stderr.write(f"Error: {error}\n")
         return 1
     return 0

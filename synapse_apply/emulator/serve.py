@@ -7,7 +7,10 @@ import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
+
+from starlette.middleware import Middleware
+from starlette.types import ASGIApp
 
 from synapse_apply.emulator.api import VERSIONS
 from synapse_apply.emulator.core.app import LOOPBACK_NAMES, build_app
@@ -18,6 +21,7 @@ from synapse_apply.emulator.core.backend import (
     Settings,
 )
 from synapse_apply.emulator.core.clock import Clock
+from synapse_apply.emulator.core.fault_middleware import FaultMiddleware
 from synapse_apply.emulator.core.listener import LOOPBACK, Listener, ServeError, listen, url_of
 from synapse_apply.emulator.data_set import RunningServer, find_running, reset, write_endpoint
 
@@ -39,7 +43,7 @@ class EmbeddedServer:
     """A server on a thread of this program, at an ephemeral port of loopback by default.
 
     A context manager; `url` (without a last slash) and `data_set` are valid inside. Raises
-    DataSetError (the data set is in use or unusable), UnknownSwitchError, ServeError.
+    DataSetError (the data set is in use or unusable), UnknownSwitchError, FaultsError, ServeError.
     """
 
     def __init__(
@@ -53,13 +57,17 @@ class EmbeddedServer:
         latency: float = 0.0,
         job_seconds: float = 0.2,
         max_upload: int | None = None,
+        faults: Mapping[str, Any] | None = None,
         clock: Clock | None = None,
     ) -> None:
-        """`tokens` maps further access tokens to tenants; `latency` in ms."""
+        """`tokens` maps further access tokens to tenants; `latency` in ms.
+
+        `faults` is a document as docs/faults.md says.
+        """
         self._data = Path(data)
         self._settings = settings_of(
             switches=switches, token=token, tenant=tenant, tokens=tokens, latency=latency,
-            job_seconds=job_seconds, max_upload=max_upload,
+            job_seconds=job_seconds, max_upload=max_upload, faults=faults,
         )  # fmt: skip
         self._clock = clock
 
@@ -73,7 +81,7 @@ class EmbeddedServer:
         self.url = url_of(self._listening)
         self.data_set = self.backend.store.data_set
         ready = threading.Event()
-        self._server = Listener(build_app(self.backend, VERSIONS), ready.set)
+        self._server = Listener(_app(self.backend), ready.set)
         self._thread = threading.Thread(
             target=self._server.run, args=([self._listening],), daemon=True, name="embedded"
         )
@@ -110,6 +118,7 @@ def settings_of(
     latency: float = 0.0,
     job_seconds: float = 0.2,
     max_upload: int | None = None,
+    faults: Mapping[str, Any] | None = None,
 ) -> Settings:
     """Settings; `token` is the access token of `tenant`, `tokens` those of others."""
     settings = Settings(
@@ -118,8 +127,14 @@ def settings_of(
         switches=dict(switches or {}),
         latency=latency,
         job_seconds=job_seconds,
+        faults=faults,
     )
     return settings if max_upload is None else dataclasses.replace(settings, max_upload=max_upload)
+
+
+def _app(backend: Backend, *, only_loopback: bool = True) -> ASGIApp:
+    faults = Middleware(FaultMiddleware, backend=backend)
+    return build_app(backend, VERSIONS, more_middleware=[faults], only_loopback=only_loopback)
 
 
 def serve(
@@ -132,7 +147,7 @@ def serve(
 ) -> None:
     """Serve a data set until SIGINT or SIGTERM; prints `listening on URL` once it answers.
 
-    Raises ServeError, DataSetError (in use, unusable), UnknownSwitchError.
+    Raises ServeError, DataSetError (in use, unusable), UnknownSwitchError, FaultsError.
     """
     data, settings = Path(data), settings or Settings()
     if host not in LOOPBACK and not settings.tokens:
@@ -153,9 +168,8 @@ def serve(
             on_ready(url)
 
     try:
-        Listener(build_app(backend, VERSIONS, only_loopback=is_named_loopback), tell).run(
-            [listening]
-        )
+        app = _app(backend, only_loopback=is_named_loopback)
+        Listener(app, tell).run([listening])
     finally:
         (data / ENDPOINT).unlink(missing_ok=True)
         listening.close()

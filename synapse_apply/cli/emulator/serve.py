@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 @click.option("--tenant", default="default", show_default=True, help="The tenant of --token.")
 @click.option("--latency", default=0.0, type=click.FloatRange(min=0), metavar="MS",
               help="Wait this long before each answer.")  # fmt: skip
+@click.option("--faults", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
+              help="What shall go wrong, and when: JSON as docs/faults.md says.")  # fmt: skip
 @click.option("--switch", "switches", multiple=True, metavar="NAME=VALUE", callback=options.pairs,
               help="Change a guessed behaviour; may be repeated.")  # fmt: skip
 def command(
@@ -45,6 +47,7 @@ def command(
     token: str | None,
     tenant: str,
     latency: float,
+    faults: Path | None,
     switches: dict[str, str],
 ) -> int:
     """Serve the embedded backend until it is stopped.
@@ -57,7 +60,13 @@ def command(
     from synapse_apply.session.declare import project_of
     from synapse_apply.session.embedded import data_folder
 
-    settings = settings_of(switches=switches, token=token, tenant=tenant, latency=latency)
+    settings = settings_of(
+        switches=switches,
+        token=token,
+        tenant=tenant,
+        latency=latency,
+        faults=_read(faults) if faults else None,
+    )
     if data is None:
         project = project_of(where)
         data = data_folder(project.root)
@@ -67,6 +76,15 @@ def command(
     except (ServeError, DataSetError, UnknownSwitchError) as problem:
         raise SynapseApplyError.of("The embedded backend cannot be served", f"{problem}.") from None
     return 0
+
+
+def _read(faults: Path) -> Any:
+    from synapse_apply.emulator.core.fault_rules import FaultsError, read
+
+    try:
+        return read(faults)
+    except FaultsError as problem:
+        raise SynapseApplyError.of("The faults cannot be used", f"{problem}.") from None
 
 
 def _remember(project: Project, where: Where) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from synapse_apply.emulator.core.call import Answer, Call
 from synapse_apply.emulator.core.errors import ApiError, bad_request, conflict, not_found
+from synapse_apply.emulator.core.fault_rules import FaultsError
 from synapse_apply.emulator.core.store import KINDS, DuplicateKeyError, Kind, Row, Wanted
 from synapse_apply.emulator.core.switches import UnknownSwitchError
 
@@ -141,6 +142,19 @@ def change_switches(call: Call) -> Answer:
     except UnknownSwitchError as error:
         raise bad_request(str(error)) from None
     return switches(call)
+
+
+def faults(call: Call) -> Answer:
+    return Answer(call.backend.faults.as_dict())
+
+
+def change_faults(call: Call) -> Answer:
+    """Put other rules in force, all counters at 0."""
+    try:
+        call.backend.faults.replace(call.body.values)
+    except FaultsError as error:
+        raise bad_request(str(error)) from None
+    return faults(call)
 
 
 def fail_next_jobs(call: Call) -> Answer:

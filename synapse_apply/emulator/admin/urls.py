@@ -18,6 +18,8 @@ ENDPOINTS = (
     _own("GET", "state/", responses.state, "Data set, counts by kind, switches."),
     _own("GET", "switches/", responses.switches, "The chosen values."),
     _own("PATCH", "switches/", responses.change_switches, "Choose others: `{name: value}`."),
+    _own("GET", "faults/", responses.faults, "The fault rules and their counts (docs/faults.md)."),
+    _own("PUT", "faults/", responses.change_faults, "Put others in force: `{rules: [...]}`."),
     _own("GET", "requests/", responses.requests, "The last requests, counts by method and path."),
     _own("DELETE", "requests/", responses.forget_requests, "Forget them."),
     _own("POST", "jobs/fail-next/", responses.fail_next_jobs, "Let the next `{count}` jobs fail."),

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from synapse_apply.emulator.core.clock import Clock
+from synapse_apply.emulator.core.fault_rules import Schedule, parse
 from synapse_apply.emulator.core.store import EVERY_TENANT, DataSetError, Store
 from synapse_apply.emulator.core.switches import Switches
 
@@ -35,7 +36,7 @@ class Settings:
 
     `tokens` maps access tokens to tenants; without any, every token is accepted and the tenant
     header (or else `tenant`) names the tenant. `latency` in milliseconds, `job_seconds` in
-    seconds, `max_upload` in bytes.
+    seconds, `max_upload` in bytes, `faults` a document of fault rules.
     """
 
     tenant: str = "default"
@@ -44,6 +45,7 @@ class Settings:
     latency: float = 0.0
     job_seconds: float = 0.2
     max_upload: int = 4 * GIB
+    faults: Mapping[str, Any] | None = None
 
     def __repr__(self) -> str:
         return f"Settings(tenant={self.tenant!r}, tokens={len(self.tokens)})"
@@ -94,8 +96,9 @@ class Backend:
     """The open data set and everything a request needs to be answered."""
 
     def __init__(self, data: Path, settings: Settings, clock: Clock | None = None) -> None:
-        """Raises DataSetBusyError, DataSetError, UnknownSwitchError."""
+        """Raises DataSetBusyError, DataSetError, UnknownSwitchError, FaultsError."""
         self.switches = Switches(settings.switches)
+        self.faults = Schedule(parse(settings.faults) if settings.faults is not None else [])
         self.settings = settings
         self.data = data
         try:

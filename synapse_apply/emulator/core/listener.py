@@ -12,8 +12,10 @@ from types import FrameType
 
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+TRANSPORT = "transport"  # in a request's state: its connection
 _GRACE_SECONDS = 1  # for requests under way when the server stops
 
 
@@ -45,12 +47,21 @@ def url_of(listening: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
+class _Protocol(HttpToolsProtocol):
+    """Gives each request its connection, so that a fault can break it."""
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self.scope["state"][TRANSPORT] = self.transport
+
+
 class Listener(uvicorn.Server):
     """Uvicorn that tells when it answers, stops at once, and ends cleanly on a signal."""
 
     def __init__(self, app: ASGIApp, on_ready: Callable[[], None]) -> None:
         config = uvicorn.Config(
             app,
+            http=_Protocol,
             log_config=None,
             log_level="warning",
             access_log=False,

@@ -50,6 +50,11 @@ SWITCHES: tuple[Switch, ...] = (
         "Items of `GET storages/`: the whole object, or id, name, provider and category.",
     ),
     Switch(
+        "list_order",
+        {"oldest": _G, "newest": _G},
+        "`GET storages/` and `GET plugins/` begin with the oldest object, or with the newest.",
+    ),
+    Switch(
         "plugin_list",
         {"none": _D, "list": _G},
         "`GET plugins/`: 405, or pages of plugins.",

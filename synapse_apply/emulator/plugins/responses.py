@@ -26,7 +26,8 @@ def read(call: Call) -> Answer:
 
 
 def list_all(call: Call) -> Answer:
-    store, wanted = call.backend.store, Wanted(call.tenant)
+    store = call.backend.store
+    wanted = Wanted(call.tenant, newest_first=call.backend.switches.is_on("list_order", "newest"))
     return answer_page(
         call,
         store.count("plugin", wanted),

@@ -41,7 +41,8 @@ def read(call: Call) -> Answer:
 
 
 def list_all(call: Call) -> Answer:
-    store, wanted = call.backend.store, Wanted(call.tenant)
+    store = call.backend.store
+    wanted = Wanted(call.tenant, newest_first=call.backend.switches.is_on("list_order", "newest"))
     category = call.query.get("category")
     if category is None:
         return answer_page(

@@ -1,0 +1,188 @@
+"""Lets requests go wrong as the fault schedule says; without rules it only passes them on."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from synapse_apply.emulator.core.backend import Backend
+from synapse_apply.emulator.core.fault_rules import BEFORE, Rule
+from synapse_apply.emulator.core.listener import TRANSPORT
+from synapse_apply.emulator.core.store import Kind, Row
+
+OWN_PREFIX = "/_emulator/"
+_RESET = struct.pack("ii", 1, 0)  # SO_LINGER with 0 seconds: close(2) sends RST
+_PIECES_PER_SECOND = 20
+_KINDS: dict[str, Kind] = {
+    "plugins": "plugin",
+    "plugin_releases": "release",
+    "storages": "storage",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Exchange:
+    """One request that was received whole, and the ways to answer it."""
+
+    app: ASGIApp
+    scope: Scope
+    body: Sequence[Message]
+    receive: Receive
+    send: Send
+
+    async def act(self, send: Send) -> None:
+        """Let the server do what was asked; a client that has gone changes nothing."""
+        left = list(self.body)
+
+        async def replay() -> Message:
+            return left.pop(0) if left else await self.receive()
+
+        await self.app(self.scope, replay, send)
+
+    async def answer(self) -> list[Message]:
+        """Let the server act, and keep its answer back."""
+        kept: list[Message] = []
+
+        async def keep(message: Message) -> None:
+            kept.append(message)
+
+        await self.act(keep)
+        return kept
+
+    async def release(self, answer: Sequence[Message]) -> None:
+        for message in answer:
+            await self.send(message)
+
+    async def cut(self, *, reset: bool) -> None:
+        """End the connection: with RST, or with FIN after what was written."""
+        transport: asyncio.Transport = self.scope["state"][TRANSPORT]
+        if reset:
+            raw = transport.get_extra_info("socket")
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            transport.abort()
+        else:
+            transport.close()
+        while (await self.receive())["type"] != "http.disconnect":
+            pass
+
+
+class FaultMiddleware:
+    """Stands before the routes; the server's own endpoints are never touched."""
+
+    def __init__(self, app: ASGIApp, backend: Backend) -> None:
+        self.app = app
+        self.backend = backend
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        faults = self.backend.faults
+        rule = None
+        if faults.rules and scope["type"] == "http" and not scope["path"].startswith(OWN_PREFIX):
+            rule = faults.take(scope["method"], scope["path"])
+        if rule is None:
+            await self.app(scope, receive, send)
+            return
+        body = await _whole(receive)
+        if body is not None:
+            exchange = _Exchange(self.app, scope, body, receive, send)
+            await getattr(self, f"_{rule.deed.kind}")(exchange, rule)
+
+    async def _latency(self, exchange: _Exchange, rule: Rule) -> None:
+        rule.done += 1
+        await asyncio.sleep(rule.deed.value / 1000)
+        await exchange.act(exchange.send)
+
+    async def _hang(self, exchange: _Exchange, rule: Rule) -> None:
+        answer = await self._when(exchange, rule)
+        await asyncio.sleep(rule.deed.value)
+        if answer is None:
+            await exchange.act(exchange.send)
+        else:
+            await exchange.release(answer)
+
+    async def _status(self, exchange: _Exchange, rule: Rule) -> None:
+        await self._when(exchange, rule)
+        text = json.dumps({"detail": f"Fault: {rule.deed.value}."}).encode()
+        headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(text))]
+        if rule.deed.retry_after is not None:
+            headers.append((b"retry-after", b"%g" % rule.deed.retry_after))
+        start = {"type": "http.response.start", "status": rule.deed.value, "headers": headers}
+        await exchange.release([start, {"type": "http.response.body", "body": text}])
+
+    async def _reset(self, exchange: _Exchange, rule: Rule) -> None:
+        await self._when(exchange, rule)
+        await exchange.cut(reset=True)
+
+    async def _truncate(self, exchange: _Exchange, rule: Rule) -> None:
+        start, text = _parts(await exchange.answer())
+        rule.done += 1
+        part = text[: min(rule.deed.value, max(len(text) - 1, 0))]
+        await exchange.release(
+            [start, {"type": "http.response.body", "body": part, "more_body": True}]
+        )
+        await exchange.cut(reset=False)
+
+    async def _slow(self, exchange: _Exchange, rule: Rule) -> None:
+        start, text = _parts(await exchange.answer())
+        rule.done += 1
+        await exchange.send(start)
+        size = max(1, rule.deed.value // _PIECES_PER_SECOND)
+        for at in range(0, len(text), size):
+            piece = text[at : at + size]
+            await asyncio.sleep(len(piece) / rule.deed.value)
+            more = at + size < len(text)
+            await exchange.send({"type": "http.response.body", "body": piece, "more_body": more})
+        if not text:
+            await exchange.send({"type": "http.response.body", "body": b""})
+
+    async def _page_shift(self, exchange: _Exchange, rule: Rule) -> None:
+        answer = await exchange.answer()
+        kind = _KINDS.get(exchange.scope["path"].strip("/"))
+        row = self._first(kind, _parts(answer)[1]) if kind else None
+        if kind and row:
+            rule.done += 1
+            if rule.deed.value == "delete":
+                self.backend.store.delete(kind, row.id)
+            else:
+                now = self.backend.clock.now()
+                shifted = {**row.body, "name": f"shifts the pages {rule.seen}"}
+                self.backend.store.insert(kind, row.tenant, shifted, created=now, parent=row.parent)
+        await exchange.release(answer)
+
+    def _first(self, kind: Kind, text: bytes) -> Row | None:
+        """The first object of a page that is about to be answered."""
+        try:
+            page: Any = json.loads(text)
+        except ValueError:
+            return None
+        results = page.get("results") if isinstance(page, dict) else None
+        return self.backend.store.get(kind, results[0]["id"]) if results else None
+
+    @staticmethod
+    async def _when(exchange: _Exchange, rule: Rule) -> list[Message] | None:
+        """Let the server act first where the deed comes after; then the kept answer."""
+        answer = None if rule.deed.commit == BEFORE else await exchange.answer()
+        rule.done += 1
+        return answer
+
+
+def _parts(answer: Sequence[Message]) -> tuple[Message, bytes]:
+    return answer[0], b"".join(message.get("body", b"") for message in answer[1:])
+
+
+async def _whole(receive: Receive) -> list[Message] | None:
+    """All of the request's body; None when the client went away meanwhile."""
+    messages: list[Message] = []
+    while True:
+        message = await receive()
+        if message["type"] != "http.request":
+            return None
+        messages.append(message)
+        if not message.get("more_body", False):
+            return messages
