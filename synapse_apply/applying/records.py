@@ -100,9 +100,11 @@ def record_of(task: Task, intent: Intent, observed: Observed, tools: Tools, sent
     """The record after a create or an update that the server acknowledged."""
     before = task.record
     applied = dict(intent.fields)
-    for path, value in (before.applied if before else {}).items():
+    # What was applied to an object that is gone says nothing of the one made in its place.
+    earlier = before.applied if before and intent.verb != "create" else {}
+    for path, value in earlier.items():
         # A dropped field stays ours until the answer shows it gone (design section 6).
-        if path not in applied and still_there(task, observed, path):
+        if path not in applied and _still_ours(task, observed, path, value):
             applied[path] = _what_was_sent(task, path, value)
     now = tools.clock.now()
     return Record(
@@ -241,6 +243,13 @@ def _what_was_sent(task: Task, path: Path, before: Any) -> Any:
     """Where a reset was sent for a dropped field that is what we applied last."""
     rule = task.type.rule(path)
     return before if len(path) > 1 or rule.reset is ABSENT else rule.reset
+
+
+def _still_ours(task: Task, observed: Observed, path: Path, applied: Any) -> bool:
+    """Whether a dropped field is still live; of an empty map only the map itself was ours."""
+    answered = dig(observed.spec, path)
+    only_held = applied == {} and isinstance(answered, Mapping) and answered != {}
+    return not only_held and still_there(task, observed, path)
 
 
 def still_there(task: Task, observed: Observed, path: Path) -> bool:

@@ -117,7 +117,8 @@ class _Comparison:
                 self.change(path, want, Cause.NONE)
             return
         moved = self.imported or not same(want, applied, compare)
-        drifted = not same(live, seen, compare)
+        known = applied is not ABSENT or seen is not ABSENT
+        drifted = known and not same(live, seen, compare)  # what we never looked at cannot drift
         self.settle(path, want, moved, drifted, equal)
 
     def settle(self, path: Path, want: Any, moved: bool, drifted: bool, equal: bool) -> None:
