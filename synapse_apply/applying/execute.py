@@ -24,7 +24,7 @@ from synapse_apply.applying.body import (
 )
 from synapse_apply.applying.records import adopted, not_taken, rebased, record_of
 from synapse_apply.applying.task import Live, Task, Tools
-from synapse_apply.kinds.descriptor import Raw, UpdateMode
+from synapse_apply.kinds.descriptor import UpdateMode
 from synapse_apply.model.codec import fields_to_json
 from synapse_apply.model.diagnostic import Diagnostic, Path
 from synapse_apply.model.errors import Effect, NotFound, RemoteError, SynapseApplyError
@@ -101,6 +101,7 @@ def _send_create(task: Task, tools: Tools, sent: Sent) -> Outcome:
     tools.store.begin(sent.intent)
     try:
         answer = task.binding.create(tools.api, sent.body)
+        made = task.binding.decode(answer, tools.marks)
     except RemoteError as failure:
         return _after_failed_create(task, tools, sent, failure)
     except SynapseApplyError:
@@ -111,7 +112,7 @@ def _send_create(task: Task, tools: Tools, sent: Sent) -> Outcome:
             _entry(task, tools, sent.intent, "failed", None),
         )
         raise
-    return _finish(task, tools, sent, answer)
+    return _finish(task, tools, sent, made)
 
 
 def _after_failed_create(task: Task, tools: Tools, sent: Sent, failure: RemoteError) -> Outcome:
@@ -140,12 +141,13 @@ def _update(task: Task, tools: Tools, live: Live) -> Outcome:
     for last in (False, True):
         try:
             answer = call(tools.api, record.remote_id, body)
+            changed = task.binding.decode(answer, tools.marks)
         except RemoteError as failure:
             outcome = _after_failed_update(task, tools, sent, failure, last=last)
             if outcome is not None:
                 return outcome
         else:
-            return _finish(task, tools, sent, answer)
+            return _finish(task, tools, sent, changed)
     raise AssertionError("an update is sent at most twice")
 
 
@@ -196,9 +198,8 @@ def _is_gone(task: Task, tools: Tools, remote_id: str) -> bool:
         return False
 
 
-def _finish(task: Task, tools: Tools, sent: Sent, answer: Raw) -> Outcome:
+def _finish(task: Task, tools: Tools, sent: Sent, observed: Observed) -> Outcome:
     """The call was acknowledged; where the answer is not the whole object, read it back."""
-    observed = task.binding.decode(answer, tools.marks)
     warnings: tuple[Diagnostic, ...] = ()
     if any(dig(observed.spec, path[:1]) is ABSENT for path in sent.ours):
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from synapse_apply.kinds.descriptor import Binding, Raw
+from synapse_apply.kinds.wire import remote_id
 from synapse_apply.model.errors import RemoteError
 from synapse_apply.model.marks import SecretMarks
 from synapse_apply.model.observed import Capabilities, Lookup, Observed
@@ -53,4 +54,4 @@ def whole(api: Api, binding: Binding, hits: Sequence[Raw]) -> Sequence[Raw]:
     """Listed objects with all their fields: read one by one where list items are short."""
     if binding.list_is_whole:
         return hits
-    return [binding.read(api, str(raw["id"])) for raw in hits]
+    return [binding.read(api, remote_id(raw)) for raw in hits]

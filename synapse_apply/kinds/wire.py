@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from synapse_apply.model.errors import Effect, RemoteError
 from synapse_apply.model.marks import SecretMarks
 from synapse_apply.model.values import Sensitive, Withheld, leaves, plant
 
@@ -42,8 +43,11 @@ def _is_mask(value: Any) -> bool:
 
 
 def remote_id(raw: Mapping[str, Any]) -> str:
-    """The id of a server object as text."""
-    return str(raw["id"])
+    """The id of a server object as text; RemoteError for an answer that is no object of the API."""
+    found = raw.get("id")
+    if found is None:
+        raise RemoteError("the backend answered an object without an id", effect=Effect.UNKNOWN)
+    return str(found)
 
 
 def wire_id(text: str) -> int | str:

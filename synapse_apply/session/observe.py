@@ -13,6 +13,7 @@ from threading import Lock
 
 from synapse_apply.kinds.descriptor import Binding, Catalogue, Raw, ResourceType
 from synapse_apply.kinds.search import probe, whole
+from synapse_apply.kinds.wire import remote_id
 from synapse_apply.model.address import Address
 from synapse_apply.model.desired import Desired
 from synapse_apply.model.diagnostic import Diagnostic, error
@@ -219,7 +220,7 @@ def _problem(address: Address, failure: RemoteError) -> Diagnostic:
 
 def _ambiguous(desired: Desired, key: str, hits: Sequence[Raw]) -> Diagnostic:
     form, _, text = key.partition("=")
-    ids = ", ".join(str(raw["id"]) for raw in hits)
+    ids = ", ".join(remote_id(raw) for raw in hits)
     return error(
         "Several live objects have one natural key",
         f"{desired.address}: {form} {text!r} belongs to ids {ids}.",

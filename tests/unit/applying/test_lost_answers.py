@@ -194,3 +194,21 @@ def test_where_nothing_can_be_looked_up_a_lost_create_stays_unknown(bench):
     assert outcome(report, "widget/w").result is Result.UNKNOWN
     (intent,) = bench.store.read().open_intents
     assert intent.state is IntentState.OPEN
+
+
+def test_a_create_whose_answer_is_no_object(bench):
+    """A success without an id says nothing: looked up like a lost answer."""
+    bench.api.hides = frozenset({"id"})
+    report = bench.apply(widget("w", note="a"))
+    assert outcome(report, "widget/w").result is Result.DONE
+    assert bench.record("widget/w").remote_id == "1"
+    assert "without an id" in told(report)
+
+
+def test_an_update_whose_answer_is_no_object(bench):
+    """Read again, and done."""
+    bench.apply(widget("w", note="a"))
+    bench.api.hides = frozenset({"id"})
+    report = bench.apply(widget("w", note="b"))
+    assert outcome(report, "widget/w").result is Result.DONE
+    assert bench.api.writes().count("update_widget") == 1
