@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -11,7 +12,8 @@ from typing import Any
 
 from synapse_apply.client.deadlines import retry_after
 
-_ID_LONGEST = 128
+# What servers and proxies give as ids; anything else may be an echo of what was sent.
+_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _TEXT_LONGEST = 20_000
 
 
@@ -68,7 +70,7 @@ class Answer:
             found = meta.get("request_id")
         if not isinstance(found, str):
             return None
-        return "".join(c for c in found if c.isprintable())[:_ID_LONGEST] or None
+        return found if _ID.fullmatch(found) else None
 
     @property
     def retry_after(self) -> float | None:
