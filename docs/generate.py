@@ -1,0 +1,257 @@
+"""Writes the pages that are made from the code: `python docs/generate.py`, or `make docs`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from synapse_apply.cli.main import NAME, root
+from synapse_apply.emulator.table import page as emulator_page
+from synapse_apply.manifests.features import unsupported, unsupported_in_project
+
+DOCS = Path(__file__).resolve().parent
+SCHEMAS = DOCS.parent / "schemas" / "v1"
+WIDTH = 96
+NOT_YET = "Not supported by this version."
+
+# Parts of the schemas that have a name people know.
+WORDS = {
+    "name": "name",
+    "labels": "map of texts",
+    "id": "text or integer",
+    "version": "version",
+    "pointers": "list of JSON Pointers",
+    "secret": "secret",
+    "secretMap": "secret, text or JSON",
+    "source": "folder, or `{path, ref}`",
+    "envRef": "`{env: NAME}`",
+    "valueFrom": "`{valueFrom: ...}`",
+}
+MORE = {
+    "targets.NAME.state.url": "A path, or `sqlite:///PATH`, from the project file's folder. "
+    "`postgresql://` and `{env: NAME}` are not supported by this version.",
+}
+COMMANDS = """\
+# Commands
+
+What `synapse-apply COMMAND --help` says, for every command. This page is made from the commands
+themselves: `make docs`.
+"""
+MANIFESTS = """\
+# Manifests and the project file
+
+Every field there is. This page is made from the schemas in [schemas/v1](../schemas/v1): `make docs`
+makes it anew.
+An editor with a YAML language server checks and completes them where a file begins with
+
+```yaml
+# yaml-language-server: $schema=PATH/TO/schemas/v1/manifest.schema.json
+```
+
+`synapse-apply schema manifest` prints a schema. `synapse-apply validate` checks everything,
+without backend, credentials or secret values, and shows every finding with file, line and column.
+
+## Rules for all
+
+- Scalars are YAML 1.2: `no`, `on` and `0755` are texts. `version: 1.10` is the number 1.1:
+  quote it.
+- Unknown fields, duplicate keys, tabs and text that is not UTF-8 are errors.
+- A field that is left out is not ours: it is never sent in a create, and keeps its live value in
+  an update. `""`, `[]` and `{}` are values. null is an error, except inside free-form maps.
+- `${var.NAME}` puts a declared variable in any text of `spec`, except `spec.plugin`. A text that is
+  one `${var.NAME}` alone takes the variable's type. `$${` writes `${`.
+- Maps are compared key by key, lists as one value.
+- In `configuration`, keys that no manifest names are left alone, unless `lifecycle.own` names them.
+
+## Secrets
+
+Fields marked *secret* take one of
+
+| Form | Value |
+| --- | --- |
+| `{valueFrom: {env: NAME}}` | an environment variable that the target's `allow_env` allows |
+| `{valueFrom: {file: PATH}}` | a file inside the project, or one that `allow_files` lists |
+| `{valueFrom: {live: true}}` | what the server has; it is kept |
+
+One trailing newline of a file is dropped. `format: json` beside `env` or `file` reads a structured
+secret. A secret written as plain text is
+a warning, and an error with `--strict`. A provider that is not listed below is accepted with a
+warning; all its values are treated as secret.
+"""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One field: where it stands, what it takes, whether it must be there, what it is."""
+
+    path: tuple[str, ...]
+    takes: str
+    required: bool
+    text: str
+
+    @property
+    def name(self) -> str:
+        return ".".join(self.path)
+
+
+def commands_page() -> str:
+    """docs/commands.md."""
+    pages = [f"\n## {name}\n\n```text\n{text}\n```\n" for name, text in commands()]
+    return COMMANDS + "".join(pages)
+
+
+def commands(group: click.Group = root, prefix: str = NAME) -> Iterator[tuple[str, str]]:
+    """Every command's full name and help, the groups' own among them."""
+    yield prefix, _help(group, prefix)
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        found = group.get_command(context, name)
+        if isinstance(found, click.Group):
+            yield from commands(found, f"{prefix} {name}")
+        elif found is not None:
+            yield f"{prefix} {name}", _help(found, f"{prefix} {name}")
+
+
+def _help(command: click.Command, name: str) -> str:
+    with click.Context(command, info_name=name, terminal_width=WIDTH) as context:
+        lines = command.get_help(context).splitlines()
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def manifests_page() -> str:
+    """docs/manifests.md."""
+    parts = [MANIFESTS]
+    for kind in ("plugin", "release", "storage"):
+        spec = _load(SCHEMAS / f"{kind}.schema.json")["properties"]["spec"]
+        parts.append(f"\n## {kind.capitalize()}\n\n{table(rows(kind))}")
+        parts.append(alternatives(spec, "spec."))
+    parts.append("\n## Configuration of storages, by provider\n")
+    parts += [provider(file) for file in sorted((SCHEMAS / "providers").glob("*.json"))]
+    parts.append(f"\n## The project file\n\n{table(rows('project'))}")
+    return "".join(parts)
+
+
+def provider(file: Path) -> str:
+    """One provider's section."""
+    schema = _load(file)
+    heading = f"\n### {file.name.partition('.')[0]}\n\n"
+    if "properties" not in schema:
+        return f"{heading}Its keys are not documented: any are taken, each value is a secret.\n"
+    text = table(list(_properties(schema, (), ""))) + alternatives(schema)
+    words = schema.get("x-vocabularies")
+    if words:
+        one, other = (", ".join(f"`{key}`" for key in keys) for keys in words.values())
+        text += f"\nEither the documented keys ({one}) or the platform's ({other}), never both.\n"
+    return heading + text
+
+
+def rows(schema: str) -> list[Row]:
+    """Every field of a schema, in its order."""
+    return list(_properties(_load(SCHEMAS / f"{schema}.schema.json"), (), schema))
+
+
+def alternatives(schema: Mapping[str, Any], at: str = "") -> str:
+    """A sentence on fields of which one must be there, "" where there are none."""
+    for key, words in (("anyOf", "At least one"), ("oneOf", "Exactly one")):
+        named = [one["required"][0] for one in schema.get(key, ()) if list(one) == ["required"]]
+        if named:
+            return f"\n{words} of {', '.join(f'`{at}{name}`' for name in named)} is needed.\n"
+    return ""
+
+
+def table(found: list[Row]) -> str:
+    """A Markdown table of fields."""
+    lines = ["| Field | Takes | Required | What it is |", "| --- | --- | --- | --- |"]
+    for row in found:
+        need = "yes" if row.required else ""
+        lines.append(f"| `{row.name}` | {row.takes} | {need} | {row.text.replace('|', '&#124;')} |")
+    return "\n".join(lines) + "\n"
+
+
+def _load(file: Path) -> dict[str, Any]:
+    loaded: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return loaded
+
+
+_PARTS = _load(SCHEMAS / "parts.schema.json")["$defs"]
+
+
+def _properties(schema: Mapping[str, Any], at: tuple[str, ...], kind: str) -> Iterator[Row]:
+    required = schema.get("required", ())
+    for name, given in schema.get("properties", {}).items():
+        yield from _field(given, (*at, name), kind, required=name in required)
+    named = schema.get("additionalProperties")
+    if isinstance(named, Mapping) and named.get("properties"):
+        yield from _properties(named, (*at, "NAME"), kind)
+
+
+def _field(
+    given: Mapping[str, Any], path: tuple[str, ...], kind: str, *, required: bool
+) -> Iterator[Row]:
+    schema = _without_template({**_PARTS.get(_part(given), {}), **given})
+    part = _part(schema)
+    opened = schema if part in {"", "lifecycle"} else {}
+    texts = [
+        given.get("description", ""),
+        MORE.get(".".join(path), ""),
+        *_not_yet(path, kind, schema),
+    ]
+    yield Row(path, WORDS.get(part) or _takes(schema), required, " ".join(filter(None, texts)))
+    yield from _properties(opened, path, kind)
+
+
+def _part(given: Mapping[str, Any]) -> str:
+    return str(given.get("$ref", "")).rpartition("/")[2]
+
+
+def _without_template(schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The schema proper of a field that a variable may stand in."""
+    kept = [one for one in schema.get("anyOf", ()) if _part(one) != "template"]
+    return {**schema, **kept[0]} if len(kept) == 1 and "properties" not in schema else schema
+
+
+def _takes(schema: Mapping[str, Any]) -> str:
+    if "then" in schema and "properties" not in schema:
+        first, other = schema["then"], schema["else"]
+        words = [WORDS.get(_part(other)) or _takes(other), WORDS.get(_part(first)) or _takes(first)]
+        return " or ".join(words)
+    if "const" in schema:
+        return f"`{schema['const']}`"
+    if "enum" in schema:
+        return " or ".join(f"`{value}`" for value in schema["enum"])
+    kinds = schema.get("type", "anything")
+    kinds = [kinds] if isinstance(kinds, str) else kinds
+    if kinds == ["array"]:
+        return "list of texts"
+    words = {"object": "map", "string": "text", "boolean": "`true` or `false`", "null": "null"}
+    return " or ".join(words.get(kind, kind) for kind in kinds)
+
+
+def _not_yet(path: tuple[str, ...], kind: str, schema: Mapping[str, Any]) -> Iterator[str]:
+    """What of a field the code says it cannot carry out."""
+    if kind and _refused(path, kind, "anything"):
+        yield NOT_YET
+        return
+    values = schema.get("enum") or schema.get("else", {}).get("enum", ())
+    refused = [f"`{value}`" for value in values if kind and _refused(path, kind, value)]
+    if refused:
+        yield f"{', '.join(refused)}: not supported by this version."
+
+
+def _refused(path: tuple[str, ...], kind: str, value: Any) -> bool:
+    for part in reversed(path):
+        value = {part: value}
+    found = unsupported_in_project(value, {}) if kind == "project" else unsupported(kind, value, {})
+    return any(True for _ in found)
+
+
+PAGES = {"commands.md": commands_page, "manifests.md": manifests_page, "emulator.md": emulator_page}
+
+if __name__ == "__main__":
+    for page, make in PAGES.items():
+        (DOCS / page).write_text(make(), encoding="utf-8")

@@ -1,0 +1,144 @@
+"""The README tells the truth: its commands are run and its output is compared."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from installed import ROOT, environment, run
+
+from synapse_apply.cli.table import EXITS
+from synapse_apply.model.errors import Exit
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+VARYING = (
+    (re.compile(r"\d+\.\ds\b"), "N.Ns"),
+    (re.compile(r"\bid \d+"), "id N"),
+    (re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+Z"), "TIME"),
+)
+MARK = "\x1e"
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block: its language and its text."""
+
+    language: str
+    text: str
+
+
+def blocks(*languages: str) -> list[Block]:
+    return [Block(*found) for found in FENCE.findall(README) if found[0] in languages]
+
+
+def commands(text: str) -> Iterator[tuple[str, str]]:
+    """Each `$ command` of a console block with the output shown below it."""
+    for part in re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]:
+        command, _, shown = part.partition("\n")
+        yield command, shown
+
+
+def normal(text: str) -> str:
+    for pattern, word in VARYING:
+        text = pattern.sub(word, text)
+    return text
+
+
+def shell(script: str, folder: Path) -> list[str]:
+    """What each command of a script printed; they share one shell."""
+    done = subprocess.run(
+        ["bash", "-c", script],
+        cwd=folder,
+        env=environment({}),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    return done.stdout.split(MARK)[:-1]
+
+
+def write(block: Block, folder: Path) -> Path:
+    """A YAML block as the file its first line names."""
+    name = block.text.partition("\n")[0].removeprefix("# ")
+    file = folder / name
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(block.text)
+    return file
+
+
+def test_the_console_blocks_print_what_the_readme_shows(tmp_path: Path) -> None:
+    """Every command, in order, in a fresh folder that holds only the file shown."""
+    write(blocks("yaml")[0], tmp_path)
+    told = [pair for block in blocks("console") for pair in commands(block.text)]
+    assert len(told) >= 5
+    script = "".join(f"{command}\nprintf '{MARK}'\n" for command, _ in told)
+    printed = shell(script, tmp_path)
+    for (command, shown), real in zip(told, printed, strict=True):
+        assert normal(real) == normal(shown), command
+    run("apply -t embedded --auto-approve", tmp_path, SECRETS, 5)  # as the text below them says
+
+
+SECRETS = {"RAW_DATA_KEY_ID": "AKIAEXAMPLE", "RAW_DATA_SECRET": "made-up"}
+
+
+def test_the_files_shown_are_valid(tmp_path: Path) -> None:
+    """The manifests and the project file of the README belong together and validate strictly."""
+    names = [write(block, tmp_path).name for block in blocks("yaml")]
+    assert names == ["vision.yaml", "synapse-apply.yaml"]
+    assert run("validate --strict", tmp_path, {}).stdout == "Valid: 2 resources for prod.\n"
+
+
+def test_the_commands_for_pull_requests_work(tmp_path: Path) -> None:
+    """The two lines of the CI section pass on the README's own manifests."""
+    write(blocks("yaml")[0], tmp_path)
+    (tmp_path / "synapse-apply.yaml").write_text("apiVersion: synapse-apply/v1\nkind: Project\n")
+    block = next(block for block in blocks("sh") if "validate --strict" in block.text)
+    printed = shell(f"set -e\n{block.text}printf '{MARK}'\n", tmp_path)
+    assert len(printed) == 1
+    assert printed[0].startswith("Valid: 2 resources for embedded.\n")
+    assert "Apply complete! Resources: 2 added" in printed[0]
+
+
+def test_the_first_project_commands_work(tmp_path: Path) -> None:
+    """init, new and what they write can be planned at once on the embedded backend."""
+    block = next(block for block in blocks("sh") if "synapse-apply new" in block.text)
+    lines = [line.partition("#")[0].strip() for line in block.text.splitlines()]
+    assert lines[0] == "synapse-apply init"
+    run("init", tmp_path, {})
+    run("plan -t embedded", tmp_path, {})
+    assert "kind: Storage" in run("new storage raw-data", tmp_path, {}).stdout
+
+
+@pytest.mark.parametrize("block", blocks("python"), ids=["session", "client"])
+def test_the_python_blocks_run(block: Block, tmp_path: Path) -> None:
+    """The library's examples run as they stand, beside the README's manifests."""
+    write(blocks("yaml")[0], tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-c", block.text],
+        cwd=tmp_path,
+        env=environment(SECRETS),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert (done.stdout, done.stderr) == ("0\n", "")
+
+
+def test_the_exit_codes_are_those_of_the_help() -> None:
+    """The table has the codes of `--help`, and their precedence is the model's."""
+    section = README.partition("## Exit codes")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| ([\d, ]+) \|", section, re.MULTILINE)
+    assert rows == [codes for codes, _ in EXITS]
+    order = re.search(r"the first of ([\d, ]+) counts", section)
+    assert order
+    assert [int(code) for code in order[1].split(", ")] == list(Exit.PRECEDENCE[:-1])

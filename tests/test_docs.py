@@ -1,0 +1,174 @@
+"""The pages are current, complete, and name only what exists."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import click
+import pytest
+from installed import ROOT, copied, run
+
+from synapse_apply.cli.main import root
+
+PAGES = [
+    *ROOT.glob("*.md"),
+    *(ROOT / "docs").glob("*.md"),
+    *(path for path in (ROOT / "examples").rglob("*.md") if ".synapse-apply" not in path.parts),
+]
+SAYING = [
+    *PAGES,
+    *(ROOT / "examples").rglob("*.yml"),
+    *(ROOT / "examples").rglob("*.sh"),
+    *(ROOT / "synapse_apply").rglob("*.py"),
+]
+
+# The head of a package's content list; a line of a plan.
+NO_COMMANDS = {"synapse-apply package 1", "synapse-apply will perform the following actions:"}
+
+
+def shown(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+@pytest.fixture(scope="module")
+def generator() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
+    assert spec
+    assert spec.loader
+    module = sys.modules["generate"] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("page", ["commands.md", "manifests.md"])
+def test_generated_pages_are_current(page: str, generator: ModuleType) -> None:
+    """The page in the repository is what the code gives: else run `make docs`."""
+    assert (ROOT / "docs" / page).read_text(encoding="utf-8") == generator.PAGES[page]()
+
+
+def every_command(
+    group: click.Group = root, prefix: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        found = group.get_command(context, name)
+        assert found is not None
+        yield (*prefix, name), found
+        if isinstance(found, click.Group):
+            yield from every_command(found, (*prefix, name))
+
+
+COMMANDS = dict(every_command())
+
+
+@pytest.mark.parametrize("name", COMMANDS, ids=" ".join)
+def test_every_command_and_option_is_described(name: tuple[str, ...]) -> None:
+    """docs/commands.md has a section for the command that names each of its options."""
+    page = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
+    section = page.partition(f"\n## synapse-apply {' '.join(name)}\n")[2].partition("\n## ")[0]
+    assert section
+    for option in COMMANDS[name].params:
+        if isinstance(option, click.Option) and not option.hidden:
+            assert option.opts[-1] in section, option.opts
+
+
+def property_names(schema: Any) -> Iterator[str]:
+    """Every property a schema names, at any depth, those never allowed left out."""
+    if isinstance(schema, dict):
+        for name, below in schema.get("properties", {}).items():
+            if below != {"not": {}} and "const" not in below:
+                yield name
+        for below in schema.values():
+            yield from property_names(below)
+    elif isinstance(schema, list):
+        for below in schema:
+            yield from property_names(below)
+
+
+@pytest.mark.parametrize(
+    "schema", ["plugin", "release", "storage", "project", "providers/*"], ids=str
+)
+def test_every_field_is_described(schema: str) -> None:
+    """docs/manifests.md has a row for each property of the schemas."""
+    page = (ROOT / "docs" / "manifests.md").read_text(encoding="utf-8")
+    rows = {found.rpartition(".")[2] for found in re.findall(r"^\| `([^`]+)`", page, re.MULTILINE)}
+    short = {"id", "plugin", "release", "storage", "*"}  # inside {id: 123} and api: {plugin: v1}
+    for file in (ROOT / "schemas" / "v1").glob(f"{schema}.schema.json"):
+        names = set(property_names(json.loads(file.read_text(encoding="utf-8"))))
+        assert names - short <= rows, file.name
+
+
+@pytest.mark.parametrize("page", PAGES, ids=shown)
+def test_relative_links_lead_somewhere(page: Path) -> None:
+    """Each link to a file of the repository has a file at its end."""
+    text = re.sub(
+        r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL
+    )
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if not re.match(r"[a-z]+:", target):
+            path = (page.parent / target.partition("#")[0]).resolve()
+            assert path.exists(), target
+            assert path.is_relative_to(ROOT)
+
+
+def mentions(text: str) -> Iterator[tuple[str, list[str]]]:
+    """Command lines that a text tells people to type, as a whole and as words."""
+    spans = re.findall(r"`(synapse-apply [^`\n]+)`", text)
+    lines = re.findall(r"^(?:\s*(?:- run: |\$ )?)(synapse-apply [^\n]+)$", text, re.MULTILINE)
+    for line in (*spans, *lines):
+        yield line, re.sub(r"\{[^}]*\}|\s#.*", " ", line).split()[1:]
+
+
+@pytest.mark.parametrize("path", SAYING, ids=shown)
+def test_commands_that_people_are_told_to_type_exist(path: Path) -> None:
+    """Pages and the hints of messages name only commands and options that there are."""
+    for line, words in mentions(path.read_text(encoding="utf-8")):
+        if line in NO_COMMANDS or not words or not re.fullmatch(r"[a-z]+", words[0]):
+            continue  # COMMAND, or an option of the program itself
+        name = next((n for n in (tuple(words[:2]), tuple(words[:1])) if n in COMMANDS), None)
+        assert name, f"no such command: {line}"
+        known = {o for p in COMMANDS[name].params for o in (*p.opts, *p.secondary_opts)} | {
+            "--help"
+        }
+        for word in words[len(name) :]:
+            if re.fullmatch(r"--?[a-z][a-z-]*(=.*)?", word):
+                assert word.partition("=")[0] in known, f"{name} has no {word}: {line}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=shown)
+def test_files_that_pages_name_exist(page: Path) -> None:
+    """A path of the package, the tests or the schemas in a page is the path of something."""
+    named = re.findall(
+        r"`((?:synapse_apply|tests|schemas|model|kinds|manifests|secrets|packages|planning|applying"
+        r"|client|stores|views|session|emulator|cli)/[\w/.]*)`",
+        page.read_text(encoding="utf-8"),
+    )
+    if page.is_relative_to(ROOT / "examples"):
+        named = []  # their manifests/ and plugins/ are their own
+    for name in named:
+        if "NAME" not in name and name not in {"manifests/", "secrets/raw-data.key"}:
+            assert (ROOT / name).exists() or (ROOT / "synapse_apply" / name).exists(), name
+
+
+def test_nothing_is_left_to_do_in_the_package() -> None:
+    """What is unfinished is written down in an issue, not in the code."""
+    left = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b")
+    for path in (ROOT / "synapse_apply").rglob("*.py"):
+        assert not left.search(path.read_text(encoding="utf-8")), path
+
+
+def test_the_pre_commit_hook_works(tmp_path: Path) -> None:
+    """The hook's command is ours, takes no file names, and passes on an example."""
+    text = (ROOT / ".pre-commit-hooks.yaml").read_text(encoding="utf-8")
+    hook = dict(re.findall(r"^[- ] (\w+): (.*)$", text, re.MULTILINE))
+    assert (hook["id"], hook["pass_filenames"]) == ("synapse-apply-validate", "false")
+    program, _, arguments = hook["entry"].partition(" ")
+    assert program == "synapse-apply"
+    run(arguments, copied(ROOT / "examples" / "quickstart", tmp_path), {})
