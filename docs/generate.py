@@ -118,7 +118,8 @@ def commands(group: click.Group = root, prefix: str = NAME) -> Iterator[tuple[st
 
 
 def _help(command: click.Command, name: str) -> str:
-    with click.Context(command, info_name=name, terminal_width=WIDTH) as context:
+    settings = {**command.context_settings, "terminal_width": WIDTH, "max_content_width": WIDTH}
+    with click.Context(command, info_name=name, **settings) as context:
         lines = command.get_help(context).splitlines()
     return "\n".join(line.rstrip() for line in lines)
 
