@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path as FilePath
@@ -107,10 +107,13 @@ def validate(
     *,
     variables: Mapping[str, Any] | None = None,
     strict: bool = False,
-    package_config: PackageConfig | None = None,
+    package_config: Callable[[Target], PackageConfig] | None = None,
     paths: Sequence[str] = (),
 ) -> tuple[tuple[Loaded, ...], tuple[Diagnostic, ...]]:
-    """Every target loaded, and the findings of all: one that several share stands once."""
+    """Every target loaded, and the findings of all: one that several share stands once.
+
+    `package_config` gives the reader of one target, whose lists of allowed files differ.
+    """
     shelf = Shelf()
     loaded = tuple(
         load(
@@ -118,7 +121,7 @@ def validate(
             target,
             variables=variables,
             strict=strict,
-            package_config=package_config,
+            package_config=package_config(target) if package_config else None,
             paths=paths,
             shelf=shelf,
         )

@@ -25,6 +25,8 @@ from synapse_apply.model.project import Project, Target
 from synapse_apply.packages.inspect import config_of, inspect
 from synapse_apply.session.where import Where
 
+Inspected = dict[tuple[PackageSource, tuple[str, ...]], tuple[Package | None, list[Diagnostic]]]
+
 
 @dataclass(frozen=True, slots=True)
 class Declared:
@@ -93,29 +95,49 @@ def declared(where: Where, project: Project, target: Target) -> Declared:
     return with_packages(project, target, loaded)
 
 
-def with_packages(project: Project, target: Target, loaded: Loaded) -> Declared:
-    """The same with every package inspected and put on its resource."""
+def with_packages(
+    project: Project, target: Target, loaded: Loaded, inspected: Inspected | None = None
+) -> Declared:
+    """The same with every package inspected and put on its resource.
+
+    `inspected` keeps what was looked at, so that several targets hash each source once.
+    """
+    known = inspected if inspected is not None else {}
     findings = list(loaded.diagnostics)
     packages: dict[Address, Package] = {}
     desired = dict(loaded.desired)
     for address, resource in loaded.desired.items():
         if resource.source is None or resource.source.kind == "published":
             continue
-        try:
-            package = inspect(
-                resource.source,
-                project.root,
-                project.max_package_size,
-                at={"address": str(address)},
-                allow_files=target.allow_files,
-                warn=findings.append,
-            )
-        except InputError as problem:
-            findings.extend(problem.diagnostics)
-            continue
-        packages[address] = package
-        desired[address] = replace(resource, package=package)
+        key = (replace(resource.source, position=None), target.allow_files)
+        if key not in known:
+            known[key] = _inspected(project, target, resource)
+        package, found = known[key]
+        told = [finding.with_(address=str(address)) for finding in found]
+        findings.extend(finding.with_(position=resource.source.position) for finding in told)
+        if package is not None:
+            packages[address] = replace(package, source=resource.source)
+            desired[address] = replace(resource, package=packages[address])
     return Declared(loaded, desired, packages, tuple(dict.fromkeys(findings)))
+
+
+def _inspected(
+    project: Project, target: Target, resource: Desired
+) -> tuple[Package | None, list[Diagnostic]]:
+    findings: list[Diagnostic] = []
+    if resource.source is None:
+        return None, findings
+    try:
+        package = inspect(
+            resource.source,
+            project.root,
+            project.max_package_size,
+            allow_files=target.allow_files,
+            warn=findings.append,
+        )
+    except InputError as problem:
+        return None, [*findings, *problem.diagnostics]
+    return package, findings
 
 
 def config_reader(project: Project, target: Target) -> Any:

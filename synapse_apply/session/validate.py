@@ -36,13 +36,14 @@ def validate(where: Where, *, every_target: bool = True) -> Validated:
         targets,
         variables=declare.variables_of(where, project),
         strict=where.strict,
-        package_config=declare.config_reader(project, targets[0]),
+        package_config=lambda target: declare.config_reader(project, target),
         paths=[str(path) for path in where.paths],
     )
     found = dict.fromkeys(findings)
     counts = {}
+    inspected: declare.Inspected = {}
     for target, one in zip(targets, loaded, strict=True):
-        checked = declare.with_packages(project, target, one)
+        checked = declare.with_packages(project, target, one, inspected)
         known = set(one.diagnostics)
         found.update(dict.fromkeys(f for f in checked.diagnostics if f not in known))
         counts[target.name] = len(one.desired)
