@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from e2e.scenarios.canaries import CANARIES, forms, leaks, leaks_in_files
+from e2e.scenarios.canaries import CANARIES, leaks, leaks_in_files
 from e2e.scenarios.workplace import TOKEN, Ran, Server, Workplace, project
 
 STORAGES = {
@@ -87,7 +87,6 @@ def test_the_forms_find_what_they_should():
             secret.encode().hex().encode(),
         ):
             assert leaks(b"..." + data + b"...") == [name], (name, data)
-        assert len(forms(secret)) >= 9
 
 
 @pytest.mark.parametrize("shown", ["plain", "omitted", "masked"])
