@@ -33,7 +33,8 @@ def natural_key(spec: Mapping[str, Any], parents: Mapping[str, Observed]) -> str
 def _decode(raw: Raw, marks: SecretMarks) -> Observed:
     spec = pick(raw, FIELDS)
     owner = spec.get("plugin")
-    spec["plugin"] = str(owner.get("id") if isinstance(owner, Mapping) else owner)
+    if owner is not None:
+        spec["plugin"] = remote_id(owner) if isinstance(owner, Mapping) else str(owner)
     extra: dict[str, Any] = {}
     config = spec.get("config")
     if isinstance(config, Mapping) and DIGEST_KEY in config:

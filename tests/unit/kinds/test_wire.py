@@ -1,0 +1,128 @@
+"""From a server's object to spec fields: what is ours, what is secret, what is a mask."""
+
+from __future__ import annotations
+
+import pytest
+
+from synapse_apply.kinds.plugin import V1 as PLUGIN_V1
+from synapse_apply.kinds.release import DIGEST_KEY
+from synapse_apply.kinds.release import V1 as RELEASE_V1
+from synapse_apply.kinds.storage import V1 as STORAGE_V1
+from synapse_apply.kinds.wire import remote_id, secure, wire_id
+from synapse_apply.model.errors import RemoteError
+from synapse_apply.model.marks import KindMarks, SecretMarks
+from synapse_apply.model.values import Sensitive, Withheld
+
+KNOWN = frozenset({("configuration", "key"), ("configuration", "nested", "pass")})
+MARKS = SecretMarks(
+    {
+        "storage": KindMarks(
+            "configuration",
+            "provider",
+            {"s3": KNOWN, "gcp": frozenset({("configuration", "credentials")})},
+        )
+    }
+)
+
+
+def configuration(provider, values):
+    spec = {"provider": provider, "configuration": values}
+    return secure("storage", spec, MARKS)["configuration"]
+
+
+def test_marked_leaves_are_wrapped_and_the_rest_is_plain():
+    """By path, at any depth."""
+    made = configuration("s3", {"key": "s3cret", "open": 1, "nested": {"pass": "p", "x": [1]}})
+    assert made == {
+        "key": Sensitive("s3cret"),
+        "open": 1,
+        "nested": {"pass": Sensitive("p"), "x": [1]},
+    }
+    assert "s3cret" not in repr(made)
+
+
+@pytest.mark.parametrize("provider", ["unheard-of", None, 3, ["s3"]])
+def test_an_unknown_provider_makes_every_leaf_secret(provider):
+    """Nobody knows which of them is one."""
+    made = configuration(provider, {"a": 1, "b": {"c": "v"}, "d": ["x"], "e": {}})
+    assert made["a"] == Sensitive(1)
+    assert made["b"]["c"] == Sensitive("v")
+    assert made["d"] == Sensitive(["x"])
+
+
+def test_a_map_that_is_one_secret():
+    """`credentials` is wrapped whole."""
+    made = configuration("gcp", {"credentials": {"private_key": "v"}, "bucket": "b"})
+    assert made == {"credentials": Sensitive({"private_key": "v"}), "bucket": "b"}
+
+
+@pytest.mark.parametrize("mask", ["***", "********", "••••", "XXXXXX", "xxx", "●●●"])
+def test_a_mask_is_withheld(mask):
+    """A run of one mask character is no value."""
+    assert configuration("s3", {"key": mask}) == {"key": Withheld("masked")}
+
+
+@pytest.mark.parametrize("value", ["", "*", "**", "x*x", "aaaa", 111, ["***"]])
+def test_what_is_no_mask_is_a_value(value):
+    """Too short, mixed, of another character, or no text."""
+    assert configuration("s3", {"key": value}) == {"key": Sensitive(value)}
+
+
+def test_a_secret_that_is_left_out_is_absent():
+    """Nothing is made up for it; null counts as left out."""
+    assert configuration("s3", {"open": 1, "key": None}) == {"open": 1}
+
+
+def test_kinds_without_marks_stay_plain():
+    """A plugin has no secret."""
+    assert secure("plugin", {"configuration": {"key": "v"}}, MARKS) == {
+        "configuration": {"key": "v"}
+    }
+
+
+@pytest.mark.parametrize(("text", "wire"), [("12", 12), ("a-1", "a-1"), ("1.2", "1.2")])
+def test_ids_go_out_as_the_api_has_them(text, wire):
+    """Numbers as numbers, the rest as text."""
+    assert wire_id(text) == wire
+
+
+def test_zero_is_an_id_and_nothing_is_none():
+    """An object without an id is no object of this API."""
+    assert remote_id({"id": 0}) == "0"
+    for raw in ({}, {"id": None}, {"ok": True}):
+        with pytest.raises(RemoteError, match="without an id"):
+            remote_id(raw)
+
+
+@pytest.mark.parametrize("plugin", [7, "7", {"id": 7, "code": "yolo"}])
+def test_a_releases_plugin_is_an_id_in_any_form(plugin):
+    """Expanded or not, the reference compares as text."""
+    observed = RELEASE_V1.decode({"id": 3, "plugin": plugin, "version": "1.0.0"}, MARKS)
+    assert observed.spec["plugin"] == "7"
+
+
+def test_a_release_without_a_plugin_has_none():
+    """An answer that leaves it out must not become the text `None`."""
+    observed = RELEASE_V1.decode({"id": 3, "version": "1.0.0"}, MARKS)
+    assert "plugin" not in observed.spec
+
+
+def test_our_digest_travels_in_free_config_and_is_no_field():
+    """Sent where config is declared, read back apart from it."""
+    body = RELEASE_V1.encode({"plugin": "7", "version": "1", "config": {"a": 1}, "digest": "d"})
+    assert body == {"plugin": 7, "version": "1", "config": {"a": 1, DIGEST_KEY: "d"}}
+    observed = RELEASE_V1.decode({"id": 1, **body}, MARKS)
+    assert observed.spec["config"] == {"a": 1}
+    assert observed.extra == {"digest": "d"}
+    assert RELEASE_V1.encode({"plugin": "7", "version": "1", "digest": "d"}) == {
+        "plugin": 7,
+        "version": "1",
+    }
+
+
+def test_fields_nobody_knows_are_dropped():
+    """A server's own fields are none of ours."""
+    observed = PLUGIN_V1.decode({"id": 1, "name": "n", "created": "x", "code": None}, MARKS)
+    assert observed.spec == {"name": "n"}
+    observed = STORAGE_V1.decode({"id": 1, "name": "n", "is_default": True}, MARKS)
+    assert observed.spec == {"name": "n"}
