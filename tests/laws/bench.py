@@ -1,0 +1,237 @@
+"""A project on disk and a backend over HTTP, to plan and apply on as a person would."""
+
+from __future__ import annotations
+
+import http.client
+import itertools
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from laws.worlds import SECRET_FILE, SECRET_KEYS, SECRETS, Edit, World
+
+from synapse_apply.emulator.core.switches import SWITCHES
+from synapse_apply.model.address import Address
+from synapse_apply.model.plan import Action, Plan
+from synapse_apply.model.report import Report
+from synapse_apply.model.state import State
+from synapse_apply.planning.situation import Choices
+from synapse_apply.session import state_file, states
+from synapse_apply.session.adopt import import_all
+from synapse_apply.session.apply import apply, check
+from synapse_apply.session.context import Context, Planned, open_context, open_state
+from synapse_apply.session.plan import plan
+from synapse_apply.session.surroundings import base_url
+from synapse_apply.session.where import Where
+from synapse_apply.views.progress import Silent
+
+TOKEN = "law-token"
+TENANT = "law"
+# The others decide how jobs look, and nothing here runs one.
+MATTER = ("put", "secrets", "configuration", "list_items", "plugin_list", "code")
+GUARDS = frozenset({"no-manifests", "all-missing", "mass-missing", "recreate", "adopt"})
+ANYTHING_GOES = Choices(recreate=True, overridden=GUARDS)
+
+
+def combinations() -> list[dict[str, str]]:
+    """Every combination of the switches that matter to plan and apply."""
+    chosen = [[(s.name, value) for value in s.values] for s in SWITCHES if s.name in MATTER]
+    return [dict(combination) for combination in itertools.product(*chosen)]
+
+
+def name_of(combination: Mapping[str, str]) -> str:
+    """A test id."""
+    return "-".join(f"{name}={value}" for name, value in combination.items())
+
+
+class Server:
+    """The doors that no real backend has, over one connection."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=10)
+
+    def send(self, method: str, path: str, body: Any = None) -> Any:
+        headers = {"Synapse-Access-Token": f"Token {TOKEN}", "Content-Type": "application/json"}
+        self._connection.request(
+            method, path, None if body is None else json.dumps(body).encode(), headers
+        )
+        answer = self._connection.getresponse()
+        content = answer.read()
+        assert answer.status < 300, (method, path, answer.status, content[:300])
+        return json.loads(content) if content else None
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def objects(self, kind: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self.send("GET", f"/_emulator/objects/{kind}/")["results"]
+        return found
+
+    def everything(self) -> dict[str, list[dict[str, Any]]]:
+        return {kind: self.objects(kind) for kind in ("plugin", "release", "storage")}
+
+    def reset(self, switches: Mapping[str, str]) -> None:
+        for kind, rows in self.everything().items():
+            for row in rows:
+                self.send("DELETE", f"/_emulator/objects/{kind}/{row['id']}/")
+        self.send("PATCH", "/_emulator/switches/", dict(switches))
+        self.forget()
+
+    def forget(self) -> None:
+        self.send("DELETE", "/_emulator/requests/")
+
+    def mutations(self) -> list[dict[str, Any]]:
+        """The mutating requests since the last `forget`."""
+        log = self.send("GET", "/_emulator/requests/")["last"]
+        return [entry for entry in log if entry["method"] not in ("GET", "HEAD")]
+
+    def edit(self, edit: Edit) -> None:
+        """Carry an outside edit out, where there is such an object."""
+        rows = self.objects(edit.kind)
+        if not rows:
+            return
+        row = rows[edit.at % len(rows)]
+        path = f"/_emulator/objects/{edit.kind}/{row['id']}/"
+        configuration = dict(row["body"].get("configuration") or {})
+        if edit.act == "delete":
+            self.send("DELETE", path)
+        elif edit.act == "copy":
+            self.send("POST", f"/_emulator/objects/{edit.kind}/", {"body": row["body"]})
+        elif edit.act == "leak":
+            key = SECRET_KEYS.get(row["body"]["provider"], edit.key)
+            secret = {**configuration, key: edit.value} if key else configuration
+            self.send("PATCH", path, {"configuration": secret})
+        elif edit.act == "field":
+            value: Any = edit.value
+            if edit.key == "category" and edit.kind == "storage":
+                value = "internal"
+            if edit.key == "is_stable":
+                value = bool(edit.value)
+            self.send("PATCH", path, {edit.key: value})
+        elif edit.act == "set":
+            self.send("PATCH", path, {"configuration": {**configuration, edit.key: edit.value}})
+        else:
+            configuration.pop(edit.key, None)
+            self.send("PATCH", path, {"configuration": configuration})
+
+    def exists_already(self, world: World, address: str) -> str:
+        """Make the object of an address as somebody else might have made it; gives its id."""
+        row: Mapping[str, Any] = {"id": ""}
+        spec = world.documents[address]["spec"]
+        if address.startswith("plugin/"):
+            code = spec.get("code")
+            body = {**spec, "description": "older", "code": code}
+            row = self.send("POST", "/_emulator/objects/plugin/", {"body": body, "key": code})
+        elif address.startswith("storage/"):
+            body = {**spec, "configuration": {"bucket_name": "raw", "password": "********"}}
+            row = self.send("POST", "/_emulator/objects/storage/", {"body": body})
+        return str(row["id"])
+
+
+@dataclass
+class Recorder:
+    """The real client, and the body of every call that is to change something."""
+
+    api: Any
+    sent: list[tuple[str, Any]] = field(default_factory=list)
+
+    def __getattr__(self, name: str) -> Any:
+        call = getattr(self.api, name)
+        if not name.startswith(("create_", "update_", "run_")):
+            return call
+
+        def recorded(*given: Any) -> Any:
+            self.sent.append((name, given[-1]))
+            return call(*given)
+
+        return recorded
+
+
+@dataclass(frozen=True)
+class Project:
+    """A project folder whose one target is the server."""
+
+    root: Path
+    server: Server
+    environ: Mapping[str, str] = field(default_factory=lambda: {"LAW_TOKEN": TOKEN, **SECRETS})
+
+    @classmethod
+    def make(cls, root: Path, server: Server) -> Project:
+        """Write the project file and make an empty state."""
+        target = (
+            f"{{url: '{server.url}', tenant: {TENANT}, token: {{env: LAW_TOKEN}}, settle_after: 0}}"
+        )
+        (root / "synapse-apply.yaml").write_text(
+            "apiVersion: synapse-apply/v1\nkind: Project\nmanifests: [manifests/]\n"
+            f"targets:\n  law: {target}\n"
+        )
+        (root / "manifests").mkdir()
+        (root / "secrets").mkdir()
+        (root / SECRET_FILE).write_text(SECRETS["LAW_SECRET_0"] + "\n", encoding="utf-8")
+        made = cls(root, server)
+        with open_state(made.where) as state:
+            binding = state_file.binding_of(base_url(server.url), state.target, None)
+            states.init(state, binding, made.environ)
+        return made
+
+    @property
+    def where(self) -> Where:
+        return Where(directory=self.root, target="law", environ=self.environ, parallelism=1)
+
+    @contextmanager
+    def opened(self) -> Iterator[tuple[Context, Recorder]]:
+        with open_context(self.where) as context:
+            recorder = Recorder(context.api)
+            yield replace(context, api=recorder), recorder
+
+    def found(self, world: World, addresses: Iterable[str]) -> None:
+        """Objects of these addresses exist; a plugin that no list shows is imported."""
+        world.write(self.root)
+        listed = self.server.send("GET", "/_emulator/switches/")["plugin_list"] == "list"
+        for address in addresses:
+            remote_id = self.server.exists_already(world, address)
+            if address.startswith("plugin/") and not listed:
+                with self.opened() as (context, _):
+                    import_all(context, {Address.parse(address): remote_id})
+
+    def state(self) -> State:
+        with open_state(self.where) as state:
+            return states.read(state)
+
+    def plan(self, choices: Choices = ANYTHING_GOES) -> Planned:
+        with self.opened() as (context, _):
+            return plan(context, choices)
+
+    def apply(self, choices: Choices = ANYTHING_GOES) -> Applied:
+        """As the command does: plan, check and carry out under one lock."""
+        with self.opened() as (context, recorder), context.store.lock("apply"):
+            self.server.forget()
+            planned = plan(context, choices)
+            check(planned.plan)
+            report = apply(context, planned, Silent())
+            return Applied(planned.plan, report, recorder.sent)
+
+
+@dataclass(frozen=True)
+class Applied:
+    """A plan, what became of it, and what was sent."""
+
+    plan: Plan
+    report: Report
+    sent: list[tuple[str, Any]]
+
+
+def pending(plan: Plan) -> list[str]:
+    """What a plan still has to do, in words; what is refused is not pending."""
+    return [
+        f"{change.address}: {change.action.value}"
+        f" {[(f.path, f.before, f.after, f.cause.value) for f in change.fields]}"
+        f"{' rebase' if change.rebase else ''}"
+        for change in plan.changes
+        if not change.refused and (change.action is not Action.NO_OP or change.rebase)
+    ]

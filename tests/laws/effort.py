@@ -1,0 +1,32 @@
+"""How many examples a law gets: few in `make test`, many in `make laws`."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from hypothesis import HealthCheck, settings
+
+DEEP = os.environ.get("SYNAPSE_APPLY_TEST_DEEP") == "1"
+_SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture]
+
+
+def effort(few: int, many: int) -> settings:
+    """`few` examples, the same each time, or `many` new ones with SYNAPSE_APPLY_TEST_DEEP=1."""
+    return settings(
+        max_examples=many if DEEP else few,
+        derandomize=not DEEP,
+        deadline=None,
+        database=None,
+        print_blob=True,
+        suppress_health_check=_SLOW,
+    )
+
+
+def spread(combinations: list[Any]) -> list[Any]:
+    """Some combinations in which each value of each switch occurs, or all of them when deep."""
+    if DEEP:
+        return combinations
+    # A step that shares no factor with the number of combinations meets every value early.
+    step, count = 37, len(combinations)
+    return [combinations[(n * step) % count] for n in range(8)]

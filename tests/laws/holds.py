@@ -1,0 +1,103 @@
+"""What holds of every plan and every apply, whatever the law at hand is about."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from hypothesis import note
+from laws.bench import Applied, Project
+from laws.canaries import files, leaks
+from laws.worlds import PLUGIN_FIELDS
+
+from synapse_apply.model.codec import canonical, plan_from_json, plan_to_json
+from synapse_apply.model.diagnostic import Diagnostic
+from synapse_apply.model.plan import Action, Plan
+from synapse_apply.model.report import Report
+from synapse_apply.model.state import State
+from synapse_apply.model.values import dig, leaves
+from synapse_apply.views.findings import render_diagnostics
+from synapse_apply.views.json import diagnostics_document, json_text, plan_document, report_document
+from synapse_apply.views.text import render_plan, render_report
+
+MASK = "********"
+
+
+def of_plan(plan: Plan) -> None:
+    """It comes back from JSON as it was, tells no secret, and every update names a path."""
+    note(render_plan(plan, color=False))
+    assert plan_from_json(json.loads(canonical(plan_to_json(plan)))) == plan
+    assert leaks(_of_plan(plan)) == []
+    for change in plan.changes:
+        assert change.action is not Action.UPDATE or change.fields, change.address
+
+
+def _of_plan(plan: Plan) -> Iterator[tuple[str, str]]:
+    yield "saved plan", canonical(plan_to_json(plan))
+    yield "JSON", json_text(plan_document(plan))
+    yield "repr", repr(plan)
+    for color in (False, True):
+        yield "text", render_plan(plan, color=color, show_unchanged=True)
+        yield "narrow text", render_plan(plan, color=color, width=40)
+
+
+def of_findings(findings: tuple[Diagnostic, ...]) -> None:
+    """They tell no secret."""
+    texts = (render_diagnostics(findings, color=False), repr(findings))
+    document = json_text(diagnostics_document(findings))
+    assert leaks(("findings", text) for text in (*texts, document)) == []
+
+
+def of_report(report: Report) -> None:
+    """It tells no secret."""
+    text = render_report(report, color=False)
+    note(text)
+    texts = (text, json_text(report_document(report)), repr(report))
+    assert leaks(("report", text) for text in texts) == []
+
+
+def of_apply(project: Project, done: Applied) -> None:
+    """No secret stays on disk, no mask was sent, and what is refused sent nothing."""
+    of_plan(done.plan)
+    of_report(done.report)
+    assert leaks(files(project.root / ".synapse-apply")) == []
+    assert MASK not in [text for _, body in done.sent for text in texts_in(body)]
+    going = [change for change in done.plan.changes if change.changes_server]
+    assert len(project.server.mutations()) == len(done.sent) <= len(going)
+
+
+def texts_in(value: Any) -> Iterator[str]:
+    """Every text in a JSON value."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for below in value.values():
+            yield from texts_in(below)
+    elif isinstance(value, list | tuple):
+        for below in value:
+            yield from texts_in(below)
+
+
+Rows = Mapping[str, list[dict[str, Any]]]
+
+
+def live_only_fields_survive(state: State, before: Rows, after: Rows, plan: Plan) -> None:
+    """What a plugin has beside what we ever applied or declare now is there after an update."""
+    bodies = {row["id"]: row["body"] for row in after["plugin"]}
+    updated = {change.remote_id: change for change in plan.changes if not change.refused}
+    for row in before["plugin"]:
+        change = updated.get(str(row["id"]))
+        if change is None or change.address.kind != "plugin":
+            continue
+        record = state.records.get(change.address)
+        touched = {tuple(map(str, field.path)) for field in change.fields}
+        touched |= set(record.applied if record else ())
+        for path, value in leaves({name: row["body"].get(name) for name in PLUGIN_FIELDS}):
+            if not any(_meet(path, other) for other in touched):
+                assert dig(bodies[row["id"]], path) == value, (change.address, path)
+
+
+def _meet(path: tuple[Any, ...], other: tuple[Any, ...]) -> bool:
+    shorter = min(len(path), len(other))
+    return path[:shorter] == other[:shorter]

@@ -1,0 +1,56 @@
+"""After an apply that went through there is nothing left to do, whatever was live before."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from laws import holds
+from laws.bench import Project, combinations, name_of, pending
+from laws.effort import effort
+from laws.worlds import Story, stories
+
+from synapse_apply.model.errors import InputError
+from synapse_apply.model.report import Result
+
+pytestmark = pytest.mark.deep
+
+
+def settle(project: Project) -> None:
+    """Apply, and check what must hold then; a plan in error is not applied."""
+    before, state = project.server.everything(), project.state()
+    try:
+        done = project.apply()
+    except InputError as stopped:
+        holds.of_findings(stopped.diagnostics)
+        assert project.server.mutations() == []
+        return
+    holds.of_apply(project, done)
+    holds.live_only_fields_survive(state, before, project.server.everything(), done.plan)
+    assert [o for o in done.report.outcomes if o.result is not Result.DONE] == []
+    again = project.plan().plan
+    holds.of_plan(again)
+    assert not again.errored, again.diagnostics
+    assert pending(again) == []
+    if done.report.exit_code == 0:
+        assert again.refused == ()
+        assert not again.has_changes
+        assert not again.guards
+
+
+@pytest.mark.parametrize("switches", combinations(), ids=name_of)
+def test_a_second_plan_is_empty(project, switches):
+    """Also after outside edits, and after the manifests went on."""
+
+    @effort(few=2, many=60)
+    @given(stories())
+    def law(story: Story) -> None:
+        here = project(switches)
+        here.found(story.first, story.before)
+        for world, edits in ((story.first, story.outside), (story.second, story.later)):
+            world.write(here.root)
+            settle(here)
+            for edit in edits:
+                here.server.edit(edit)
+            settle(here)
+
+    law()
