@@ -1,0 +1,69 @@
+"""A backend of each module's own; rows of the table that ends `make faults`."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fault.convergence import Row
+from fault.site import TENANT, TOKEN, Server, Site
+
+from synapse_apply.emulator.serve import EmbeddedServer
+
+HEADS = ("tried", "boundaries", "duplicates", "losses", "unknowns", "runs to converge")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A backend that fails when it is told to."""
+    data = tmp_path_factory.mktemp("backend")
+    with EmbeddedServer(data, token=TOKEN, tenant=TENANT) as running:
+        yield Server(running.url)
+
+
+@pytest.fixture
+def make_site(server: Server, tmp_path: Path) -> Callable[..., Site]:
+    """Makes a new project against the emptied server."""
+    numbers = itertools.count()
+    return lambda *given, **named: Site.make(
+        tmp_path / f"project-{next(numbers)}", server, *given, **named
+    )
+
+
+@pytest.fixture
+def row(
+    request: pytest.FixtureRequest, record_property: Callable[[str, Any], None]
+) -> Iterator[Row]:
+    """This test's line of the table, written also when the test fails."""
+    name = request.node.name.removeprefix("test_").replace("_", " ")
+    made = Row(name)
+    yield made
+    record_property("faults", json.dumps(made.cells))
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Print the table; workers have sent its rows with their reports."""
+    rows = {
+        cells
+        for reports in terminalreporter.stats.values()
+        for report in reports
+        for name, text in getattr(report, "user_properties", ())
+        if name == "faults"
+        for cells in [tuple(json.loads(text))]
+    }
+    if not rows:
+        return
+    sums = [sum(cells[at] for cells in rows) for at in range(1, 5)]
+    total = ("all", *sums, max(cells[5] for cells in rows))
+    table = [HEADS, *sorted(rows), total]
+    width = max(len(str(cells[0])) for cells in table)
+    terminalreporter.section("faults")
+    for cells in table:
+        numbers = "".join(
+            f"{cell!s:>{len(head) + 2}}" for cell, head in zip(cells[1:], HEADS[1:], strict=True)
+        )
+        terminalreporter.write_line(f"{cells[0]!s:<{width}}{numbers}")

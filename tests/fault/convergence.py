@@ -1,0 +1,131 @@
+"""From whatever a fault or a kill left behind to a project with nothing left to do."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from unittest.mock import patch
+
+from fault.site import LATER, Applied, Site, pending, tally
+from installed import environment
+
+from synapse_apply.cli.main import run
+from synapse_apply.model.plan import Plan
+from synapse_apply.model.report import Report, Result
+
+DEEP = os.environ.get("SYNAPSE_APPLY_TEST_DEEP") == "1"
+_COMMAND = re.compile(r"`synapse-apply ([^`]+)`")
+
+
+@dataclass
+class Row:
+    """A line of the table: what was tried and what came of it."""
+
+    what: str
+    boundaries: int = 0
+    duplicates: int = 0
+    losses: int = 0
+    unknowns: int = 0
+    runs: int = 0
+
+    def add(self, runs: int, unknowns: int) -> None:
+        self.boundaries += 1
+        self.unknowns += unknowns
+        self.runs = max(self.runs, runs)
+
+    @property
+    def cells(self) -> list[str | int]:
+        return [
+            self.what, self.boundaries, self.duplicates, self.losses, self.unknowns, self.runs,
+        ]  # fmt: skip
+
+
+def converge(site: Site, first: Applied | None, row: Row) -> None:
+    """At most one more apply, the printed commands where nobody can know, and all is as declared.
+
+    `first` is None when its process was killed. `row` gets what was found, before it is asserted.
+    """
+    in_flight = {str(address) for address in site.open_intents()}
+    site.server.faults()
+    runs, unknowns = 1, 0
+    if first is None or first.code or pending(site.plan()):
+        runs = 2
+        second = site.apply(ahead=LATER)
+        unknown = _unknown(second.plan)
+        assert unknown <= {name for name in in_flight if name.startswith("plugin/")}
+        assert second.code == (7 if unknown else 0), pending(second.plan)
+        unknowns = len(unknown)
+        if unknown:
+            _settle_as_told(site, second.plan, unknown)
+            runs = 3
+            assert site.apply(ahead=LATER).code == 0
+    row.add(runs, unknowns)
+    found = tally(site.server, site.expected)
+    row.duplicates += found["duplicates"]
+    row.losses += found["losses"]
+    assert not found["duplicates"], site.server.ids()
+    assert not found["losses"], site.expected - set(site.server.ids())
+    assert pending(site.plan()) == []
+    assert site.open_intents() == []
+    assert {name: [remote] for name, remote in site.records().items()} == site.server.ids()
+
+
+def tells_the_truth(site: Site, report: Report, there_before: set[str] = frozenset()) -> None:
+    """What a report says was done is there; what it says was not done is not."""
+    found = site.server.ids()
+    for outcome in report.outcomes:
+        name = str(outcome.address)
+        if outcome.result is Result.DONE:
+            assert found.get(name) == [outcome.remote_id], outcome
+        elif outcome.result in {Result.FAILED, Result.SKIPPED} and name not in there_before:
+            assert name not in found, outcome
+
+
+def _unknown(plan: Plan) -> set[str]:
+    return {
+        str(change.address)
+        for change in plan.refused
+        if any(refusal.outcome_unknown for refusal in change.refusals)
+    }
+
+
+def _settle_as_told(site: Site, plan: Plan, unknown: set[str]) -> None:
+    """Look, as a person would, and type one of the commands that the plan prints."""
+    live = site.server.ids()
+    for change in plan.refused:
+        if str(change.address) not in unknown:
+            continue
+        ways = " ".join(" ".join(refusal.ways_out) for refusal in change.refusals)
+        imports, settles = _COMMAND.findall(ways)
+        there = live.get(str(change.address))
+        command(site, imports.replace(" ID", f" {there[0]}") if there else settles)
+
+
+def command(site: Site, typed: str, code: int = 0) -> str:
+    """Run `synapse-apply TYPED` in the project, in this process."""
+    out, back = io.StringIO(), Path.cwd()
+    os.chdir(site.root)
+    try:
+        with (
+            patch.dict(os.environ, environment(site.environ), clear=True),
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(out),
+        ):
+            ended = run(typed.split())
+    finally:
+        os.chdir(back)
+    assert ended == code, out.getvalue()
+    assert "internal error" not in out.getvalue()
+    return out.getvalue()
+
+
+def some(count: int, few: int, turn: int = 0) -> list[int]:
+    """1 to `count`; about `few` of them, other ones at each `turn`, unless all are asked for."""
+    if DEEP or count <= few:
+        return list(range(1, count + 1))
+    step = count // few
+    return list(range(1 + turn % step, count + 1, step))[:few]

@@ -1,0 +1,298 @@
+"""A project of all three kinds against a backend that can fail; and what is there afterwards."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from synapse_apply.client import BackendClient
+from synapse_apply.model.address import Address
+from synapse_apply.model.plan import Action, Plan
+from synapse_apply.model.report import Report
+from synapse_apply.planning.situation import Choices
+from synapse_apply.session import state_file, states
+from synapse_apply.session.apply import apply, check
+from synapse_apply.session.backend import LastRequest
+from synapse_apply.session.context import Context, open_context, open_state
+from synapse_apply.session.plan import plan
+from synapse_apply.session.surroundings import base_url
+from synapse_apply.session.where import Where
+from synapse_apply.views.progress import Silent
+
+TOKEN = "fault-token"
+TENANT = "fault"
+ENVIRON = {"FAULT_TOKEN": TOKEN, "RAW_KEY": "s3cret-of-raw"}
+SETTLE_AFTER = 0.2
+# The client of these tests gives up early, so that a hang costs a test little.
+READ_SECONDS, TOTAL_SECONDS = 0.4, 2.0
+# An hour: open calls are older than any deadline then.
+LATER = 3600.0
+SEPARATOR = "\n---\n"
+KINDS = {"plugin": "plugins", "release": "plugin_releases", "storage": "storages"}
+
+
+class Server:
+    """The doors that no real backend has, over one connection."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=10)
+
+    def send(self, method: str, path: str, body: Any = None) -> Any:
+        headers = {"Synapse-Access-Token": f"Token {TOKEN}", "Content-Type": "application/json"}
+        text = None if body is None else json.dumps(body).encode()
+        self._connection.request(method, path, text, headers)
+        answer = self._connection.getresponse()
+        content = answer.read()
+        assert answer.status < 300, (method, path, answer.status, content[:300])
+        return json.loads(content) if content else None
+
+    def objects(self, kind: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self.send("GET", f"/_emulator/objects/{kind}/")["results"]
+        return found
+
+    def ids(self) -> dict[str, list[str]]:
+        """The ids of every object there is, by address."""
+        plugins = {row["id"]: row["body"]["code"] for row in self.objects("plugin")}
+        found: dict[str, list[str]] = {}
+        for kind in KINDS:
+            for row in self.objects(kind):
+                name = row["body"].get("code") or row["body"].get("name")
+                if kind == "release":
+                    name = f"{plugins[row['parent']]}@{row['body']['version']}"
+                found.setdefault(f"{kind}/{name}", []).append(str(row["id"]))
+        return found
+
+    def empty(self) -> None:
+        self.faults()
+        for kind in KINDS:
+            for row in self.objects(kind):
+                self.send("DELETE", f"/_emulator/objects/{kind}/{row['id']}/")
+        self.send("DELETE", "/_emulator/requests/")
+
+    def faults(self, *rules: Mapping[str, Any]) -> None:
+        self.send("PUT", "/_emulator/faults/", {"rules": list(rules)})
+
+    def counts(self) -> list[dict[str, int]]:
+        found: list[dict[str, int]] = self.send("GET", "/_emulator/faults/")["counts"]
+        return found
+
+    def requests(self) -> list[str]:
+        """METHOD PATH of each request since the last `empty`."""
+        log = self.send("GET", "/_emulator/requests/")["last"]
+        return [f"{entry['method']} {entry['path']}" for entry in log]
+
+    def wait_done(self, rule: int = 0, seconds: float = 20.0) -> bool:
+        """Wait until a rule's deed has begun; False when it did not in time."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            if self.counts()[rule]["done"]:
+                return True
+            time.sleep(0.005)
+        return False
+
+
+@dataclass(frozen=True)
+class Ahead:
+    """A clock that runs some seconds ahead."""
+
+    by: float
+
+    def now(self) -> str:
+        moment = datetime.now(UTC) + timedelta(seconds=self.by)
+        return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+    def seconds(self) -> float:
+        return time.monotonic()
+
+
+@dataclass(frozen=True)
+class Applied:
+    """What became of one apply; no report when it ended before its first call."""
+
+    plan: Plan
+    report: Report | None
+
+    @property
+    def code(self) -> int:
+        return self.report.exit_code if self.report else 1
+
+
+@dataclass(frozen=True)
+class Site:
+    """A project folder whose one target is the server. `groups` plugins with release and storage."""
+
+    root: Path
+    server: Server
+    groups: int = 4
+    environ: Mapping[str, str] = field(default_factory=lambda: dict(ENVIRON))
+
+    @classmethod
+    def make(cls, root: Path, server: Server, groups: int = 4, extra_storages: int = 0) -> Site:
+        """Write the project and make an empty state; the server is emptied."""
+        server.empty()
+        made = cls(root, server, groups)
+        root.mkdir(parents=True, exist_ok=True)
+        target = {
+            "url": server.url,
+            "tenant": TENANT,
+            "token": {"env": "FAULT_TOKEN"},
+            "allow_env": ["RAW_*"],
+            "settle_after": SETTLE_AFTER,
+        }
+        project = {"apiVersion": "synapse-apply/v1", "kind": "Project", "manifests": ["manifests/"]}
+        (root / "synapse-apply.yaml").write_text(
+            json.dumps({**project, "targets": {"site": target}})
+        )
+        (root / "manifests").mkdir()
+        for number in range(groups):
+            _write_group(root, number)
+        _write_storages(root, extra_storages)
+        with open_state(made.where()) as state:
+            binding = state_file.binding_of(base_url(server.url), state.target, None)
+            states.init(state, binding, made.environ)
+        return made
+
+    @property
+    def expected(self) -> set[str]:
+        """The addresses that are declared."""
+        return {
+            _address(json.loads(text))
+            for path in (self.root / "manifests").iterdir()
+            for text in path.read_text().split(SEPARATOR)
+        }
+
+    def where(self, parallelism: int = 1) -> Where:
+        return Where(
+            directory=self.root, target="site", environ=self.environ, parallelism=parallelism
+        )
+
+    @contextmanager
+    def opened(self, ahead: float = 0.0, parallelism: int = 1) -> Iterator[Context]:
+        last = LastRequest()
+        with (
+            open_context(self.where(parallelism)) as context,
+            BackendClient(
+                self.server.url,
+                TOKEN,
+                tenant=TENANT,
+                read_timeout=READ_SECONDS,
+                total_timeout=TOTAL_SECONDS,
+                on_request=last.heard,
+                sleep=lambda seconds: time.sleep(min(seconds, 0.01)),
+            ) as api,
+        ):
+            yield replace(
+                context,
+                api=api,
+                clock=Ahead(ahead),
+                request_id=lambda: last.id,
+                longest_call=api.longest_call,
+            )
+
+    def apply(self, *, ahead: float = 0.0, parallelism: int = 1, adopt: bool = False) -> Applied:
+        """As the command does: plan, check and carry out under one lock."""
+        with self.opened(ahead, parallelism) as context, context.store.lock("apply"):
+            planned = plan(context, Choices(adopt=adopt))
+            if planned.plan.errored:
+                return Applied(planned.plan, None)
+            check(planned.plan)
+            return Applied(planned.plan, apply(context, planned, Silent()))
+
+    def plan(self, ahead: float = LATER) -> Plan:
+        with self.opened(ahead) as context:
+            return plan(context, Choices()).plan
+
+    def records(self) -> dict[str, str]:
+        """The recorded remote ids, by address."""
+        with open_state(self.where()) as state:
+            read = state.store.read()
+            return {str(address): record.remote_id for address, record in read.records.items()}
+
+    def open_intents(self) -> list[Address]:
+        with open_state(self.where()) as state:
+            return [intent.address for intent in state.store.read().open_intents]
+
+
+def _write_group(root: Path, number: int) -> None:
+    code = f"plugin-{number}"
+    package = root / "plugins" / code
+    (package / "plugin").mkdir(parents=True)
+    (package / "config.yaml").write_text(f'name: {code}\ncode: {code}\nversion: "1.0.0"\n')
+    (package / "plugin" / "main.py").write_text(f"print({number})\n")
+    secret = {"env": "RAW_KEY"}
+    storage = {"bucket_name": f"raw-{number}", "region": "us-west-2", "access_key_id": "id"}
+    documents = [
+        _document("Plugin", {"name": code, "code": code, "version": "1.0.0", "author": "a"}, code),
+        _document(
+            "Release", {"plugin": code, "version": "1.0.0", "source": f"./plugins/{code}"}
+        ),
+        _document(
+            "Storage",
+            {
+                "name": f"storage-{number}",
+                "provider": "amazon_s3",
+                "category": "external",
+                "configuration": {**storage, "access_key_id": {"valueFrom": secret},
+                                  "secret_access_key": {"valueFrom": secret}},
+            },
+            f"storage-{number}",
+        ),
+    ]  # fmt: skip
+    text = SEPARATOR.join(map(json.dumps, documents))
+    (root / "manifests" / f"group-{number}.yaml").write_text(text)
+
+
+def _write_storages(root: Path, count: int) -> None:
+    documents = [
+        _document(
+            "Storage",
+            {"name": f"more-{n}", "provider": "file_system", "category": "internal",
+             "configuration": {"base_path": f"/{n}"}},
+            f"more-{n}",
+        )
+        for n in range(count)
+    ]  # fmt: skip
+    if documents:
+        (root / "manifests" / "more.yaml").write_text(SEPARATOR.join(map(json.dumps, documents)))
+
+
+def _address(document: Mapping[str, Any]) -> str:
+    spec = document["spec"]
+    if document["kind"] == "Release":
+        return f"release/{spec['plugin']}@{spec['version']}"
+    return f"{document['kind'].lower()}/{document['metadata']['name']}"
+
+
+def _document(kind: str, spec: Mapping[str, Any], name: str = "") -> dict[str, Any]:
+    metadata = {"metadata": {"name": name}} if name else {}
+    return {"apiVersion": "synapse-apply/v1", "kind": kind, **metadata, "spec": spec}
+
+
+def pending(made: Plan) -> list[str]:
+    """What a plan still has to do, and what it refuses."""
+    return [
+        f"{change.address}: {change.action.value}"
+        f"{' ' + change.refusals[0].reason if change.refused else ''}"
+        for change in made.changes
+        if change.refused or change.action is not Action.NO_OP or change.rebase
+    ]
+
+
+def tally(server: Server, expected: set[str]) -> Counter[str]:
+    """How many objects are there twice, and how many not at all."""
+    found = server.ids()
+    assert set(found) <= expected, set(found) - expected
+    return Counter(
+        duplicates=sum(len(ids) - 1 for ids in found.values()),
+        losses=len(expected - set(found)),
+    )
