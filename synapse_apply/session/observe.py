@@ -45,7 +45,7 @@ class Observer:
         self._lists: dict[str, dict[str, list[Raw]] | None] = {}
         self._facts: dict[str, bool] = {}
         self._lock = Lock()
-        self._referred: dict[tuple[str, str], Observed | None] = {}
+        self._referred: dict[tuple[str, str], Observed] = {}
         self.sightings: dict[Address, Sighting] = {}
         self.natural_keys: dict[Address, str] = {}
 
@@ -189,17 +189,14 @@ class Observer:
                 parents[name] = found
         return parents, orphan
 
-    def _refer(self, prefix: str, remote_id: str) -> Observed | None:
-        """An object that a manifest names by its id, read once a run."""
+    def _refer(self, prefix: str, remote_id: str) -> Observed:
+        """An object that a manifest names by its id, read once a run; NotFound without it."""
         with self._lock:
             at = (prefix, remote_id)
             if at not in self._referred:
                 binding = self.binding(self._catalogue[prefix])
-                try:
-                    raw = binding.read(self._api, remote_id)
-                    self._referred[at] = binding.decode(raw, self._marks)
-                except NotFound:
-                    self._referred[at] = None
+                raw = binding.read(self._api, remote_id)
+                self._referred[at] = binding.decode(raw, self._marks)
             return self._referred[at]
 
 
@@ -208,6 +205,7 @@ def _problem(address: Address, failure: RemoteError) -> Diagnostic:
         0: "Check the target's url and the network.",
         401: "The token is missing or wrong: set the variable that the target's token names.",
         403: "This token may not read it: check token and tenant.",
+        404: "It is not there, or not visible to this token: check the id, token and tenant.",
     }
     return error(
         "Reading the live state failed",
