@@ -138,14 +138,15 @@ def check_binding(store: StateStore, target: Target, binding: Binding) -> None:
 def missing(target: Target) -> StateError:
     """There is no state, and making one silently could make second copies."""
     pinned = target.state.lineage
-    makes = f" --lineage {pinned}" if pinned else ""
+    at = f"-t {target.name}"
+    init = f"`synapse-apply state init{f' --lineage {pinned}' if pinned else ''} {at}`"
     failure = StateError.of(
         "There is no state for this target",
         f"Target {target.name} has no state here. Without one, objects that exist already could "
         "be made a second time.",
-        "If there was one: `synapse-apply state restore FILE`. If objects exist already: "
-        "`synapse-apply state init`, then `synapse-apply import ADDRESS ID` for each. "
-        f"If this is a new target: `synapse-apply state init{makes} -t {target.name}`.",
+        f"If there was one: `synapse-apply state restore FILE {at}`. If objects exist already: "
+        f"{init}, then `synapse-apply import ADDRESS ID {at}` for each. "
+        f"If this is a new target: {init}.",
         position=target.position,
     )
     return StateError(*failure.diagnostics)
