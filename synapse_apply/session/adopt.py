@@ -8,7 +8,8 @@ from dataclasses import replace
 from synapse_apply.applying.records import live_fields
 from synapse_apply.kinds.descriptor import Binding, ResourceType
 from synapse_apply.model.address import Address
-from synapse_apply.model.diagnostic import Diagnostic, error
+from synapse_apply.model.desired import Desired
+from synapse_apply.model.diagnostic import Diagnostic, Path, error
 from synapse_apply.model.errors import InputError, NotFound, RemoteError
 from synapse_apply.model.observed import Observed
 from synapse_apply.model.state import AuditEntry, IntentState, Record
@@ -121,12 +122,18 @@ def _recorded(
         salt=salt,
         digest=observed.extra.get("digest"),
         protected=bool(desired and desired.lifecycle.prevent_destroy),
-        depends_on=desired.depends_on if desired else (),
+        depends_on=_needs(desired, declared),
         series=series,
         version=version,
         created_at=before.created_at if before and before.created_at else now,
         updated_at=now,
     )
+
+
+def _needs(desired: Desired | None, declared: Mapping[Path, object]) -> tuple[Address, ...]:
+    """What a manifest refers to or awaits: the order of deletes and renames rests on it."""
+    referred = {at.address for at in declared.values() if isinstance(at, Reference)}
+    return tuple(sorted(referred | set(desired.depends_on if desired else ())))
 
 
 def _series(

@@ -1,0 +1,153 @@
+"""import and accept: what is recorded, what is refused, and what the next plan makes of it."""
+
+from __future__ import annotations
+
+import pytest
+from unit.applying.bench import plugin, release, widget
+from unit.applying.scripted import lost
+
+from synapse_apply.model.address import Address
+from synapse_apply.model.errors import InputError, StateError
+from synapse_apply.model.values import SecretRef
+from synapse_apply.session.accept import accept
+from synapse_apply.session.adopt import import_all, read_inventory
+
+W = Address("widget", "w")
+
+
+def imported(bench, *desired, **ids):
+    wanted = {Address("widget", name): pk for name, pk in ids.items()}
+    return import_all(bench.context(*desired), wanted)
+
+
+def test_an_import_sends_nothing_and_claims_nothing(bench):
+    """Id and seen are recorded, no applied: the next plan compares all of it."""
+    bench.api.make("widget", {"name": "w", "note": "theirs"})
+    bench.api.bodies.clear()
+    (record,) = imported(bench, widget("w", note="ours"), w="1")
+    assert record.applied == {}
+    assert record.seen[("note",)] == "theirs"
+    assert bench.api.bodies == []
+    planned = bench.plan(widget("w", note="ours"))
+    assert [one.path for one in planned.plan.changes[0].fields] == [("note",)]
+    bench.apply(widget("w", note="ours"))
+    assert bench.live("w")["note"] == "ours"
+
+
+def test_an_import_keeps_no_secret(bench):
+    """A live secret is digested before it is recorded."""
+    bench.environ["W_KEY"] = "s3cret"
+    bench.api.make("widget", {"name": "w", "configuration": {"key": "s3cret", "x": 1}})
+    (record,) = imported(
+        bench, widget("w", configuration={"key": SecretRef("env", "W_KEY")}), w="1"
+    )
+    assert "s3cret" not in repr(record)
+    assert "s3cret" not in repr(bench.store.read())
+
+
+def test_an_imported_child_knows_its_parent(bench):
+    """So that deletes go in the right order."""
+    bench.api.make("widget", {"name": "p"})
+    bench.api.make("widget", {"name": "c", "parent": "1"})
+    declared = [widget("p"), widget("c", needs="p")]
+    imported(bench, *declared, p="1", c="2")
+    assert bench.record("widget/c").depends_on == (Address("widget", "p"),)
+    bench.progress.order.clear()
+    bench.apply(prune=True, overridden=frozenset({"no-manifests"}))
+    assert bench.progress.order == ["widget/c", "widget/p"]
+
+
+def test_a_release_is_imported_with_its_series(bench):
+    """With and without a manifest: the address tells whose release it is."""
+    bench.api.create_plugin({"name": "yolo", "code": "yolo"})
+    bench.api.create_plugin_release({"plugin": 1, "version": "1.0.0"})
+    at = Address("release", "yolo@1.0.0")
+    import_all(bench.context(plugin(), release()), {at: "2"})
+    assert (bench.record(str(at)).series, bench.record(str(at)).version) == ("plugin/yolo", "1.0.0")
+    with bench.store.lock("rm"):
+        bench.store.remove(at)
+    import_all(bench.context(), {at: "2"})
+    assert (bench.record(str(at)).series, bench.record(str(at)).version) == ("plugin/yolo", "1.0.0")
+    assert bench.record(str(at)).natural_key == "code=yolo@1.0.0"
+
+
+def test_all_or_nothing_with_every_finding(bench):
+    """One wrong id spoils the whole file, and each is told."""
+    bench.api.make("widget", {"name": "w"})
+    with pytest.raises(InputError) as caught:
+        imported(bench, w="1", x="77", y="78")
+    assert [found.address for found in caught.value.diagnostics] == ["widget/x", "widget/y"]
+    assert bench.store.read().records == {}
+
+
+def test_a_read_that_fails_imports_nothing(bench):
+    """And says that nothing was imported."""
+    bench.api.fail("get_widget", lost())
+    with pytest.raises(InputError) as caught:
+        imported(bench, w="1")
+    assert "Nothing was imported" in caught.value.diagnostics[0].hint
+
+
+def test_one_object_twice_in_one_import(bench):
+    """Two addresses of one file cannot have one id."""
+    bench.api.make("widget", {"name": "w"})
+    with pytest.raises((InputError, StateError)):
+        imported(bench, w="1", x="1")
+    assert bench.store.read().records == {}
+
+
+def test_an_unknown_kind_names_the_kinds_there_are(bench):
+    """The address is wrong, not the id."""
+    with pytest.raises(InputError) as caught:
+        import_all(bench.context(), {Address("gizmo", "w"): "1"})
+    assert "storage" in caught.value.diagnostics[0].hint
+
+
+@pytest.mark.parametrize(
+    "row", [{}, {"address": "widget/w"}, {"address": "w", "id": 1}, "text", None]
+)
+def test_rows_of_an_inventory_that_cannot_be_read(row):
+    """Each with its number."""
+    with pytest.raises(InputError) as caught:
+        read_inventory([{"address": "widget/a", "id": 1}, row], "inventory.yaml")
+    assert "row 2 of inventory.yaml" in caught.value.diagnostics[0].detail
+
+
+def test_accepting_settles_what_cannot_be_sent(bench):
+    """applied = desired, seen = observed: silent until either side moves again."""
+    bench.apply(widget("w", serial="s1"))
+    desired = widget("w", serial="s1", note="b")
+    bench.live("w")["note"] = "c"
+    accept(bench.context(desired), bench.plan(desired), W)
+    assert not bench.plan(desired).plan.has_changes
+    assert bench.record("widget/w").applied[("note",)] == "b"
+    assert bench.record("widget/w").seen[("note",)] == "c"
+    bench.live("w")["note"] = "d"
+    assert bench.plan(desired).plan.has_changes
+
+
+def test_what_cannot_be_accepted(bench):
+    """Not declared, not recorded, not live: each its own words."""
+    desired = widget("w")
+    with pytest.raises(InputError, match="not declared"):
+        accept(bench.context(), bench.plan(), W)
+    with pytest.raises(StateError, match="nothing to accept") as caught:
+        accept(bench.context(desired), bench.plan(desired), W)
+    assert "not recorded" in caught.value.diagnostics[0].detail
+    bench.apply(desired)
+    bench.api.objects["widget"].clear()
+    with pytest.raises(StateError, match="nothing to accept") as caught:
+        accept(bench.context(desired), bench.plan(desired), W)
+    assert "not live" in caught.value.diagnostics[0].detail
+
+
+def test_accepting_a_secret_records_its_digest(bench):
+    """A secret changed in the product is accepted like any field, without its value."""
+    bench.environ["W_KEY"] = "first"
+    desired = widget("w", configuration={"key": SecretRef("env", "W_KEY")})
+    bench.apply(desired)
+    bench.environ["W_KEY"] = "second"
+    bench.live("w")["configuration"]["key"] = "second"
+    accept(bench.context(desired), bench.plan(desired), W)
+    assert not bench.plan(desired).plan.has_changes
+    assert "second" not in repr(bench.record("widget/w"))
