@@ -13,11 +13,14 @@ help: ## Say what each target does
 # The development tools are the group `dev` of pyproject.toml, pinned by constraints.txt. Reading
 # a group needs a newer pip than some Pythons bring along.
 $(READY): pyproject.toml constraints.txt
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt pip
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt \
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.13 ..." \
+		if sys.version_info < (3, 11) else 0)'
+	@echo "Setting up $(VENV) (once) ..."
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt pip
+	@$(BIN)/python -m pip install --quiet --constraint constraints.txt \
 		--build-constraint constraints.txt --group dev --editable .
-	touch $(READY)
+	@touch $(READY)
 
 demo: $(READY) ## Apply the quickstart to the embedded backend, twice
 	@BIN=$(CURDIR)/$(BIN) bash examples/quickstart/demo.sh

@@ -16,6 +16,7 @@ import pytest
 from installed import ROOT, copied, run
 
 from synapse_apply.cli.main import root
+from synapse_apply.kinds.catalogue import CATALOGUE
 
 PAGES = [
     *ROOT.glob("*.md"),
@@ -155,6 +156,43 @@ def test_files_that_pages_name_exist(page: Path) -> None:
     for name in named:
         if "NAME" not in name and name not in {"manifests/", "secrets/raw-data.key"}:
             assert (ROOT / name).exists() or (ROOT / "synapse_apply" / name).exists(), name
+
+
+def test_the_architecture_page_names_every_part() -> None:
+    """Each layer and each module of session/ has its place on the page."""
+    page = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    layers = {path.parent.name for path in (ROOT / "synapse_apply").glob("*/__init__.py")}
+    assert not [name for name in layers if f"{name}/" not in page]
+    modules = {path.stem for path in (ROOT / "synapse_apply" / "session").glob("[a-z]*.py")}
+    assert not [name for name in modules if not re.search(rf"`{name}(\.py)?`", page)]
+
+
+def test_the_kinds_of_the_readme_are_those_of_the_catalogue() -> None:
+    """Its table says yes and no as the newest binding of each kind does."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    section = readme.partition("\n## Kinds\n")[2].partition("\n## ")[0]
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in section.splitlines()]
+    shown = {row[0]: (row[3][:3], row[4][:3], row[5]) for row in rows[3:] if len(row) == 6}
+    real = {}
+    for kind in CATALOGUE.values():
+        binding = kind.binding({"*": "v1"})
+        update = "yes" if binding.update else "nev" if kind.series else "no"
+        real[kind.kind] = ("yes", update, "yes" if binding.delete else "no")
+    assert shown == real
+
+
+def test_the_readme_lists_what_is_not_supported() -> None:
+    """The fields marked so in docs/manifests.md are those of the README's limits."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    limits = readme.partition("\n## Limits\n")[2].partition("Not there yet")[0]
+    page = (ROOT / "docs" / "manifests.md").read_text(encoding="utf-8")
+    fields = re.findall(r"^\| `([^`]+)` .*ot supported by this version", page, re.MULTILINE)
+    names = {re.sub(r"^(spec|targets\.NAME)\.", "", field).partition(".")[0] for field in fields}
+    assert names == {"retain", "verify", "locked", "on_drift", "require_verified", "api", "state"}
+    for name in names - {"api", "state"}:
+        assert f"`{name}" in limits, name
+    assert "API v2" in limits
+    assert "PostgreSQL" in limits
 
 
 def test_nothing_is_left_to_do_in_the_package() -> None:
