@@ -15,6 +15,8 @@ from urllib.parse import urlsplit
 from laws.worlds import SECRET_FILE, SECRET_KEYS, SECRETS, Edit, World
 
 from synapse_apply.emulator.core.switches import SWITCHES
+from synapse_apply.kinds.catalogue import CATALOGUE
+from synapse_apply.kinds.descriptor import Catalogue
 from synapse_apply.model.address import Address
 from synapse_apply.model.plan import Action, Plan
 from synapse_apply.model.report import Report
@@ -138,7 +140,18 @@ class Recorder:
     """The real client, and the body of every call that is to change something."""
 
     api: Any
+    server: Server
     sent: list[tuple[str, Any]] = field(default_factory=list)
+
+    def put_storage(self, pk: str, data: Mapping[str, Any]) -> Any:
+        """An update this API does not have yet: what is not sent is reset."""
+        return self.patch_storage(pk, {"category": "external", "configuration": {}, **data})
+
+    def patch_storage(self, pk: str, data: Mapping[str, Any]) -> Any:
+        """An update this API does not have yet: each field that is sent is replaced."""
+        self.sent.append(("update_storage", data))
+        self.server.send("PATCH", f"/_emulator/objects/storage/{pk}/", dict(data))
+        return self.api.get_storage(int(pk))
 
     def __getattr__(self, name: str) -> Any:
         call = getattr(self.api, name)
@@ -158,6 +171,7 @@ class Project:
 
     root: Path
     server: Server
+    catalogue: Catalogue = field(default_factory=lambda: CATALOGUE)
     environ: Mapping[str, str] = field(default_factory=lambda: {"LAW_TOKEN": TOKEN, **SECRETS})
 
     @classmethod
@@ -186,8 +200,8 @@ class Project:
     @contextmanager
     def opened(self) -> Iterator[tuple[Context, Recorder]]:
         with open_context(self.where) as context:
-            recorder = Recorder(context.api)
-            yield replace(context, api=recorder), recorder
+            recorder = Recorder(context.api, self.server)
+            yield replace(context, api=recorder, catalogue=self.catalogue), recorder
 
     def found(self, world: World, addresses: Iterable[str]) -> None:
         """Objects of these addresses exist; a plugin that no list shows is imported."""

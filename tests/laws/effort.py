@@ -11,12 +11,13 @@ DEEP = os.environ.get("SYNAPSE_APPLY_TEST_DEEP") == "1"
 _SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture]
 
 
-def effort(few: int, many: int) -> settings:
+def effort(few: int, many: int, steps: int = 50) -> settings:
     """`few` examples, the same each time, or `many` new ones with SYNAPSE_APPLY_TEST_DEEP=1."""
     return settings(
         max_examples=many if DEEP else few,
         derandomize=not DEEP,
         deadline=None,
+        stateful_step_count=steps,
         database=None,
         print_blob=True,
         suppress_health_check=_SLOW,

@@ -194,9 +194,9 @@ def _complete(addresses: Sequence[str]) -> list[str]:
 
 
 @st.composite
-def worlds(draw: st.DrawFn, least: int = 1) -> World:
+def worlds(draw: st.DrawFn, least: int = 1, addresses: Sequence[str] = ADDRESSES) -> World:
     """Up to six resources."""
-    chosen = st.lists(st.sampled_from(ADDRESSES), unique=True, min_size=least, max_size=6)
+    chosen = st.lists(st.sampled_from(addresses), unique=True, min_size=least, max_size=6)
     addresses = _complete(draw(chosen))
     documents = {address: _drawn(draw, address) for address in addresses}
     return World(documents, _packages(draw, addresses))
@@ -268,9 +268,9 @@ class Story:
 
 
 @st.composite
-def stories(draw: st.DrawFn) -> Story:
+def stories(draw: st.DrawFn, addresses: Sequence[str] = ADDRESSES) -> Story:
     """A random story; `before` are addresses whose objects exist in some older form."""
-    first = draw(worlds())
+    first = draw(worlds(addresses=addresses))
     few = st.lists(edits(), max_size=3).map(tuple)
     before = draw(st.sets(st.sampled_from(ADDRESSES), max_size=2))
     return Story(

@@ -1,0 +1,69 @@
+"""A plan in error, or one that a guard stops, is never applied: nothing is sent or recorded."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from laws import holds
+from laws.bench import Project, combinations, name_of
+from laws.effort import effort, spread
+from laws.worlds import Edit, Story, edits, stories
+
+from synapse_apply.model.errors import Exit, InputError, Refused, SynapseApplyError
+from synapse_apply.planning.situation import Choices
+from synapse_apply.session.apply import apply, check
+from synapse_apply.session.plan import plan
+from synapse_apply.views.progress import Silent
+
+pytestmark = pytest.mark.deep
+
+CHOICES = st.builds(Choices, prune=st.booleans(), adopt=st.booleans(), resend_secrets=st.booleans())
+COPIES = st.integers(0, 2).map(lambda at: Edit("storage", at, "copy"))
+LOSSES = st.builds(Edit, st.sampled_from(["plugin", "storage"]), st.just(0), st.just("delete"))
+TROUBLE = st.lists(COPIES | LOSSES | edits(), max_size=6)
+
+
+def stopped(project: Project, choices: Choices) -> SynapseApplyError | None:
+    """Plan and try to apply as the command does; what stopped it, None when it went on."""
+    with project.opened() as (context, _), context.store.lock("apply"):
+        planned = plan(context, choices)
+        holds.of_plan(planned.plan)
+        try:
+            check(planned.plan)
+        except SynapseApplyError as problem:
+            assert planned.plan.errored or planned.plan.guards
+            return problem
+        assert not planned.plan.errored
+        assert not planned.plan.guards
+        holds.of_report(apply(context, planned, Silent()))
+    return None
+
+
+@pytest.mark.parametrize("switches", spread(combinations()), ids=name_of)
+def test_a_stopped_plan_changes_nothing(project, switches):
+    """Neither the server nor the state, and the exit code says which it was."""
+
+    @effort(few=8, many=60)
+    @given(stories(), TROUBLE, CHOICES)
+    def law(story: Story, trouble: list[Edit], choices: Choices) -> None:
+        here = project(switches)
+        story.first.write(here.root)
+        here.apply()
+        for edit in trouble:
+            here.server.edit(edit)
+        story.second.write(here.root)
+        live, state = here.server.everything(), here.state()
+        here.server.forget()
+        problem = stopped(here, choices)
+        if problem is None:
+            return
+        assert isinstance(problem, InputError | Refused)
+        assert problem.exit_code in (Exit.ERROR, Exit.REFUSED)
+        assert problem.diagnostics
+        holds.of_findings(problem.diagnostics)
+        assert here.server.mutations() == []
+        assert here.server.everything() == live
+        assert here.state() == state
+
+    law()

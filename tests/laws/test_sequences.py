@@ -1,0 +1,136 @@
+"""Whatever is planned, applied, edited, deleted or lost: never a second copy of an object."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import note
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    rule,
+    run_state_machine_as_test,
+)
+from laws import holds
+from laws.bench import Project, Server, combinations
+from laws.effort import effort
+from laws.worlds import World, edits, evolved
+
+from synapse_apply.applying.failures import CONFLICT
+from synapse_apply.model.errors import SynapseApplyError
+from synapse_apply.model.report import Result
+from synapse_apply.session import states
+from synapse_apply.session.context import open_state
+
+pytestmark = pytest.mark.deep
+# Without a list a plugin that has no code cannot be found again; the manual says so.
+NOT_TO_BE_FOUND = "plugin/c"
+
+
+class Sequences(RuleBasedStateMachine):
+    """A project that lives: its manifests go on, others edit the backend, records get lost."""
+
+    server: Server
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = tempfile.TemporaryDirectory()
+        self.world = World()
+        self.went_through = False
+
+    @initialize(switches=st.sampled_from(combinations()))
+    def begin(self, switches: dict[str, str]) -> None:
+        self.server.reset(switches)
+        self.finds_all = switches["plugin_list"] == "list"
+        self.project = Project.make(Path(self.folder.name), self.server)
+
+    @rule(data=st.data())
+    def commit(self, data: st.DataObject) -> None:
+        """The manifests change."""
+        world = data.draw(evolved(self.world))
+        if not self.finds_all:
+            kept = {k: v for k, v in world.documents.items() if k.split("@")[0][-1] != "c"}
+            kept |= {k: v for k, v in world.documents.items() if k == "storage/sc"}
+            world = World(kept, world.packages)
+        self.world = world
+        self.world.write(self.project.root)
+        self.went_through = False
+
+    @rule(edit=edits().filter(lambda edit: edit.key not in ("name", "code")))
+    def outside(self, edit: Any) -> None:
+        """Somebody else edits or deletes an object."""
+        self.server.edit(edit)
+        self.went_through = False
+
+    @rule(at=st.integers(0, 10))
+    def lose(self, at: int) -> None:
+        """A record gets lost."""
+        addresses = sorted(self.project.state().records)
+        if addresses:
+            with open_state(self.project.where) as state:
+                states.remove(state, [addresses[at % len(addresses)]])
+        self.went_through = False
+
+    @rule()
+    def plan(self) -> None:
+        """A plan changes nothing at all."""
+        live, state = self.server.everything(), self.project.state()
+        plan = self.project.plan().plan
+        holds.of_plan(plan)
+        assert (self.server.everything(), self.project.state()) == (live, state)
+        if self.went_through:
+            assert not plan.has_changes
+
+    @rule()
+    def apply(self) -> None:
+        """Only what exists already, out of this tool's sight, may fail."""
+        try:
+            done = self.project.apply()
+        except SynapseApplyError as stopped:
+            note(str(stopped.diagnostics))
+            assert self.server.mutations() == []
+            return
+        holds.of_apply(self.project, done)
+        for outcome in done.report.outcomes:
+            assert outcome.result is not Result.UNKNOWN
+        failed = [entry for entry in self.server.mutations() if entry["status"] >= 300]
+        refused = [o for o in done.report.outcomes if o.result is Result.FAILED]
+        assert len(failed) == len(refused)
+        assert not failed or not self.finds_all, refused
+        assert all(entry["status"] in (400, CONFLICT) for entry in failed), failed
+        self.went_through = done.report.exit_code == 0
+
+    @invariant()
+    def no_second_copy(self) -> None:
+        """One object a name, a code, a version."""
+        if not hasattr(self, "project"):
+            return
+        for kind, rows in self.server.everything().items():
+            names = Counter(
+                (row["parent"], row["body"].get("version") if kind == "release" else _name(row))
+                for row in rows
+            )
+            assert all(count == 1 for count in names.values()), (kind, names)
+
+    def teardown(self) -> None:
+        self.folder.cleanup()
+
+
+def _name(row: dict[str, Any]) -> str:
+    return str(row["body"]["name"]).strip()
+
+
+def test_no_sequence_makes_a_second_copy(server):
+    """Over any combination of switches."""
+
+    class Here(Sequences):
+        pass
+
+    Here.server = server
+    run_state_machine_as_test(Here, settings=effort(few=25, many=1500, steps=12))
