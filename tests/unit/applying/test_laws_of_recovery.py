@@ -1,0 +1,140 @@
+"""Whatever answers are lost and wherever a run is cut: no duplicate, nothing lost, then no change."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+from laws.effort import effort
+from unit.applying.bench import Bench, widget, widget_kind
+from unit.applying.scripted import lost, refused
+from unit.applying.test_lost_answers import hiding
+
+from synapse_apply.model.errors import SynapseApplyError
+from synapse_apply.model.values import SecretRef
+
+NAMES = ("a", "b", "c", "d")
+CHILDREN = ("c", "d")
+GUARDS = frozenset({"no-manifests", "all-missing", "mass-missing"})
+
+
+class Killed(BaseException):
+    """The end of the process, as far as anything of ours can tell."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One run: what is declared, the secret's value, what goes wrong, what is edited outside."""
+
+    declared: dict[str, tuple[str | None, dict[str, object], bool]]
+    secret: str
+    faults: list[tuple[str, str, bool]]
+    edits: list[tuple[str, str]]
+
+
+CONFIGURATIONS = st.dictionaries(
+    st.sampled_from("xyz"), st.sampled_from([0, 1, {"n": 1}, []]), max_size=2
+)
+DECLARED = st.tuples(st.none() | st.sampled_from(["", "a", "b"]), CONFIGURATIONS, st.booleans())
+FAULTS = st.tuples(
+    st.sampled_from(
+        ["create_widget", "update_widget", "delete_widget", "get_widget", "list_widget"]
+    ),
+    st.sampled_from(["lost", "refused", "killed", "crash"]),
+    st.booleans(),
+)
+STEPS = st.builds(
+    Step,
+    st.fixed_dictionaries({"a": DECLARED}, optional=dict.fromkeys(NAMES[1:], DECLARED)),
+    st.sampled_from(["secret-1", "secret-2"]),
+    st.lists(FAULTS, max_size=3),
+    st.lists(st.tuples(st.sampled_from(NAMES), st.sampled_from(["note", "gone"])), max_size=1),
+)
+
+
+def desired(step: Step):
+    made = []
+    for name, (note, configuration, secret) in sorted(step.declared.items()):
+        spec = {"configuration": dict(configuration)}
+        if note is not None:
+            spec["note"] = note
+        if secret:
+            spec["configuration"]["key"] = SecretRef("env", "W_KEY")
+        if name in CHILDREN:
+            spec["needs"] = "a"
+        made.append(widget(name, **spec))
+    return made
+
+
+def error(kind: str) -> BaseException:
+    return {"lost": lost(), "refused": refused(400), "killed": Killed(), "crash": KeyError("x")}[
+        kind
+    ]
+
+
+def later(bench: Bench, minutes: int = 10) -> None:
+    now = datetime.fromisoformat(bench.clock.at) + timedelta(minutes=minutes)
+    bench.clock.at = now.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def run(bench: Bench, step: Step):
+    bench.environ["W_KEY"] = step.secret
+    return bench.apply(*desired(step), prune=True, overridden=GUARDS)
+
+
+def edit(bench: Bench, name: str, how: str) -> None:
+    for pk, found in list(bench.api.objects["widget"].items()):
+        if found["name"] == name:
+            if how == "gone":
+                del bench.api.objects["widget"][pk]
+            else:
+                found["note"] = "edited"
+
+
+def no_duplicates(bench: Bench) -> None:
+    names = Counter(found["name"] for found in bench.api.objects["widget"].values())
+    assert max(names.values(), default=0) <= 1, names
+
+
+@effort(60, 3000)
+@given(st.lists(STEPS, min_size=1, max_size=4), st.booleans())
+def test_faults_make_no_duplicates_and_are_healed(steps, hides):
+    """After the faults two quiet runs bring everything about; a third has nothing to do."""
+    bench = Bench(Path(tempfile.gettempdir()))
+    if hides:
+        bench.catalogue = {"widget": widget_kind(decode=hiding)}
+    for step in steps:
+        for call, kind, done in step.faults:
+            bench.api.fail(call, error(kind), done=done and kind != "refused")
+        with suppress(Killed, SynapseApplyError, KeyError):
+            run(bench, step)
+        bench.api.faults.clear()
+        no_duplicates(bench)
+        for name, how in step.edits:
+            edit(bench, name, how)
+        later(bench)
+    final = steps[-1]
+    for _ in range(2):
+        report = run(bench, final)
+        later(bench)
+    no_duplicates(bench)
+    assert report.exit_code == 0, report
+    assert bench.store.read().open_intents == ()
+    assert {found["name"] for found in bench.api.objects["widget"].values()} == set(final.declared)
+    for name, (note, configuration, secret) in final.declared.items():
+        live = bench.live(name)
+        if note is not None:
+            assert live["note"] == note
+        for key, value in configuration.items():
+            assert live["configuration"][key] == value or value == {}
+        if secret:
+            assert live["configuration"]["key"] == final.secret
+    planned = bench.plan(*desired(final), prune=True, overridden=GUARDS)
+    assert not planned.plan.has_changes, planned.plan.changes
+    assert "secret-" not in repr(bench.store.read())
