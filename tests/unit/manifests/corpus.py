@@ -106,7 +106,7 @@ def findings_of(case: Case, folder: Path) -> list[Diagnostic]:
         targets,
         variables=given,
         strict=case.strict,
-        package_config=lambda source: config_of(source, folder, read_mapping),
+        package_config=lambda _target: lambda source: config_of(source, folder, read_mapping),
     )
     return [*findings, *found]
 
