@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from synapse_apply.client import failures
 from synapse_apply.client.answers import Answer
 from synapse_apply.client.calls import Call
 from synapse_apply.client.dialects.v1 import PAGE_SIZE, Page, read_page
+from synapse_apply.model.errors import NotFound
 
 Params = Mapping[str, Any]
 Fetch = Callable[[Call], Answer]
+_MOST_READINGS = 6
 
 
 def page_in(call: Call, answer: Answer) -> Page:
@@ -46,19 +49,62 @@ def whole(fetch: Fetch, path: str, params: Params | None, most: int) -> list[Any
     """All items of a list, each once by its `id`.
 
     A list that changes while it is read can hide an item behind the seam of two pages, and a
-    missing item is read as one to create: when there are fewer than the server counts, the list
-    is read once more.
+    missing item is read as one to create. What hides it takes another item away from a page that
+    was read already, so the next reading lacks that one: a list of several pages is read until
+    a reading has all that the one before it had. UnexpectedAnswerError when it never does, or
+    when there are always fewer than the server counts.
     """
-    items: list[Any] = []
-    for _attempt in range(2):
-        total, items = None, []
-        seen: set[Any] = set()
-        for page in walk(fetch, path, params, most):
-            total = page.total
-            items += [item for item in page.items if _is_new(item, seen)]
-        if total is None or len(items) >= total:
-            break
-    return items
+    before: set[Any] | None = None
+    for _ in range(_MOST_READINGS):
+        reading = _read(fetch, path, params, most)
+        if not reading.is_complete:
+            before = None
+        elif (
+            reading.pages == 1 or not reading.ids or (before is not None and before <= reading.ids)
+        ):
+            return reading.items
+        else:
+            before = reading.ids
+    words = "it changes while it is read, or has fewer items than it says; try again later"
+    raise failures.unexpected(*reading.last, words)
+
+
+@dataclass(slots=True)
+class _Reading:
+    """One walk through a list; `last` is the last page's request."""
+
+    last: tuple[Call, Answer]
+    items: list[Any] = field(default_factory=list)
+    ids: set[Any] = field(default_factory=set)
+    pages: int = 0
+    is_complete: bool = True
+
+    def add(self, page: Page) -> None:
+        self.pages += 1
+        self.items += [item for item in page.items if _is_new(item, self.ids)]
+        self.is_complete = page.total is None or len(self.items) >= page.total
+
+
+def _read(fetch: Fetch, path: str, params: Params | None, most: int) -> _Reading:
+    asked: list[tuple[Call, Answer]] = []
+
+    def kept(call: Call) -> Answer:
+        answer = fetch(call)
+        asked[:] = [(call, answer)]
+        return answer
+
+    pages = walk(kept, path, params, most)
+    page = next(pages)
+    reading = _Reading(asked[-1])
+    reading.add(page)
+    try:
+        for page in pages:
+            reading.add(page)
+    except NotFound:
+        # The page that the one before announced: enough was deleted meanwhile.
+        reading.is_complete = False
+    reading.last = asked[-1]
+    return reading
 
 
 def _is_new(item: Any, seen: set[Any]) -> bool:

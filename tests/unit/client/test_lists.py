@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from unit.client.scripted import Received, Step, answer
 
@@ -39,7 +41,7 @@ def test_filters_stay_on_every_page(server, client):
     """A link without the filter must not lead into the list of everything."""
     server.route = pages(2, 3)
     client.list_plugin_releases("yolo")
-    assert [r.query["plugin"] for r in server.received] == ["yolo", "yolo"]
+    assert {r.query["plugin"] for r in server.received} == {"yolo"}
 
 
 def test_pages_are_taken_as_needed(server, client):
@@ -75,13 +77,71 @@ def test_an_item_shifted_by_a_change_is_found(server, client):
     assert [s["id"] for s in client.list_storages()] == [1, 2]
 
 
+def shifting(*readings):
+    """A route whose every reading has other items on its pages of two; the last one stays."""
+    turns = itertools.count()
+
+    def route(request: Received) -> Step:
+        number = int(request.query.get("page", 1))
+        turn = next(turns) if number == 1 else route.turn
+        route.turn = turn
+        reading = readings[min(turn, len(readings) - 1)]
+        more = f"?page={number + 1}" if number < len(reading) else None
+        total = sum(map(len, reading[-1:])) + 2 * (len(reading) - 1)
+        items = [{"id": i} for i in reading[number - 1]]
+        return answer(200, {"count": total, "next": more, "results": items})
+
+    return route
+
+
 def test_an_item_on_two_pages_is_one(server, client):
     """An insert while reading shifts an item onto the next page."""
+    server.route = shifting([[3, 2], [2, 1]], [[4, 3], [2, 1]])
+    assert [s["id"] for s in client.list_storages()] == [4, 3, 2, 1]
+
+
+def test_an_item_hidden_although_the_count_is_right(server, client):
+    """1 was deleted and 6 stored while the pages were read: 3 was on none of them."""
+    server.route = shifting([[1, 2], [4, 5], [6]], [[2, 3], [4, 5], [6]])
+    assert [s["id"] for s in client.list_storages()] == [2, 3, 4, 5, 6]
+
+
+def test_what_is_only_added_costs_no_further_reading(server, client):
+    """Two readings of two pages: the second has all of the first, and one more."""
+    server.route = shifting([[1, 2], [3]], [[1, 2], [3, 4]], [[5, 6], [7, 8]])
+    assert [s["id"] for s in client.list_storages()] == [1, 2, 3, 4]
+    assert len(server.received) == 4
+
+
+def test_a_page_that_is_gone_when_it_is_asked_for(server, client):
+    """404 for an announced page is a list that shrank, not a server without this list."""
+    short = {"count": 2, "next": None, "results": [{"id": 1}, {"id": 2}]}
     server.then(
-        answer(200, {"count": 2, "next": "?page=2", "results": [{"id": 1}, {"id": 2}]}),
-        answer(200, {"count": 2, "next": None, "results": [{"id": 2}]}),
+        answer(200, {**short, "count": 3, "next": "?page=2"}),
+        answer(404, {"detail": "Invalid page."}),
+        answer(200, short),
     )
     assert [s["id"] for s in client.list_storages()] == [1, 2]
+
+
+def test_one_page_is_read_once(server, client):
+    """It cannot change between two pages."""
+    server.route = shifting([[1, 2]])
+    assert len(client.list_storages()) == len(server.received) * 2 == 2
+
+
+def test_a_list_that_never_stands_still(server, client):
+    """An error, rather than a list that may lack something."""
+    server.route = shifting(*[[[n, n + 1], [n + 2]] for n in range(20)])
+    with pytest.raises(ClientError, match="changes while it is read"):
+        client.list_storages()
+
+
+def test_fewer_items_than_the_server_counts(server, client):
+    """Nobody knows what the missing ones are."""
+    server.route = lambda _request: answer(200, {"count": 3, "next": None, "results": [{"id": 1}]})
+    with pytest.raises(ClientError, match="fewer items than it says"):
+        client.list_storages()
 
 
 @pytest.mark.parametrize(
