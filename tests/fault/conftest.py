@@ -22,7 +22,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A backend that fails when it is told to."""
     data = tmp_path_factory.mktemp("backend")
     with EmbeddedServer(data, token=TOKEN, tenant=TENANT) as running:
-        yield Server(running.url)
+        made = Server(running.url)
+        yield made
+        made.close()
 
 
 @pytest.fixture

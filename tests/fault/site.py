@@ -56,6 +56,9 @@ class Server:
         assert answer.status < 300, (method, path, answer.status, content[:300])
         return json.loads(content) if content else None
 
+    def close(self) -> None:
+        self._connection.close()
+
     def objects(self, kind: str) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self.send("GET", f"/_emulator/objects/{kind}/")["results"]
         return found

@@ -1,0 +1,86 @@
+"""The installed command and a backend as processes of their own, to be killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from fault.site import TENANT, TOKEN, Server, Site
+from installed import BIN, environment
+
+APPLY = ("apply", "--auto-approve", "--json", "--target", "site")
+SECONDS = 60
+
+
+@contextmanager
+def applying(site: Site, *more: str, parallelism: int = 1) -> Iterator[subprocess.Popen[str]]:
+    """An apply under way; killed at the end if it has not ended by itself."""
+    process = subprocess.Popen(
+        [str(BIN / "synapse-apply"), *APPLY, "--parallelism", str(parallelism), *more],
+        cwd=site.root,
+        env=environment(site.environ),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
+    """Exit code and what was written; no traceback among it."""
+    out, err = process.communicate(timeout=SECONDS)
+    assert "Traceback" not in err, err
+    assert "internal error" not in out + err, out + err
+    return process.returncode, out, err
+
+
+def kill(process: subprocess.Popen[str]) -> bool:
+    """SIGKILL; whether it was still running."""
+    was_running = process.poll() is None
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    return was_running
+
+
+class Backend:
+    """`emulator serve` as a process on one data set and one port, which may be killed and begun."""
+
+    def __init__(self, data: Path) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self._data = data
+        self._process: subprocess.Popen[str] | None = None
+
+    def start(self) -> Server:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "synapse_apply.emulator", "serve", "--data", str(self._data),
+             "--port", str(self.port), "--token", TOKEN, "--tenant", TENANT],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            env=dict(os.environ),
+        )  # fmt: skip
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        assert line.startswith("listening on "), line
+        return Server(line.split()[-1])
+
+    def kill(self) -> None:
+        if self._process is not None:
+            kill(self._process)
+
+
+Rule = Mapping[str, Any]

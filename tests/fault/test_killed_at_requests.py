@@ -1,0 +1,49 @@
+"""SIGKILL for the installed command at every HTTP boundary; then one more apply."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from fault.commands import applying, kill
+from fault.convergence import Row, converge, some
+from fault.site import Server, Site
+
+FOREVER = 1000
+
+
+@pytest.mark.parametrize("commit", ["before", "after"])
+def test_killed_at_a_request(
+    commit: str, make_site: Callable[..., Site], server: Server, row: Row
+) -> None:
+    """The server has the request, has or has not done it, and nobody gets the answer."""
+    site = make_site()
+    server.faults({"match": {"nth": 1_000_000}, "do": {"latency": 0}})
+    assert site.apply().code == 0
+    count = server.counts()[0]["seen"]
+    for number in some(count, 4, turn=count // 8 + (commit == "after")):
+        site = make_site()
+        server.faults({"match": {"nth": number}, "do": {"hang": FOREVER, "commit": commit}})
+        with applying(site) as process:
+            assert server.wait_done(), number
+            assert kill(process)
+        converge(site, None, row)
+
+
+def test_killed_with_many_requests_under_way(
+    make_site: Callable[..., Site], server: Server, row: Row
+) -> None:
+    """Ten at once: half of them done, half of them not, none of them answered."""
+    for first in some(12, 1, turn=3):
+        site = make_site()
+        server.faults(
+            {"match": {"method": "POST", "nth": first}, "do": {"hang": FOREVER}},
+            {
+                "match": {"method": "POST", "from": first + 1},
+                "do": {"hang": FOREVER, "commit": "after"},
+            },
+        )
+        with applying(site, parallelism=10) as process:
+            assert server.wait_done(), first
+            assert kill(process)
+        converge(site, None, row)

@@ -1,0 +1,77 @@
+"""A list that changes between two of its pages must not make anything a second time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from fault.convergence import DEEP, Row
+from fault.site import Server, Site, pending, tally
+
+LIST = {"method": "GET", "path": "/storages/"}
+DELETE, INSERT = {"page_shift": "delete"}, {"page_shift": "insert"}
+
+
+def rule(do: dict[str, str], **when: int) -> dict[str, Any]:
+    return {"match": {**LIST, **when}, "do": do}
+
+
+SHIFTS: dict[str, list[dict[str, Any]]] = {
+    "one-deleted": [rule(DELETE, nth=1)],
+    "one-stored": [rule(INSERT, nth=1)],
+    "deleted-and-stored": [rule(DELETE, nth=1), rule(INSERT, nth=2)],
+    "stored-and-deleted": [rule(INSERT, nth=1), rule(DELETE, nth=2)],
+    "deleted-twice": [rule(DELETE, nth=1), rule(DELETE, nth=4)],
+    "deleted-all-the-time": [rule(DELETE)],
+}
+
+
+@pytest.mark.parametrize("order", ["oldest", "newest"])
+@pytest.mark.parametrize("shift", SHIFTS)
+def test_shift(
+    shift: str, order: str, make_site: Callable[..., Site], server: Server, row: Row
+) -> None:
+    """All that is declared is there already, unrecorded; what shifts the pages is not ours.
+
+    Either all is adopted and nothing made, or the list is refused and nothing is made either.
+    """
+    if not DEEP and (order == "newest") != (shift == "one-stored"):
+        return
+    site = make_site(groups=0, extra_storages=60)
+    names = [f"more-{n}" for n in range(60)]
+    theirs = [f"theirs-{n}" for n in range(100)]
+    # Theirs come first and last, so that a page's first object is never one of ours.
+    for name in [*theirs[:95], *names, *theirs[95:]] + [f"last-{n}" for n in range(90)]:
+        _store(server, name)
+    server.send("PATCH", "/_emulator/switches/", {"list_order": order})
+    server.faults(*SHIFTS[shift])
+    try:
+        applied = site.apply(adopt=True, parallelism=4)
+    finally:
+        server.send("PATCH", "/_emulator/switches/", {"list_order": "oldest"})
+    server.faults()
+    refused = applied.report is None
+    assert refused == (shift == "deleted-all-the-time")
+    row.add(2 if refused else 1, 0)
+    if refused:
+        assert "Reading the live state failed" in {one.summary for one in applied.plan.diagnostics}
+        assert site.apply(adopt=True, parallelism=4).code == 0
+    for object_ in server.objects("storage"):
+        if object_["body"]["name"] not in names:
+            server.send("DELETE", f"/_emulator/objects/storage/{object_['id']}/")
+    found = tally(server, site.expected)
+    row.duplicates, row.losses = found["duplicates"], found["losses"]
+    assert not any(found.values())
+    assert pending(site.plan()) == []
+
+
+def _store(server: Server, name: str) -> None:
+    path = f"/{name.rpartition('-')[2]}"
+    body = {
+        "name": name,
+        "provider": "file_system",
+        "category": "internal",
+        "configuration": {"base_path": path},
+    }
+    server.send("POST", "/_emulator/objects/storage/", {"body": body})
