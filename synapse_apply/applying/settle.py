@@ -25,6 +25,10 @@ from synapse_apply.model.state import Intent, IntentState, Record
 from synapse_apply.model.values import ABSENT, Mac, Withheld, dig
 
 
+# In a digest's place: the secret may have arrived, and nobody saw it.
+NEVER_SEEN = "unknown"
+
+
 @dataclass(frozen=True, slots=True)
 class Settled:
     """What became of one open intent; `record` is what the address's record is from now on."""
@@ -110,6 +114,9 @@ class Settler:
                 seen[path] = has
             elif created:
                 seen[path] = has
+            elif isinstance(sent, Mac) and path not in applied:
+                # Ours it is, whatever became of it: sent again, or dropped with the manifest.
+                applied[path] = Mac(sent.key_id, NEVER_SEEN)
         for name in kind.identity:
             if (has := dig(live.spec, (name,))) is not ABSENT:
                 seen[(name,)] = has

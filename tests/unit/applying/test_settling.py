@@ -249,3 +249,18 @@ def test_an_intent_of_an_unknown_kind_stays_open(bench):
     settled = settler.settle(intent, None)
     assert settled.is_open
     assert "does not know its kind" in settled.why
+
+
+@pytest.mark.parametrize("done", [True, False])
+def test_a_hidden_secret_that_may_have_been_added_is_ours(bench, done):
+    """Dropping it from the manifest later must clear it, not refuse for its sake."""
+    from unit.applying.test_lost_answers import hiding
+
+    bench.catalogue = {"widget": widget_kind(decode=hiding)}
+    bench.environ["W_KEY"] = "first-value"
+    bench.apply(widget("w", configuration={"x": 1}))
+    adding = widget("w", configuration={"x": 1, "key": SecretRef("env", "W_KEY")})
+    cut(bench, adding, call="update_widget", done=done)
+    assert bench.apply(widget("w", configuration={"x": 2})).exit_code == 0
+    assert bench.live("w")["configuration"] == {"x": 2}
+    assert not bench.plan(widget("w", configuration={"x": 2})).plan.has_changes
