@@ -1,0 +1,75 @@
+"""What a run is told by its machine: hosts a token may go to, CI runs, urls as state keeps them."""
+
+from __future__ import annotations
+
+import pytest
+
+from synapse_apply.model.errors import InputError
+from synapse_apply.session.surroundings import SystemClock, base_url, check_host, run_url
+
+
+@pytest.mark.parametrize(
+    ("url", "hosts"),
+    [
+        ("https://api.example.org", ""),
+        ("https://api.example.org/v1", "api.example.org"),
+        ("https://API.example.org", " other.org , api.EXAMPLE.org"),
+        ("https://api.example.org:8443", "api.example.org:8443"),
+        ("https://api.example.org:8443", "api.example.org"),
+        ("http://[::1]:80", "::1"),
+    ],
+)
+def test_hosts_that_are_allowed(url, hosts):
+    """By name, or by name and port; without a list every host is."""
+    check_host(url, {"SYNAPSE_APPLY_HOSTS": hosts} if hosts else {})
+
+
+@pytest.mark.parametrize(
+    ("url", "hosts"),
+    [
+        ("https://evil.org", "api.example.org"),
+        ("https://api.example.org.evil.org", "api.example.org"),
+        ("https://api.example.org@evil.org", "api.example.org"),
+        ("https://evil.org/api.example.org", "api.example.org"),
+        ("https://evil.org?api.example.org", "api.example.org"),
+        ("https://api.example.org:444", "api.example.org:443"),
+        ("https://sub.api.example.org", "api.example.org"),
+        ("not a url", "api.example.org"),
+    ],
+)
+def test_hosts_that_are_not(url, hosts):
+    """Neither a prefix, a user name, a path nor another port helps."""
+    with pytest.raises(InputError, match="may not go to this host"):
+        check_host(url, {"SYNAPSE_APPLY_HOSTS": hosts})
+
+
+@pytest.mark.parametrize(
+    ("url", "kept"),
+    [
+        ("HTTPS://API.Example.org/", "https://api.example.org"),
+        ("https://api.example.org/Base/", "https://api.example.org/Base"),
+        ("http://127.0.0.1:80", "http://127.0.0.1:80"),
+    ],
+)
+def test_urls_as_state_keeps_them(url, kept):
+    """A last slash or a capital letter makes no other backend."""
+    assert base_url(url) == kept
+
+
+def test_ci_runs_are_named_by_their_url():
+    """GitHub's parts, GitLab's whole; nothing half."""
+    github = {
+        "GITHUB_SERVER_URL": "https://github.com",
+        "GITHUB_REPOSITORY": "acme/plugins",
+        "GITHUB_RUN_ID": "7",
+    }
+    assert run_url(github) == "https://github.com/acme/plugins/actions/runs/7"
+    assert run_url({"CI_JOB_URL": "https://gitlab.example/1"}) == "https://gitlab.example/1"
+    assert run_url({**github, "GITHUB_RUN_ID": ""}) == ""
+    assert run_url({}) == ""
+
+
+def test_the_clock_writes_rfc_3339():
+    """Microseconds and Z, always, so that times sort as text."""
+    assert len(SystemClock().now()) == len("2026-01-01T00:00:00.000000Z")
+    assert SystemClock().now().endswith("Z")
