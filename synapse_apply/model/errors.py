@@ -4,6 +4,7 @@ SynapseApplyError            carries diagnostics and the exit code of design sec
   InputError                 manifests, project file, flags: exit 1, nothing sent, nothing written
   StateError                 state missing, foreign, newer, damaged
     LockHeld                 another process holds the state: exit 6
+    LockLost                 the state is not ours to write any more: exit 6
   Refused                    a guard, protection, policy or refusal row: exit 5
   SecretUnavailable          a secret that is needed now has no value
 RemoteError                  a call to a backend failed; `effect` says whether it may have acted
@@ -68,6 +69,12 @@ class StateError(SynapseApplyError):
 
 class LockHeld(StateError):
     """Another process works on this state."""
+
+    exit_code = Exit.LOCKED
+
+
+class LockLost(StateError):
+    """The lock ran out, was taken over or was removed: nothing may be sent or written any more."""
 
     exit_code = Exit.LOCKED
 

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 from synapse_apply.model.address import Address
-from synapse_apply.model.diagnostic import Path
+from synapse_apply.model.diagnostic import Diagnostic, Path
 from synapse_apply.model.state import AuditEntry, Binding, Intent, Record, State
 from synapse_apply.model.values import Mac, SecretRef, Sensitive
 
@@ -60,8 +60,23 @@ class StateStore(Protocol):
         """One record as it stands now."""
         ...
 
-    def lock(self, operation: str) -> AbstractContextManager[None]:
-        """Hold the state for writing; LockHeld names the holder."""
+    def lock(self, operation: str, timeout: float = 0.0) -> AbstractContextManager[None]:
+        """Hold the state for writing; LockHeld names who still holds it after `timeout` seconds.
+
+        Whoever is silent for a lease loses it: any write then raises LockLost.
+        """
+        ...
+
+    def still_ours(self) -> bool:
+        """Whether a request may be started now: the lock is held and not lost. Costs nothing."""
+        ...
+
+    def unlock(self, lock_id: str) -> None:
+        """Remove the lock with this id from a holder that is gone; StateError for another id."""
+        ...
+
+    def warnings(self) -> tuple[Diagnostic, ...]:
+        """What is risky about the place where this state is kept."""
         ...
 
     def begin(self, intent: Intent) -> None:

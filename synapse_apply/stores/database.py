@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
+from synapse_apply.model.diagnostic import Diagnostic
+
+T = TypeVar("T")
 Row = tuple[Any, ...]
 Statement = tuple[str, tuple[Any, ...]]
 
@@ -14,7 +17,11 @@ Run = Callable[[str, Sequence[Any]], list[Row]]
 
 
 class Database(Protocol):
-    """Connects, isolates and keeps. Every method raises StateError in words for people."""
+    """Connects, isolates and keeps. Every method raises StateError in words for people.
+
+    Work is run again where a connection broke and it is certain that nothing of it was kept: it
+    must do nothing but run statements.
+    """
 
     @property
     def where(self) -> str:
@@ -26,20 +33,23 @@ class Database(Protocol):
         """Make the database by these statements, wholly or not at all; it must not exist yet."""
         ...
 
-    def reading(self) -> AbstractContextManager[Run]:
-        """One consistent snapshot."""
+    def read(self, work: Callable[[Run], T]) -> T:
+        """Do the work on one consistent snapshot."""
         ...
 
-    def writing(self) -> AbstractContextManager[Run]:
-        """One transaction, durable when the block ends well and undone when it does not."""
+    def write(self, work: Callable[[Run], T]) -> T:
+        """Do the work as one transaction, alone among all writers.
+
+        Durable when this returns, undone when the work raises.
+        """
         ...
 
-    def lock(self, operation: str) -> AbstractContextManager[None]:
-        """Keep other processes out; LockHeld names who is in. Never called while held."""
+    def alone(self, operation: str) -> AbstractContextManager[None]:
+        """Keep others out where there is no state whose rows could; LockHeld at once if busy."""
         ...
 
     def backup(self, to: str) -> None:
-        """A consistent copy at a path that does not exist yet."""
+        """A consistent copy, as a SQLite file, at a path that does not exist yet."""
         ...
 
     def replace(self, source: str, check: Callable[[Run], Sequence[Statement]]) -> None:
@@ -47,6 +57,10 @@ class Database(Protocol):
 
         `check` sees the backup, may refuse it, and gives statements to carry out on the copy.
         """
+        ...
+
+    def warnings(self) -> tuple[Diagnostic, ...]:
+        """What is risky about this place."""
         ...
 
     def close(self) -> None: ...

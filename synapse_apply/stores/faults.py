@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import error
-from synapse_apply.model.errors import LockHeld, StateError
+from synapse_apply.model.errors import LockHeld, LockLost, StateError
 from synapse_apply.model.state import STATE_FORMAT, Intent, Record
+from synapse_apply.stores.holder import Holder
 
 RESTORE = "Restore a backup: synapse-apply state restore FILE."
 
@@ -75,12 +76,55 @@ def locked_here(where: str, operation: str) -> StateError:
     )
 
 
-def held(where: str, holder: str) -> LockHeld:
-    return LockHeld(
+def held(where: str, holder: str, lock_id: str = "") -> LockHeld:
+    """`holder` is the subject of a sentence; without an id the lock is not one to remove."""
+    wait = "Wait until it has ended and try again; --lock-timeout SECONDS waits by itself."
+    gone = f" If it is gone for good: synapse-apply unlock {lock_id}." if lock_id else ""
+    return LockHeld(error("The state is locked", f"{holder} holds {where}.", wait + gone))
+
+
+AGAIN = "Run the command again: it settles first what was under way."
+
+
+def lost_by_silence(where: str, silent: float, lease: float) -> LockLost:
+    return LockLost(
         error(
-            "The state is locked",
-            f"{holder} holds {where}.",
-            "Wait until it has ended and try again. The lock ends with the process that holds it.",
+            "The lock on the state ran out",
+            f"This process gave no sign of life to {where} for {silent:.0f} seconds; after"
+            f" {lease:g} another may take its place. Nothing was written since.",
+            "It was suspended, or could not reach the state in time. " + AGAIN,
+        )
+    )
+
+
+def lost_to(where: str, other: str) -> LockLost:
+    """`other` is the subject of a sentence, "" where the lock was removed."""
+    taken = f"{other} has taken {where} over." if other else f"The lock on {where} was removed."
+    return LockLost(
+        error("The lock on the state was lost", f"{taken} This write was not done.", AGAIN)
+    )
+
+
+def not_that_lock(where: str, lock_id: str, holder: Holder | None) -> StateError:
+    if holder is None:
+        return StateError(
+            error("The state is not locked", f"{where} has no lock; there is nothing to remove.")
+        )
+    return StateError(
+        error(
+            "Another lock is on the state",
+            f"{lock_id} is not the lock on {where}: {holder} holds it.",
+            "If that one is gone for good: synapse-apply unlock " + holder.owner + ".",
+        )
+    )
+
+
+def not_the_same(where: str, other: str) -> StateError:
+    return StateError(
+        error(
+            "The copy of the state is not the same",
+            f"What {other} holds now is not what {where} holds.",
+            f"{where} was left as it is; use it. Do not use {other}.",
         )
     )
 

@@ -9,9 +9,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import RLock
 from typing import Any
+from uuid import uuid4
 
 from synapse_apply.model import codec
 from synapse_apply.model.address import Address
+from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.state import (
     STATE_FORMAT,
     AuditEntry,
@@ -22,6 +24,7 @@ from synapse_apply.model.state import (
     State,
 )
 from synapse_apply.stores import faults, texts
+from synapse_apply.stores.contents import Contents
 from synapse_apply.stores.moves import renamed
 
 WHERE = "memory"
@@ -41,7 +44,7 @@ class Rows:
     remotes: dict[Address, Remote] = field(default_factory=dict)
     owners: dict[Remote, Address] = field(default_factory=dict)
     intents: dict[str, str] = field(default_factory=dict)
-    plans: set[str] = field(default_factory=set)
+    plans: dict[str, str] = field(default_factory=dict)
     audit: list[str] = field(default_factory=list)
 
 
@@ -51,7 +54,8 @@ class MemoryStore:
     def __init__(self) -> None:
         """No state yet: `init` makes one."""
         self._rows: Rows | None = None
-        self._locked = False
+        self._lock_id = ""
+        self._held = False
         self._turn = RLock()
 
     @property
@@ -62,11 +66,12 @@ class MemoryStore:
     def exists(self) -> bool:
         return self._rows is not None
 
+    def warnings(self) -> tuple[Diagnostic, ...]:
+        """Nobody keeps this one."""
+        return ()
+
     def init(self, binding: Binding, lineage: str) -> None:
-        with self._turn:
-            if self._rows is not None:
-                raise faults.exists(WHERE)
-            self._rows = Rows(lineage, binding)
+        self.fill(Contents(State(lineage, 0, binding)))
 
     def binding(self) -> Binding:
         return self._now().binding
@@ -93,15 +98,25 @@ class MemoryStore:
         return None if text is None else texts.record_from(text, WHERE, str(address))
 
     @contextmanager
-    def lock(self, operation: str) -> Iterator[None]:
+    def lock(self, operation: str, timeout: float = 0.0) -> Iterator[None]:  # noqa: ARG002
+        """Nobody else can hold it: there is nothing to wait for."""
         with self._turn:
-            if self._locked:
+            if self._held:
                 raise faults.locked_here(WHERE, operation)
-            self._locked = True
+            self._held, self._lock_id = True, str(uuid4())
         try:
             yield
         finally:
-            self._locked = False
+            self._held, self._lock_id = False, ""
+
+    def still_ours(self) -> bool:
+        return bool(self._lock_id)
+
+    def unlock(self, lock_id: str) -> None:
+        with self._turn:
+            if not self._lock_id or lock_id != self._lock_id:
+                raise faults.not_that_lock(WHERE, lock_id, None)
+            self._lock_id = ""
 
     def begin(self, intent: Intent) -> None:
         with self._writing() as rows:
@@ -161,10 +176,22 @@ class MemoryStore:
         with self._writing() as rows:
             if plan_id in rows.plans:
                 raise faults.applied_before(plan_id)
-            rows.plans.add(plan_id)
+            rows.plans[plan_id] = ""
 
     def was_applied(self, plan_id: str) -> bool:
         return plan_id in self._now().plans
+
+    def contents(self) -> Contents:
+        with self._turn:
+            rows = self._now()
+            audit = tuple(texts.audit_from(text, WHERE, "audit") for text in rows.audit)
+            return Contents(self.read(), tuple(sorted(rows.plans.items())), audit)
+
+    def fill(self, made: Contents) -> None:
+        with self._turn:
+            if self._rows is not None:
+                raise faults.exists(WHERE)
+            self._rows = _rows(made)
 
     def backup(self, to: str) -> None:
         data = {
@@ -196,8 +223,10 @@ class MemoryStore:
     @contextmanager
     def _writing(self) -> Iterator[Rows]:
         """Rows to change; who writes checks everything before changing anything."""
-        if not self._locked:
+        if not self._held:
             raise faults.not_locked(WHERE)
+        if not self._lock_id:
+            raise faults.lost_to(WHERE, "")
         with self._turn:
             yield self._now()
 
@@ -249,12 +278,17 @@ def _restored(source: str) -> Rows:
         raise faults.newer(source, found)
     try:
         state = codec.state_from_json(data.get("state"))
-        audit = [texts.audit_to(codec.audit_from_json(at), source) for at in data.get("audit", ())]
+        audit = tuple(codec.audit_from_json(at) for at in data.get("audit", ()))
     except ValueError as problem:
         raise faults.damaged(source, str(problem)) from None
-    intents = {intent.id: texts.intent_to(intent, source) for intent in state.open_intents}
-    rows = Rows(state.lineage, state.binding, state.serial, intents=intents, audit=audit)
-    rows.plans.update(data.get("plans", ()))
+    return _rows(Contents(state, tuple((plan, "") for plan in data.get("plans", ())), audit))
+
+
+def _rows(made: Contents) -> Rows:
+    state = made.state
+    rows = Rows(state.lineage, state.binding, state.serial, plans=dict(made.plans))
+    rows.intents.update((one.id, texts.intent_to(one, WHERE)) for one in state.open_intents)
+    rows.audit.extend(texts.audit_to(entry, WHERE) for entry in made.audit)
     _put(rows, state.records.values())
     return rows
 

@@ -16,7 +16,24 @@ TABLES = (
         tenant TEXT NOT NULL,
         data_set TEXT NOT NULL,
         created TEXT NOT NULL,
-        tool_version TEXT NOT NULL
+        tool_version TEXT NOT NULL,
+        fence BIGINT NOT NULL
+    )
+    """,
+    """
+    CREATE TABLE lock (
+        id INTEGER PRIMARY KEY CHECK (id = 1),
+        owner TEXT NOT NULL,
+        token BIGINT NOT NULL,
+        counter BIGINT NOT NULL,
+        host TEXT NOT NULL,
+        boot_id TEXT NOT NULL,
+        pid BIGINT NOT NULL,
+        started TEXT NOT NULL,
+        operation TEXT NOT NULL,
+        who TEXT NOT NULL,
+        run_url TEXT NOT NULL,
+        since TEXT NOT NULL
     )
     """,
     """
@@ -49,16 +66,57 @@ TABLES = (
     """,
 )
 
-ADD_META = (
-    "INSERT INTO meta (id, format, lineage, serial, url, tenant, data_set, created, tool_version)"
-    " VALUES (1, ?, ?, 0, ?, ?, ?, ?, ?)"
+# Every table with its columns, in an order in which rows can be copied one table at a time.
+COLUMNS = {
+    "meta": (
+        *("id", "format", "lineage", "serial", "url", "tenant", "data_set"),
+        *("created", "tool_version", "fence"),
+    ),
+    "lock": (
+        *("id", "owner", "token", "counter", "host", "boot_id", "pid", "started"),
+        *("operation", "who", "run_url", "since"),
+    ),
+    "records": ("address", "kind", "api", "remote_id", "record"),
+    "intents": ("id", "seq", "address", "intent"),
+    "plans": ("id", "applied"),
+    "audit": ("seq", "at", "address", "entry"),
+}
+
+
+def select_all(table: str) -> str:
+    """Every row of a table, columns as in COLUMNS."""
+    return f"SELECT {', '.join(COLUMNS[table])} FROM {table}"  # noqa: S608 - names of our own
+
+
+def insert_into(table: str) -> str:
+    """One row with a value for each of COLUMNS."""
+    names = COLUMNS[table]
+    marks = ", ".join("?" * len(names))
+    return f"INSERT INTO {table} ({', '.join(names)}) VALUES ({marks})"  # noqa: S608
+
+
+ADD_META = insert_into("meta")
+# One row tells all that a write checks: format, binding, and who holds the lock.
+GET_META = (
+    "SELECT format, lineage, serial, url, tenant, data_set, fence, owner, token"
+    " FROM meta LEFT JOIN lock ON lock.id = meta.id WHERE meta.id = 1"
 )
-GET_META = "SELECT format, lineage, serial, url, tenant, data_set FROM meta WHERE id = 1"
+# Where those stand in its row.
+SERIAL, BINDING, FENCE, HOLDER = 2, slice(3, 6), 6, slice(7, 9)
 BIND = "UPDATE meta SET url = ?, tenant = ?, data_set = ? WHERE id = 1"
 NEXT_SERIAL = "UPDATE meta SET serial = serial + 1 WHERE id = 1"
 SET_SERIAL = "UPDATE meta SET serial = ? WHERE id = 1"
 
-ALL_RECORDS = "SELECT address, record FROM records ORDER BY address"
+GET_LOCK = f"{select_all('lock')} WHERE id = 1"
+ADD_LOCK = insert_into("lock")
+DROP_LOCK = "DELETE FROM lock"
+GIVE_BACK = "DELETE FROM lock WHERE owner = ?"
+BEAT = "UPDATE lock SET counter = counter + 1 WHERE id = 1 AND owner = ?"
+# The number of the last holding ever, also while nobody holds the lock.
+SET_FENCE = "UPDATE meta SET fence = ? WHERE id = 1"
+
+# Unordered: each database has its own idea of the order of texts.
+ALL_RECORDS = "SELECT address, record FROM records"
 GET_RECORD = "SELECT record FROM records WHERE address = ?"
 FIND_REMOTE = "SELECT address FROM records WHERE kind = ? AND api = ? AND remote_id = ?"
 ADD_RECORD = "INSERT INTO records (address, kind, api, remote_id, record) VALUES (?, ?, ?, ?, ?)"
@@ -80,4 +138,6 @@ ADD_AUDIT = (
     "INSERT INTO audit (seq, at, address, entry)"
     " VALUES ((SELECT COALESCE(MAX(seq), 0) + 1 FROM audit), ?, ?, ?)"
 )
+ALL_PLANS = "SELECT id, applied FROM plans"
+ALL_AUDIT = "SELECT entry FROM audit ORDER BY seq"
 NEWEST_AUDIT = "SELECT entry FROM audit ORDER BY seq DESC LIMIT ?"

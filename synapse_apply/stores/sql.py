@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from synapse_apply.model.address import Address
+from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import StateError
 from synapse_apply.model.state import (
     STATE_FORMAT,
@@ -22,8 +23,12 @@ from synapse_apply.model.state import (
     Record,
     State,
 )
-from synapse_apply.stores import faults, schema, texts
+from synapse_apply.stores import contents, faults, schema, texts
+from synapse_apply.stores.contents import Contents, History, Rows
 from synapse_apply.stores.database import Database, Row, Run, Statement
+from synapse_apply.stores.holder import Holder
+from synapse_apply.stores.holding import Holding
+from synapse_apply.stores.lock import Lock, Runner
 from synapse_apply.stores.moves import renamed
 
 # Tells whether it changed what `read` returns.
@@ -39,73 +44,75 @@ class SqlStore:
     """A StateStore (model/ports.py) whose rows live in a Database."""
 
     def __init__(
-        self, database: Database, tool_version: str = "", now: Callable[[], str] = utc_now
+        self,
+        database: Database,
+        tool_version: str = "",
+        now: Callable[[], str] = utc_now,
+        runner: Runner | None = None,
     ) -> None:
         """Touches nothing: a state is looked for when it is first used."""
         self._database = database
         self._tool_version = tool_version
         self._now = now
-        self._locked = False
+        self._runner = runner or Runner()
+        self._lock = Lock(database, self._runner, now)
+        self._holding: Holding | None = None
 
     @property
     def where(self) -> str:
         """The place of this state, for messages."""
         return self._database.where
 
+    def warnings(self) -> tuple[Diagnostic, ...]:
+        """What is risky about where this state is kept."""
+        return self._database.warnings()
+
     def exists(self) -> bool:
         return self._database.exists()
 
     def init(self, binding: Binding, lineage: str) -> None:
         """Also without the lock: it is taken for the moment then."""
-        at = (binding.url, binding.tenant, binding.data_set)
-        meta = (STATE_FORMAT, lineage, *at, self._now(), self._tool_version)
-        tables: list[Statement] = [(table, ()) for table in schema.TABLES]
-        with self._lock_unless_held("state init"):
-            self._database.create([*tables, (schema.ADD_META, meta)])
+        self.fill(Contents(State(lineage, 0, binding)))
 
     def binding(self) -> Binding:
-        with self._database.reading() as run:
-            return Binding(*self._meta(run)[3:])
+        return Binding(*self._database.read(self._meta)[schema.BINDING])
 
     def lineage(self) -> str:
-        with self._database.reading() as run:
-            return str(self._meta(run)[1])
+        return str(self._database.read(self._meta)[1])
 
     def serial(self) -> int:
-        with self._database.reading() as run:
-            return int(self._meta(run)[2])
+        return int(self._database.read(self._meta)[schema.SERIAL])
 
     def read(self) -> State:
-        with self._database.reading() as run:
-            _, lineage, serial, *at = self._meta(run)
-            rows = run(schema.ALL_RECORDS, ())
-            open_rows = run(schema.ALL_INTENTS, ())
-        records = (texts.record_from(text, self.where, address) for address, text in rows)
-        return State(
-            lineage=lineage,
-            serial=serial,
-            binding=Binding(*at),
-            records={record.address: record for record in records},
-            open_intents=tuple(texts.intent_from(text, self.where, at) for at, text in open_rows),
-        )
+        return contents.state_of(self._database.read(self._rows), self.where)
 
     def record(self, address: Address) -> Record | None:
-        with self._database.reading() as run:
+        def work(run: Run) -> list[Row]:
             self._meta(run)
-            rows = run(schema.GET_RECORD, (str(address),))
+            return run(schema.GET_RECORD, (str(address),))
+
+        rows = self._database.read(work)
         return texts.record_from(rows[0][0], self.where, str(address)) if rows else None
 
     @contextmanager
-    def lock(self, operation: str) -> Iterator[None]:
+    def lock(self, operation: str, timeout: float = 0.0) -> Iterator[None]:
         """Every thread of this process may write while it is held."""
-        if self._locked:
-            raise faults.locked_here(self.where, operation)
-        with self._database.lock(operation):
-            self._locked = True
-            try:
-                yield
-            finally:
-                self._locked = False
+        with self._locked(operation, timeout):
+            yield
+
+    def still_ours(self) -> bool:
+        """Whether a request may be started: the lock is held and this process was not silent.
+
+        Asks no database. What others did is noticed at the next write or sign of life.
+        """
+        return self._holding is not None and self._holding.ours
+
+    def unlock(self, lock_id: str) -> None:
+        """Remove the lock of another process that is gone; its next write fails.
+
+        StateError when that is not the lock there is now.
+        """
+        self._lock.remove(lock_id)
 
     def begin(self, intent: Intent) -> None:
         text = texts.intent_to(intent, self.where)
@@ -174,7 +181,7 @@ class SqlStore:
 
     def rebind(self, binding: Binding) -> None:
         def work(run: Run) -> bool:
-            if Binding(*self._meta(run)[3:]) == binding:
+            if Binding(*self._meta(run)[schema.BINDING]) == binding:
                 return False
             run(schema.BIND, (binding.url, binding.tenant, binding.data_set))
             return True
@@ -182,9 +189,11 @@ class SqlStore:
         self._write(work)
 
     def audit(self, limit: int = 1000) -> list[AuditEntry]:
-        with self._database.reading() as run:
+        def work(run: Run) -> list[Row]:
             self._meta(run)
-            rows = run(schema.NEWEST_AUDIT, (limit,))
+            return run(schema.NEWEST_AUDIT, (limit,))
+
+        rows = self._database.read(work)
         return [texts.audit_from(text, self.where, "audit") for (text,) in rows]
 
     def mark_applied(self, plan_id: str) -> None:
@@ -199,9 +208,11 @@ class SqlStore:
         self._write(work)
 
     def was_applied(self, plan_id: str) -> bool:
-        with self._database.reading() as run:
+        def work(run: Run) -> bool:
             self._meta(run)
             return bool(run(schema.GET_PLAN, (plan_id,)))
+
+        return self._database.read(work)
 
     def backup(self, to: str) -> None:
         """Needs no lock; an existing file is a StateError."""
@@ -215,24 +226,63 @@ class SqlStore:
         """
 
         def check(run: Run) -> list[Statement]:
-            found = int(self._meta(run, source)[2])
-            return [(schema.SET_SERIAL, (max(found, serial) + 1,))]
+            meta = self._meta(run, source)
+            at_least = max(int(meta[schema.SERIAL]), serial) + 1
+            holder, made = holding.entry(int(meta[schema.FENCE]))
+            entered.append(holder)
+            return [(schema.SET_SERIAL, (at_least,)), *made]
 
-        with self._lock_unless_held("state restore"):
+        entered: list[Holder] = []
+        with self._locked_or_now("state restore", repair=True) as holding:
+            holding.check()
             serial = self._serial_if_readable()
+            written_at = self._runner.timing.boottime()
             self._database.replace(source, check)
+            holding.seat(entered[-1], written_at)
+
+    def contents(self) -> Contents:
+        """The state with its history, as one snapshot."""
+
+        def work(run: Run) -> tuple[Rows, History]:
+            return self._rows(run), contents.history(run, self.where)
+
+        rows, (plans, audit) = self._database.read(work)
+        return Contents(contents.state_of(rows, self.where), plans, audit)
+
+    def fill(self, made: Contents) -> None:
+        """Make a state of these contents; StateError when there is one already."""
+        if self.exists():
+            raise faults.exists(self.where)
+        state = made.state
+        at = (state.binding.url, state.binding.tenant, state.binding.data_set)
+        meta = (1, STATE_FORMAT, state.lineage, 0, *at, self._now(), self._tool_version, 0)
+        with self._locked_or_now("state init") as holding:
+            holder, entry = holding.entry(0)
+            statements: list[Statement] = [(table, ()) for table in schema.TABLES]
+            statements.append((schema.ADD_META, meta))
+            statements += [*contents.statements(made, self.where), *entry]
+            written_at = self._runner.timing.boottime()
+            self._database.create(statements)
+            holding.seat(holder, written_at)
 
     def close(self) -> None:
         self._database.close()
 
     def _write(self, work: Work) -> None:
-        if not self._locked:
+        holding = self._holding
+        if holding is None:
             raise faults.not_locked(self.where)
-        with self._database.writing() as run:
+        holding.check()
+
+        def whole(run: Run) -> None:
             # Another version may have changed the format since this process looked.
-            self._meta(run)
+            meta = self._meta(run)
+            if holding.seated:
+                holding.check_rows(run, *meta[schema.HOLDER])
             if work(run):
                 run(schema.NEXT_SERIAL, ())
+
+        self._database.write(whole)
 
     def _meta(self, run: Run, where: str = "") -> Row:
         rows = run(schema.GET_META, ())
@@ -241,6 +291,9 @@ class SqlStore:
         if rows[0][0] > STATE_FORMAT:
             raise faults.newer(where or self.where, rows[0][0])
         return rows[0]
+
+    def _rows(self, run: Run) -> Rows:
+        return self._meta(run), run(schema.ALL_RECORDS, ()), run(schema.ALL_INTENTS, ())
 
     def _row(self, record: Record) -> tuple[Any, ...]:
         address = record.address
@@ -270,9 +323,22 @@ class SqlStore:
             return 0
 
     @contextmanager
-    def _lock_unless_held(self, operation: str) -> Iterator[None]:
-        if self._locked:
-            yield
+    def _locked(
+        self, operation: str, timeout: float = 0.0, *, repair: bool = False
+    ) -> Iterator[Holding]:
+        if self._holding is not None:
+            raise faults.locked_here(self.where, operation)
+        with self._lock.hold(operation, timeout, repair=repair) as holding:
+            self._holding = holding
+            try:
+                yield holding
+            finally:
+                self._holding = None
+
+    @contextmanager
+    def _locked_or_now(self, operation: str, *, repair: bool = False) -> Iterator[Holding]:
+        if self._holding is not None:
+            yield self._holding
         else:
-            with self.lock(operation):
-                yield
+            with self._locked(operation, repair=repair) as holding:
+                yield holding

@@ -15,10 +15,13 @@ from threading import RLock
 from urllib.parse import quote
 from uuid import uuid4
 
+from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.state import STATE_FORMAT
-from synapse_apply.stores import faults, sqlite_faults
-from synapse_apply.stores.database import Row, Run, Statement
+from synapse_apply.stores import faults, schema, sqlite_faults
+from synapse_apply.stores.database import Row, Run, Statement, T
+from synapse_apply.stores.lock import Runner
 from synapse_apply.stores.lockfile import locked
+from synapse_apply.stores.mounts import MOUNTS, network_warning
 from synapse_apply.stores.private_files import flush_folder, make_file, make_folder
 from synapse_apply.stores.sql import SqlStore, utc_now
 
@@ -35,19 +38,20 @@ def open_sqlite(
     tool_version: str = "",
     run_url: str = "",
     now: Callable[[], str] = utc_now,
+    runner: Runner | None = None,
 ) -> SqlStore:
     """The store at a path; nothing is read or made yet. `run_url` is shown to who waits."""
-    return SqlStore(SqliteDatabase(Path(path), run_url, now), tool_version, now)
+    database = SqliteDatabase(Path(path))
+    return SqlStore(database, tool_version, now, runner or Runner(run_url))
 
 
 class SqliteDatabase:
     """A Database (stores/database.py): one file, one connection, one thread at a time."""
 
-    def __init__(self, path: Path, run_url: str = "", now: Callable[[], str] = utc_now) -> None:
+    def __init__(self, path: Path, mounts: str = MOUNTS) -> None:
         """The path's links are followed once, so that a rename replaces the file itself."""
         self._path = Path(os.path.realpath(path))
-        self._run_url = run_url
-        self._now = now
+        self._mounts = mounts
         self._turn = RLock()
         self._connection: sqlite3.Connection | None = None
         self._opened: os.stat_result | None = None
@@ -67,25 +71,23 @@ class SqliteDatabase:
             connection.execute("BEGIN IMMEDIATE")
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             connection.execute(f"PRAGMA user_version = {STATE_FORMAT}")
-            for statement in statements:
-                connection.execute(*statement)
+            _carry_out(statements, connection)
             connection.execute("COMMIT")
 
-    @contextmanager
-    def reading(self) -> Iterator[Run]:
+    def read(self, work: Callable[[Run], T]) -> T:
         with self._transaction("BEGIN", "Reading") as run:
-            yield run
+            return work(run)
 
-    @contextmanager
-    def writing(self) -> Iterator[Run]:
+    def write(self, work: Callable[[Run], T]) -> T:
         with self._transaction("BEGIN IMMEDIATE", "Writing") as run:
-            yield run
+            return work(run)
 
     @contextmanager
-    def lock(self, operation: str) -> Iterator[None]:
+    def alone(self, operation: str) -> Iterator[None]:
+        """By a lock file: rows need a state. The system gives it back however a process ends."""
         with sqlite_faults.in_words(self.where, "Locking"):
             make_folder(self._path.parent)
-        with locked(f"{self._path}.lock", self.where, operation, self._run_url, self._now):
+        with locked(f"{self._path}.lock", self.where, operation):
             yield
 
     def backup(self, to: str) -> None:
@@ -96,19 +98,18 @@ class SqliteDatabase:
             source = self._current()
             with _new_file(target) as new, _connect(new) as copy:
                 source.backup(copy)
+                copy.execute(schema.DROP_LOCK)
 
     def replace(self, source: str, check: Callable[[Run], Sequence[Statement]]) -> None:
         """The file that was here is kept as `<name>.before-restore`."""
-        if not Path(source).is_file():
-            raise faults.not_a_backup(source, "does not exist")
-        with self._turn, _opened(source) as backup:
+        with self._turn, opened_backup(source) as backup:
             with sqlite_faults.in_words(source, "Reading"):
-                _verify_whole(backup, source)
-                statements = check(_runner(backup))
+                statements = check(runner(backup))
             with _new_file(self._path, self._make_way) as new, _connect(new) as copy:
                 backup.backup(copy)
-                for statement in statements:
-                    copy.execute(*statement)
+                copy.execute("BEGIN IMMEDIATE")
+                _carry_out(statements, copy)
+                copy.execute("COMMIT")
 
     def _make_way(self) -> None:
         """What the old file leaves behind must not meet the new one."""
@@ -120,6 +121,9 @@ class SqliteDatabase:
             kept.unlink(missing_ok=True)
             with suppress(OSError):  # a file system without links
                 kept.hardlink_to(self._path)
+
+    def warnings(self) -> tuple[Diagnostic, ...]:
+        return network_warning(self._path, self._mounts)
 
     def close(self) -> None:
         with self._turn:
@@ -133,7 +137,7 @@ class SqliteDatabase:
             connection = self._current()
             connection.execute(begin)
             try:
-                yield _runner(connection)
+                yield runner(connection)
                 connection.execute("COMMIT")
             except BaseException:
                 # SQLite has rolled back by itself where the disk was full.
@@ -208,19 +212,30 @@ def _connect(path: Path) -> closing[sqlite3.Connection]:
 
 
 @contextmanager
-def _opened(source: str) -> Iterator[sqlite3.Connection]:
-    """A backup, read only."""
+def opened_backup(source: str) -> Iterator[sqlite3.Connection]:
+    """A backup, read only; StateError unless it is a whole state that this version can read."""
+    if not Path(source).is_file():
+        raise faults.not_a_backup(source, "does not exist")
     with sqlite_faults.in_words(source, "Opening"):
         connection = _connection(Path(source), "ro")
     with closing(connection):
+        with sqlite_faults.in_words(source, "Reading"):
+            _verify_whole(connection, source)
         yield connection
 
 
-def _runner(connection: sqlite3.Connection) -> Run:
+def runner(connection: sqlite3.Connection) -> Run:
+    """How work runs its statements on a connection."""
+
     def run(sql: str, values: Sequence[object]) -> list[Row]:
         return connection.execute(sql, values).fetchall()
 
     return run
+
+
+def _carry_out(statements: Sequence[Statement], connection: sqlite3.Connection) -> None:
+    for statement in statements:
+        connection.execute(*statement)
 
 
 def _verify(connection: sqlite3.Connection, where: str) -> None:

@@ -2,19 +2,70 @@
 
 from __future__ import annotations
 
+from uuid import uuid4
+
 import pytest
+from contract.stores.postgres_server import PostgresServer
 from contract.stores.samples import BINDING, LINEAGE
 
 from synapse_apply.stores.memory import MemoryStore
+from synapse_apply.stores.postgres import open_postgres
 from synapse_apply.stores.sqlite import open_sqlite
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-def empty(request, tmp_path):
+@pytest.fixture(scope="session")
+def server():
+    """A PostgreSQL server, one a test process; made when the first test needs it."""
+    made = PostgresServer()
+    try:
+        made.start()
+        yield made
+    finally:
+        made.remove()
+
+
+@pytest.fixture
+def url(server):
+    """Where a state in PostgreSQL is to be: a schema of its own."""
+    return server.url(schema=f"state_{uuid4().hex}")
+
+
+@pytest.fixture
+def open_store(request, tmp_path):
+    """Opens a store of a sort by name, empty unless this test opened it before."""
+    opened = []
+
+    def open_one(sort, name="t", **more):
+        if sort == "memory":
+            opened.append(MemoryStore())
+        elif sort == "sqlite":
+            opened.append(open_sqlite(tmp_path / name / "state.db", **more))
+        else:
+            url = request.getfixturevalue("url")
+            opened.append(open_postgres(f"{url}_{name}", "t", **more))
+        return opened[-1]
+
+    yield open_one
+    for store in opened:
+        store.close()
+
+
+@pytest.fixture(params=["memory", "sqlite", "postgres"])
+def sort(request):
+    """Each sort of store."""
+    return request.param
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def shared(request):
+    """Each sort of store that several processes can use."""
+    return request.param
+
+
+@pytest.fixture
+def empty(open_store, sort):
     """A store without a state."""
-    store = MemoryStore() if request.param == "memory" else open_sqlite(tmp_path / "state" / "t.db")
-    yield store
-    store.close()
+    return open_store(sort)
 
 
 @pytest.fixture

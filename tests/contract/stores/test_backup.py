@@ -25,12 +25,12 @@ def fill(store):
         store.mark_applied("p1")
 
 
-def test_a_backup_restores_everything_into_an_empty_place(store, tmp_path):
+def test_a_backup_restores_everything_into_an_empty_place(store, sort, open_store, tmp_path):
     """Records, open calls, history, used plans, lineage and binding come back."""
     fill(store)
     before = store.read()
     store.backup(str(tmp_path / "backup"))
-    fresh = type(store)() if isinstance(store, MemoryStore) else open_sqlite(tmp_path / "new.db")
+    fresh = open_store(sort, "new")
     fresh.restore(str(tmp_path / "backup"))
     after = fresh.read()
     assert (after.records, after.open_intents) == (before.records, before.open_intents)

@@ -251,11 +251,13 @@ def test_what_is_read_only_can_be_read_and_says_so_when_written(what):
 def test_a_busy_file_is_said_in_words(sqlite, path, monkeypatch):
     """Another program that keeps the file is named as the reason."""
     monkeypatch.setattr("synapse_apply.stores.sqlite.PATIENCE", 0.01)
+    sqlite.close()
     blocker = sqlite3.connect(path, isolation_level=None)
-    blocker.execute("BEGIN EXCLUSIVE")
-    with sqlite.lock("test"), pytest.raises(StateError, match="busy"):
-        sqlite.put(record())
-    blocker.close()
+    with sqlite.lock("test"):
+        blocker.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(StateError, match="busy"):
+            sqlite.put(record())
+        blocker.close()
 
 
 def test_text_that_is_no_unicode_is_refused_in_words(sqlite):
@@ -287,7 +289,7 @@ def test_ten_thousand_records_are_one_transaction(sqlite):
     with sqlite.lock("test"):
         sqlite._database._current().set_trace_callback(seen.append)
         sqlite.put(*(record(f"p{number}", str(number)) for number in range(10_000)))
-    assert seen.count("COMMIT") == 1
+        assert seen.count("COMMIT") == 1
     assert len(seen) <= 10_000 * 4 + 10
     assert len(sqlite.read().records) == 10_000
 

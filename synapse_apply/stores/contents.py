@@ -1,0 +1,62 @@
+"""A whole state with its history: what moves when a state moves to another store."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from synapse_apply.model.state import AuditEntry, Binding, State
+from synapse_apply.stores import schema, texts
+from synapse_apply.stores.database import Row, Run, Statement
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """Everything but the lock. `plans` are (plan id, when applied); `audit` the oldest first."""
+
+    state: State
+    plans: tuple[tuple[str, str], ...] = ()
+    audit: tuple[AuditEntry, ...] = ()
+
+
+# The answers to GET_META, ALL_RECORDS and ALL_INTENTS.
+Rows = tuple[Row, list[Row], list[Row]]
+# As in Contents: plans and audit.
+History = tuple[tuple[tuple[str, str], ...], tuple[AuditEntry, ...]]
+
+
+def state_of(rows: Rows, where: str) -> State:
+    """The rows as values; StateError (damaged) where they are not what a store writes."""
+    meta, record_rows, open_rows = rows
+    records = [texts.record_from(text, where, address) for address, text in record_rows]
+    records.sort(key=lambda record: record.address)
+    return State(
+        lineage=meta[1],
+        serial=meta[schema.SERIAL],
+        binding=Binding(*meta[schema.BINDING]),
+        records={record.address: record for record in records},
+        open_intents=tuple(texts.intent_from(text, where, at) for at, text in open_rows),
+    )
+
+
+def history(run: Run, where: str) -> History:
+    """Used plans by id, and the audit."""
+    plans = sorted((plan, applied) for plan, applied in run(schema.ALL_PLANS, ()))
+    audit = (texts.audit_from(text, where, "audit") for (text,) in run(schema.ALL_AUDIT, ()))
+    return tuple(plans), tuple(audit)
+
+
+def statements(contents: Contents, where: str) -> list[Statement]:
+    """What fills a new state whose tables and first row are there."""
+    state = contents.state
+    made: list[Statement] = [(schema.SET_SERIAL, (state.serial,))]
+    for address, record in state.records.items():
+        row = (address.kind, record.api, record.remote_id, texts.record_to(record, where))
+        made.append((schema.ADD_RECORD, (str(address), *row)))
+    for intent in state.open_intents:
+        text = texts.intent_to(intent, where)
+        made.append((schema.ADD_INTENT, (intent.id, str(intent.address), text)))
+    made.extend((schema.ADD_PLAN, plan) for plan in contents.plans)
+    for entry in contents.audit:
+        text = texts.audit_to(entry, where)
+        made.append((schema.ADD_AUDIT, (entry.at, entry.address, text)))
+    return made

@@ -1,0 +1,152 @@
+"""Taking a state's lock, waiting for it, and removing one whose holder is gone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from uuid import uuid4
+
+from synapse_apply.model.errors import LockHeld, StateError
+from synapse_apply.stores import faults, schema
+from synapse_apply.stores.database import Database, Run
+from synapse_apply.stores.holder import Holder, Process, is_gone, this_process
+from synapse_apply.stores.holding import Holding, Timing
+
+
+@dataclass(frozen=True)
+class Runner:
+    """What a lock says of who takes it. Tests put other processes and other times here."""
+
+    run_url: str = ""
+    process: Process = field(default_factory=this_process)
+    timing: Timing = field(default_factory=Timing)
+
+
+class Lock:
+    """The lock of one state, as this process sees it."""
+
+    def __init__(self, database: Database, runner: Runner, now: Callable[[], str]) -> None:
+        self._database = database
+        self._runner = runner
+        self._now = now
+
+    @contextmanager
+    def hold(self, operation: str, timeout: float, *, repair: bool = False) -> Iterator[Holding]:
+        """Hold it for the block; LockHeld when it is not free within `timeout` seconds.
+
+        With `repair` a state that cannot be read is no obstacle.
+        """
+        with ExitStack() as stack:
+            holding = self._wait(operation, timeout, repair, stack)
+            try:
+                yield holding
+            finally:
+                holding.give_back()
+
+    def holder(self) -> Holder | None:
+        """Who holds it now."""
+        return self._database.read(_holder)
+
+    def remove(self, owner: str) -> None:
+        """Take it from its holder, whose next write fails; StateError when another holds it."""
+
+        def work(run: Run) -> None:
+            holder = _holder(run)
+            if holder is None or holder.owner != owner:
+                raise faults.not_that_lock(self._database.where, owner, holder)
+            run(schema.DROP_LOCK, ())
+
+        self._database.write(work)
+
+    def _wait(self, operation: str, timeout: float, repair: bool, stack: ExitStack) -> Holding:
+        timing, watch = self._runner.timing, _Watch(self._runner.timing)
+        until = timing.monotonic() + timeout
+        pause = timing.shortest_pause
+        while True:
+            try:
+                holding = self._try(operation, watch, repair, stack)
+            except LockHeld:
+                left = until - timing.monotonic()
+                if left <= 0:
+                    raise
+                timing.pause(min(pause, left))
+                pause = min(2 * pause, timing.longest_pause)
+            else:
+                if holding is not None:
+                    return holding
+
+    def _try(self, operation: str, watch: _Watch, repair: bool, stack: ExitStack) -> Holding | None:
+        """None where it is worth another look at once."""
+        if not self._database.exists():
+            return self._without_state(operation, repair, stack)
+        asked_at = self._runner.timing.monotonic()
+        try:
+            other = self.holder()
+        except StateError:
+            if repair:
+                return self._without_state(operation, repair, stack)
+            raise
+        if other is not None and not self._may_take_over(other, watch, asked_at):
+            watch.see(other)
+            raise faults.held(self._database.where, str(other), other.owner)
+        return self._take(operation, other)
+
+    def _without_state(self, operation: str, repair: bool, stack: ExitStack) -> Holding | None:
+        with ExitStack() as mine:
+            mine.enter_context(self._database.alone(operation))
+            if not repair and self._database.exists():
+                return None  # made while we came in
+            stack.push(mine.pop_all())
+        return Holding(self._database, self._runner.timing, self._new(operation))
+
+    def _may_take_over(self, other: Holder, watch: _Watch, asked_at: float) -> bool:
+        gone = is_gone(other.process, self._runner.process)
+        return gone or watch.silent(other, asked_at)
+
+    def _take(self, operation: str, expected: Holder | None) -> Holding:
+        wanted = self._new(operation)
+
+        def work(run: Run) -> Holder:
+            found = _holder(run)
+            if found is not None and found != expected:
+                raise faults.held(self._database.where, str(found), found.owner)
+            rows = run(schema.GET_META, ())
+            if not rows:
+                raise faults.damaged(self._database.where, "its first row is missing")
+            holder = replace(wanted, token=int(rows[0][schema.FENCE]) + 1)
+            run(schema.SET_FENCE, (holder.token,))
+            run(schema.DROP_LOCK, ())
+            run(schema.ADD_LOCK, holder.to_row())
+            return holder
+
+        holding = Holding(self._database, self._runner.timing, wanted)
+        written_at = self._runner.timing.boottime()
+        holding.seat(self._database.write(work), written_at)
+        return holding
+
+    def _new(self, operation: str) -> Holder:
+        at = self._runner
+        return Holder(str(uuid4()), 0, 0, at.process, operation, at.run_url, self._now())
+
+
+class _Watch:
+    """Sees a holder's counter stand still, by the watcher's own clock alone."""
+
+    def __init__(self, timing: Timing) -> None:
+        self._timing = timing
+        self._seen: Holder | None = None
+        self._since = 0.0
+
+    def see(self, holder: Holder) -> None:
+        if holder != self._seen:
+            # After the answer: the counter was so at the latest now.
+            self._seen, self._since = holder, self._timing.monotonic()
+
+    def silent(self, holder: Holder, asked_at: float) -> bool:
+        """Whether it is unchanged in an answer that was asked for a lease later."""
+        return holder == self._seen and asked_at - self._since >= self._timing.lease
+
+
+def _holder(run: Run) -> Holder | None:
+    return next((Holder.from_row(row) for row in run(schema.GET_LOCK, ())), None)

@@ -1,0 +1,321 @@
+"""The state store in PostgreSQL, for teams and CI runners: one schema a state.
+
+Everything a transaction needs is set inside it, so that a pooler may stand between. Writers stand
+in line at an advisory lock, as they do at a SQLite file. A connection that breaks is made anew;
+where it broke in a commit, the server is asked what became of that transaction.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from threading import RLock
+from typing import Any
+from zlib import crc32
+
+import psycopg
+from psycopg import conninfo, pq, sql
+
+from synapse_apply.model.diagnostic import Diagnostic, error
+from synapse_apply.model.errors import InputError, StateError
+from synapse_apply.stores import faults, postgres_faults, schema, sqlite_faults
+from synapse_apply.stores.database import Row, Run, Statement, T
+from synapse_apply.stores.lock import Runner
+from synapse_apply.stores.postgres_faults import NoTable, Unreachable
+from synapse_apply.stores.postgres_url import Place, place
+from synapse_apply.stores.sql import SqlStore, utc_now
+from synapse_apply.stores.sqlite import SqliteDatabase, opened_backup
+from synapse_apply.stores.sqlite import runner as sqlite_runner
+
+Connection = psycopg.Connection[Row]
+
+# The first halves of our advisory locks: "SynA" in ASCII, and the number after it.
+WRITERS, MAKERS = 0x53796E41, 0x53796E42
+
+# So that a connection that went silent is noticed well before a lease is over.
+DEFAULTS = {
+    "application_name": "synapse-apply",
+    "connect_timeout": "10",
+    "keepalives_idle": "10",
+    "keepalives_interval": "3",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "15000",
+}
+
+# A stopped client's transaction is ended by the server before the next writer gives up waiting.
+_READ = """
+BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
+SET LOCAL search_path TO {schema};
+SET LOCAL idle_in_transaction_session_timeout TO '20s'
+"""
+_WRITE = """
+BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;
+SET LOCAL search_path TO {schema};
+SET LOCAL idle_in_transaction_session_timeout TO '20s';
+SET LOCAL lock_timeout TO '30s';
+SELECT pg_advisory_xact_lock({writers}, {key}),
+    set_config('synchronous_commit', CASE current_setting('synchronous_commit')
+        WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, true);
+SELECT pg_current_xact_id()::text
+"""
+
+
+def open_postgres(
+    url: str,
+    target: str,
+    *,
+    tool_version: str = "",
+    now: Callable[[], str] = utc_now,
+    runner: Runner | None = None,
+) -> SqlStore:
+    """The store that a URL names for a target; nothing is connected yet. InputError in words."""
+    return SqlStore(PostgresDatabase(place(url, target)), tool_version, now, runner)
+
+
+class PostgresDatabase:
+    """A Database (stores/database.py): one connection, one thread at a time.
+
+    For `patience` seconds a connection that was there before is tried again.
+    """
+
+    def __init__(self, at: Place, patience: float = 10.0) -> None:
+        """InputError for a URL that the client library does not understand."""
+        self._place = at
+        self._parameters = _parameters(at)
+        self._patience = patience
+        names = {
+            "schema": sql.Identifier(at.schema),
+            "writers": sql.Literal(WRITERS),
+            "makers": sql.Literal(MAKERS),
+            "key": sql.Literal(crc32(at.schema.encode()) - 2**31),
+        }
+        self._names = names
+        self._turn = RLock()
+        self._connection: Connection | None = None
+        self._known = False
+
+    @property
+    def where(self) -> str:
+        return self._place.where
+
+    def exists(self) -> bool:
+        return self.read(self._is_there)
+
+    def create(self, statements: Sequence[Statement]) -> None:
+        def work(run: Run) -> None:
+            if self._is_there(run):
+                raise faults.exists(self.where)
+            self._make_schema(run)
+            _carry_out(statements, run)
+
+        self.write(work)
+
+    def read(self, work: Callable[[Run], T]) -> T:
+        return self._persist(lambda: self._once(_READ, work, "Reading"))
+
+    def write(self, work: Callable[[Run], T]) -> T:
+        return self._persist(lambda: self._once(_WRITE, work, "Writing"))
+
+    @contextmanager
+    def alone(self, operation: str) -> Iterator[None]:
+        """By a transaction of its own that ends with its connection."""
+        with closing(self._connect()) as connection:
+            with self._in_words(connection, f"Locking for {operation}"):
+                connection.execute("BEGIN")
+                connection.execute("SET LOCAL idle_in_transaction_session_timeout TO 0")
+                asked = sql.SQL("SELECT pg_try_advisory_xact_lock({makers}, {key})")
+                got = connection.execute(asked.format(**self._names)).fetchone()
+            if got != (True,):
+                raise faults.held(self.where, "Another process that makes or restores a state")
+            yield
+
+    def backup(self, to: str) -> None:
+        def work(run: Run) -> list[Statement]:
+            return _all_rows(run)
+
+        if Path(to).exists():
+            raise faults.backup_exists(to)
+        rows = self.read(work)
+        tables: list[Statement] = [(table, ()) for table in schema.TABLES]
+        with closing(SqliteDatabase(Path(to))) as copy:
+            copy.create([*tables, *rows])
+
+    def replace(self, source: str, check: Callable[[Run], Sequence[Statement]]) -> None:
+        """What was here is gone then: make a backup before."""
+        with opened_backup(source) as connection, sqlite_faults.in_words(source, "Reading"):
+            backup = sqlite_runner(connection)
+            statements = [*_all_rows(backup), *check(backup)]
+
+        def work(run: Run) -> None:
+            if self._is_there(run):
+                run("SELECT format, lineage FROM meta", ())  # not another program's
+            self._make_schema(run)
+            for table in schema.COLUMNS:
+                run(f"DROP TABLE IF EXISTS {table}", ())
+            for table in schema.TABLES:
+                run(table, ())
+            _carry_out(statements, run)
+
+        self.write(work)
+
+    def warnings(self) -> tuple[Diagnostic, ...]:
+        return ()
+
+    def close(self) -> None:
+        with self._turn:
+            if self._connection is not None:
+                self._connection.close()
+            self._connection = None
+
+    def _is_there(self, run: Run) -> bool:
+        name = sql.Identifier(self._place.schema, "meta").as_string(None)
+        return run("SELECT to_regclass(?) IS NOT NULL", (name,)) == [(True,)]
+
+    def _make_schema(self, run: Run) -> None:
+        # CREATE SCHEMA IF NOT EXISTS asks for the right to make one also where it exists.
+        if not run("SELECT 1 FROM pg_namespace WHERE nspname = ?", (self._place.schema,)):
+            run(sql.SQL("CREATE SCHEMA {schema}").format(**self._names).as_string(None), ())
+
+    def _persist(self, attempt: Callable[[], T]) -> T:
+        """Again and again while the server is away, where nothing of an attempt was kept."""
+        until = time.monotonic() + self._patience
+        pause = 0.05
+        with self._turn:
+            while True:
+                try:
+                    return attempt()
+                except Unreachable:
+                    self.close()
+                    if not self._known or time.monotonic() + pause > until:
+                        raise
+                time.sleep(pause)
+                pause = min(2 * pause, 1.0)
+
+    def _once(self, begin: str, work: Callable[[Run], T], doing: str) -> T:
+        connection = self._current()
+        try:
+            with self._in_words(connection, doing):
+                cursor = connection.execute(sql.SQL(begin).format(**self._names))
+                transaction = _last_row(cursor) if begin is _WRITE else None
+                result = work(_runner(connection))
+        except NoTable:
+            self._undo(connection)
+            if self.exists():
+                raise
+            raise faults.missing(self.where) from None
+        except BaseException:
+            self._undo(connection)
+            raise
+        self._commit(connection, transaction, doing)
+        return result
+
+    def _commit(self, connection: Connection, transaction: Row | None, doing: str) -> None:
+        try:
+            with self._in_words(connection, doing):
+                connection.execute("COMMIT")
+        except Unreachable:
+            self.close()
+            if transaction is None:
+                return  # all of the snapshot was read
+            if not self._was_kept(str(transaction[0])):
+                raise
+        except BaseException:
+            self._undo(connection)
+            raise
+
+    def _was_kept(self, transaction: str) -> bool:
+        """Whether a transaction whose end we did not hear of was committed. Waits for its end."""
+
+        def ask(run: Run) -> list[Row]:
+            return run("SELECT pg_xact_status(?::xid8)", (transaction,))
+
+        try:
+            found = self._persist(lambda: self._once(_WRITE, ask, "Reading"))
+        except StateError:
+            raise postgres_faults.fate_unknown(self.where) from None
+        if found not in ([("committed",)], [("aborted",)]):
+            raise postgres_faults.fate_unknown(self.where)
+        return found == [("committed",)]
+
+    def _undo(self, connection: Connection) -> None:
+        with suppress(psycopg.Error):
+            connection.execute("ROLLBACK")
+        if connection.info.transaction_status != pq.TransactionStatus.IDLE:
+            self.close()
+
+    def _current(self) -> Connection:
+        if self._connection is None:
+            self._connection = self._connect()
+            self._known = True
+        return self._connection
+
+    def _connect(self) -> Connection:
+        try:
+            # A pooler may give each transaction another server process: nothing is prepared.
+            return psycopg.connect(**self._parameters, autocommit=True, prepare_threshold=None)
+        except psycopg.Error as problem:
+            finding = postgres_faults.no_connection(problem, self.where)
+        raise finding
+
+    @contextmanager
+    def _in_words(self, connection: Connection, doing: str) -> Iterator[None]:
+        try:
+            yield
+        except psycopg.Error as problem:
+            if connection.closed or postgres_faults.ends_connection(problem):
+                finding: StateError = postgres_faults.lost(self.where, doing)
+            else:
+                finding = postgres_faults.explain(problem, self.where, doing)
+            raise finding from None
+        except UnicodeEncodeError:
+            raise faults.unstorable(self.where, "a text is not valid Unicode") from None
+
+
+def _parameters(at: Place) -> dict[str, Any]:
+    """What the client library is told; the URL's own parameters come first."""
+    try:
+        given = conninfo.conninfo_to_dict(at.url.reveal())
+    except psycopg.Error:
+        given = None
+    if given is None:  # its message may repeat a part of the URL
+        raise InputError(
+            error(
+                "The state's url cannot be used",
+                f"{at.where}: the PostgreSQL client does not understand it.",
+                "Write postgresql://USER@HOST:PORT/DATABASE?sslmode=verify-full; the parameters"
+                " are those of libpq.",
+            )
+        )
+    return {**DEFAULTS, **given, "client_encoding": "UTF8"}
+
+
+def _last_row(cursor: psycopg.Cursor[Row]) -> Row | None:
+    """The answer to the last of several statements."""
+    while cursor.nextset():
+        pass
+    return cursor.fetchone()
+
+
+def _runner(connection: Connection) -> Run:
+    def run(text: str, values: Sequence[Any]) -> list[Row]:
+        cursor = connection.execute(text.replace("?", "%s").encode(), values or None)
+        return cursor.fetchall() if cursor.description else []
+
+    return run
+
+
+def _carry_out(statements: Sequence[Statement], run: Run) -> None:
+    for text, values in statements:
+        run(text, values)
+
+
+def _all_rows(run: Run) -> list[Statement]:
+    """Statements that write every row but the lock's into new tables."""
+    return [
+        (schema.insert_into(table), row)
+        for table in schema.COLUMNS
+        if table != "lock"
+        for row in run(schema.select_all(table), ())
+    ]
