@@ -62,7 +62,7 @@ def test_a_mask_is_withheld(mask):
     assert configuration("s3", {"key": mask}) == {"key": Withheld("masked")}
 
 
-@pytest.mark.parametrize("value", ["", "*", "**", "x*x", "aaaa", 111, ["***"]])
+@pytest.mark.parametrize("value", ["", "*", "**", "x*x", "aaaa", 111, ["***", "v"]])
 def test_what_is_no_mask_is_a_value(value):
     """Too short, mixed, of another character, or no text."""
     assert configuration("s3", {"key": value}) == {"key": Sensitive(value)}
