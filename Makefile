@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 JOBS ?= auto
 
-.PHONY: help demo test check lint types unit smoke laws golden docs fix dist clean
+.PHONY: help demo test check lint types unit smoke laws faults golden docs fix dist clean
 
 help: ## Say what each target does
 	@sed -n 's/^\([a-z]*\):.*## /\1: /p' $(MAKEFILE_LIST)
@@ -45,6 +45,9 @@ smoke: $(READY) ## The demo and the fast tests: a second Python version
 
 laws: $(READY) ## The property tests with many examples
 	SYNAPSE_APPLY_TEST_DEEP=1 $(BIN)/python -m pytest -n $(JOBS) -m deep
+
+faults: $(READY) ## Every fault at every request, a kill at every boundary, and a table of it
+	SYNAPSE_APPLY_TEST_DEEP=1 $(BIN)/python -m pytest -n $(JOBS) tests/fault
 
 golden: $(READY) ## Rewrite the renderings; look at the difference before committing it
 	UPDATE_GOLDEN=1 $(BIN)/python -m pytest tests/unit/views

@@ -7,10 +7,10 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from fault.site import TENANT, TOKEN, Server, Site
 from installed import BIN, environment
@@ -38,6 +38,15 @@ def applying(site: Site, *more: str, parallelism: int = 1) -> Iterator[subproces
         process.communicate()
 
 
+def reaches(server: Server, process: subprocess.Popen[str]) -> None:
+    """Wait until the first rule's deed has begun, while the process runs."""
+    until = time.monotonic() + SECONDS
+    while not server.counts()[0]["done"]:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < until
+        time.sleep(0.005)
+
+
 def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
     """Exit code and what was written; no traceback among it."""
     out, err = process.communicate(timeout=SECONDS)
@@ -48,10 +57,8 @@ def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
 
 def kill(process: subprocess.Popen[str]) -> bool:
     """SIGKILL; whether it was still running."""
-    was_running = process.poll() is None
     process.send_signal(signal.SIGKILL)
-    process.communicate()
-    return was_running
+    return process.wait() == -signal.SIGKILL
 
 
 class Backend:
@@ -81,6 +88,6 @@ class Backend:
     def kill(self) -> None:
         if self._process is not None:
             kill(self._process)
-
-
-Rule = Mapping[str, Any]
+            assert self._process.stdout is not None
+            self._process.stdout.close()
+            self._process = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from fault.commands import applying, kill
+from fault.commands import applying, kill, reaches
 from fault.convergence import Row, converge, some
 from fault.site import Server, Site
 
@@ -25,7 +25,7 @@ def test_killed_at_a_request(
         site = make_site()
         server.faults({"match": {"nth": number}, "do": {"hang": FOREVER, "commit": commit}})
         with applying(site) as process:
-            assert server.wait_done(), number
+            reaches(server, process)
             assert kill(process)
         converge(site, None, row)
 
@@ -44,6 +44,6 @@ def test_killed_with_many_requests_under_way(
             },
         )
         with applying(site, parallelism=10) as process:
-            assert server.wait_done(), first
+            reaches(server, process)
             assert kill(process)
         converge(site, None, row)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from fault.commands import applying, kill
+from fault.commands import applying, kill, reaches
 from fault.convergence import DEEP, Row, converge, some
 from fault.site import Server, Site
 from installed import environment
@@ -51,7 +51,7 @@ def test_killed_at_any_time(make_site: Callable[..., Site], server: Server, row:
         site = make_site()
         server.faults({"match": {"nth": 1}, "do": {"latency": 1}})
         with applying(site, parallelism=1 + part % 4) as process:
-            assert server.wait_done()
+            reaches(server, process)
             time.sleep(part * (0.006 if DEEP else 0.05))
             kill(process)
         converge(site, None, row)

@@ -1,0 +1,114 @@
+"""Ctrl-C at any request, a second apply beside the first, a backend that dies half-way."""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fault.commands import Backend, applying, ended, reaches
+from fault.convergence import DEEP, Row, converge, some, tells_the_truth
+from fault.site import Applied, Server, Site, pending, tally
+
+REQUESTS = 18  # of an apply of twelve resources
+PLANNING = 6  # of them, before the first call
+FOREVER = 1000
+
+
+@pytest.mark.parametrize("commit", ["before", "after"])
+def test_interrupted_at_a_request(
+    commit: str, make_site: Callable[..., Site], server: Server, row: Row
+) -> None:
+    """What has begun ends and is reported, the rest is skipped: exit 130."""
+    for number in some(REQUESTS, 3, turn=2 + (commit == "after")):
+        site = make_site()
+        server.faults({"match": {"nth": number}, "do": {"hang": 0.2, "commit": commit}})
+        with applying(site) as process:
+            reaches(server, process)
+            process.send_signal(signal.SIGINT)
+            code, out, err = ended(process)
+        assert code == 130, (number, out, err)
+        if number > PLANNING:
+            _tells_the_truth(server, json.loads(out), number - PLANNING)
+        converge(site, None, row)
+        assert row.unknowns == 0
+
+
+def _tells_the_truth(server: Server, report: dict[str, Any], called: int) -> None:
+    found = server.ids()
+    outcomes = {one["address"]: one["result"] for one in report["outcomes"]}
+    assert report["exit_code"] == 130
+    assert {name for name, result in outcomes.items() if result == "done"} == set(found)
+    assert set(outcomes.values()) <= {"done", "skipped"}
+    assert len(found) == called
+
+
+def test_two_at_once(make_site: Callable[..., Site], server: Server, row: Row) -> None:
+    """One works; the others are told who does, or wait and find nothing to do."""
+    site = make_site()
+    server.faults({"match": {"method": "POST", "nth": 2}, "do": {"hang": 2}})
+    with ExitStack() as stack:
+        first = stack.enter_context(applying(site))
+        reaches(server, first)
+        others = [stack.enter_context(applying(site)) for _ in range(19 if DEEP else 1)]
+        codes = [ended(process)[0] for process in [first, *others]]
+    assert codes[0] == 0
+    assert set(codes[1:]) <= {0, 6}, codes
+    posts = [asked for asked in server.requests() if asked.startswith("POST ")]
+    assert len(posts) == 12
+    converge(site, None, row)
+    assert row.unknowns == 0
+
+
+@pytest.fixture
+def backend(tmp_path: Path) -> Iterator[Backend]:
+    made = Backend(tmp_path / "data")
+    yield made
+    made.kill()
+
+
+@pytest.mark.parametrize("commit", ["before", "after"])
+def test_the_backend_is_killed(commit: str, backend: Backend, tmp_path: Path, row: Row) -> None:
+    """It comes back with what it had committed; the apply has said what it knew."""
+    for number in some(REQUESTS, 2, turn=4 + 2 * (commit == "after")):
+        server = backend.start()
+        site = Site.make(tmp_path / f"{commit}-{number}", server)
+        server.faults({"match": {"nth": number}, "do": {"hang": FOREVER, "commit": commit}})
+        applied: list[Applied] = []
+        work = threading.Thread(target=lambda made=applied, on=site: made.append(on.apply()))
+        work.start()
+        assert server.wait_done(), number
+        backend.kill()
+        server.close()
+        server = backend.start()
+        work.join(30)
+        again = Site(site.root, server)
+        if applied[0].report:
+            tells_the_truth(again, applied[0].report)
+        converge(again, applied[0], row)
+        server.close()
+        backend.kill()
+
+
+def test_the_backend_comes_back_in_time(backend: Backend, tmp_path: Path, row: Row) -> None:
+    """The installed command waits a little for a backend that was restarted, and goes on."""
+    server = backend.start()
+    site = Site.make(tmp_path / "project", server, groups=0, extra_storages=12)
+    rule = {"match": {"method": "POST", "nth": 5}, "do": {"hang": FOREVER, "commit": "after"}}
+    server.faults(rule)
+    with applying(site) as process:
+        reaches(server, process)
+        backend.kill()
+        server.close()
+        server = backend.start()
+        code, out, err = ended(process)
+    assert code == 0, out + err
+    row.add(1, 0)
+    assert not any(tally(server, site.expected).values())
+    assert pending(Site(site.root, server, 0).plan()) == []
+    server.close()

@@ -1,0 +1,121 @@
+"""Answers that are lost, in bulk and at random: found again in the same run, or in the next."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from fault.commands import applying, ended
+from fault.convergence import Row, converge, tells_the_truth
+from fault.site import SEPARATOR, Server, Site, pending, tally
+from hypothesis import given
+from hypothesis import strategies as st
+from laws.effort import effort
+
+POSTS = {"method": "POST", "path": "/storages/"}
+LOST: list[dict[str, Any]] = [
+    {"reset": "after"},
+    {"truncate": 0},
+    {"status": 502, "commit": "after"},
+    {"status": 500, "commit": "after"},
+    {"truncate": 30},
+]
+
+
+def test_five_of_a_hundred_are_found_in_the_same_run(
+    make_site: Callable[..., Site], server: Server, row: Row
+) -> None:
+    """The installed command, ten calls at once: one run, exit 0, no duplicate, nothing to do."""
+    site = make_site(groups=0, extra_storages=100)
+    server.faults(
+        *[
+            {"match": {**POSTS, "nth": nth}, "do": do}
+            for nth, do in zip((3, 27, 50, 51, 98), LOST, strict=True)
+        ]
+    )
+    with applying(site, parallelism=10) as process:
+        code, out, err = ended(process)
+    assert code == 0, out + err
+    assert [count["done"] for count in server.counts()] == [1] * 5
+    server.faults()
+    row.add(1, 0)
+    found = tally(server, site.expected)
+    row.duplicates, row.losses = found["duplicates"], found["losses"]
+    assert not any(found.values())
+    assert pending(site.plan()) == []
+    posts = [asked for asked in server.requests() if asked == "POST /storages/"]
+    assert len(posts) == 100
+
+
+@pytest.mark.parametrize("plugin_list", ["none", "list"])
+def test_a_lost_plugin(
+    plugin_list: str, make_site: Callable[..., Site], server: Server, row: Row
+) -> None:
+    """Where plugins are listed it is found at once; on plain v1 nobody can tell, and it is said."""
+    server.send("PATCH", "/_emulator/switches/", {"plugin_list": plugin_list})
+    try:
+        site = make_site(groups=2)
+        server.faults({"match": {"path": "/plugins/", "method": "POST", "nth": 1}, "do": LOST[0]})
+        first = site.apply()
+        assert first.code == (0 if plugin_list == "list" else 7)
+        converge(site, first, row)
+    finally:
+        server.send("PATCH", "/_emulator/switches/", {"plugin_list": "none"})
+    assert row.unknowns == (plugin_list == "none")
+
+
+DEEDS: list[dict[str, Any]] = [
+    *LOST,
+    {"reset": "before"},
+    {"status": 503},
+    {"status": 500},
+    {"status": 429, "retry_after": 0},
+    {"latency": 5},
+]
+RULES = st.builds(
+    lambda nth, do, method: {"match": {"nth": nth, **method}, "do": do},
+    st.integers(1, 16),
+    st.sampled_from(DEEDS),
+    st.sampled_from([{}, {"method": "POST"}, {"method": "GET"}, {"path": "/plugin*"}]),
+)
+
+
+@effort(8, 1000)
+@given(
+    schedule=st.lists(RULES, min_size=1, max_size=5),
+    parallelism=st.sampled_from([1, 4]),
+    listed=st.booleans(),
+    changed=st.booleans(),
+)
+def test_random_schedules(
+    make_site: Callable[..., Site],
+    server: Server,
+    row: Row,
+    schedule: list[dict[str, Any]],
+    parallelism: int,
+    listed: bool,
+    changed: bool,
+) -> None:
+    """Several faults in one apply, several calls at once, plugins listed or not."""
+    switch = {"plugin_list": "list" if listed else "none"}
+    server.send("PATCH", "/_emulator/switches/", switch)
+    site = make_site(groups=2)
+    before: set[str] = set()
+    if changed:
+        assert site.apply().code == 0
+        before = set(server.ids())
+        _change(site)
+    server.faults(*schedule)
+    first = site.apply(parallelism=parallelism)
+    if first.report:
+        tells_the_truth(site, first.report, before)
+    converge(site, first, row)
+    server.send("PATCH", "/_emulator/switches/", {"plugin_list": "none"})
+
+
+def _change(site: Site) -> None:
+    for path in (site.root / "manifests").iterdir():
+        changed = path.read_text().replace('"author": "a"', '"author": "b"')
+        more = changed.split(SEPARATOR)[-1].replace("storage-", "second-")
+        path.write_text(SEPARATOR.join([changed, more]))
