@@ -27,7 +27,7 @@ from synapse_apply.applying.task import Live, Task, Tools
 from synapse_apply.kinds.descriptor import UpdateMode
 from synapse_apply.model.codec import fields_to_json
 from synapse_apply.model.diagnostic import Diagnostic, Path
-from synapse_apply.model.errors import Effect, NotFound, RemoteError, SynapseApplyError
+from synapse_apply.model.errors import Effect, NotFound, RemoteError, StateError, SynapseApplyError
 from synapse_apply.model.observed import Observed
 from synapse_apply.model.plan import Action
 from synapse_apply.model.report import Outcome, Result
@@ -187,8 +187,10 @@ def _delete(task: Task, tools: Tools) -> Outcome:
         if not _is_gone(task, tools, record.remote_id):
             return _unknown(task, failure, why)
     settled = replace(intent, state=IntentState.DONE)
-    tools.store.settle(settled, None, _entry(task, tools, intent, "done", tools.request_id()))
-    return _outcome(task, Result.DONE, remote_id=record.remote_id)
+    entry = _entry(task, tools, intent, "done", tools.request_id())
+    return _settled(
+        tools, settled, None, entry, _outcome(task, Result.DONE, remote_id=record.remote_id)
+    )
 
 
 def _is_gone(task: Task, tools: Tools, remote_id: str) -> bool:
@@ -229,16 +231,33 @@ def _done(
 ) -> Outcome:
     record: Record = record_of(task, sent.intent, observed, tools, sent.ours)
     settled = replace(sent.intent, state=IntentState.DONE, remote_id=observed.remote_id)
-    tools.store.settle(settled, record, _entry(task, tools, settled, "done", request_id))
-    return _outcome(task, Result.DONE, warnings, observed.remote_id, request_id)
+    outcome = _outcome(task, Result.DONE, warnings, observed.remote_id, request_id)
+    entry = _entry(task, tools, settled, "done", request_id)
+    return _settled(tools, settled, record, entry, outcome)
 
 
 def _failed(task: Task, tools: Tools, sent: Sent, failure: RemoteError, why: Diagnostic) -> Outcome:
     """The call was certainly not acted on: the intent closes and the record stays."""
     settled = replace(sent.intent, state=IntentState.FAILED)
     entry = _entry(task, tools, settled, "failed", failure.request_id)
-    tools.store.settle(settled, task.record, entry)
-    return _outcome(task, Result.FAILED, (why,), request_id=failure.request_id)
+    outcome = _outcome(task, Result.FAILED, (why,), request_id=failure.request_id)
+    return _settled(tools, settled, task.record, entry, outcome)
+
+
+def _settled(
+    tools: Tools, intent: Intent, record: Record | None, entry: AuditEntry, outcome: Outcome
+) -> Outcome:
+    """The outcome, once the state has it; a call that was done and is not recorded is unknown."""
+    try:
+        tools.store.settle(intent, record, entry)
+    except StateError as broken:
+        done = outcome.result is Result.DONE
+        return replace(
+            outcome,
+            result=Result.UNKNOWN if done else outcome.result,
+            diagnostics=(*outcome.diagnostics, failures.unrecorded(intent), *broken.diagnostics),
+        )
+    return outcome
 
 
 def _unknown(task: Task, failure: RemoteError, why: Diagnostic) -> Outcome:
@@ -286,6 +305,7 @@ def _entry(
         at=tools.clock.now(),
         who=tools.actor.who,
         run=tools.actor.run,
+        commit=tools.actor.commit,
         plan_id=tools.plan_id,
         address=str(task.address),
         verb=intent.verb,

@@ -45,10 +45,11 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who applies: `who` is user@host, `run` the CI run's URL where there is one."""
+    """Who applies: `who` is user@host; CI run's URL and commit where there are any."""
 
     who: str
     run: str = ""
+    commit: str = ""
 
 
 @dataclass(frozen=True, slots=True)

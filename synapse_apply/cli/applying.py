@@ -36,35 +36,36 @@ class Run:
         if self.auto_approve:
             with self.context.store.lock("apply"):
                 planned = self._plan()
-                if not self._may_go(planned.plan):
+                if not self.may_go(planned.plan):
                     return Exit.ERROR
-                return self._carry_out(planned)
+                return self.carry_out(planned)
         planned = self._plan()
-        while self._may_go(planned.plan):
+        while self.may_go(planned.plan):
             read_at = self.context.clock.seconds()
             if planned.plan.has_changes and not self._approved(planned.plan):
                 return self._cancelled()
             with self.context.store.lock("apply"):
                 again = self._again(planned, self.context.clock.seconds() - read_at)
                 if again is None or same(again.plan, planned.plan):
-                    return self._carry_out(again or planned)
+                    return self.carry_out(again or planned)
             planned = again
             self.face.out("\nThe backend or the state changed meanwhile; this is the plan now:\n\n")
-            self._show(planned.plan)
+            self.show(planned.plan)
         return Exit.ERROR
 
     def _plan(self) -> Planned:
         planned = make_plan(self.context, self.choices)
-        self._show(planned.plan)
+        self.show(planned.plan)
         return planned
 
-    def _show(self, plan: Plan) -> None:
+    def show(self, plan: Plan) -> None:
+        """The plan, for people."""
         if not self.face.as_json:
             color, width = self.face.color_out, self.face.width
             shown = self.show_unchanged
             self.face.out(render_plan(plan, color=color, width=width, show_unchanged=shown))
 
-    def _may_go(self, plan: Plan) -> bool:
+    def may_go(self, plan: Plan) -> bool:
         """False where the plan that was shown has said it all; raises what is yet to be said."""
         if plan.errored and not self.face.as_json:
             return False
@@ -88,13 +89,14 @@ class Run:
         self.face.err("Apply cancelled. Nothing was sent.\n")
         return Exit.ERROR
 
-    def _carry_out(self, planned: Planned) -> int:
+    def carry_out(self, planned: Planned, *, once: bool = False) -> int:
+        """Apply under the lock that the caller holds, and report; `once` uses the plan up."""
         if planned.plan.actionable or planned.settled:
             display = open_progress(
                 sys.stderr, color=self.face.color_err, quiet=not self.face.on_terminal
             )
             with Stop(display) as stop:
-                report = apply(self.context, planned, stop, stop)
+                report = apply(self.context, planned, stop, stop, once=once)
         else:
             report = Report(planned.plan)
         if self.face.as_json:

@@ -108,18 +108,11 @@ def _guards(
 ) -> tuple[str, ...]:
     """A guard's name that is mistyped must not look as if it had been overridden."""
     if given:
-        from synapse_apply.planning import guards
+        from synapse_apply.planning.guards import NAMES
 
-        known = (
-            guards.NO_MANIFESTS,
-            guards.ALL_MISSING,
-            guards.MASS_MISSING,
-            guards.RECREATE,
-            guards.ADOPT,
-        )
         for name in given:
-            if name not in known:
-                raise click.BadParameter(f"{name!r} is no guard; there are {', '.join(known)}.")
+            if name not in NAMES:
+                raise click.BadParameter(f"{name!r} is no guard; there are {', '.join(NAMES)}.")
     return given
 
 
@@ -202,6 +195,17 @@ class AddressType(click.ParamType[Any]):
 
 
 ADDRESS = AddressType()
+
+
+def is_address(text: str) -> bool:
+    """Whether a text has the form of an address."""
+    from synapse_apply.model.address import Address
+
+    try:
+        Address.parse(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _where(

@@ -97,7 +97,7 @@ class Intent:
 
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
-    """One mutating call as history shows it: digests, never values."""
+    """One mutating call as history shows it: digests, never values. `commit` is a label."""
 
     at: str
     who: str
@@ -109,6 +109,7 @@ class AuditEntry:
     request_id: str
     result: str
     digest: str = ""
+    commit: str = ""
 
 
 @dataclass(frozen=True, slots=True)

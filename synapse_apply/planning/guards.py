@@ -12,6 +12,7 @@ from synapse_apply.planning.situation import Item, Situation
 
 NO_MANIFESTS, ALL_MISSING, MASS_MISSING = "no-manifests", "all-missing", "mass-missing"
 RECREATE, ADOPT = "recreate", "adopt"
+NAMES = (NO_MANIFESTS, ALL_MISSING, MASS_MISSING, RECREATE, ADOPT)
 _FEWEST_FOR_ALL = 3
 _LOSSES = frozenset({Action.DELETE, Action.FORGET})
 

@@ -1,4 +1,4 @@
-"""A planned row against the same row planned anew: still true, or moved and how.
+"""A planned row against the same row planned anew: still true, or changed and how.
 
 Rows are compared by content, never by serials or times: what nobody touched is never stale.
 """
@@ -6,7 +6,7 @@ Rows are compared by content, never by serials or times: what nobody touched is 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -14,76 +14,111 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.codec import value_text
 from synapse_apply.model.diagnostic import Path
 from synapse_apply.model.plan import Action, Change, FieldChange, Refusal
-from synapse_apply.model.values import ABSENT, dig
-from synapse_apply.planning.refusals import dotted
+from synapse_apply.model.values import ABSENT, dig, leaves
+from synapse_apply.planning.refusals import dotted, listing
 
+STALE, UNREVIEWED = "stale", "unreviewed"
 _AGAIN = ("plan again",)
+_REVIEW = ("review a new plan",)
 _MOST = 20
+_SHORT = 60
 
 
 def same(before: Change, now: Change) -> bool:
-    """Whether carrying out `now` is what was planned, on an object that has not moved."""
+    """Whether carrying out `now` is what was planned, on an object that has not moved.
+
+    Whether a secret could be checked when it was planned does not count: its value is no part of
+    a plan.
+    """
     return (
         before.action is now.action
-        and before.refused == now.refused
         and before.remote_id == now.remote_id
         and before.fingerprint == now.fingerprint
         and [_effect(field) for field in before.fields] == [_effect(field) for field in now.fields]
-        and before.extras.get("package") == now.extras.get("package")
+        and _content(before) == _content(now)
     )
 
 
-def refused(before: Change, now: Change) -> Change:
+def refused(before: Change, now: Change, *, reviewed: bool = False) -> Change:
     """The row as it is now, refused alone: planned / was / is now, for each field that moved."""
-    reason = "it moved since it was planned: " + "; ".join(_moves(before, now))
-    return replace(now, refusals=(Refusal("stale", reason, _AGAIN, now.position),), rebase=False)
+    reason = "it is not what was reviewed" if reviewed else "it changed since it was planned"
+    lines = "\n".join((reason, *(f"  {move}" for move in _moves(before, now))))
+    moved = Refusal(STALE, lines, _REVIEW if reviewed else _AGAIN, now.position)
+    refusals = (moved, *now.refusals)
+    return replace(now, action=before.action, fields=(), refusals=refusals, rebase=False)
 
 
-def gone(before: Change) -> Change:
-    """A planned row that the fresh plan does not have at all."""
-    reason = f"{before.action.value} was planned, but it is neither declared nor recorded now"
-    return replace(before, refusals=(Refusal("stale", reason, _AGAIN),), rebase=False)
+def gone(before: Change, *, reviewed: bool = False) -> Change:
+    """A planned row whose address is neither declared nor recorded now."""
+    reason = "it is neither declared nor recorded now"
+    way = _REVIEW if reviewed else _AGAIN
+    return replace(before, refusals=(Refusal(STALE, reason, way),), rebase=False)
 
 
 def unreviewed(now: Change) -> Change:
     """A row nobody reviewed."""
-    reason = f"{now.action.value} is not in the reviewed plan"
-    ways = ("review a new plan", "apply without --reviewed")
-    return replace(now, refusals=(Refusal("unreviewed", reason, ways, now.position),), rebase=False)
+    refusal = Refusal(UNREVIEWED, "the reviewed plan does not have it", _REVIEW, now.position)
+    return replace(now, refusals=(refusal,), rebase=False)
 
 
-def dependency(needs: Iterable[Address]) -> Refusal:
-    """It needs a row that was refused."""
-    names = ", ".join(str(address) for address in sorted(needs))
-    return Refusal("stale", f"it needs {names}, which is refused", _AGAIN)
+def dependent(now: Change, needs: Iterable[Address], *, reviewed: bool = False) -> Change:
+    """A row that is still true and needs one that will not be done."""
+    reason = f"it needs {listing(sorted(needs))}, which is left as it is"
+    refusal = Refusal(STALE, reason, _REVIEW if reviewed else _AGAIN, now.position)
+    return replace(now, refusals=(refusal,), rebase=False)
 
 
-def _effect(field: FieldChange) -> tuple[Path, str, str, bool, str]:
-    sides = (value_text(field.before), value_text(field.after))
-    return (field.path, *sides, field.sensitive, field.note)
+def _effect(field: FieldChange) -> tuple[Path, bool, str, str]:
+    return (field.path, field.sensitive, value_text(field.before), value_text(field.after))
+
+
+def _content(change: Change) -> tuple[Any, Any]:
+    package = change.extras.get("package")
+    digest = package.get("digest") if isinstance(package, Mapping) else None
+    return digest, change.extras.get("published_digest")
 
 
 def _moves(before: Change, now: Change) -> Iterator[str]:
+    told = list(_told(before, now))
+    yield from told[:_MOST]
+    if len(told) > _MOST:
+        yield f"and {len(told) - _MOST} more"
+
+
+def _told(before: Change, now: Change) -> Iterator[str]:
+    if before.refused:
+        yield f"planned was a refusal, now it would be {now.action.value}"
+        return
     if before.action is not now.action:
-        yield f"planned {before.action.value}, is now {_told(now.action)}"
+        yield f"planned {before.action.value}, now {_now(now)}"
     if before.remote_id != now.remote_id:
-        yield f"id: was {before.remote_id or 'none'}, is now {now.remote_id or 'none'}"
+        yield f"id: was {before.remote_id or 'absent'}, is now {now.remote_id or 'absent'}"
+    if before.action is now.action or now.action is Action.UPDATE:
+        yield from _fields(before, now)
+    if before.action is now.action and _content(before) != _content(now):
+        yield "its package has other content"
+
+
+def _now(now: Change) -> str:
+    words = {
+        Action.NO_OP: "there is nothing to do",
+        Action.RECREATE: "it is missing",
+        Action.ADOPT: "it exists outside this state",
+    }
+    return words.get(now.action, f"it would be {now.action.value}")
+
+
+def _fields(before: Change, now: Change) -> Iterator[str]:
     planned = {field.path: field for field in before.fields}
     fresh = {field.path: field for field in now.fields}
-    told = 0
-    for path in sorted({*planned, *fresh}, key=lambda at: [str(part) for part in at]):
-        text = _field(path, planned.get(path), fresh.get(path), before, now)
-        if text and told < _MOST:
-            told += 1
-            yield text
-    if before.extras.get("package") != now.extras.get("package"):
-        yield "its package has other content"
-    if not told and before.action is now.action and before.remote_id == now.remote_id:
-        yield from _elsewhere(before, now)
-
-
-def _told(action: Action) -> str:
-    return "nothing to do" if action is Action.NO_OP else action.value
+    paths = sorted({*planned, *fresh}, key=lambda at: [str(part) for part in at])
+    texts = [_field(path, planned.get(path), fresh.get(path), before, now) for path in paths]
+    elsewhere = [] if now.action is Action.CREATE else list(_elsewhere(before, now, set(paths)))
+    found = [*filter(None, texts), *elsewhere]
+    yield from found
+    still = before.action is now.action and before.remote_id == now.remote_id
+    if not found and still and before.fingerprint != now.fingerprint:
+        yield "a secret of it changed, or it was planned with another state key"
 
 
 def _field(
@@ -93,40 +128,34 @@ def _field(
         return ""
     name = dotted(path)
     if any(field is not None and field.sensitive for field in (planned, fresh)):
-        return f"{name}: (sensitive)"
+        return f"{name}: (sensitive), {_sent(planned)}, {_sent(fresh, 'now ')}"
     wants = planned.after if planned else dig(before.after, path)
     was = planned.before if planned else dig(before.before, path)
     has = fresh.before if fresh else dig(now.before, path)
     text = f"{name}: planned {_short(wants)}, was {_short(was)}, is now {_short(has)}"
     if fresh is not None and value_text(fresh.after) != value_text(wants):
-        text += f", and would become {_short(fresh.after)}"
+        text += f" and would become {_short(fresh.after)}"
     return text
 
 
-def _elsewhere(before: Change, now: Change) -> Iterator[str]:
-    """Fields of ours that moved although the plan does not change them."""
-    sides = (before.before or {}, now.before or {})
-    names = sorted({*sides[0], *sides[1]})
-    moved = [
-        name
-        for name in names
-        if value_text(sides[0].get(name, ABSENT)) != value_text(sides[1].get(name, ABSENT))
-    ]
-    yield (
-        "; ".join(
-            f"{name}: was {_short(sides[0].get(name, ABSENT))}, "
-            f"is now {_short(sides[1].get(name, ABSENT))}"
-            for name in moved[:_MOST]
-        )
-        or "a secret of it moved"
-    )
+def _sent(field: FieldChange | None, when: str = "planned ") -> str:
+    return f"{when}{'left alone' if field is None else 'sent'}"
 
 
-def _short(value: Any, most: int = 60) -> str:
+def _elsewhere(before: Change, now: Change, told: set[Path]) -> Iterator[str]:
+    """Live fields that moved although the plan does not change them."""
+    was, has = dict(leaves(before.before or {})), dict(leaves(now.before or {}))
+    for path in sorted({*was, *has}, key=lambda at: [str(part) for part in at]):
+        old, new = was.get(path, ABSENT), has.get(path, ABSENT)
+        if path not in told and value_text(old) != value_text(new):
+            yield f"{dotted(path)}: was {_short(old)}, is now {_short(new)}"
+
+
+def _short(value: Any) -> str:
     if value is ABSENT:
         return "absent"
     try:
         text = json.dumps(value, ensure_ascii=False, sort_keys=True)
     except TypeError:
         text = str(value)
-    return text if len(text) <= most else text[: most - 3] + "..."
+    return text if len(text) <= _SHORT else text[: _SHORT - 3] + "..."

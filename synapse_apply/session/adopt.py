@@ -179,6 +179,7 @@ def _settle_open(context: Context, records: Mapping[Address, Record]) -> None:
             at=context.clock.now(),
             who=context.actor.who,
             run=context.actor.run,
+            commit=context.actor.commit,
             plan_id=intent.plan_id,
             address=str(intent.address),
             verb=intent.verb,

@@ -13,11 +13,11 @@ from synapse_apply.applying.settle import Settled
 from synapse_apply.applying.task import Task, Tools
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic, error
-from synapse_apply.model.errors import InputError, Refused, SecretUnavailable
+from synapse_apply.model.errors import InputError, Refused, SecretUnavailable, Stale
 from synapse_apply.model.observed import Observed
 from synapse_apply.model.plan import Action, Change, Plan
 from synapse_apply.model.ports import Progress
-from synapse_apply.model.report import Report
+from synapse_apply.model.report import STALE_RULES, Report
 from synapse_apply.model.state import AuditEntry, IntentState
 from synapse_apply.model.values import SecretRef, leaves
 from synapse_apply.session.context import Context, Planned
@@ -33,7 +33,9 @@ def check(plan: Plan, *, all_or_nothing: bool = False) -> None:
     if plan.guards:
         raise Refused(*(error(guard.summary, guard.detail) for guard in plan.guards))
     if all_or_nothing and plan.refused:
-        raise Refused(
+        rules = {refusal.rule for change in plan.refused for refusal in change.refusals}
+        kind = Stale if rules & STALE_RULES else Refused
+        raise kind(
             error(
                 "Nothing was applied: some rows are refused",
                 f"{len(plan.refused)} refused (see ! rows) and --all-or-nothing was given.",
@@ -47,15 +49,19 @@ def apply(
     planned: Planned,
     progress: Progress,
     stop: Callable[[], int] = lambda: 0,
+    *,
+    once: bool = False,
 ) -> Report:
     """Carry a checked plan out under the state's lock, which the caller holds.
 
-    `stop` gives the number of the signal that asks to end, 0 while there is none.
-    SecretUnavailable, with every finding, before the first call.
+    `stop` gives the number of the signal that asks to end, 0 while there is none. `once` uses the
+    plan's id up, before the first call. SecretUnavailable, with every finding, before that.
     """
     plan = planned.plan
     tasks = _tasks(planned)
     _check_secrets(context, tasks)
+    if once and tasks:
+        context.store.mark_applied(plan.id)
     for settled in planned.settled:
         _write(context, settled, plan.id)
     tools = Tools(
@@ -88,6 +94,7 @@ def _write(context: Context, settled: Settled, plan_id: str) -> None:
         at=context.clock.now(),
         who=context.actor.who,
         run=context.actor.run,
+        commit=context.actor.commit,
         plan_id=plan_id,
         address=str(intent.address),
         verb=intent.verb,

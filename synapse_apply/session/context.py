@@ -27,7 +27,7 @@ from synapse_apply.secrets.macs import new_salt
 from synapse_apply.secrets.resolve import Resolver
 from synapse_apply.secrets.store import SecretStore
 from synapse_apply.session import declare, state_file
-from synapse_apply.session.surroundings import SystemClock, actor, commit_of
+from synapse_apply.session.surroundings import SystemClock, actor
 from synapse_apply.session.where import Where
 
 
@@ -88,7 +88,8 @@ def open_state(where: Where) -> Iterator[StateContext]:
     project, target = declare.target_of(where)
     store = state_file.open_store(project, target, where.environ)
     try:
-        yield StateContext(project, target, store, SystemClock(), actor(where.environ))
+        who = actor(where.environ, project.root)
+        yield StateContext(project, target, store, SystemClock(), who)
     finally:
         store.close()
 
@@ -112,6 +113,7 @@ def open_context(where: Where) -> Iterator[Context]:
             made = state_file.ensure(store, target, backend.binding, backend.embedded)
             keys = state_file.keys(project, target, where.environ, create=made)
             findings += state_file.key_findings(keys, project, target, declared.desired)
+            who = actor(where.environ, project.root)
             resolver = Resolver(project.root, where.environ, target.allow_env, target.allow_files)
             yield Context(
                 project=project,
@@ -130,11 +132,11 @@ def open_context(where: Where) -> Iterator[Context]:
                     allow_files=target.allow_files,
                 ),
                 clock=SystemClock(),
-                actor=actor(where.environ),
+                actor=who,
                 request_id=backend.request_id,
                 longest_call=backend.longest_call,
                 parallelism=where.parallelism,
-                commit=commit_of(project.root),
+                commit=who.commit,
             )
     finally:
         store.close()

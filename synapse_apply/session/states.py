@@ -117,6 +117,7 @@ def settle_absent(context: StateContext, address: Address, *, at: str) -> Intent
             at=at,
             who=context.actor.who,
             run=context.actor.run,
+            commit=context.actor.commit,
             plan_id=found.plan_id,
             address=str(address),
             verb=found.verb,

@@ -26,13 +26,13 @@ class SystemClock:
         return time.monotonic()
 
 
-def actor(environ: Mapping[str, str]) -> Actor:
-    """Who runs this: user@host, and the CI run's URL where the environment tells one."""
+def actor(environ: Mapping[str, str], root: Path) -> Actor:
+    """Who runs this: user@host, the CI run's URL and the commit, where there are any."""
     try:
         user = getpass.getuser()
     except (KeyError, OSError):
         user = f"uid{os.getuid()}"
-    return Actor(f"{user}@{socket.gethostname()}", run_url(environ))
+    return Actor(f"{user}@{socket.gethostname()}", run_url(environ), commit_of(root))
 
 
 def run_url(environ: Mapping[str, str]) -> str:

@@ -16,6 +16,7 @@ __all__ = ["render_diagnostics", "render_plan", "render_report"]
 _HEADER = "synapse-apply will perform the following actions:"
 _ERRORED = "synapse-apply planned the following actions, but then met a problem:"
 _NO_CHANGES = "No changes. Live state matches the configuration."
+_NONE_OF_THIS_PLAN = "No changes. What differs now is not in this plan."
 # Off a terminal no line is ever broken; this only decides when `before -> after` takes two lines.
 _WIDTH = 110
 
@@ -86,7 +87,8 @@ def _totals(plan: Plan, pen: Pen) -> str:
         count = plural(sum(finding.is_error for finding in plan.diagnostics), "error")
         return pen(f"Plan incomplete: {count}. It cannot be applied.", "bold")
     if not (plan.has_changes or plan.refused):
-        return pen(_NO_CHANGES, "done")
+        left_out = any("left_out" in change.extras for change in plan.changes)
+        return pen(_NONE_OF_THIS_PLAN if left_out else _NO_CHANGES, "done")
     refused = [refused_line(len(plan.refused), pen)] if plan.refused else []
     return "\n".join([*refused, pen(plan_line(plan.summary), "bold")])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -21,11 +22,14 @@ if TYPE_CHECKING:
         ("synapse-apply apply -t prod --auto-approve", "In a deploy pipeline: nobody is asked."),
         ("synapse-apply apply --auto-approve --adopt", "Also take over objects that exist."),
         ("synapse-apply apply --auto-approve --json > report.json", "One report document."),
+        ("synapse-apply apply next.plan", "Do what `plan --out next.plan` showed; ask nobody."),
+        ("synapse-apply apply --reviewed pr.plan", "Plan anew, and do only what was reviewed."),
     ],
     exits=[
         ("0", "all was done"),
         ("1", "error before the first call, or the answer was not `yes`"),
         ("3", "something failed or was skipped; the report says what"),
+        ("4", "stale: the plan, or rows of it, are not true any more; or rows nobody reviewed"),
         ("5", "refused: a guard stopped all, or rows marked ! were left out"),
         ("6", "the state is locked by another run"),
         ("7", "the outcome of a call is unknown; the next run looks it up"),
@@ -37,6 +41,18 @@ if TYPE_CHECKING:
 @options.files
 @options.variables
 @options.choices
+@click.argument("plan", required=False, type=click.Path(path_type=Path))
+@click.option(
+    "--reviewed",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Do the rows that this saved plan has, refuse the others; ask nobody.",
+)
+@click.option(
+    "--allow-unsigned",
+    is_flag=True,
+    help="Take a saved plan whose signature is missing or cannot be checked.",
+)
 @click.option("--auto-approve", is_flag=True, help="Do not ask.")
 @click.option("--all-or-nothing", is_flag=True, help="Do nothing while any row is refused.")
 @click.option(
@@ -50,6 +66,9 @@ def command(
     face: Face,
     where: Where,
     show_unchanged: bool,
+    plan: Path | None,
+    reviewed: Path | None,
+    allow_unsigned: bool,
     auto_approve: bool,
     all_or_nothing: bool,
     adopt: bool | None,
@@ -60,21 +79,30 @@ def command(
     Plans first, shows the plan and asks; everything is checked before the first call. A failure
     skips what depends on it and the rest goes on. The first Ctrl-C lets what has begun end and
     reports truthfully; the second stops at once.
+
+    With a saved PLAN (`plan --out`) only what it says is done, once, and nobody is asked. Objects
+    that changed since are refused alone. With --reviewed the manifests may have moved on: rows
+    that equal a reviewed row go, all others are refused.
     """
     from synapse_apply.cli.applying import Run
     from synapse_apply.cli.approval import need_approval
     from synapse_apply.cli.choices import Asked
+    from synapse_apply.cli.saved_plan import SavedRun, read_given
     from synapse_apply.session.context import open_context
 
-    need_approval(face, given=auto_approve)
+    given = read_given(where, plan, reviewed, {**asked, "adopt": adopt})
+    need_approval(face, given=auto_approve or given is not None)
     adopts = face.on_terminal if adopt is None else adopt
     with open_context(where) as context:
+        wanted = Asked(adopt=adopts, **asked).choices(context.target)
         run = Run(
             face,
             context,
-            Asked(adopt=adopts, **asked).choices(context.target),
+            given.choices_for(wanted) if given is not None else wanted,
             auto_approve=auto_approve,
             all_or_nothing=all_or_nothing,
             show_unchanged=show_unchanged,
         )
-        return run.run()
+        if given is None:
+            return run.run()
+        return SavedRun(run, given, plan is None, allow_unsigned or face.on_terminal).run()

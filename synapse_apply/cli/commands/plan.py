@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
         ("synapse-apply plan", "What apply would do on the only target."),
         ("synapse-apply plan -t prod --detailed-exitcode", "In CI: exit code 2 means changes."),
         ("synapse-apply plan --json > plan.json", "The plan for a program, complete on any exit."),
+        ("synapse-apply plan --out next.plan", "Save it: `apply next.plan` does just that."),
     ],
     exits=[
         ("0", "planned"),
@@ -39,22 +41,43 @@ if TYPE_CHECKING:
     help="Adopt objects that exist but are not recorded, or refuse them.",
 )
 @click.option("--detailed-exitcode", is_flag=True, help="Exit with 2 when there is a change.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Save the plan in a new file, for `apply FILE` or `apply --reviewed FILE`.",
+)
 @options.parallelism
 def command(
-    *, face: Face, where: Where, show_unchanged: bool, detailed_exitcode: bool, **asked: Any
+    *,
+    face: Face,
+    where: Where,
+    show_unchanged: bool,
+    detailed_exitcode: bool,
+    out: Path | None,
+    **asked: Any,
 ) -> int:
     """Show what `apply` would do, and do nothing.
 
     Reads the manifests, the state and the live backend; sends nothing that could change anything.
     Rows marked `!` are refused: each says why, and the ways out. Guards that would stop the apply
     are told, too.
+
+    A saved plan holds no secret value. It is signed with the state key, where there is one, and
+    used once. A plan with errors is not saved.
     """
     from synapse_apply.cli.choices import Asked
+    from synapse_apply.cli.keeping import keep_plan
     from synapse_apply.session.context import open_context
     from synapse_apply.session.plan import plan as make_plan
+    from synapse_apply.session.saved import check_free
 
+    if out is not None:
+        check_free(where.directory / out)
     with open_context(where) as context:
-        plan = make_plan(context, Asked(**asked).choices(context.target)).plan
+        choices = Asked(**asked).choices(context.target)
+        plan = make_plan(context, choices).plan
+        said = keep_plan(face, where, context, plan, choices, out) if out is not None else ""
     if face.as_json:
         from synapse_apply.views.json import plan_document
 
@@ -65,6 +88,7 @@ def command(
         face.out(
             render_plan(plan, color=face.color_out, width=face.width, show_unchanged=show_unchanged)
         )
+    face.err(said)
     if plan.errored:
         return Exit.ERROR
     differs = plan.has_changes or bool(plan.refused)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -20,20 +21,38 @@ if TYPE_CHECKING:
     examples=[
         ("synapse-apply show plugin/yolo", "Declared, recorded and live, field by field."),
         ("synapse-apply show storage/raw-data --json", "The same for a script."),
+        ("synapse-apply show next.plan", "A saved plan, and what is known to have changed since."),
     ],
-    exits=[("0", "shown"), ("1", "neither declared nor recorded, or it could not be read")],
+    exits=[("0", "shown"), ("1", "no such resource, no such plan, or it could not be read")],
 )
 @options.output
 @options.place
 @options.files
 @options.variables
-@click.argument("address", type=options.ADDRESS)
+@click.argument("what", metavar="ADDRESS|FILE")
 @options.parallelism
-def command(*, face: Face, where: Where, address: Address) -> int:
+def command(*, face: Face, where: Where, what: str) -> int:
     """Show a resource as its manifest declares it, as it was last applied, and as it is now.
 
-    Secrets show as `(sensitive)`.
+    Or a plan that `plan --out FILE` saved: with --json it is the document of `plan --json`. An
+    argument that names an existing file of a plan is one, anything else is an address. Secrets
+    show as `(sensitive)`.
     """
+    file = where.directory / what
+    if file.is_file() and _is_meant(file, what):
+        from synapse_apply.cli.keeping import show_plan
+
+        return show_plan(face, where, file)
+    return _show_resource(face, where, options.ADDRESS(what))
+
+
+def _is_meant(file: Path, what: str) -> bool:
+    from synapse_apply.session.saved import is_plan
+
+    return is_plan(file) or not options.is_address(what)
+
+
+def _show_resource(face: Face, where: Where, address: Address) -> int:
     from synapse_apply.cli.sides import Sides
     from synapse_apply.planning.situation import Choices
     from synapse_apply.session.context import open_context

@@ -1,0 +1,52 @@
+"""`synapse-apply history`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from synapse_apply.cli import options
+from synapse_apply.cli.face import Face
+from synapse_apply.cli.manual import manual
+
+if TYPE_CHECKING:
+    from synapse_apply.session.where import Where
+
+
+@manual(
+    "history",
+    examples=[
+        ("synapse-apply history -t prod", "The newest runs that called for a change."),
+        ("synapse-apply history show 5f1c2d", "Every call of one, by the beginning of its plan."),
+        ("synapse-apply history --limit 1 --json", "The newest run with its calls, for a script."),
+    ],
+    exits=[("0", "shown"), ("1", "no such plan, or there is no state")],
+)
+@options.output
+@options.place
+@click.argument("words", nargs=-1, metavar="[show PLAN_ID]")
+@click.option(
+    "--limit",
+    type=click.IntRange(min=1),
+    default=20,
+    show_default=True,
+    metavar="N",
+    help="How many runs to list.",
+)
+def command(*, face: Face, where: Where, words: tuple[str, ...], limit: int) -> int:
+    """List what was done on a target: when, by whom, in which CI run, by which plan.
+
+    `history show PLAN_ID` tells every mutating call of one plan: address, verb, id of the object,
+    the server's request id, a digest of what was sent, and how it ended. There is never a value.
+    """
+    from synapse_apply.cli.past import list_runs, show_run
+    from synapse_apply.session.context import open_state
+    from synapse_apply.session.history import history, past_run
+
+    if words and (words[0] != "show" or len(words) != 2):
+        raise click.UsageError("It is `history`, or `history show PLAN_ID`.")
+    with open_state(where) as context:
+        if words:
+            return show_run(face, past_run(context, words[1]))
+        return list_runs(face, history(context, limit))

@@ -1,0 +1,72 @@
+"""What was done, as a person reads it: a table of runs, or the calls of one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from synapse_apply.cli.face import Face
+from synapse_apply.model.errors import Exit
+from synapse_apply.session.history import PastRun
+from synapse_apply.views.safety import clean
+from synapse_apply.views.tables import render_table
+
+_DIGEST = 24
+_OF_THE_RUN = frozenset({"plan_id", "run"})
+
+
+def list_runs(face: Face, runs: Sequence[PastRun]) -> int:
+    """A row a run, the newest first."""
+    if face.as_json:
+        face.document({"runs": [_document(run) for run in runs]})
+    elif runs:
+        rows = [
+            (_time(run.at), run.plan_id, run.who, _results(run.results), run.commit[:12], run.run)
+            for run in runs
+        ]
+        heads = ("when", "plan", "who", "calls", "commit", "run")
+        face.out(render_table(heads, rows, color=face.color_out))
+    else:
+        face.err("Nothing was done with this state yet.\n")
+    return Exit.OK
+
+
+def show_run(face: Face, run: PastRun) -> int:
+    """The facts of a run and a row for each of its calls, in their order."""
+    if face.as_json:
+        face.document(_document(run))
+        return Exit.OK
+    facts = {"plan": run.plan_id, "who": run.who, "run": run.run, "commit": run.commit}
+    face.out("".join(f"{name}: {clean(fact)}\n" for name, fact in facts.items() if fact))
+    rows = [
+        (_time(c.at), c.address, c.verb, c.remote_id, c.request_id, c.digest[:_DIGEST], c.result)
+        for c in run.calls
+    ]
+    heads = ("when", "address", "call", "id", "request", "digest", "result")
+    face.out("\n" + render_table(heads, rows, color=face.color_out))
+    return Exit.OK
+
+
+def _document(run: PastRun) -> dict[str, Any]:
+    calls = [
+        {name: value for name, value in asdict(call).items() if name not in _OF_THE_RUN}
+        for call in run.calls
+    ]
+    return {
+        "plan_id": run.plan_id,
+        "at": run.at,
+        "who": run.who,
+        "run": run.run,
+        "commit": run.commit,
+        "results": run.results,
+        "calls": calls,
+    }
+
+
+def _results(results: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {result}" for result, count in results.items())
+
+
+def _time(at: str) -> str:
+    return f"{at[:19]}Z"

@@ -1,0 +1,108 @@
+"""A fresh plan cut down to what a saved or reviewed one says: nothing more is ever done."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from synapse_apply.model.address import Address
+from synapse_apply.model.plan import Action, Change, GuardTrip, Plan
+from synapse_apply.planning import guards, stale
+
+_ENDS = frozenset({Action.DELETE, Action.FORGET})
+_MAKES = frozenset({Action.CREATE, Action.RECREATE})
+# Guards that judge rows of one action; the others judge the target as a whole.
+_OF_ROWS = {guards.RECREATE: Action.RECREATE, guards.ADOPT: Action.ADOPT}
+
+
+def narrowed(saved: Plan, fresh: Plan, *, reviewed: bool) -> Plan:
+    """The fresh plan with only the saved rows that are still true; the others are refused alone.
+
+    Rows that the saved plan does not have are left out, for it did not touch them; with
+    `reviewed` they are refused. What was planned and is so already is a note.
+    """
+    before = {change.address: change for change in saved.changes}
+    stopped: set[Address] = set()
+    rows: list[Change] = []
+    for change in fresh.changes:
+        row = _row(before.pop(change.address, None), change, reviewed=reviewed)
+        if row.changes_server and (needs := stopped & set(row.depends_on)):
+            row = stale.dependent(row, needs, reviewed=reviewed)
+        if row.refused or _lacking(row, change):
+            stopped.add(row.address)
+        rows.append(row)
+    rows += [_gone(change, reviewed=reviewed) for change in before.values() if _goes(change)]
+    return replace(
+        fresh,
+        id=fresh.id if reviewed else saved.id,
+        changes=tuple(rows),
+        guards=tuple(_still(fresh.guards, rows)),
+    )
+
+
+def _row(before: Change | None, now: Change, *, reviewed: bool) -> Change:
+    planned = before is not None and _goes(before)
+    if before is not None and planned:
+        if not _goes(now) and not now.refused:
+            return _done_already(before, now)
+        if now.refused or not stale.same(before, now):
+            return stale.refused(before, now, reviewed=reviewed)
+        return now
+    if not _goes(now) and not now.refused:
+        return now
+    if before is not None and before.refused:
+        return now if now.refused else stale.refused(before, now, reviewed=reviewed)
+    if reviewed:
+        return now if now.refused else stale.unreviewed(now)
+    unknown = any(refusal.outcome_unknown for refusal in now.refusals)
+    return now if unknown else _left_out(now)
+
+
+def _goes(change: Change) -> bool:
+    """Whether a reader of the plan was told that something will be done about it."""
+    return change.action is not Action.NO_OP and not change.superseded and not change.refused
+
+
+def _left_out(now: Change) -> Change:
+    what = "refused now" if now.refused else f"{now.action.value} would be due now"
+    return replace(
+        _quiet(now, f"not in this plan ({what}): left as it is"),
+        extras={"left_out": now.action.value},
+    )
+
+
+def _done_already(before: Change, now: Change) -> Change:
+    notes = (*now.notes, f"{before.action.value} was planned, and it is so already")
+    return replace(now, notes=notes)
+
+
+def _gone(before: Change, *, reviewed: bool) -> Change:
+    if before.action in _ENDS:
+        return _quiet(before, f"{before.action.value} was planned, and it is not recorded any more")
+    return stale.gone(before, reviewed=reviewed)
+
+
+def _quiet(change: Change, note: str) -> Change:
+    """A row that asks for nothing and says why."""
+    return replace(
+        change,
+        action=Action.NO_OP,
+        fields=(),
+        refusals=(),
+        notes=(note,),
+        reason="",
+        rebase=False,
+        after=change.before,
+        after_sensitive=change.before_sensitive,
+        after_unknown=(),
+    )
+
+
+def _lacking(row: Change, fresh: Change) -> bool:
+    """Whether an object is not there and will not be made either."""
+    return fresh.action in _MAKES and not _goes(row)
+
+
+def _still(trips: Iterable[GuardTrip], rows: Iterable[Change]) -> Iterable[GuardTrip]:
+    going = {row.action for row in rows if _goes(row)}
+    return (trip for trip in trips if _OF_ROWS.get(trip.name) in {None, *going})
