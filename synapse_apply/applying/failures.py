@@ -10,6 +10,7 @@ from synapse_apply.model.diagnostic import Diagnostic, Path, error, warning
 from synapse_apply.model.errors import Effect, RemoteError
 from synapse_apply.model.marks import SecretMarks
 from synapse_apply.model.observed import Observed
+from synapse_apply.model.state import Intent
 from synapse_apply.model.values import ABSENT, SecretRef, dig, leaves
 
 CONFLICT = 409
@@ -140,6 +141,18 @@ def no_read_back(task: Task, failure: RemoteError) -> Diagnostic:
         "The next plan compares it.",
         address=str(task.address),
         request_id=failure.request_id,
+    )
+
+
+def unrecorded(intent: Intent) -> Diagnostic:
+    """The call has ended, and the state could not be told."""
+    return error(
+        "The state could not be told how a call ended",
+        f"{intent.verb} of {intent.address} has ended (id {intent.remote_id or 'none'}), and its "
+        "record could not be written.",
+        "Settle what keeps the state from being written, then apply again: the next run looks it "
+        "up before it does anything else.",
+        address=str(intent.address),
     )
 
 

@@ -24,7 +24,6 @@ from synapse_apply.model.ports import Api, Secrets
 from synapse_apply.model.state import Intent, IntentState, Record
 from synapse_apply.model.values import ABSENT, Mac, Withheld, dig
 
-
 # In a digest's place: the secret may have arrived, and nobody saw it.
 NEVER_SEEN = "unknown"
 

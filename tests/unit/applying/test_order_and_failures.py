@@ -208,3 +208,44 @@ def test_a_run_of_threads_does_the_same(bench):
     assert bench.progress.order[0] == "widget/root"
     assert outcome(report, "widget/w7").remote_id
     assert not bench.plan(*desired).plan.has_changes
+
+
+@pytest.mark.parametrize("action", ["create", "update", "delete"])
+def test_a_state_that_cannot_be_written_after_a_call(bench, action):
+    """The call was done and nobody could record it: unknown, not failed; the next run finds it."""
+    from synapse_apply.model.errors import StateError
+
+    before = {"create": [], "update": [widget("w", note="a")], "delete": [widget("w")]}[action]
+    after = [] if action == "delete" else [widget("w", note="b")]
+    choices = {"prune": True, "overridden": frozenset({"no-manifests"})}
+    if before:
+        bench.apply(*before, widget("other"))
+    settle = bench.store.settle
+
+    def full(*_args):
+        bench.store.settle = settle
+        raise StateError.of("The disk is full", "No byte is left.")
+
+    bench.store.settle = full
+    report = bench.apply(*after, widget("other"), **choices)
+    broken = outcome(report, "widget/other" if action == "create" else "widget/w")
+    assert broken.result is Result.UNKNOWN
+    assert "The disk is full" in told(report)
+    assert report.exit_code == 7
+    assert len(bench.store.read().open_intents) == 1
+    assert bench.apply(*after, widget("other"), **choices).exit_code == 0
+    assert bench.store.read().open_intents == ()
+    assert len(bench.api.objects["widget"]) == len(after) + 1
+
+
+def test_a_state_that_cannot_be_written_before_a_call(bench):
+    """No intent, no call: certainly not done."""
+    from synapse_apply.model.errors import StateError
+
+    def full(*_args):
+        raise StateError.of("The disk is full", "No byte is left.")
+
+    bench.store.begin = full
+    report = bench.apply(widget("w"))
+    assert outcome(report, "widget/w").result is Result.FAILED
+    assert bench.api.bodies == []
