@@ -7,22 +7,22 @@ from collections.abc import Callable
 import pytest
 from fault.commands import applying, kill, reaches
 from fault.convergence import Row, converge, some
+from fault.scenarios import SCENARIOS, requests_of
 from fault.site import Server, Site
 
 FOREVER = 1000
 
 
+@pytest.mark.parametrize("scenario", SCENARIOS)
 @pytest.mark.parametrize("commit", ["before", "after"])
 def test_killed_at_a_request(
-    commit: str, make_site: Callable[..., Site], server: Server, row: Row
+    commit: str, scenario: str, make_site: Callable[..., Site], server: Server, row: Row
 ) -> None:
     """The server has the request, has or has not done it, and nobody gets the answer."""
-    site = make_site()
-    server.faults({"match": {"nth": 1_000_000}, "do": {"latency": 0}})
-    assert site.apply().code == 0
-    count = server.counts()[0]["seen"]
-    for number in some(count, 4, turn=count // 8 + (commit == "after")):
+    count = requests_of(make_site, scenario)
+    for number in some(count, 2, turn=count // 3 + (commit == "after")):
         site = make_site()
+        SCENARIOS[scenario](site)
         server.faults({"match": {"nth": number}, "do": {"hang": FOREVER, "commit": commit}})
         with applying(site) as process:
             reaches(server, process)

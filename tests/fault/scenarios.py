@@ -1,0 +1,49 @@
+"""What there is to apply: everything, or changes to what is there."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from fault.site import SEPARATOR, Site
+
+
+def first_apply(site: Site) -> None:
+    """Nothing is there yet."""
+
+
+def changes(site: Site) -> None:
+    """All is there; two plugins are changed and have new versions."""
+    assert site.apply().code == 0
+    for number in (0, 1):
+        path = site.root / "manifests" / f"group-{number}.yaml"
+        path.write_text(path.read_text().replace('"author": "a"', '"author": "b"'))
+        _raise_version(site.root, number)
+
+
+def _raise_version(root: Path, number: int) -> None:
+    path = root / "manifests" / f"group-{number}.yaml"
+    documents = [json.loads(text) for text in path.read_text().split(SEPARATOR)]
+    newer = json.loads(json.dumps(documents[1]))
+    newer["spec"] |= {"version": "1.1.0", "source": f"./plugins/newer-{number}"}
+    package = root / "plugins" / f"newer-{number}"
+    package.mkdir()
+    code = documents[0]["spec"]["code"]
+    (package / "config.yaml").write_text(f'name: {code}\ncode: {code}\nversion: "1.1.0"\n')
+    path.write_text(SEPARATOR.join(map(json.dumps, [*documents, newer])))
+
+
+SCENARIOS: dict[str, Callable[[Site], None]] = {"first-apply": first_apply, "changes": changes}
+_COUNTS: dict[str, int] = {}
+
+
+def requests_of(make_site: Callable[..., Site], scenario: str) -> int:
+    """How many requests an apply makes when nothing goes wrong."""
+    if scenario not in _COUNTS:
+        site = make_site()
+        SCENARIOS[scenario](site)
+        site.server.faults({"match": {"nth": 1_000_000}, "do": {"latency": 0}})
+        assert site.apply().code == 0
+        _COUNTS[scenario] = site.server.counts()[0]["seen"]
+    return _COUNTS[scenario]
