@@ -125,16 +125,20 @@ def secret_marks() -> SecretMarks:
 
     A provider whose schema is secret as a whole is left out: then every leaf is secret.
     """
-    by_value = {}
+    by_value, described = {}, {}
     for provider in provider_names():
         schema = _file("providers/" + provider)
-        if not schema.get("x-secret"):
-            by_value[provider] = frozenset(
-                ("configuration", key)
-                for key, field in schema.get("properties", {}).items()
-                if isinstance(field, Mapping) and field.get("x-secret")
-            )
-    return SecretMarks({"storage": KindMarks("configuration", "provider", by_value)})
+        if schema.get("x-secret"):
+            continue
+        fields = schema.get("properties", {})
+        described[provider] = frozenset(("configuration", key) for key in fields)
+        by_value[provider] = frozenset(
+            ("configuration", key)
+            for key, field in fields.items()
+            if isinstance(field, Mapping) and field.get("x-secret")
+        )
+    marks = KindMarks("configuration", "provider", by_value, described)
+    return SecretMarks({"storage": marks})
 
 
 def spec_fields(name: str) -> tuple[str, ...]:

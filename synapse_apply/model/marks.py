@@ -15,12 +15,15 @@ class KindMarks:
     """The secret fields of one kind.
 
     `selector` is the field whose value picks a set of secret paths (a storage's provider);
-    a value that `by_value` does not know makes every leaf under `container` secret.
+    a value that `by_value` does not know makes every leaf under `container` secret. Where
+    `described` names all keys that are known of a value, any other key is secret too: what a
+    server adds may be a credential.
     """
 
     container: str
     selector: str
     by_value: Mapping[str, frozenset[Path]]
+    described: Mapping[str, frozenset[Path]] = field(default_factory=dict)
 
     def secret(self, spec: Mapping[str, Any], path: Path) -> bool:
         """Whether the field at this path (relative to spec), or one it stands in, is secret."""
@@ -30,13 +33,20 @@ class KindMarks:
         known = self.by_value.get(value) if isinstance(value, str) else None
         if known is None:
             return True
-        return any(path[: len(mark)] == mark for mark in known)
+        described = self.described.get(str(value))
+        if described is not None and not _under_any(path, described):
+            return True
+        return _under_any(path, known)
 
     def whole(self, spec: Mapping[str, Any], path: Path) -> bool:
         """Whether a map at this path is one secret (`credentials`), not a map of secrets."""
         value = dig(spec, (self.selector,))
         known = self.by_value.get(value) if isinstance(value, str) else None
         return value is not ABSENT and known is not None and path in known
+
+
+def _under_any(path: Path, tops: frozenset[Path]) -> bool:
+    return any(path[: len(top)] == top for top in tops)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from synapse_apply.kinds.release import DIGEST_KEY
 from synapse_apply.kinds.release import V1 as RELEASE_V1
 from synapse_apply.kinds.storage import V1 as STORAGE_V1
 from synapse_apply.kinds.wire import remote_id, secure, wire_id
+from synapse_apply.manifests.shapes import secret_marks
 from synapse_apply.model.errors import RemoteError
 from synapse_apply.model.marks import KindMarks, SecretMarks
 from synapse_apply.model.values import Sensitive, Withheld
@@ -66,6 +67,19 @@ def test_a_mask_is_withheld(mask):
 def test_what_is_no_mask_is_a_value(value):
     """Too short, mixed, of another character, or no text."""
     assert configuration("s3", {"key": value}) == {"key": Sensitive(value)}
+
+
+def test_a_secret_map_with_a_mask_in_it_is_withheld():
+    """Part of it is not shown, so it is compared with nothing and never sent back."""
+    made = configuration("gcp", {"credentials": {"type": "account", "key": "********"}})
+    assert made == {"credentials": Withheld("masked")}
+
+
+@pytest.mark.parametrize("value", ["********", ["***", "***"]])
+def test_a_mask_is_withheld_also_where_no_mark_is(value):
+    """The server knows of secrets that the schemas do not; letters are no sign there."""
+    made = configuration("s3", {"open": value, "bucket": "xxx"})
+    assert made == {"open": Withheld("masked"), "bucket": "xxx"}
 
 
 def test_a_secret_that_is_left_out_is_absent():
@@ -126,3 +140,15 @@ def test_fields_nobody_knows_are_dropped():
     assert observed.spec == {"name": "n"}
     observed = STORAGE_V1.decode({"id": 1, "name": "n", "is_default": True}, MARKS)
     assert observed.spec == {"name": "n"}
+
+
+@pytest.mark.parametrize(
+    ("provider", "key"),
+    [("amazon_s3", "session_token"), ("smb", "password"), ("file_system", "mount_secret")],
+)
+def test_a_key_that_a_server_adds_is_secret(provider, key):
+    """The schemas know every key that is safe to show; what they do not know may be a secret."""
+    known = {"amazon_s3": "bucket_name", "smb": "share", "file_system": "location"}[provider]
+    spec = {"provider": provider, "configuration": {known: "open", key: "s3cret"}}
+    made = secure("storage", spec, secret_marks())["configuration"]
+    assert made == {known: "open", key: Sensitive("s3cret")}
