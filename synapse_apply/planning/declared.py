@@ -192,10 +192,13 @@ def _obstacles(item: Item, found: Differences) -> list[Refusal]:
 
 
 def _cleared(item: Item, found: Differences) -> list[Path]:
-    """Live secrets that a whole-object update would leave out although nobody dropped them."""
-    if item.binding.update_mode is not UpdateMode.PUT:
-        return []
+    """Live secrets that an update would leave out although nobody dropped them.
+
+    A PUT replaces every field, a PATCH those whole top-level fields in which something changed.
+    """
     want, dropped = nested(item.want), {change.path for change in found.changes}
+    changed = {path[0] for path in dropped}
+    whole = item.binding.update_mode is UpdateMode.PUT
     lost = [
         path
         for path, value in sorted(item.live.items())
@@ -206,4 +209,4 @@ def _cleared(item: Item, found: Differences) -> list[Path]:
         for path, value in sorted(item.want.items())
         if isinstance(value, SecretWant) and value.ref.source == "live"
     ]
-    return lost + kept
+    return [path for path in lost + kept if whole or path[0] in changed]

@@ -107,6 +107,18 @@ def test_a_patch_sends_only_what_changed(bench):
     assert sent(bench) == {"note": "b"}
 
 
+def test_a_patch_that_would_clear_a_secret_is_refused(bench):
+    """The secret stands in a field that is sent whole; a change elsewhere does not touch it."""
+    bench.catalogue = {"widget": widget_kind(update_mode=UpdateMode.PATCH)}
+    bench.apply(widget("w", note="a", configuration={"x": 1}))
+    bench.live("w")["configuration"]["key"] = "theirs"
+    report = bench.apply(widget("w", note="a", configuration={"x": 2}))
+    assert report.exit_code == 5
+    assert report.plan.refused[0].refusals[0].rule == "secret-cleared"
+    assert bench.apply(widget("w", note="b", configuration={"x": 1})).exit_code == 0
+    assert sent(bench) == {"note": "b"}
+
+
 def test_a_field_that_was_replaced_by_a_map(bench):
     """A leaf may become a map and a map a leaf."""
     bench.apply(widget("w", configuration={"a": 1, "b": {"c": 1}}))
