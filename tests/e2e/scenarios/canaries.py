@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterable
+import zipfile
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from urllib.parse import quote, quote_plus
 
@@ -52,10 +53,24 @@ def leaks(data: bytes) -> list[str]:
 
 
 def leaks_in_files(root: Path, spared: Iterable[Path]) -> list[str]:
-    """The files under a folder in which a canary shows, those left out that hold it by right."""
+    """The files under a folder in which a canary shows, those left out that hold it by right.
+
+    Archives are looked into.
+    """
     kept = {path.resolve() for path in spared}
     return [
         f"{path}: {found}"
         for path in root.rglob("*")
-        if path.is_file() and path.resolve() not in kept and (found := leaks(path.read_bytes()))
+        if path.is_file() and path.resolve() not in kept
+        for data in contents(path)
+        if (found := leaks(data))
     ]
+
+
+def contents(path: Path) -> Iterator[bytes]:
+    """The bytes of a file, and of what is packed in it."""
+    yield path.read_bytes()
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            for name in archive.namelist():
+                yield archive.read(name)

@@ -98,6 +98,7 @@ def test_a_whole_life_of_secrets(serve, tmp_path, shown):
         place.run("validate", code=0),
         place.run("state", "init", code=0),
         place.plan("--json", code=0),
+        place.plan("--out", "first.plan", code=0),
         place.apply("--json"),
         place.plan("--detailed-exitcode", code=0),
     ]
@@ -122,6 +123,9 @@ def test_a_whole_life_of_secrets(serve, tmp_path, shown):
         place.run("state", "rekey", code=0),
         place.run("state", "backup", "saved.db", code=0),
         place.plan("--resend-secrets"),
+        place.plan("--resend-secrets", "--out", "saved.plan"),
+        place.run("history", code=0),
+        place.run("history", "--json", code=0),
     ]
     clean(place, *ran)
 

@@ -6,9 +6,7 @@ import json
 import subprocess
 import zipfile
 
-from e2e.scenarios.workplace import CONFIG, RELEASE, Workplace, project
-
-INVOKE = ("--detailed-exitcode", "--json")
+from e2e.scenarios.workplace import CONFIG, PLUGIN, RELEASE, STORAGE, Workplace, project
 
 
 def paths(place: Workplace, *more: str) -> dict[str, list[str]]:
@@ -103,6 +101,29 @@ def test_drift_is_named_with_its_cause_and_put_right(applied, server):
     applied.apply()
     (plugin,) = server.objects("plugin")
     assert plugin["body"]["description"] == "Finds things"
+    applied.unchanged()
+
+
+def test_drift_of_what_cannot_be_changed(applied, server):
+    """A release edited in the product: refused with its ways out; `state accept` settles it."""
+    server.call("PATCH", "_emulator/objects/release/1/", {"changelog": "Edited by hand"})
+    assert paths(applied) == {"release/yolo@1.0.0": ["changelog"]}
+    ran = applied.apply(code=5)
+    assert "published releases never change" in ran.out
+    applied.run("state", "accept", "release/yolo@1.0.0", code=0)
+    applied.unchanged()
+    server.call("PATCH", "_emulator/objects/release/1/", {"changelog": "Edited once more"})
+    applied.apply(code=5)
+
+
+def test_all_rows_of_one_plan_stand_in_dependency_order(applied):
+    """Whatever the files are called and however the documents stand in them."""
+    applied.write("plugins/b/config.yaml", 'name: B\ncode: b\nversion: "1.0.0"\n')
+    applied.write("manifests/0.yaml", *reversed([PLUGIN_B, RELEASE_B, STORAGE_B]))
+    text = applied.plan(code=0).out
+    at = [text.index(f"# {name}") for name in ("storage/b", "plugin/b", "release/b@1.0.0")]
+    assert at == sorted(at)
+    applied.apply()
     applied.unchanged()
 
 
@@ -254,6 +275,9 @@ def test_overlays_per_target(make, serve):
     assert "No changes." in place.plan("-t", "other").out
 
 
+PLUGIN_B = PLUGIN.replace("yolo", "b").replace("Yolo", "B")
+RELEASE_B = RELEASE.replace("plugin: yolo", "plugin: b").replace("./plugins/yolo", "./plugins/b")
+STORAGE_B = STORAGE.replace("raw-data", "b").replace("Raw data", "B")
 PLUGIN_1_1 = """\
 apiVersion: synapse-apply/v1
 kind: Plugin
