@@ -16,8 +16,12 @@ from synapse_apply.model.project import Project, Target
 from synapse_apply.model.state import Binding
 from synapse_apply.model.values import SecretRef, leaves
 from synapse_apply.secrets.keys import KEY_VARIABLE, Keys, load_keys
+from synapse_apply.secrets.resolve import Resolver
 from synapse_apply.session.embedded import Embedded
 from synapse_apply.session.surroundings import run_url
+from synapse_apply.stores.lock import Runner
+from synapse_apply.stores.postgres_url import is_postgres
+from synapse_apply.stores.sql import SqlStore
 from synapse_apply.stores.sqlite import open_sqlite
 
 EMBEDDED_URL = "embedded:"
@@ -71,22 +75,46 @@ def _has_secret(desired: Desired) -> bool:
 
 def open_store(project: Project, target: Target, environ: Mapping[str, str]) -> StateStore:
     """The store of a target; nothing is created or read yet."""
-    path = _path(project, target)
-    return open_sqlite(path, tool_version=__version__, run_url=run_url(environ))
-
-
-def _path(project: Project, target: Target) -> Path:
     url = target.state.url
-    if not isinstance(url, str):
+    if isinstance(url, SecretRef):
+        url = str(Resolver(project.root, environ).resolve_setting(url).reveal())
+    return open_store_at(url, project, target, environ)
+
+
+def open_store_at(
+    url: str, project: Project, target: Target, environ: Mapping[str, str]
+) -> SqlStore:
+    """The store at a url, which may hold a password; empty means the local default file.
+
+    InputError for a url that no store understands; it repeats nothing of it but the scheme.
+    """
+    if is_postgres(url):
+        return _in_postgres(url, target, environ)
+    scheme, found, _ = url.partition("://")
+    if found and scheme not in ("sqlite", "file"):
         raise InputError.of(
-            "State urls from the environment are not supported by this version",
-            f"target {target.name} takes its state url from {url}.",
-            "Leave state.url out: the state is then a file beside the project file.",
+            "There is no such store for state",
+            f"state.url of target {target.name} begins with {scheme}://.",
+            "Use a path, sqlite:///PATH or postgresql://USER@HOST/DATABASE.",
             position=target.position,
         )
-    if not url:
-        return folder(project) / f"{target.name}.db"
-    return project.root / url.removeprefix("sqlite:///").removeprefix("file://")
+    path = url.removeprefix("sqlite:///").removeprefix("file://")
+    at = project.root / path if path else folder(project) / f"{target.name}.db"
+    return open_sqlite(at, tool_version=__version__, run_url=run_url(environ))
+
+
+def _in_postgres(url: str, target: Target, environ: Mapping[str, str]) -> SqlStore:
+    try:
+        from synapse_apply.stores.postgres import open_postgres
+    except ImportError:
+        raise InputError.of(
+            "State in PostgreSQL needs one more package",
+            f"Target {target.name} keeps its state in PostgreSQL; psycopg is not installed.",
+            "pip install 'synapse-apply[postgres]'",
+            position=target.position,
+        ) from None
+    runner = Runner(run_url(environ))
+    return open_postgres(url, target.name, tool_version=__version__, runner=runner)
 
 
 def binding_of(url: str, target: Target, embedded: Embedded | None) -> Binding:

@@ -79,7 +79,7 @@ def is_gone(process: Process, here: Process) -> bool:
         os.kill(process.pid, 0)
     except ProcessLookupError:
         return True
-    except OSError:  # it runs as somebody else
+    except (OSError, OverflowError):  # it runs as somebody else, or the row is odd
         pass
     started = _started(str(process.pid))
     return bool(started) and started != process.started

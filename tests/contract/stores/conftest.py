@@ -63,6 +63,14 @@ def shared(request):
 
 
 @pytest.fixture
+def where(request, shared, tmp_path):
+    """The path or url of a state that several processes can use."""
+    if shared == "sqlite":
+        return str(tmp_path / "state.db")
+    return request.getfixturevalue("url")
+
+
+@pytest.fixture
 def empty(open_store, sort):
     """A store without a state."""
     return open_store(sort)

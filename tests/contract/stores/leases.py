@@ -1,0 +1,59 @@
+"""Locks with clocks that are moved by hand, and holders that are somewhere else."""
+
+from __future__ import annotations
+
+import time
+
+from synapse_apply.stores.holder import Process
+from synapse_apply.stores.holding import Timing
+from synapse_apply.stores.lock import Runner
+from synapse_apply.stores.postgres import open_postgres
+from synapse_apply.stores.postgres_url import is_postgres
+from synapse_apply.stores.sqlite import open_sqlite
+
+NEVER = 3600.0
+ELSEWHERE = Process("elsewhere", "another boot", 1, "5", "they@elsewhere")
+
+
+class Hands:
+    """A clock that stands still until somebody waits on it."""
+
+    def __init__(self, *, on_pause=lambda: None):
+        """`on_pause` is what happens while somebody waits."""
+        self.now = 1000.0
+        self._on_pause = on_pause
+
+    def move(self, seconds):
+        """Let time pass, for this clock alone."""
+        self.now += seconds
+        self._on_pause()
+
+    def read(self):
+        """What it shows."""
+        return self.now
+
+    def runner(self, **more):
+        """Someone who goes by this clock and gives no sign of life by itself."""
+        timing = Timing(
+            beat=NEVER, monotonic=self.read, boottime=self.read, pause=self.move, longest_pause=5.0
+        )
+        return Runner(timing=timing, **more)
+
+
+def quick(lease=1.2, beat=0.1, **more):
+    """Someone with a lease that a test can wait for."""
+    timing = Timing(lease=lease, beat=beat, shortest_pause=0.01, longest_pause=0.05)
+    return Runner(timing=timing, **more)
+
+
+def eventually(true, seconds=10.0):
+    """Wait for something another thread or process does."""
+    until = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < until, "it did not happen"
+        time.sleep(0.005)
+
+
+def open_at(where, **more):
+    """The store at a path or a url, for programs that are handed one."""
+    return open_postgres(where, "t", **more) if is_postgres(where) else open_sqlite(where, **more)

@@ -1,0 +1,263 @@
+"""Who holds a state, who may take it over, and what becomes of the one before."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from threading import Thread
+
+import pytest
+from contract.stores.leases import ELSEWHERE, NEVER, Hands, eventually, quick
+from contract.stores.samples import BINDING, LINEAGE, entry, intent, record
+
+from synapse_apply.model.errors import LockHeld, LockLost, StateError
+from synapse_apply.model.state import Binding, IntentState
+from synapse_apply.stores.holder import this_process
+
+
+def told(caught):
+    """All that the first finding says."""
+    one = caught.value.diagnostics[0]
+    return f"{one.summary} | {one.detail} | {one.hint}"
+
+
+@pytest.fixture
+def theirs(open_store, shared):
+    """A store of somebody on another machine, with a state."""
+    runner = Hands().runner(process=ELSEWHERE, run_url="https://ci.example/run/7")
+    store = open_store(shared, runner=runner, now=lambda: "2099-01-01T00:00:00Z")
+    store.init(BINDING, LINEAGE)
+    return store
+
+
+@pytest.fixture
+def ours(open_store, shared, theirs):
+    """Our store on the same state; its clock moves when we wait."""
+    return open_store(shared, runner=Hands().runner())
+
+
+def token(store):
+    """The token of the lock now."""
+    return store._lock.holder().token
+
+
+def test_the_holder_is_named_with_the_way_out(theirs, ours):
+    """Who, where, since when, doing what, in which run, and the command that removes it."""
+    with theirs.lock("apply"), pytest.raises(LockHeld) as caught, ours.lock("plan"):
+        pytest.fail("two held one lock")
+    words = told(caught)
+    for word in ("they@elsewhere", "process 1", "2099-01-01", "running apply", "/run/7"):
+        assert word in words
+    assert re.search(r"synapse-apply unlock [0-9a-f-]{36}\.", words)
+    assert "--lock-timeout" in words
+    assert ours.where in words
+    assert caught.value.exit_code == 6
+
+
+def test_a_waiter_gets_the_lock_when_it_is_given_back(theirs, ours):
+    """It looks again and again for as long as it was told."""
+    held = theirs.lock("apply")
+    held.__enter__()
+    clock = ours._runner.timing.monotonic.__self__
+    clock._on_pause = lambda: clock.now > 1004 and theirs._holding and held.__exit__(*[None] * 3)
+    with ours.lock("plan", timeout=20):
+        assert ours.still_ours()
+        ours.put(record())
+    assert clock.now < 1020
+
+
+def test_a_waiter_gives_up_in_time(theirs, ours):
+    """Not much later than it was told."""
+    with theirs.lock("apply"), pytest.raises(LockHeld), ours.lock("plan", timeout=7):
+        pytest.fail("two held one lock")
+    assert ours._runner.timing.monotonic() == 1007
+
+
+def test_a_silent_holder_is_replaced_after_one_lease(theirs, ours):
+    """By the taker's own clock, whatever the holder's wall clock says."""
+    with theirs.lock("apply"):
+        before = token(ours)
+        with ours.lock("apply", timeout=45):
+            assert 1030 <= ours._runner.timing.monotonic() <= 1036
+            assert token(ours) > before
+            with pytest.raises(LockLost) as caught:
+                theirs.put(record())
+            assert caught.value.exit_code == 6
+            assert "running apply" in told(caught)
+            assert not theirs.still_ours()
+            ours.put(record("ours"))
+    assert [at.name for at in ours.read().records] == ["ours"]
+
+
+def test_giving_back_what_was_lost_leaves_the_new_holder_alone(theirs, ours):
+    """The one that was replaced ends while the other works."""
+    with theirs.lock("apply"):
+        taken = ours.lock("apply", timeout=45)
+        taken.__enter__()
+    ours.put(record())
+    assert theirs._lock.holder().process == this_process()
+    taken.__exit__(None, None, None)
+
+
+def test_a_holder_that_gives_signs_of_life_is_never_replaced(theirs, ours):
+    """However long it takes; a wait of many leases ends without the lock."""
+    with theirs.lock("apply"):
+        ours._runner.timing.monotonic.__self__._on_pause = theirs._holding._beat
+        with pytest.raises(LockHeld), ours.lock("apply", timeout=200):
+            pytest.fail("two held one lock")
+        theirs.put(record())
+
+
+def test_a_holder_that_was_suspended_stops_by_itself(theirs):
+    """Nobody has taken its place, and it still writes nothing."""
+    clock = theirs._runner.timing.boottime.__self__
+    with theirs.lock("apply"):
+        theirs.put(record())
+        clock.now += 29
+        assert theirs.still_ours()
+        theirs.put(record("in time", "2"))
+        clock.now += 1
+        assert not theirs.still_ours()
+        with pytest.raises(LockLost, match="ran out") as caught:
+            theirs.put(record("late", "3"))
+        assert "30 seconds" in told(caught)
+        with pytest.raises(LockLost):
+            theirs._holding._beat()
+    assert len(theirs.read().records) == 2
+    with theirs.lock("again"):
+        theirs.put(record("later", "4"))
+
+
+def test_every_write_is_refused_to_a_lock_that_was_lost(theirs, ours):
+    """Its rows say so, in the transaction of the write."""
+    with theirs.lock("apply"):
+        theirs.put(record())
+        theirs.begin(intent())
+        before = theirs.contents()
+        ours.unlock(theirs._holding.holder.owner)
+        at = record().address
+        for write in (
+            lambda: theirs.put(record("more", "2")),
+            lambda: theirs.begin(intent(ident="i2")),
+            lambda: theirs.settle(intent(state=IntentState.DONE), None, entry()),
+            lambda: theirs.remove(at),
+            lambda: theirs.move(at, replace(at, name="new")),
+            lambda: theirs.rebind(Binding("https://other")),
+            lambda: theirs.mark_applied("p"),
+        ):
+            theirs._holding._lost = None
+            with pytest.raises(LockLost, match="lost"):
+                write()
+        assert ours.contents() == before
+
+
+def test_unlock_takes_the_lock_with_that_id_only(theirs, ours):
+    """A command copied from an old message does no harm."""
+    with pytest.raises(StateError, match="not locked"):
+        ours.unlock("0")
+    with theirs.lock("apply"):
+        with pytest.raises(StateError, match="Another lock") as caught:
+            ours.unlock("0")
+        lock_id = theirs._holding.holder.owner
+        assert f"unlock {lock_id}" in told(caught)
+        ours.unlock(lock_id)
+        with ours.lock("apply"), pytest.raises(LockLost):
+            theirs.put(record())
+
+
+def test_tokens_only_grow(theirs, ours, tmp_path):
+    """Also while nobody holds the lock, and through a restore."""
+    seen = []
+    theirs.backup(str(tmp_path / "old"))
+    for store in (theirs, ours, theirs):
+        with store.lock("apply"):
+            seen.append(token(store))
+    ours.restore(str(tmp_path / "old"))
+    for _ in range(2):
+        with theirs.lock("apply"):
+            seen.append(token(theirs))
+    assert seen == sorted(set(seen))
+
+
+def test_a_restore_keeps_the_lock_and_its_holder_goes_on(ours, tmp_path):
+    """A backup that was made under a lock brings none along."""
+    with ours.lock("apply"):
+        ours.put(record())
+        ours.backup(str(tmp_path / "old"))
+        ours.restore(str(tmp_path / "old"))
+        ours.put(record("more", "2"))
+        ours._holding._beat()
+        assert ours.still_ours()
+    assert ours._lock.holder() is None
+
+
+@pytest.mark.parametrize(
+    ("change", "free"),
+    [
+        ({}, False),
+        ({"started": "1"}, True),
+        ({"pid": 2**22 + 1}, True),
+        ({"pid": 2**22 + 1, "host": "elsewhere"}, False),
+        ({"pid": 2**22 + 1, "boot_id": "the boot before"}, False),
+        ({"pid": 2**22 + 1, "boot_id": ""}, False),
+    ],
+)
+def test_only_a_holder_that_has_certainly_ended_is_replaced_at_once(
+    open_store, shared, change, free
+):
+    """On this host, in this boot: its number is free, or a younger process has it."""
+    process = replace(this_process(), **change)
+    theirs = open_store(shared, runner=Hands().runner(process=process))
+    theirs.init(BINDING, LINEAGE)
+    ours = open_store(shared)
+    with theirs.lock("apply"):
+        if free:
+            with ours.lock("plan"):
+                ours.put(record())
+        else:
+            with pytest.raises(LockHeld), ours.lock("plan"):
+                pytest.fail("two held one lock")
+
+
+def test_signs_of_life_are_given_by_themselves(open_store, shared):
+    """And change nothing else; they end with the lock."""
+    store, other = open_store(shared, runner=quick(lease=30, beat=0.01)), open_store(shared)
+    store.init(BINDING, LINEAGE)
+    with store.lock("apply"):
+        eventually(lambda: other._lock.holder().counter >= 3)
+        assert store.still_ours()
+        store.put(record())
+    assert (other._lock.holder(), other.serial()) == (None, 1)
+    assert not store.still_ours()
+
+
+def test_a_lock_lost_between_two_writes_is_noticed_without_a_write(open_store, shared):
+    """The next sign of life tells, so that no further request is started."""
+    store, other = open_store(shared, runner=quick(lease=30, beat=0.01)), open_store(shared)
+    store.init(BINDING, LINEAGE)
+    with store.lock("apply"):
+        other.unlock(store._holding.holder.owner)
+        eventually(lambda: not store.still_ours())
+
+
+def test_two_that_come_at_once_are_one_after_the_other(open_store, shared):
+    """Before there is a state and after."""
+    done = []
+
+    def work():
+        store = open_store(shared, runner=quick(lease=30, beat=NEVER))
+        for _ in range(5):
+            with store.lock("apply", timeout=30):
+                if not store.exists():
+                    store.init(BINDING, LINEAGE)
+                done.append("in")
+                store.put(record(remote_id=str(store.serial())))
+                done.append("out")
+
+    threads = [Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert done == ["in", "out"] * 20
+    assert open_store(shared).serial() == 20

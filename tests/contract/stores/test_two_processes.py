@@ -1,0 +1,108 @@
+"""Several processes on one state: stopped, killed, and all at once."""
+
+from __future__ import annotations
+
+import signal
+import time
+from contextlib import ExitStack
+
+import pytest
+from contract.stores.leases import ELSEWHERE, open_at, quick
+from contract.stores.programs import COUNTER, HOLDER, ask, program
+from contract.stores.samples import BINDING, LINEAGE, record
+
+from synapse_apply.model.address import Address
+from synapse_apply.model.errors import LockHeld
+
+
+@pytest.fixture
+def made(where):
+    """A store with a state; its user sits at another machine."""
+    store = open_at(where, runner=quick(process=ELSEWHERE))
+    store.init(BINDING, LINEAGE)
+    yield store
+    store.close()
+
+
+def names(store):
+    """What is recorded."""
+    return sorted(at.name for at in store.read().records)
+
+
+def test_a_stopped_holder_that_wakes_up_writes_nothing(made, where):
+    """Stopped past its lease, replaced, and continued: no request and no write."""
+    with program(HOLDER, where, 0) as holder:
+        assert holder.stdout.readline() == "held\n"
+        assert ask(holder, "put before") == "written"
+        assert ask(holder, "request") == "True"
+        holder.send_signal(signal.SIGSTOP)
+        with made.lock("apply", timeout=20):
+            made.put(record("taken", "2"))
+            holder.send_signal(signal.SIGCONT)
+            assert ask(holder, "request") == "False"
+            assert ask(holder, "put after").startswith("LockLost")
+            assert holder.communicate("end\n", timeout=20)[0] == ""
+            assert made.still_ours()
+            made.put(record("more", "3"))
+    assert names(made) == ["before", "more", "taken"]
+
+
+def test_a_stopped_holder_that_nobody_replaced_stops_too(made, where):
+    """It cannot know what happened meanwhile; who comes next need not wait."""
+    with program(HOLDER, where, 0) as holder:
+        assert holder.stdout.readline() == "held\n"
+        holder.send_signal(signal.SIGSTOP)
+        time.sleep(1.3)
+        holder.send_signal(signal.SIGCONT)
+        assert ask(holder, "put after").startswith("LockLost")
+        holder.communicate("end\n", timeout=20)
+    with made.lock("apply"):
+        assert names(made) == []
+
+
+def test_a_holder_that_works_on_is_not_replaced(made, where):
+    """Its signs of life go on while it waits for an answer of its own."""
+    with program(HOLDER, where, 0) as holder:
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(LockHeld), made.lock("apply", timeout=2.5):
+            pytest.fail("two processes held one lock")
+        assert ask(holder, "put after") == "written"
+
+
+@pytest.mark.parametrize("timeout", [0, 20])
+def test_a_killed_holder_is_replaced(made, where, timeout):
+    """At once on its own machine, after a lease from another one. Nothing written is lost."""
+    with program(HOLDER, where, 0) as holder:
+        assert holder.stdout.readline() == "held\n"
+        assert ask(holder, "put before") == "written"
+        holder.kill()
+        # Not collected yet: a process that only waits for its parent has ended.
+        here = open_at(where) if timeout == 0 else made
+        if timeout:
+            with pytest.raises(LockHeld), here.lock("apply"):
+                pytest.fail("another machine cannot know that it is gone")
+        else:
+            time.sleep(0.05)
+        with here.lock("apply", timeout=timeout):
+            assert names(here) == ["before"]
+        here.close()
+
+
+def test_many_processes_take_turns(where):
+    """From before there is a state: none is in while another one is, and nothing is lost."""
+    with ExitStack() as stack:
+        running = [stack.enter_context(program(COUNTER, where, 5)) for _ in range(4)]
+        for process in running:
+            process.communicate(timeout=60)
+    assert [process.returncode for process in running] == [0] * 4
+    store = open_at(where)
+    assert store.record(Address("plugin", "yolo")).series == "20"
+    store.close()
+
+
+def test_all_at_once_one_writes_and_the_others_hear_of_it(made, where):
+    """Without a wait, each of six either holds the lock or says that it is held."""
+    with ExitStack() as stack:
+        running = [stack.enter_context(program(HOLDER, where, 0)) for _ in range(6)]
+        said = [process.stdout.readline().strip() for process in running]
+        assert sorted(said) == ["LockHeld The state is locked"] * 5 + ["held"]
