@@ -1,0 +1,129 @@
+"""`apply --reviewed`: what equals a reviewed row goes, all else is refused."""
+
+from __future__ import annotations
+
+import subprocess
+
+import pytest
+from e2e.scenarios.workplace import PLUGIN, Server, Workplace
+
+
+def descriptions(server: Server) -> list[str]:
+    return [str(row["body"]["description"]) for row in server.objects("plugin")]
+
+
+def git(place: Workplace, *typed: str) -> str:
+    done = subprocess.run(
+        ["git", "-c", "user.name=T", "-c", "user.email=t@example.com", *typed],
+        cwd=place.root,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout.strip()
+
+
+@pytest.fixture
+def reviewed(two: Workplace) -> Workplace:
+    """A branch with a new description of yolo, its plan in `pr`, and the main branch beside it."""
+    git(two, "init", "-q", "-b", "main")
+    git(two, "add", "manifests", "plugins", "synapse-apply.yaml")
+    git(two, "commit", "-q", "-m", "First")
+    git(two, "checkout", "-q", "-b", "branch")
+    two.edit("manifests/plugin.yaml", "Finds things", "Finds more")
+    git(two, "commit", "-q", "-a", "-m", "Describe")
+    two.plan("--out", "pr", code=0)
+    git(two, "checkout", "-q", "main")
+    return two
+
+
+def test_a_squash_merge(reviewed, server):
+    """The same content under another commit: it goes, unasked, and again does nothing."""
+    git(reviewed, "merge", "-q", "--squash", "branch")
+    git(reviewed, "commit", "-q", "-m", "Describe (#1)")
+    ran = reviewed.run("apply", "--reviewed", "pr", code=0)
+    assert "0 added, 1 changed" in ran.out
+    assert descriptions(server) == ["Finds more", "Finds things"]
+    again = reviewed.run("apply", "--reviewed", "pr", code=0)
+    assert "plugin/yolo: update was planned, and it is so already" in again.out
+    reviewed.unchanged()
+
+
+def test_an_unrelated_merge(reviewed, server):
+    """Rows nobody reviewed are refused, exit 4; the reviewed row goes."""
+    git(reviewed, "merge", "-q", "--squash", "branch")
+    reviewed.edit("manifests/sam.yaml", "Finds things", "Finds other things")
+    reviewed.write("manifests/third.yaml", PLUGIN.replace("yolo", "eve").replace("Yolo", "Eve"))
+    ran = reviewed.run("apply", "--reviewed", "pr", code=4)
+    assert "! plugin/sam cannot be updated: the reviewed plan does not have it" in ran.out
+    assert "! plugin/eve cannot be created: the reviewed plan does not have it" in ran.out
+    assert "Refused: 2 (see ! rows)." in ran.out
+    assert "Way out: review a new plan" in ran.out
+    assert descriptions(server) == ["Finds more", "Finds things"]
+
+
+def test_two_merges_at_once(reviewed, server):
+    """Each pipeline applies its own reviewed plan on the sum of both; together all is done."""
+    git(reviewed, "checkout", "-q", "-b", "other")
+    reviewed.edit("manifests/sam.yaml", "Finds things", "Finds other things")
+    git(reviewed, "commit", "-q", "-a", "-m", "Describe the other")
+    reviewed.plan("--out", "pr2", code=0)
+    git(reviewed, "checkout", "-q", "main")
+    git(reviewed, "merge", "-q", "branch")
+    git(reviewed, "merge", "-q", "-m", "Both", "other")
+    reviewed.run("apply", "--reviewed", "pr2", code=4)
+    assert descriptions(server) == ["Finds things", "Finds other things"]
+    reviewed.run("apply", "--reviewed", "pr", code=0)
+    assert descriptions(server) == ["Finds more", "Finds other things"]
+    reviewed.unchanged()
+
+
+def test_the_same_field_was_changed_again(reviewed, server):
+    """Two merges of one line: what was reviewed is not what would be done."""
+    git(reviewed, "merge", "-q", "--squash", "branch")
+    reviewed.edit("manifests/plugin.yaml", "Finds more", "Finds all")
+    ran = reviewed.run("apply", "--reviewed", "pr", code=4)
+    assert (
+        "  ! plugin/yolo cannot be updated: it is not what was reviewed\n"
+        '        description: planned "Finds more", was "Finds things", is now "Finds things" '
+        'and would become "Finds all"\n'
+    ) in ran.out
+    assert descriptions(server) == ["Finds things", "Finds things"]
+
+
+def test_a_reviewed_resource_was_removed_again(two, server):
+    """Planned to be made, and no longer declared."""
+    new = two.write("manifests/third.yaml", PLUGIN.replace("yolo", "eve").replace("Yolo", "Eve"))
+    two.plan("--out", "pr", code=0)
+    new.unlink()
+    ran = two.run("apply", "--reviewed", "pr", code=4)
+    assert "! plugin/eve cannot be created: it is neither declared nor recorded now" in ran.out
+    assert len(descriptions(server)) == 2
+
+
+def test_what_needs_an_unreviewed_row_is_refused(two, server):
+    """The reviewed release of a plugin that nobody reviewed."""
+    eve = PLUGIN.replace("yolo", "eve").replace("Yolo", "Eve")
+    release = (
+        "apiVersion: synapse-apply/v1\nkind: Release\nspec:\n  plugin: sam\n"
+        '  version: "1.0.0"\n  source: ./plugins/sam\n'
+    )
+    two.write("manifests/release.yaml", release)
+    two.write("plugins/sam/config.yaml", 'name: Sam\ncode: sam\nversion: "1.0.0"\n'
+              "category: detection\n")  # fmt: skip
+    two.plan("--out", "pr", code=0)
+    server.call("DELETE", "_emulator/objects/plugin/2/")
+    two.write("manifests/third.yaml", eve)
+    ran = two.run("apply", "--reviewed", "pr", "--recreate", code=4)
+    assert "! plugin/sam cannot be recreated: the reviewed plan does not have it" in ran.out
+    assert "! release/sam@1.0.0 cannot be created" in ran.out
+    assert server.counts == (1, 1, 1)
+
+
+def test_an_unsigned_review_needs_the_same_word(reviewed):
+    """Whoever could write the file could let rows pass."""
+    reviewed.environ["SYNAPSE_APPLY_STATE_KEY"] = "B" * 44
+    git(reviewed, "merge", "-q", "--squash", "branch")
+    ran = reviewed.run("apply", "--reviewed", "pr", code=4)
+    assert "The signature of this plan cannot be checked" in ran.err
+    reviewed.run("apply", "--reviewed", "pr", "--allow-unsigned", code=0)
