@@ -119,12 +119,23 @@ def _after_failed_create(task: Task, tools: Tools, sent: Sent, failure: RemoteEr
     why = failures.explain(task, failure, tools.marks)
     if failure.effect is Effect.NONE:
         if failure.status_code == failures.CONFLICT:
-            why = failures.conflict(task, why, lookup.by_key(task, tools, sent.intent.natural_key))
+            return _after_conflict(task, tools, sent, failure, why)
         return _failed(task, tools, sent, failure, why)
     found = lookup.by_key(task, tools, sent.intent.natural_key)
     if found is not None and lookup.made_so(task, sent.ours, found, tools.secrets):
         return _done(task, tools, sent, found, failure.request_id, (failures.recovered(task, why),))
     return _unknown(task, failure, why)
+
+
+def _after_conflict(
+    task: Task, tools: Tools, sent: Sent, failure: RemoteError, why: Diagnostic
+) -> Outcome:
+    """Somebody was first. Where the object tells that its bytes are ours, that is what we want."""
+    found = lookup.by_key(task, tools, sent.intent.natural_key)
+    if found is not None and sent.intent.digest and lookup.digest_of(found) == sent.intent.digest:
+        warnings = (failures.made_already(task, why),)
+        return _done(task, tools, sent, found, failure.request_id, warnings)
+    return _failed(task, tools, sent, failure, failures.conflict(task, why, found))
 
 
 def _update(task: Task, tools: Tools, live: Live) -> Outcome:
@@ -203,6 +214,7 @@ def _is_gone(task: Task, tools: Tools, remote_id: str) -> bool:
 def _finish(task: Task, tools: Tools, sent: Sent, observed: Observed) -> Outcome:
     """The call was acknowledged; where the answer is not the whole object, read it back."""
     warnings: tuple[Diagnostic, ...] = ()
+    request_id = tools.request_id()  # of the write: a read-back has one of its own
     if any(dig(observed.spec, path[:1]) is ABSENT for path in sent.ours):
         try:
             observed = task.binding.decode(
@@ -216,7 +228,7 @@ def _finish(task: Task, tools: Tools, sent: Sent, observed: Observed) -> Outcome
         tools,
         sent,
         observed,
-        tools.request_id(),
+        request_id,
         warnings or not_taken(task, sent.ours, observed),
     )
 

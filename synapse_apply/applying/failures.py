@@ -118,6 +118,16 @@ def recovered(task: Task, why: Diagnostic) -> Diagnostic:
     )
 
 
+def made_already(task: Task, why: Diagnostic) -> Diagnostic:
+    """409 on a create, and the object's digest says that its bytes are the ones that were sent."""
+    return warning(
+        "It exists already, with the same content",
+        why.detail + " Its digest is that of our package, so it is recorded as published.",
+        address=str(task.address),
+        request_id=why.request_id,
+    )
+
+
 def conflict(task: Task, why: Diagnostic, found: Observed | None) -> Diagnostic:
     """409 on a create: someone made it since the plan, or it is not visible to this token."""
     if found is not None:

@@ -41,9 +41,19 @@ def by_id(task: Task, tools: Tools, remote_id: str) -> Observed | None:
 
 def made_so(task: Task, sent: Mapping[Path, Any], found: Observed, secrets: Secrets) -> bool:
     """Whether an object is what a create sent, as far as it can be seen."""
+    package = task.desired.package if task.desired else None
+    told = digest_of(found)
+    if package is not None and told is not None and told != package.digest:
+        return False
     return all(
         _as_sent(task, path, value, found, secrets) is not False for path, value in sent.items()
     )
+
+
+def digest_of(found: Observed) -> str | None:
+    """The digest that travels in an object, where its publisher put one."""
+    told = found.extra.get("digest")
+    return told if isinstance(told, str) else None
 
 
 def changed_so(task: Task, sent: Mapping[Path, Any], found: Observed, secrets: Secrets) -> bool:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
+from synapse_apply.applying.lookup import digest_of
 from synapse_apply.applying.records import comparable, met
 from synapse_apply.kinds.descriptor import Binding, Catalogue, ResourceType
 from synapse_apply.kinds.search import search
@@ -145,13 +146,15 @@ def _took(kind: ResourceType, path: Path, sent: Any, has: Any, *, created: bool)
 
 
 def _fresh(intent: Intent, live: Observed, now: str) -> Record:
+    told = digest_of(live)
+    ours = told is None or told == intent.digest  # another's bytes are not what we published
     return Record(
         address=intent.address,
         remote_id=live.remote_id,
         api=intent.api,
         salt=intent.salt,
-        digest=intent.digest,
-        files=intent.files,
+        digest=intent.digest if ours else told,
+        files=intent.files if ours else {},
         protected=intent.protected,
         depends_on=intent.depends_on,
         series=intent.series,
