@@ -9,7 +9,8 @@ from synapse_apply.model.errors import Effect, RemoteError
 from synapse_apply.model.marks import SecretMarks
 from synapse_apply.model.values import Sensitive, Withheld, leaves, plant
 
-_MASK_CHARACTERS = frozenset("*•●xX·")
+_MASK_CHARACTERS = frozenset("*•●·")
+_LETTERS_THAT_MASK = frozenset("xX")
 _SHORTEST_MASK = 3
 
 
@@ -19,26 +20,33 @@ def pick(raw: Mapping[str, Any], names: frozenset[str]) -> dict[str, Any]:
 
 
 def secure(kind: str, spec: Mapping[str, Any], marks: SecretMarks) -> dict[str, Any]:
-    """The same spec with every secret leaf as Sensitive, or Withheld where the server masks it."""
+    """The same spec with every secret leaf as Sensitive, or Withheld where the server masks it.
+
+    A server may mask more than the marks know of: a mask is never a value to be sent back.
+    """
     if kind not in marks.kinds:
         return dict(spec)
     safe: dict[str, Any] = {}
     for path, value in leaves(spec, lambda at: marks.whole(kind, spec, at)):
-        plant(safe, path, _wrap(value) if marks.secret(kind, spec, path) else value)
+        secret = marks.secret(kind, spec, path)
+        if _is_mask(value, _MASK_CHARACTERS | (_LETTERS_THAT_MASK if secret else frozenset())):
+            plant(safe, path, Withheld("masked"))
+        else:
+            plant(safe, path, Sensitive(value) if secret else value)
     return safe
 
 
-def _wrap(value: Any) -> Any:
-    return Withheld("masked") if _is_mask(value) else Sensitive(value)
-
-
-def _is_mask(value: Any) -> bool:
-    """Servers mask with a run of one mask character; `xxx` as a real secret would be no secret."""
+def _is_mask(value: Any, characters: frozenset[str]) -> bool:
+    """Servers mask with a run of one character; a map with a mask in it is not whole either."""
+    if isinstance(value, Mapping):
+        return any(_is_mask(inner, characters) for inner in value.values())
+    if isinstance(value, list):
+        return bool(value) and all(_is_mask(inner, characters) for inner in value)
     return (
         isinstance(value, str)
         and len(value) >= _SHORTEST_MASK
         and len(set(value)) == 1
-        and value[0] in _MASK_CHARACTERS
+        and value[0] in characters
     )
 
 
