@@ -168,6 +168,32 @@ def test_a_missing_secret_is_told_by_its_name(serve, tmp_path):
     place.apply()
 
 
+@pytest.mark.parametrize("key", ["session_token", "secret_key", "credentials"])
+def test_a_live_key_that_nobody_declared(serve, tmp_path, key):
+    """What a known provider's schema does not know may be a secret: compared, never shown or kept."""
+    server = serve()
+    place = furnished(tmp_path / "project", server.url)
+    configuration = {
+        "bucket_name": "b",
+        "region": "r",
+        "access_key_id": CANARIES["env"],
+        "secret_access_key": CANARIES["file"],
+        key: {"deep": CANARIES["literal"]},
+    }
+    body = {"name": "env", "provider": "amazon_s3", "category": "external"}
+    server.call("POST", "storages/", {**body, "configuration": configuration})
+    ran = [
+        place.run("state", "init", code=0),
+        place.plan("--json", code=0),
+        place.run("import", "storage/env", "1", "--json", code=0),
+        place.run("show", "storage/env", "--json"),
+        place.plan("--json", code=0),
+        place.plan("--show-unchanged", code=0),
+        place.apply("--adopt", "--json", code=None),
+    ]
+    clean(place, *ran)
+
+
 class Echo(http.server.BaseHTTPRequestHandler):
     """Answers every POST with what it was sent, in the way that `how` says; GETs are empty."""
 
