@@ -120,7 +120,10 @@ def _recorded(
         natural_key=kind.natural_key(observed.spec, parents),
         seen=live_fields(observed, declared, salt, context.secrets),
         salt=salt,
-        digest=observed.extra.get("digest"),
+        # The same object as before: what was published under it has not changed.
+        digest=observed.extra.get("digest") or (before.digest if before else None),
+        files=before.files if before else {},
+        verification=before.verification if before else None,
         protected=bool(desired and desired.lifecycle.prevent_destroy),
         depends_on=_needs(desired, declared),
         series=series,

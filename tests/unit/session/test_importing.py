@@ -151,3 +151,18 @@ def test_accepting_a_secret_records_its_digest(bench):
     accept(bench.context(desired), bench.plan(desired), W)
     assert not bench.plan(desired).plan.has_changes
     assert "second" not in repr(bench.record("widget/w"))
+
+
+def test_an_object_that_is_recorded_already_keeps_what_is_known_of_its_bytes(bench):
+    """Importing an inventory over a state that was not empty must not unlearn a digest."""
+    bench.apply(plugin(), release())
+    at = Address("release", "yolo@1.0.0")
+    before = bench.record(str(at))
+    import_all(bench.context(plugin(), release()), {at: before.remote_id})
+    after = bench.record(str(at))
+    assert (after.digest, after.files, after.salt) == (before.digest, before.files, before.salt)
+    assert after.created_at == before.created_at
+    assert not bench.plan(plugin(), release()).plan.has_changes
+    changed = release(digest="pkg1:sha256:bb")
+    (note,) = bench.plan(plugin(), changed).plan.changes[-1].notes
+    assert "unreleased changes" in note
