@@ -35,7 +35,7 @@ class Terminated(BaseException):
     __version__, "-V", "--version", prog_name=NAME, message="%(prog)s %(version)s"
 )
 def root() -> None:
-    r"""Keep the plugins, releases and storages of a Synapse backend as YAML in Git.
+    """Keep the plugins, releases and storages of a Synapse backend as YAML in Git.
 
     `plan` shows what would change on the live backend; `apply` makes it so, and nothing else.
 
@@ -46,7 +46,7 @@ def root() -> None:
       $ synapse-apply apply              do it, after you said yes
 
     Without a backend of your own, all of it runs on the embedded one (`-t embedded`).
-    """
+    """  # noqa: D301 - the escape is meant: it keeps the lines below it apart
 
 
 def main() -> NoReturn:

@@ -96,3 +96,11 @@ def test_a_guard_nobody_knows_is_a_usage_error(capsys: pytest.CaptureFixture[str
     }
     said = " ".join(capsys.readouterr().err.split())
     assert all(name in said for name in known)
+
+
+def test_the_first_steps_stand_on_lines_of_their_own(capsys: pytest.CaptureFixture[str]) -> None:
+    """`--help` shows the commands to begin with as they are typed, below each other."""
+    assert run(["--help"]) == 0
+    out = capsys.readouterr().out
+    assert "\n  Start here:\n    $ synapse-apply init " in out
+    assert "\\b" not in out
