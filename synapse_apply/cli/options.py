@@ -143,7 +143,8 @@ files = _adding(
         multiple=True,
         type=click.Path(path_type=Path),
         metavar="PATH",
-        help="A manifest or a folder of them, instead of the project's; may be repeated.",
+        help="A manifest or a folder of them, instead of the project's; may be repeated. "
+        "What is recorded and not in them is left as it is.",
     )
 )
 parallelism = _adding(

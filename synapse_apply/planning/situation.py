@@ -43,12 +43,14 @@ class Choices:
     """What the user asked for on the command line or in the project file.
 
     `selected` limits the plan to these addresses (None: all). `overridden` are guard names.
+    `partial`: only some of the manifests were read, so that what has none may still be declared.
     """
 
     prune: bool = False
     adopt: bool = True
     recreate: bool = False
     resend_secrets: bool = False
+    partial: bool = False
     overridden: frozenset[str] = frozenset()
     selected: frozenset[Address] | None = None
     guards: Guards = Guards()

@@ -25,6 +25,8 @@ def let_go(item: Item, survey: Survey) -> Ruling:
     conflicts = survey.claims.conflicts.get(item.address, ())
     if conflicts:
         return Ruling(change_of(item, Action.NO_OP), tuple(conflicts))
+    if survey.choices.partial and not survey.choices.prune:
+        return Ruling(change_of(item, Action.NO_OP))
     if item.binding.delete is None:
         return _noted(
             item, Action.FORGET, "no longer declared; the object stays, this API cannot delete it"

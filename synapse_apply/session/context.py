@@ -58,7 +58,7 @@ class Context:
 
     `desired` are the declared resources with their packages inspected; `diagnostics` the warnings
     found on the way. `secrets_under` is `secrets` with other state keys. `request_id` gives the
-    server's id of this thread's last request.
+    server's id of this thread's last request. `partial`: only some of the manifests were asked for.
     """
 
     project: Project
@@ -76,6 +76,7 @@ class Context:
     request_id: Callable[[], str]
     longest_call: Callable[[int], float]
     parallelism: int = 10
+    partial: bool = False
     commit: str = ""
     version: str = __version__
     catalogue: Catalogue = field(default_factory=lambda: CATALOGUE)
@@ -136,6 +137,7 @@ def open_context(where: Where) -> Iterator[Context]:
                 request_id=backend.request_id,
                 longest_call=backend.longest_call,
                 parallelism=where.parallelism,
+                partial=bool(where.paths),
                 commit=who.commit,
             )
     finally:

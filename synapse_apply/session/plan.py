@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 
 from synapse_apply.applying.settle import Settled, Settler, after_settling
 from synapse_apply.model.address import Address
@@ -53,7 +54,7 @@ def plan(context: Context, choices: Choices) -> Planned:
         catalogue=context.catalogue,
         items=made,
         open_intents=tuple(item.intent for item in settled if item.is_open),
-        choices=choices,
+        choices=replace(choices, partial=context.partial),
         capabilities=observer.capabilities,
         diagnostics=(*context.diagnostics, *_unsettled(settled)),
     )

@@ -128,3 +128,14 @@ def test_logs_tell_requests_but_no_bodies(cli: Run, project: Path) -> None:
     text = log.read_text()
     assert "POST storages/" in text
     assert not any(value in text for value in SECRETS.values())
+
+
+def test_some_of_the_manifests(cli: Run) -> None:
+    """What other manifests declare stays recorded, so that it is not made a second time."""
+    assert cli("apply", "--auto-approve").returncode == 0
+    done = cli("apply", "--auto-approve", "-f", "manifests/raw.yaml")
+    assert done.returncode == 0, done.stderr
+    assert "Apply complete! Resources: 0 added, 0 changed, 0 destroyed.\n" in done.stdout
+    assert cli("plan").stdout.startswith("No changes.")
+    listed = cli("state", "list").stdout
+    assert all(address in listed for address in ("plugin/yolo", "release/yolo@1.0.0", "storage/raw"))
