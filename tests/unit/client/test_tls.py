@@ -1,10 +1,11 @@
-"""TLS keeps the same promises: trust, and the total time of a call."""
+"""TLS keeps the same promises: trust, and the total time of a call.
+
+The certificate beside these tests is for localhost, trusts nothing but itself and ends in 2126.
+"""
 
 from __future__ import annotations
 
-import shutil
 import ssl
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ import pytest
 from synapse_apply.client.errors import ClientConnectionError, ClientTimeoutError
 from synapse_apply.model.errors import Effect
 
-pytestmark = pytest.mark.skipif(not shutil.which("openssl"), reason="openssl makes the certificate")
+CERTIFICATE, KEY = (Path(__file__).parent / "tls" / name for name in ("cert.pem", "key.pem"))
 
 
 class Responder(BaseHTTPRequestHandler):
@@ -41,21 +42,10 @@ class Responder(BaseHTTPRequestHandler):
     def log_message(self, *_arguments: Any) -> None: ...
 
 
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    folder = tmp_path_factory.mktemp("tls")
-    cert, key = folder / "cert.pem", folder / "key.pem"
-    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
-    command += ["-nodes", "-days", "2", "-subj", "/CN=localhost"]
-    command += ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
-    subprocess.run([*command, "-keyout", key, "-out", cert], check=True, capture_output=True)
-    return cert, key
-
-
 @pytest.fixture
-def url(certificate: tuple[Path, Path]) -> Iterator[str]:
+def url() -> Iterator[str]:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(*certificate)
+    context.load_cert_chain(CERTIFICATE, KEY)
     with ThreadingHTTPServer(("127.0.0.1", 0), Responder) as listening:
         listening.handle_error = lambda *_arguments: None  # type: ignore[method-assign]
         listening.socket = context.wrap_socket(listening.socket, server_side=True)
@@ -64,9 +54,9 @@ def url(certificate: tuple[Path, Path]) -> Iterator[str]:
         listening.shutdown()
 
 
-def test_a_bundle_makes_a_certificate_trusted(connect, url, certificate):
+def test_a_bundle_makes_a_certificate_trusted(connect, url):
     """Calls go through, on one kept connection."""
-    client = connect(url, verify=str(certificate[0]))
+    client = connect(url, verify=str(CERTIFICATE))
     assert [client.get_plugin(n) for n in range(3)] == [{"id": 1}] * 3
 
 
@@ -77,9 +67,9 @@ def test_a_certificate_that_is_not_trusted(connect, url, waits):
     assert (caught.value.effect, waits) == (Effect.NONE, [])
 
 
-def test_a_dripping_answer_ends(connect, url, certificate):
+def test_a_dripping_answer_ends(connect, url):
     """The total time holds inside TLS too."""
-    client = connect(url, verify=str(certificate[0]), total_timeout=0.3)
+    client = connect(url, verify=str(CERTIFICATE), total_timeout=0.3)
     begun = time.monotonic()
     with pytest.raises(ClientTimeoutError):
         client.get_plugin("slow")
