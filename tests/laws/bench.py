@@ -47,7 +47,7 @@ def combinations() -> list[dict[str, str]]:
 
 def name_of(combination: Mapping[str, str]) -> str:
     """A test id."""
-    return "-".join(f"{name}={value}" for name, value in combination.items())
+    return ",".join(f"{name}_{value}" for name, value in combination.items())
 
 
 class Server:

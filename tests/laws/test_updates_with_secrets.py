@@ -53,8 +53,8 @@ def step(here: Project, shown: bool) -> None:
     assert [o for o in done.report.outcomes if o.result is not Result.DONE] == []
     after = {str(row["id"]): row["body"] for row in here.server.everything()["storage"]}
     rows = {str(row["id"]): row["body"] for row in before}
-    for change in done.plan.changes:
-        if change.action is Action.UPDATE and not change.refused:
+    for change in [c for c in done.plan.changes if c.address.kind == "storage"]:
+        if change.action is Action.UPDATE and change.remote_id in rows and not change.refused:
             keys = rows[change.remote_id]["configuration"].keys()
             touched = {str(field.path[1]) for field in change.fields if len(field.path) > 1}
             touched |= {str(p[1]) for p in state.records[change.address].applied if len(p) > 1}

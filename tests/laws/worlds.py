@@ -203,10 +203,10 @@ def worlds(draw: st.DrawFn, least: int = 1, addresses: Sequence[str] = ADDRESSES
 
 
 @st.composite
-def evolved(draw: st.DrawFn, world: World) -> World:
+def evolved(draw: st.DrawFn, world: World, addresses: Sequence[str] = ADDRESSES) -> World:
     """The same project some commits later: resources kept, changed, dropped and added."""
     documents = {}
-    for address in ADDRESSES:
+    for address in addresses:
         fate = draw(st.sampled_from(["keep", "keep", "change", "drop"]))
         if address in world.documents and fate == "keep":
             documents[address] = dict(world.documents[address])
@@ -277,6 +277,6 @@ def stories(draw: st.DrawFn, addresses: Sequence[str] = ADDRESSES) -> Story:
         tuple(sorted(before & first.documents.keys())),
         first,
         draw(few),
-        draw(evolved(first)),
+        draw(evolved(first, addresses)),
         draw(few),
     )
