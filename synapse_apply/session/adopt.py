@@ -48,6 +48,7 @@ def _record(
     binding = kind.binding(context.target.api)
     _check_free(address, remote_id, binding, records)
     observed = _read(context, binding, address, remote_id)
+    _check_version(kind, address, observed)
     return _recorded(context, kind, binding, address, observed, records)
 
 
@@ -71,6 +72,26 @@ def _check_free(
                 f"Rename it: `synapse-apply state mv {other} {address}`.",
                 address=str(address),
             )
+
+
+def _check_version(kind: ResourceType, address: Address, observed: Observed) -> None:
+    """A member of a series stands under OWNER@VERSION, and under its own version."""
+    owner, _, version = address.name.rpartition("@")
+    live = str(observed.spec.get(kind.version, "")) if kind.series else version
+    if kind.series and not (owner and version):
+        raise InputError.of(
+            "An address without its version",
+            f"{address}: a {kind.prefix}'s address is {kind.prefix}/NAME@VERSION.",
+            f"Id {observed.remote_id} is version {live}.",
+            address=str(address),
+        )
+    if live != version:
+        raise InputError.of(
+            "The object is another version",
+            f"Id {observed.remote_id} is version {live}, and the address says {version}.",
+            f"Check the id, or import it as {kind.prefix}/{owner}@{live}.",
+            address=str(address),
+        )
 
 
 def _read(context: Context, binding: Binding, address: Address, remote_id: str) -> Observed:
@@ -190,7 +211,9 @@ def _settle_open(context: Context, records: Mapping[Address, Record]) -> None:
             request_id="",
             result="settled by hand: imported",
         )
-        ours = replace(record, digest=intent.digest or record.digest, files=intent.files)
+        ours = replace(
+            record, digest=intent.digest or record.digest, files=intent.files or record.files
+        )
         closed = replace(intent, state=IntentState.DONE, remote_id=record.remote_id)
         context.store.settle(closed, ours, entry)
 

@@ -166,3 +166,17 @@ def test_an_object_that_is_recorded_already_keeps_what_is_known_of_its_bytes(ben
     changed = release(digest="pkg1:sha256:bb")
     (note,) = bench.plan(plugin(), changed).plan.changes[-1].notes
     assert "unreleased changes" in note
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("yolo", "NAME@VERSION"), ("@1.0.0", "NAME@VERSION"), ("yolo@2.0.0", "is version 1.0.0")],
+)
+def test_an_address_that_does_not_fit_the_version(bench, name, words):
+    """No manifest could ever declare it, or it would declare another release."""
+    bench.api.create_plugin({"name": "yolo", "code": "yolo"})
+    bench.api.create_plugin_release({"plugin": 1, "version": "1.0.0"})
+    with pytest.raises(InputError) as caught:
+        import_all(bench.context(), {Address("release", name): "2"})
+    assert words in caught.value.diagnostics[0].detail
+    assert bench.store.read().records == {}
