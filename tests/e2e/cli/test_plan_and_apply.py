@@ -138,4 +138,6 @@ def test_some_of_the_manifests(cli: Run) -> None:
     assert "Apply complete! Resources: 0 added, 0 changed, 0 destroyed.\n" in done.stdout
     assert cli("plan").stdout.startswith("No changes.")
     listed = cli("state", "list").stdout
-    assert all(address in listed for address in ("plugin/yolo", "release/yolo@1.0.0", "storage/raw"))
+    assert all(
+        address in listed for address in ("plugin/yolo", "release/yolo@1.0.0", "storage/raw")
+    )
