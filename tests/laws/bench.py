@@ -171,6 +171,7 @@ class Project:
 
     root: Path
     server: Server
+    parallelism: int = 1
     catalogue: Catalogue = field(default_factory=lambda: CATALOGUE)
     environ: Mapping[str, str] = field(default_factory=lambda: {"LAW_TOKEN": TOKEN, **SECRETS})
 
@@ -195,7 +196,9 @@ class Project:
 
     @property
     def where(self) -> Where:
-        return Where(directory=self.root, target="law", environ=self.environ, parallelism=1)
+        return Where(
+            directory=self.root, target="law", environ=self.environ, parallelism=self.parallelism
+        )
 
     @contextmanager
     def opened(self) -> Iterator[tuple[Context, Recorder]]:

@@ -16,7 +16,7 @@ from synapse_apply.emulator.serve import EmbeddedServer
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A backend of the module's own."""
     data = tmp_path_factory.mktemp("backend")
-    with EmbeddedServer(data, token=TOKEN, tenant=TENANT, job_seconds=0) as running:
+    with EmbeddedServer(data, token=TOKEN, tenant=TENANT, job_seconds=3600) as running:
         admin = Server(running.url)
         yield admin
         admin.close()

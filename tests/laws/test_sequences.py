@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,8 @@ class Sequences(RuleBasedStateMachine):
     def begin(self, switches: dict[str, str]) -> None:
         self.server.reset(switches)
         self.finds_all = switches["plugin_list"] == "list"
-        self.project = Project.make(Path(self.folder.name), self.server)
+        made = Project.make(Path(self.folder.name), self.server)
+        self.project = replace(made, parallelism=4)
 
     @rule(data=st.data())
     def commit(self, data: st.DataObject) -> None:
