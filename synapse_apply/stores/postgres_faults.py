@@ -149,8 +149,8 @@ def explain(problem: psycopg.Error, where: str, doing: str) -> StateError:
                 "Use PostgreSQL 13 or newer.",
             )
         )
-    if code.startswith("22") or code == "54000":
-        return faults.unstorable(where, why)
+    if isinstance(problem, psycopg.DataError) or code == "54000":
+        return faults.unstorable(where, problem.diag.message_primary or str(problem))
     return StateError(error("The state cannot be used", f"{doing} {where} failed: {why} ({code})."))
 
 

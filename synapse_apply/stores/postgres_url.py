@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
+from urllib.parse import unquote, urlsplit
 
 from synapse_apply.model.diagnostic import error
 from synapse_apply.model.errors import InputError
@@ -50,13 +50,15 @@ def place(url: str, target: str) -> Place:
         )
     if not _HOSTS.fullmatch(hosts):
         raise _unusable("the host is not one", "Write postgresql://USER@HOST:PORT/DATABASE.")
-    query = parse_qsl(parts.query, keep_blank_values=True)
-    schema = next((value for name, value in query if name == "schema"), f"{PREFIX}{target}")
+    pairs = [pair.partition("=") for pair in parts.query.split("&") if pair]
+    named = [unquote(value) for name, _, value in pairs if name == "schema"]
+    schema = named[-1] if named else f"{PREFIX}{target}"
     _check_schema(schema)
-    others = urlencode([pair for pair in query if pair[0] != "schema"], safe="/")
+    # As it came: how the rest is written is for the client library to judge.
+    query = "&".join("".join(pair) for pair in pairs if pair[0] != "schema")
     database = unquote(parts.path.removeprefix("/"))
     return Place(
-        url=Sensitive(parts._replace(query=others.replace("+", "%20")).geturl()),
+        url=Sensitive(f"{SCHEMES[0]}://{parts.netloc}{parts.path}?{query}"),
         schema=schema,
         where=f"postgresql://{hosts}/{database}?schema={schema}",
     )

@@ -1,0 +1,73 @@
+"""A connection between a client and a PostgreSQL server that breaks at a chosen moment."""
+
+from __future__ import annotations
+
+import socket
+from contextlib import suppress
+from threading import Event, Thread
+
+# A simple query (frontend/backend protocol: Query) that ends a transaction.
+COMMIT = b"Q\x00\x00\x00\x0bCOMMIT\x00"
+
+
+class Proxy:
+    """Listens on loopback; `url(server)` leads through it.
+
+    `break_at` is None, `before` (the next COMMIT never arrives) or `after` (its answer never
+    arrives); then it goes back to None.
+    """
+
+    def __init__(self, port):
+        """`port` is where the server listens."""
+        self.break_at = None
+        self.broken = Event()
+        self._to = port
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        self._sockets = []
+        Thread(target=self._accept, daemon=True).start()
+
+    def close(self):
+        """Nothing stays open."""
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        for one in self._sockets:
+            one.close()
+
+    def _accept(self):
+        with suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                server = socket.create_connection(("127.0.0.1", self._to))
+                self._sockets += [client, server]
+                gate = Event()
+                Thread(target=self._up, args=(client, server, gate), daemon=True).start()
+                Thread(target=self._down, args=(server, client, gate), daemon=True).start()
+
+    def _up(self, client, server, gate):
+        with suppress(OSError):
+            while data := client.recv(65536):
+                how = self.break_at if COMMIT in data else None
+                if how is not None:
+                    self.break_at = None
+                    gate.set()
+                if how != "before":
+                    server.sendall(data)
+                if how == "before":
+                    break
+        self._end(client, server, gate)
+
+    def _down(self, server, client, gate):
+        with suppress(OSError):
+            while data := server.recv(65536):
+                if gate.is_set():
+                    break
+                client.sendall(data)
+        self._end(client, server, gate)
+
+    def _end(self, client, server, gate):
+        for one in (client, server):
+            with suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+        if gate.is_set():
+            self.broken.set()

@@ -1,0 +1,264 @@
+"""A state in PostgreSQL: whose it is, what can be wrong, and what a write costs."""
+
+from __future__ import annotations
+
+import sqlite3
+from threading import Barrier, Thread
+
+import psycopg
+import pytest
+from contract.stores.samples import BINDING, LINEAGE, entry, intent, record
+
+from synapse_apply.model.errors import StateError
+from synapse_apply.model.state import IntentState
+from synapse_apply.stores.postgres import PostgresDatabase, open_postgres
+from synapse_apply.stores.postgres_url import place
+from synapse_apply.stores.sqlite import open_sqlite
+
+
+def told(caught):
+    """All that the first finding says."""
+    one = caught.value.diagnostics[0]
+    return f"{one.summary} | {one.detail} | {one.hint}"
+
+
+@pytest.fixture
+def schema(url):
+    """The schema of this test's state."""
+    return url.rpartition("=")[2]
+
+
+@pytest.fixture
+def opened():
+    """Opens stores that are closed afterwards."""
+    stores = []
+
+    def open_one(url, target="t"):
+        stores.append(open_postgres(url, target))
+        return stores[-1]
+
+    yield open_one
+    for store in stores:
+        store.close()
+
+
+@pytest.fixture
+def pg(url, opened):
+    """A store with an empty state."""
+    store = opened(url)
+    store.init(BINDING, LINEAGE)
+    return store
+
+
+@pytest.fixture
+def role(server, schema):
+    """A user who may log in and nothing else."""
+    name = f"r{schema[-12:]}"
+    server.run(f"CREATE ROLE {name} LOGIN PASSWORD 'theirs'")
+    yield name
+    server.run(f"DROP OWNED BY {name}", f"DROP ROLE {name}")
+
+
+def test_looking_makes_nothing(url, schema, opened, server):
+    """No schema, no table."""
+    store = opened(url)
+    assert not store.exists()
+    with pytest.raises(StateError, match="There is no state"):
+        store.read()
+    with pytest.raises(StateError, match="There is no state"), store.lock("test"):
+        store.put(record())
+    assert server.run(f"SELECT 1 FROM pg_namespace WHERE nspname = '{schema}'") == []
+
+
+def test_one_database_holds_a_state_for_each_target(server, opened, schema):
+    """Targets keep apart, each in a schema of its name."""
+    one = opened(server.url(), f"a.B-{schema[-8:]}")
+    two = opened(server.url(), f"b{schema[-8:]}")
+    for store in (one, two):
+        store.init(BINDING, LINEAGE)
+    with one.lock("test"), two.lock("test"):
+        one.put(record())
+    assert (len(one.read().records), len(two.read().records)) == (1, 0)
+    assert f"synapse_apply_a.B-{schema[-8:]}" in one.where
+
+
+def test_of_two_that_make_a_state_one_wins(url, opened):
+    """The other hears that there is one; the first one's state is whole."""
+    together, ended = Barrier(4), []
+
+    def make(number):
+        database = PostgresDatabase(place(url, "t"))
+        together.wait()
+        try:
+            database.create([("CREATE TABLE meta (id INTEGER)", ())])
+            ended.append(number)
+        except StateError as problem:
+            ended.append(str(problem))
+        database.close()
+
+    threads = [Thread(target=make, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert ended.count("There is a state already") == 3
+
+
+def test_a_wrong_password_is_told_without_it(server, opened):
+    """The place and the user; no part of the url that is secret."""
+    with pytest.raises(StateError, match="refuses the login") as caught:
+        opened(server.url(password="wr0ng")).exists()
+    assert "password authentication failed" in told(caught)
+    assert "wr0ng" not in told(caught)
+    assert caught.value.__context__ is None
+    with pytest.raises(StateError, match="refuses the login"):
+        opened(server.url(user="nobody", password="wr0ng")).exists()
+
+
+def test_a_missing_database_is_named(server, opened):
+    """And how to make it."""
+    with pytest.raises(StateError, match="database does not exist") as caught:
+        opened(server.url(database="elsewhere")).read()
+    assert 'database "elsewhere"' in told(caught)
+    assert "createdb" in told(caught)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["postgresql://127.0.0.1:1/s", "postgresql://no.such.host.invalid/s"],
+)
+def test_a_server_that_is_not_there(url, opened):
+    """At once: a first connection is not tried again."""
+    with pytest.raises(StateError, match="cannot be reached") as caught:
+        opened(url).read()
+    assert "Check host, port and network" in told(caught)
+    assert url in told(caught)
+
+
+def test_tls_that_the_server_does_not_speak(server, opened):
+    """The url's own parameters decide."""
+    with pytest.raises(StateError, match="refuses the connection") as caught:
+        opened(server.url(sslmode="require")).read()
+    assert "SSL" in told(caught)
+
+
+def test_a_user_without_rights_hears_which_one_is_missing(server, opened, role, schema):
+    """Making a schema, or using one that an administrator made."""
+    store = opened(server.url(user=role, password="theirs", schema=schema))
+    with pytest.raises(StateError, match="does not permit") as caught:
+        store.init(BINDING, LINEAGE)
+    assert "permission denied for database" in told(caught)
+    assert "CREATE SCHEMA" in told(caught)
+    server.run(f"CREATE SCHEMA {schema} AUTHORIZATION {role}")
+    store.init(BINDING, LINEAGE)
+    assert store.read().lineage == LINEAGE
+
+
+def test_nobody_else_may_read_a_state(server, opened, role, pg, schema):
+    """A schema is its owner's."""
+    other = opened(server.url(user=role, password="theirs", schema=schema))
+    with pytest.raises(StateError, match="does not permit"):
+        other.read()
+
+
+def test_a_newer_format_is_refused(server, pg, schema):
+    """Nothing is written to it."""
+    server.run(f"UPDATE {schema}.meta SET format = 7")
+    with pytest.raises(StateError, match="newer version") as caught:
+        pg.read()
+    assert "format 7" in told(caught)
+
+
+@pytest.mark.parametrize(
+    ("statement", "words"),
+    [
+        ("DELETE FROM {0}.meta", "first row is missing"),
+        ("DROP TABLE {0}.records", 'relation "records" does not exist'),
+        ("ALTER TABLE {0}.meta DROP COLUMN lineage", "tables of another program"),
+    ],
+)
+def test_a_damaged_state_says_what_is_wrong(server, pg, schema, statement, words):
+    """And how to come back."""
+    server.run(statement.format(schema))
+    with pytest.raises(StateError) as caught:
+        pg.read()
+    assert words in told(caught)
+    assert "state restore" in told(caught)
+
+
+def test_a_schema_of_another_program_is_left_alone(server, opened, url, schema, tmp_path):
+    """Neither init nor restore touches its tables."""
+    saved = open_sqlite(tmp_path / "t.db")
+    saved.init(BINDING, LINEAGE)
+    saved.close()
+    server.run(f"CREATE SCHEMA {schema}", f"CREATE TABLE {schema}.meta (theirs INTEGER)")
+    store = opened(url)
+    with pytest.raises(StateError, match="already"):
+        store.init(BINDING, LINEAGE)
+    with pytest.raises(StateError, match="not a state of synapse-apply"):
+        store.restore(str(tmp_path / "t.db"))
+    assert server.run(f"SELECT * FROM {schema}.meta") == []
+
+
+def test_a_backup_is_a_file_that_every_store_reads(pg, tmp_path, opened, url):
+    """From PostgreSQL to SQLite and back, with something of everything."""
+    with pg.lock("fill"):
+        pg.put(record(), record("b@1", "2", kind="release"))
+        pg.begin(intent("c", "i1"))
+        pg.begin(intent("d", "i2"))
+        pg.settle(intent("d", "i2", state=IntentState.FAILED), None, entry("d"))
+        pg.mark_applied("p1")
+        pg.backup(str(tmp_path / "copy.db"))
+    local = open_sqlite(tmp_path / "copy.db")
+    assert local.contents() == pg.contents()
+    with local.lock("test"):
+        local.put(record("more", "7"))
+    local.close()
+    pg.restore(str(tmp_path / "copy.db"))
+    assert "more" in {at.name for at in pg.read().records}
+    with sqlite3.connect(tmp_path / "copy.db") as raw:
+        assert raw.execute("SELECT COUNT(*) FROM lock").fetchone() == (0,)
+    raw.close()
+
+
+def test_each_write_costs_the_same(pg, monkeypatch):
+    """The number of round trips of a write does not grow with the state."""
+    seen, execute = [], psycopg.Connection.execute
+
+    def count(self, *arguments, **more):
+        seen.append(arguments[0])
+        return execute(self, *arguments, **more)
+
+    monkeypatch.setattr(psycopg.Connection, "execute", count)
+    counts = []
+    with pg.lock("test"):
+        for number in range(50):
+            seen.clear()
+            pg.put(record(f"p{number}", str(number)))
+            counts.append(len(seen))
+    assert set(counts) == {8}
+
+
+def test_text_that_cannot_be_stored_is_refused_in_words(pg):
+    """In a field everything is kept; a column takes no NUL and no half of a character."""
+    odd = record(applied={("k\ud800\0",): "v\udfff\0"})
+    with pg.lock("test"):
+        pg.put(odd)
+        for ident in ("\ud800", "a\0b", "x" * 5_000_000):
+            with pytest.raises(StateError, match="cannot be stored"):
+                pg.put(record("x", ident))
+        pg.put(record("y", "2"))
+    assert odd in pg.read().records.values()
+
+
+def test_a_session_that_writes_loosely_writes_surely_here(server, pg, schema):
+    """A server that is set up to acknowledge early does not do so for a state."""
+    name = server.run("SELECT current_user")[0][0]
+    server.run(f"ALTER ROLE {name} SET synchronous_commit TO off")
+    try:
+        pg.close()
+        with pg.lock("test"):
+            shown = pg._database.write(lambda run: run("SHOW synchronous_commit", ()))
+        assert shown == [("on",)]
+    finally:
+        server.run(f"ALTER ROLE {name} RESET synchronous_commit")

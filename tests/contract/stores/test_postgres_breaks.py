@@ -1,0 +1,208 @@
+"""A database that goes away in the middle: what was acknowledged is kept, nothing is doubled."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from threading import Thread
+
+import pytest
+from contract.stores.leases import NEVER, eventually, quick
+from contract.stores.proxy import Proxy
+from contract.stores.samples import BINDING, LINEAGE, entry, intent, record
+
+from synapse_apply.model.errors import LockLost, StateError
+from synapse_apply.model.state import IntentState
+from synapse_apply.stores.lock import Runner
+from synapse_apply.stores.postgres import PostgresDatabase, open_postgres
+from synapse_apply.stores.postgres_url import place
+from synapse_apply.stores.sql import SqlStore
+
+
+@contextmanager
+def opened(url, patience=10.0, runner=None):
+    """A store that waits that long for a database that was there before."""
+    store = SqlStore(PostgresDatabase(place(url, "t"), patience), runner=runner or Runner())
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+@pytest.fixture
+def pg(url):
+    """A store with an empty state."""
+    with opened(url) as store:
+        store.init(BINDING, LINEAGE)
+        yield store
+
+
+@pytest.fixture
+def proxy(server):
+    """A way to the server that can break."""
+    made = Proxy(server.port)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def behind(proxy, pg, url, server):
+    """A store on the same state whose connection can break; it gives no signs of life."""
+    with opened(
+        url.replace(f":{server.port}/", f":{proxy.port}/"), runner=quick(lease=60, beat=NEVER)
+    ) as store:
+        yield store
+
+
+def test_a_connection_that_ended_meanwhile_is_made_anew(server, pg):
+    """Between two calls: a restart, a pooler, a firewall. Nobody notices."""
+    with pg.lock("apply"):
+        pg.put(record())
+        for number in range(3):
+            pid = pg._database._connection.info.backend_pid
+            server.run(f"SELECT pg_terminate_backend({pid}, 5000)")
+            if number != 1:
+                assert len(pg.read().records) == number + 1
+            pg.put(record(f"p{number}", f"9{number}"))
+    assert pg.serial() == 4
+
+
+def test_work_that_broke_off_is_done_again_from_its_beginning(server, pg):
+    """Nothing of a transaction without its end is kept."""
+    tried = []
+
+    def work(run):
+        tried.append(run("SELECT pg_backend_pid()", ())[0][0])
+        run("INSERT INTO plans (id, applied) VALUES (?, '')", (f"plan {len(tried)}",))
+        if len(tried) == 1:
+            server.run(f"SELECT pg_terminate_backend({tried[0]}, 5000)")
+        return run("SELECT id FROM plans", ())
+
+    assert pg._database.write(work) == [("plan 2",)]
+    assert len(set(tried)) == 2
+
+
+def test_kill_9_of_the_server_loses_nothing_acknowledged(server, pg):
+    """It is killed between two calls and comes back: the same command goes on."""
+    with pg.lock("apply"):
+        pg.begin(intent("c", "i1"))
+        pg.put(record())
+        server.kill()
+        server.start()
+        assert [one.id for one in pg.read().open_intents] == ["i1"]
+        made = record("c", "2")
+        pg.settle(intent("c", "i1", state=IntentState.DONE), made, entry("c"))
+    assert len(pg.read().records) == 2
+    assert pg.audit() == [entry("c")]
+
+
+def test_a_server_that_comes_back_in_time_is_waited_for(server, pg):
+    """A restart in the middle is not the end of an apply."""
+    with pg.lock("apply"):
+        server.kill()
+        back = Thread(target=server.start)
+        back.start()
+        pg.put(record())
+        back.join()
+    assert len(pg.read().records) == 1
+
+
+def test_a_server_that_stays_away_is_told_as_such(server, url, pg):
+    """After the wait, in words; what was recorded before is kept, and the next run goes on."""
+    with opened(url, patience=0.3) as store:
+        with store.lock("apply"):
+            store.put(record())
+            server.kill()
+            try:
+                with pytest.raises(StateError, match="cannot be reached") as caught:
+                    store.put(record("later", "2"))
+            finally:
+                server.start()
+        finding = caught.value.diagnostics[0]
+        assert "Connection refused" in finding.detail
+        assert "What was recorded before is kept" in finding.hint
+        with store.lock("again"):
+            store.put(record("later", "2"))
+        assert len(store.read().records) == 2
+
+
+def test_a_holder_that_cannot_reach_the_database_for_a_lease_stops(server, url, pg):
+    """Its lock may be another's by then: it starts nothing, before it even hears of it."""
+    with opened(url, patience=0.1, runner=quick(lease=0.8, beat=0.1)) as store:
+        with store.lock("apply"):
+            assert store.still_ours()
+            server.kill()
+            try:
+                with pytest.raises(StateError):
+                    store.put(record())
+                eventually(lambda: not store.still_ours())
+            finally:
+                server.start()
+            with pytest.raises(LockLost):
+                store.put(record())
+        assert store.read().records == {}
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_commit_without_an_answer_is_looked_up_and_never_doubled(behind, proxy, moment):
+    """Whether the server heard it or not: once, and the caller need not know."""
+    with behind.lock("apply"):
+        behind.begin(intent())
+        proxy.break_at = moment
+        behind.settle(intent(state=IntentState.DONE), record(), entry())
+        assert proxy.broken.wait(5)
+        assert proxy.break_at is None
+        proxy.break_at = moment
+        behind.mark_applied("p1")
+    state = behind.read()
+    assert (list(state.records.values()), state.open_intents) == ([record()], ())
+    assert (behind.audit(), behind.serial()) == ([entry()], 2)
+    assert behind.was_applied("p1")
+
+
+def test_a_commit_that_cannot_be_looked_up_is_told_as_unknown(server, url, pg, proxy):
+    """Not as done and not as failed."""
+    through = url.replace(f":{server.port}/", f":{proxy.port}/")
+    with opened(through, patience=0.3, runner=quick(lease=60, beat=NEVER)) as store:
+        with store.lock("apply"):
+            proxy.break_at = "after"
+            database = store._database
+            connect, database._connect = database._connect, _refuse
+            with pytest.raises(StateError, match="not known"):
+                store.put(record())
+            database._connect = connect
+        assert len(store.read().records) == 1
+
+
+def _refuse():
+    raise StateError
+
+
+def test_a_stopped_writer_does_not_keep_others_out_for_ever(server, pg, url):
+    """The server ends a transaction that its client left open."""
+    other = open_postgres(url, "t")
+    begun = []
+
+    def work(run):
+        begun.append(run("SHOW idle_in_transaction_session_timeout", ()))
+        return run("SHOW lock_timeout", ())
+
+    assert other._database.write(work) == [("30s",)]
+    assert begun == [[("20s",)]]
+    other.close()
+
+
+def test_a_standby_is_named_as_read_only(server, pg):
+    """It can be read; what it says to a write names the way out."""
+    signal = server.folder / "data" / "standby.signal"
+    server.kill()
+    signal.touch()
+    server.start()
+    try:
+        assert pg.read().records == {}
+        with pytest.raises(StateError, match="read-only") as caught, pg.lock("apply"):
+            pg.put(record())
+        assert "primary" in caught.value.diagnostics[0].hint
+    finally:
+        server.kill()
+        signal.unlink()
+        server.start()

@@ -1,0 +1,118 @@
+"""From a target's `state.url` to its store."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from contract.stores.programs import surroundings
+from contract.stores.samples import BINDING, LINEAGE, record
+
+from synapse_apply.model.errors import InputError, SynapseApplyError
+from synapse_apply.model.project import Project, StateSettings, Target
+from synapse_apply.model.values import SecretRef
+from synapse_apply.session.state_file import open_store, open_store_at
+
+
+def target(url="", name="prod"):
+    """A target that keeps its state there."""
+    return Target(name, state=StateSettings(url))
+
+
+@pytest.fixture
+def project(tmp_path):
+    """A project in a folder of its own."""
+    return Project(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("url", "path"),
+    [
+        ("", ".synapse-apply/state/prod.db"),
+        ("shared/x.db", "shared/x.db"),
+        ("sqlite:///shared/x.db", "shared/x.db"),
+        ("file:///shared/x.db", "/shared/x.db"),
+        ("/somewhere/x.db", "/somewhere/x.db"),
+    ],
+)
+def test_a_path_is_a_file_from_the_projects_folder(project, url, path):
+    """The default, and every way to name another one."""
+    assert open_store(project, target(url), {}).where == str(project.root / path)
+
+
+@pytest.mark.parametrize("given", ["text", "variable"])
+def test_a_url_of_postgresql_is_a_database(project, url, given):
+    """Written down, or in a variable that the project file names."""
+    at = target(url if given == "text" else SecretRef("env", "STATE_URL"))
+    store = open_store(project, at, {"STATE_URL": url, "CI_JOB_URL": "https://ci.example/9"})
+    store.init(BINDING, LINEAGE)
+    with store.lock("apply"):
+        store.put(record())
+        assert store._lock.holder().run_url == "https://ci.example/9"
+    assert "open-sesame" not in store.where
+    store.close()
+
+
+def test_each_target_has_a_schema_of_its_name(project):
+    """One variable can serve all targets."""
+    for name in ("staging", "prod"):
+        store = open_store(project, target("postgresql://db/s", name), {})
+        assert store.where == f"postgresql://db/s?schema=synapse_apply_{name}"
+
+
+def test_a_variable_that_is_not_set_is_named(project):
+    """And how to set it."""
+    with pytest.raises(SynapseApplyError) as caught:
+        open_store(project, target(SecretRef("env", "STATE_URL")), {})
+    assert "STATE_URL is not set" in caught.value.diagnostics[0].detail
+
+
+def test_another_sort_of_url_is_refused_without_being_repeated(project):
+    """It may hold a password; its scheme is enough."""
+    with pytest.raises(InputError) as caught:
+        open_store_at("mysql://me:s3cr3t@db/s", project, target(), {})
+    finding = caught.value.diagnostics[0]
+    assert "mysql://." in finding.detail
+    assert "s3cr3t" not in f"{finding.detail}{finding.hint}"
+
+
+WITHOUT = """
+import sys
+sys.modules["psycopg"] = None
+from pathlib import Path
+from synapse_apply.model.errors import InputError
+from synapse_apply.model.project import Project, Target
+from synapse_apply.session.state_file import open_store_at
+open_store_at("", Project(Path(".")), Target("prod"), {})
+try:
+    open_store_at("postgresql://u:s3cr3t@db/s", Project(Path(".")), Target("prod"), {})
+except InputError as problem:
+    print(problem.diagnostics[0].detail, problem.diagnostics[0].hint)
+"""
+
+
+def test_without_the_extra_its_name_is_said():
+    """A state in a file needs nothing more."""
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=surroundings(),
+    )
+    assert "pip install 'synapse-apply[postgres]'" in done.stdout
+    assert "psycopg is not installed" in done.stdout
+
+
+def test_a_state_in_a_file_costs_no_database_client():
+    """It is imported when it is needed."""
+    code = "import sys; import synapse_apply.session.state_file; print('psycopg' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=surroundings(),
+    )
+    assert done.stdout == "False\n"
