@@ -87,7 +87,7 @@ def _moves(before: Change, now: Change) -> Iterator[str]:
 
 def _told(before: Change, now: Change) -> Iterator[str]:
     if before.refused:
-        yield f"planned was a refusal, now it would be {now.action.value}"
+        yield f"it was refused when it was planned, now it would be {now.action.value}"
         return
     if before.action is not now.action:
         yield f"planned {before.action.value}, now {_now(now)}"

@@ -1,0 +1,244 @@
+"""Rows of a saved plan on the plan made anew: true, moved (and how), gone, new, or done already."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+from hypothesis import given, settings
+from unit.planning.test_laws import objects
+from unit.planning.world import Data, situation
+
+from synapse_apply.model.codec import canonical, plan_from_json, plan_to_json
+from synapse_apply.model.plan import Action, Change, Plan
+from synapse_apply.planning.narrow import narrowed
+from synapse_apply.planning.planner import plan
+
+OLD = {"config": {"size": "s"}, "note": "old"}
+NEW = {"config": {"size": "s"}, "note": "new"}
+
+
+def saved(found: dict[str, Data], **choices: Any) -> Plan:
+    """The plan of a situation as its file has it."""
+    text = canonical(plan_to_json(plan(situation(found, **choices))))
+    return plan_from_json(json.loads(text))
+
+
+def fitted(
+    before: dict[str, Data], now: dict[str, Data], *, reviewed: bool = False, **choices: Any
+) -> dict[str, Change]:
+    """The rows of the one situation that are left on the other."""
+    fresh = plan(situation(now, **choices))
+    made = narrowed(saved(before, **choices), fresh, reviewed=reviewed)
+    return {str(change.address): change for change in made.changes}
+
+
+def widget(live: Data | None = None, spec: Data = NEW, **more: Any) -> dict[str, Any]:
+    """A recorded widget whose declared note goes from old to new."""
+    data: dict[str, Any] = {"spec": spec, "record": {"applied": OLD}, **more}
+    if live is not None:
+        data["live"] = live
+    return data
+
+
+def reasons(row: Change) -> list[str]:
+    return [line.strip() for refusal in row.refusals for line in refusal.reason.split("\n")]
+
+
+def rules(row: Change) -> list[str]:
+    return [refusal.rule for refusal in row.refusals]
+
+
+UPDATE = {"widget/a": widget(OLD)}
+
+
+def test_nothing_moved() -> None:
+    """The same rows, under the saved id; a reviewed plan lends no id."""
+    kept, fresh = replace(saved(UPDATE), id="saved"), plan(situation(UPDATE))
+    assert narrowed(kept, fresh, reviewed=False) == replace(fresh, id="saved")
+    assert narrowed(kept, fresh, reviewed=True) == fresh
+    assert fresh.changes[0].action is Action.UPDATE
+
+
+def test_planned_was_is_now() -> None:
+    """A field that the plan changes moved."""
+    row = fitted(UPDATE, {"widget/a": widget({**OLD, "note": "hand"})})["widget/a"]
+    assert row.action is Action.UPDATE
+    assert rules(row) == ["stale"]
+    assert reasons(row) == [
+        "it changed since it was planned",
+        'note: planned "new", was "old", is now "hand"',
+    ]
+
+
+def test_a_field_the_plan_does_not_change_moved() -> None:
+    """It drifted: the fresh plan would set it back, which nobody saw."""
+    row = fitted(UPDATE, {"widget/a": widget({**OLD, "config": {"size": "l"}})})["widget/a"]
+    assert reasons(row)[1:] == ['config.size: planned "s", was "s", is now "l"']
+
+
+def test_a_field_that_is_not_ours_moved() -> None:
+    """Nobody declares it and nobody recorded it: the row is true."""
+    row = fitted(UPDATE, {"widget/a": widget({**OLD, "size": 2})})["widget/a"]
+    assert not row.refused
+
+
+def test_the_manifest_wants_something_else() -> None:
+    """Only with a reviewed plan: what would be done now is told as well."""
+    other = {"widget/a": widget(OLD, {**NEW, "note": "other"})}
+    row = fitted(UPDATE, other, reviewed=True)["widget/a"]
+    assert reasons(row) == [
+        "it is not what was reviewed",
+        'note: planned "new", was "old", is now "old" and would become "other"',
+    ]
+
+
+def test_another_object() -> None:
+    """Deleted and made again outside: another id."""
+    row = fitted(UPDATE, {"widget/a": widget(OLD, id="7", found_by="key")})["widget/a"]
+    assert "id: was 1, is now 7" in reasons(row)
+
+
+def test_it_is_missing_now() -> None:
+    """A planned update of what is gone makes nothing."""
+    row = fitted(UPDATE, {"widget/a": widget()})["widget/a"]
+    assert row.action is Action.UPDATE
+    assert reasons(row)[1] == "planned update, now it is missing"
+
+
+def test_it_is_refused_now() -> None:
+    """Its own refusal stays beside ours, an unknown outcome above all."""
+    fresh = plan(situation(UPDATE, open_intents={"widget/a": "update"}))
+    (row,) = narrowed(saved(UPDATE), fresh, reviewed=False).changes
+    assert rules(row) == ["stale", "outcome-unknown"]
+    assert any(refusal.outcome_unknown for refusal in row.refusals)
+
+
+def test_it_was_refused_and_is_not_now() -> None:
+    """What the plan showed as refused is not done."""
+    before = saved(UPDATE, open_intents={"widget/a": "update"})
+    (row,) = narrowed(before, plan(situation(UPDATE)), reviewed=False).changes
+    assert rules(row) == ["stale"]
+    assert "it was refused when it was planned, now it would be update" in reasons(row)
+
+
+def test_done_already() -> None:
+    """It is as it was wanted: a note, and the record learns of it."""
+    row = fitted(UPDATE, {"widget/a": widget(NEW)})["widget/a"]
+    assert row.action is Action.NO_OP
+    assert row.rebase
+    assert row.notes == ("update was planned, and it is so already",)
+
+
+def test_rows_the_plan_does_not_have() -> None:
+    """Left out of a saved plan with a note; refused where rows are reviewed."""
+    before = {**UPDATE, "widget/b": widget(OLD, OLD)}
+    now = {**UPDATE, "widget/b": widget(OLD, {**OLD, "note": "b"})}
+    row = fitted(before, now)["widget/b"]
+    assert row.action is Action.NO_OP
+    assert row.notes == ("not in this plan (update would be due now): left as it is",)
+    assert not row.rebase
+    row = fitted(before, now, reviewed=True)["widget/b"]
+    assert rules(row) == ["unreviewed"]
+
+
+def test_dependents_of_a_stale_row() -> None:
+    """What needs a row that is not done is not done, however far it is."""
+    chain = {
+        "widget/a": widget(OLD),
+        "widget/b": {"spec": {"note": "b"}, "depends_on": ["widget/a"]},
+        "widget/c": {"spec": {"note": "c"}, "depends_on": ["widget/b"]},
+        "widget/d": {"spec": {"note": "d"}},
+    }
+    moved = {**chain, "widget/a": widget({**OLD, "note": "hand"})}
+    rows = fitted(chain, moved)
+    assert [rules(rows[f"widget/{name}"]) for name in "abcd"] == [["stale"]] * 3 + [[]]
+    assert reasons(rows["widget/b"]) == ["it needs widget/a, which is left as it is"]
+    assert reasons(rows["widget/c"]) == ["it needs widget/b, which is left as it is"]
+
+
+def test_dependents_of_what_is_missing_and_not_planned() -> None:
+    """The object it needs vanished; this plan does not make it again."""
+    chain = {
+        "widget/a": widget(OLD, OLD),
+        "widget/b": {"spec": {"note": "b"}, "depends_on": ["widget/a"]},
+    }
+    rows = fitted(chain, {**chain, "widget/a": widget(None, OLD)}, recreate=True)
+    assert rows["widget/a"].action is Action.NO_OP
+    assert reasons(rows["widget/b"]) == ["it needs widget/a, which is left as it is"]
+
+
+def test_gone() -> None:
+    """Neither declared nor recorded: stale, unless it was to end."""
+    create = {"widget/a": {"spec": NEW}}
+    row = fitted(create, {}, reviewed=True)["widget/a"]
+    assert reasons(row) == ["it is neither declared nor recorded now"]
+    delete = {"widget/a": {"live": OLD, "record": {"applied": OLD}}}
+    row = fitted(delete, {}, prune=True)["widget/a"]
+    assert row.action is Action.NO_OP
+    assert row.notes == ("delete was planned, and it is not recorded any more",)
+
+
+def test_guards_of_rows_that_are_left_out() -> None:
+    """A guard on a row that is not done stops nothing; one on a row that is done does."""
+    found = {"widget/a": {"spec": OLD, "live": OLD}}
+    fresh = plan(situation(found, adopt=False))
+    assert [trip.name for trip in fresh.guards] == ["adopt"]
+    assert narrowed(saved({}), fresh, reviewed=False).guards == ()
+    assert narrowed(saved(found), fresh, reviewed=False).guards == fresh.guards
+
+
+def test_a_secret_that_could_not_be_checked() -> None:
+    """A plan made without secrets is true where they are at hand; values are no part of it."""
+    blind = {"widget/a": {"spec": {**NEW, "config": {"key": {"$secret": None, "why": "unset"}}}}}
+    seeing = {"widget/a": {"spec": {**NEW, "config": {"key": {"$secret": "s"}}}}}
+    assert not fitted(blind, seeing)["widget/a"].refused
+    assert not fitted(seeing, blind)["widget/a"].refused
+
+
+def test_a_secret_that_moved() -> None:
+    """Told without any value."""
+    spec = {**NEW, "config": {"key": {"$secret": "s"}}}
+    record = {"applied": {**OLD, "config": {"key": {"$mac": "s"}}}}
+    live = {**OLD, "config": {"key": {"$mac": "s"}}}
+    before = {"widget/a": {"spec": spec, "live": live, "record": record}}
+    now = {"widget/a": {**before["widget/a"], "live": {**OLD, "config": {"key": {"$mac": "t"}}}}}
+    row = fitted(before, now)["widget/a"]
+    assert reasons(row)[1:] == ["config.key: (sensitive), planned left alone, now sent"]
+
+
+def test_many_fields_are_cut() -> None:
+    """Twenty lines are enough to see that it is another object."""
+    many = {f"k{n:02}": n for n in range(40)}
+    now = {"widget/a": widget({**OLD, "config": {**many, "size": "s"}}, {**NEW, "config": many})}
+    before = {"widget/a": widget({**OLD, "config": {}}, {**NEW, "config": many})}
+    told = reasons(fitted(before, now)["widget/a"])
+    assert len(told) == 22
+    assert told[-1].startswith("and ")
+
+
+@settings(max_examples=80, deadline=None)
+@given(objects())
+def test_a_plan_applied_at_once_is_the_plan(found: dict[str, Data]) -> None:
+    """Law: on an unchanged world a saved or reviewed plan loses no row and gains none."""
+    fresh = plan(situation(found, prune=True))
+    kept = saved(found, prune=True)
+    assert narrowed(kept, fresh, reviewed=False) == fresh
+    assert narrowed(kept, fresh, reviewed=True) == fresh
+
+
+@settings(max_examples=80, deadline=None)
+@given(objects(), objects())
+def test_never_more_than_was_planned(before: dict[str, Data], now: dict[str, Data]) -> None:
+    """Law: what is done on a changed world was planned, and is what apply would do now."""
+    kept, fresh = saved(before, prune=True), plan(situation(now, prune=True))
+    planned = {change.address: change for change in kept.changes}
+    would = {change.address: change for change in fresh.changes}
+    for reviewed in (False, True):
+        for change in narrowed(kept, fresh, reviewed=reviewed).changes:
+            if change.changes_server or (change.action is not Action.NO_OP and not change.refused):
+                assert change == would[change.address]
+                if not change.superseded:
+                    assert planned[change.address].action is change.action
+                    assert not planned[change.address].refused
