@@ -65,4 +65,4 @@ def _show_resource(face: Face, where: Where, address: Address) -> int:
     else:
         face.out(sides.text(face))
     face.warn(sides.findings)
-    return 1 if sides.findings else 0
+    return 1 if any(finding.is_error for finding in sides.findings) else 0

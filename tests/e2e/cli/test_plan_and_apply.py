@@ -118,6 +118,15 @@ def test_show_has_three_sides(cli: Run) -> None:
     assert cli("show", "storage/rw").returncode == 1
 
 
+def test_a_warning_does_not_fail_show(cli: Run, project: Path) -> None:
+    """What was shown is shown, whatever else is said of the manifest."""
+    text = STORAGE.format(name="raw").replace("amazon_s3", "of_our_own")
+    (project / "manifests" / "raw.yaml").write_text(text)
+    done = cli("show", "storage/raw")
+    assert "Warning: Unknown provider" in done.stderr
+    assert done.returncode == 0
+
+
 def test_logs_tell_requests_but_no_bodies(cli: Run, project: Path) -> None:
     """SYNAPSE_APPLY_LOG writes each request to its file, stderr stays as it was."""
     log = project / "log.txt"
