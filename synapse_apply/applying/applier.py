@@ -8,6 +8,7 @@ from typing import Any
 
 from synapse_apply.applying import failures
 from synapse_apply.applying.execute import CREATES, execute
+from synapse_apply.applying.second_look import look_again, may_show, pauses
 from synapse_apply.applying.task import Task, Tools
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import error
@@ -41,10 +42,23 @@ class Applier:
             for earlier in before:
                 self._dependents.setdefault(earlier, []).append(address)
         self._outcomes: dict[Address, Outcome] = {}
+        # Creates of unknown outcome that are looked up once more when all else is done.
+        self._doubtful: set[Address] = set()
+        self._pauses = pauses(tools, stop)
 
     def run(self, executor: Executor) -> tuple[Outcome, ...]:
         """Do every task that can be done; an outcome for each, in the plan's order."""
         ready = deque(address for address in self._tasks if not self._waiting[address])
+        while ready:
+            self._work_off(ready, executor)
+            ready.extend(self._look_again())
+        for address, task in self._tasks.items():
+            if address not in self._outcomes:
+                self._skip(task, "the run was stopped")
+        return tuple(self._outcomes[address] for address in self._tasks)
+
+    def _work_off(self, ready: deque[Address], executor: Executor) -> None:
+        """Do what is ready and what becomes so, until nothing is left or the run shall end."""
         running = 0
         while ready or running:
             while ready and executor.room and not self._stop():
@@ -53,14 +67,37 @@ class Applier:
                     executor.submit(address, self._work(self._tasks[address]))
                     running += 1
             if not running:
-                break
+                ready.clear()
+                return
             address, result = executor.wait()
             running -= 1
             ready.extend(self._settle(address, result))
-        for address, task in self._tasks.items():
-            if address not in self._outcomes:
-                self._skip(task, "the run was stopped")
-        return tuple(self._outcomes[address] for address in self._tasks)
+
+    def _look_again(self) -> list[Address]:
+        """Settle what nobody saw the end of, waiting a little; what may start now."""
+        begun = self._tools.clock.seconds()
+        freed: list[Address] = []
+        for address in sorted(self._doubtful):
+            self._tools.progress.started(address, self._tasks[address].change.action.value)
+        while self._doubtful and not self._stop():
+            for address in sorted(self._doubtful):
+                task, before = self._tasks[address], self._outcomes[address]
+                outcome = look_again(task, self._tools, self._live, before)
+                if outcome.result is Result.DONE:
+                    self._looked(address, outcome, begun)
+                    freed += self._settle(address, outcome)
+            if freed or next(self._pauses, self) is self:
+                break
+        if not freed:
+            for address in sorted(self._doubtful):
+                self._looked(address, self._outcomes[address], begun)
+                self._skip_dependents(address)
+        return freed
+
+    def _looked(self, address: Address, outcome: Outcome, begun: float) -> None:
+        self._doubtful.remove(address)
+        seconds = self._tools.clock.seconds() - begun
+        self._tools.progress.finished(address, outcome.action.value, outcome.result.value, seconds)
 
     def _work(self, task: Task) -> Callable[[], Outcome]:
         return lambda: execute(task, self._tools, self._live)
@@ -70,6 +107,9 @@ class Applier:
         task = self._tasks[address]
         outcome = result if isinstance(result, Outcome) else self._broken(task, result)
         self._outcomes[address] = outcome
+        if outcome.result is Result.UNKNOWN and may_show(task, self._tools, self._live):
+            self._doubtful.add(address)
+            return []
         if outcome.result is not Result.DONE:
             self._skip_dependents(address)
             return []

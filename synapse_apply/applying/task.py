@@ -58,6 +58,7 @@ class Tools:
 
     `longest_call` gives the seconds after which a call that uploads so many bytes has surely
     ended. `request_id` gives the server's id of the last request this thread made ("" without one).
+    `pause` waits so many seconds.
     """
 
     api: Api
@@ -73,3 +74,4 @@ class Tools:
     capabilities: Capabilities = Capabilities()
     longest_call: Callable[[int], float] = lambda _size: 60.0
     settle_after: float = 30.0
+    pause: Callable[[float], None] = lambda _seconds: None

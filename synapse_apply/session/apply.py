@@ -78,6 +78,7 @@ def apply(
         capabilities=planned.capabilities,
         longest_call=context.longest_call,
         settle_after=context.target.settle_after,
+        pause=context.pause,
     )
     applier = Applier(tasks, tools, _live(planned), lambda: bool(stop()))
     with Serial() if context.parallelism == 1 else Threads(context.parallelism) as executor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -81,6 +82,7 @@ class Context:
     version: str = __version__
     catalogue: Catalogue = field(default_factory=lambda: CATALOGUE)
     new_salt: Callable[[], str] = new_salt
+    pause: Callable[[float], None] = lambda _seconds: None
 
 
 @contextmanager
@@ -137,6 +139,7 @@ def open_context(where: Where) -> Iterator[Context]:
                 request_id=backend.request_id,
                 longest_call=backend.longest_call,
                 parallelism=where.parallelism,
+                pause=time.sleep,
                 partial=bool(where.paths),
                 commit=who.commit,
             )

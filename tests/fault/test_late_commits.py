@@ -1,0 +1,56 @@
+"""A call that was done after its client had given up is found before the run ends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from fault.convergence import Row, converge, tells_the_truth
+from fault.site import READ_SECONDS, TOTAL_SECONDS, Server, Site
+
+from synapse_apply.model.report import Result
+
+# After which the client has given up; an upload may take all of its time.
+GIVEN_UP = {
+    "/storages/": READ_SECONDS,
+    "/plugins/": READ_SECONDS,
+    "/plugin_releases/": TOTAL_SECONDS,
+}
+
+
+@pytest.mark.parametrize("path", GIVEN_UP)
+def test_found_in_the_same_run(
+    path: str, make_site: Callable[..., Site], server: Server, row: Row
+) -> None:
+    """Exit 0 in one run, what depends on it included, where the API can tell."""
+    server.send("PATCH", "/_emulator/switches/", {"plugin_list": "list"})
+    try:
+        site = make_site(groups=2)
+        late = {"hang": GIVEN_UP[path] + 0.1}
+        server.faults({"match": {"method": "POST", "path": path, "nth": 1}, "do": late})
+        first = site.apply()
+        assert first.code == 0
+        assert first.report is not None
+        tells_the_truth(site, first.report)
+        summaries = [one.summary for out in first.report.outcomes for one in out.diagnostics]
+        assert summaries == ["The outcome of a call was looked up"]
+        converge(site, first, row)
+    finally:
+        server.send("PATCH", "/_emulator/switches/", {"plugin_list": "none"})
+    assert row.runs == 1
+
+
+def test_what_was_not_done_stays_unknown(
+    make_site: Callable[..., Site], server: Server, row: Row
+) -> None:
+    """Not found within `settle_after` proves nothing: nothing is sent again in this run."""
+    site = make_site(groups=2)
+    lost = {"match": {"method": "POST", "path": "/storages/", "nth": 1}, "do": {"reset": "before"}}
+    server.faults(lost)
+    first = site.apply()
+    assert first.code == 7
+    assert first.report is not None
+    assert first.report.count(Result.UNKNOWN) == 1
+    assert server.requests().count("POST /storages/") == 1
+    converge(site, first, row)
+    assert row.runs == 2
