@@ -98,6 +98,8 @@ def _create(task: Task, tools: Tools, live: Live) -> Outcome:
 
 
 def _send_create(task: Task, tools: Tools, sent: Sent) -> Outcome:
+    # Packing may have taken minutes: absence is believed by the age of the call, not of its plan.
+    sent = replace(sent, intent=replace(sent.intent, sent_at=tools.clock.now()))
     tools.store.begin(sent.intent)
     try:
         answer = task.binding.create(tools.api, sent.body)
