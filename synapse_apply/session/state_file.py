@@ -88,8 +88,9 @@ def open_store_at(
 
     InputError for a url that no store understands; it repeats nothing of it but the scheme.
     """
+    runner = Runner(run_url(environ), target.name)
     if is_postgres(url):
-        return _in_postgres(url, target, environ)
+        return _in_postgres(url, target, runner)
     scheme, found, _ = url.partition("://")
     if found and scheme not in ("sqlite", "file"):
         raise InputError.of(
@@ -100,10 +101,10 @@ def open_store_at(
         )
     path = url.removeprefix("sqlite:///").removeprefix("file://")
     at = project.root / path if path else folder(project) / f"{target.name}.db"
-    return open_sqlite(at, tool_version=__version__, run_url=run_url(environ))
+    return open_sqlite(at, tool_version=__version__, runner=runner)
 
 
-def _in_postgres(url: str, target: Target, environ: Mapping[str, str]) -> SqlStore:
+def _in_postgres(url: str, target: Target, runner: Runner) -> SqlStore:
     try:
         from synapse_apply.stores.postgres import open_postgres
     except ImportError:
@@ -113,7 +114,6 @@ def _in_postgres(url: str, target: Target, environ: Mapping[str, str]) -> SqlSto
             "pip install 'synapse-apply[postgres]'",
             position=target.position,
         ) from None
-    runner = Runner(run_url(environ))
     return open_postgres(url, target.name, tool_version=__version__, runner=runner)
 
 

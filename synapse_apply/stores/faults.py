@@ -76,10 +76,10 @@ def locked_here(where: str, operation: str) -> StateError:
     )
 
 
-def held(where: str, holder: str, lock_id: str = "") -> LockHeld:
-    """`holder` is the subject of a sentence; without an id the lock is not one to remove."""
+def held(where: str, holder: str, unlock: str = "") -> LockHeld:
+    """`holder` is the subject of a sentence; `unlock` the command that removes this very lock."""
     wait = "Wait until it has ended and try again; --lock-timeout SECONDS waits by itself."
-    gone = f" If it is gone for good: synapse-apply unlock {lock_id}." if lock_id else ""
+    gone = f" If it is gone for good: {unlock}." if unlock else ""
     return LockHeld(error("The state is locked", f"{holder} holds {where}.", wait + gone))
 
 
@@ -105,7 +105,7 @@ def lost_to(where: str, other: str) -> LockLost:
     )
 
 
-def not_that_lock(where: str, lock_id: str, holder: Holder | None) -> StateError:
+def not_that_lock(where: str, lock_id: str, holder: Holder | None, unlock: str = "") -> StateError:
     if holder is None:
         return StateError(
             error("The state is not locked", f"{where} has no lock; there is nothing to remove.")
@@ -114,7 +114,7 @@ def not_that_lock(where: str, lock_id: str, holder: Holder | None) -> StateError
         error(
             "Another lock is on the state",
             f"{lock_id} is not the lock on {where}: {holder} holds it.",
-            "If that one is gone for good: synapse-apply unlock " + holder.owner + ".",
+            f"If that one is gone for good: {unlock}.",
         )
     )
 

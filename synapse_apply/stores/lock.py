@@ -16,9 +16,13 @@ from synapse_apply.stores.holding import Holding, Timing
 
 @dataclass(frozen=True)
 class Runner:
-    """What a lock says of who takes it. Tests put other processes and other times here."""
+    """What a lock says of who takes it; `target` is the one that commands in messages name.
+
+    Tests put other processes and other times here.
+    """
 
     run_url: str = ""
+    target: str = ""
     process: Process = field(default_factory=this_process)
     timing: Timing = field(default_factory=Timing)
 
@@ -54,7 +58,8 @@ class Lock:
         def work(run: Run) -> None:
             holder = _holder(run)
             if holder is None or holder.owner != owner:
-                raise faults.not_that_lock(self._database.where, owner, holder)
+                command = self._unlock(holder) if holder else ""
+                raise faults.not_that_lock(self._database.where, owner, holder, command)
             run(schema.DROP_LOCK, ())
 
         self._database.write(work)
@@ -89,7 +94,7 @@ class Lock:
             raise
         if other is not None and not self._may_take_over(other, watch, asked_at):
             watch.see(other)
-            raise faults.held(self._database.where, str(other), other.owner)
+            raise self._held(other)
         return self._take(operation, other)
 
     def _without_state(self, operation: str, repair: bool, stack: ExitStack) -> Holding | None:
@@ -110,7 +115,7 @@ class Lock:
         def work(run: Run) -> Holder:
             found = _holder(run)
             if found is not None and found != expected:
-                raise faults.held(self._database.where, str(found), found.owner)
+                raise self._held(found)
             rows = run(schema.GET_META, ())
             if not rows:
                 raise faults.damaged(self._database.where, "its first row is missing")
@@ -124,6 +129,13 @@ class Lock:
         written_at = self._runner.timing.boottime()
         holding.seat(self._database.write(work), written_at)
         return holding
+
+    def _held(self, by: Holder) -> LockHeld:
+        return faults.held(self._database.where, str(by), self._unlock(by))
+
+    def _unlock(self, holder: Holder) -> str:
+        target = f" -t {self._runner.target}" if self._runner.target else ""
+        return f"synapse-apply unlock {holder.owner}{target}"
 
     def _new(self, operation: str) -> Holder:
         at = self._runner

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from threading import Thread
+from threading import Event, Thread
 
 import pytest
 from contract.stores.leases import NEVER, eventually, quick
@@ -93,6 +93,31 @@ def test_kill_9_of_the_server_loses_nothing_acknowledged(server, pg):
         pg.settle(intent("c", "i1", state=IntentState.DONE), made, entry("c"))
     assert len(pg.read().records) == 2
     assert pg.audit() == [entry("c")]
+
+
+def test_kill_9_of_the_server_in_the_middle_of_writes(server, pg):
+    """Each write that returned is there, once; those that were under way are too, in the end."""
+    acknowledged, enough = [], Event()
+
+    def write():
+        while not enough.is_set() or len(acknowledged) < 20:
+            name = f"p{len(acknowledged)}"
+            pg.put(record(name, name))
+            acknowledged.append(name)
+
+    with pg.lock("apply"):
+        writer = Thread(target=write)
+        writer.start()
+        for _ in range(3):
+            seen = len(acknowledged)
+            eventually(lambda seen=seen: len(acknowledged) > seen + 3)
+            server.kill()
+            server.start()
+        enough.set()
+        writer.join()
+    state = pg.read()
+    assert sorted(at.name for at in state.records) == sorted(acknowledged)
+    assert state.serial == len(acknowledged)
 
 
 def test_a_server_that_comes_back_in_time_is_waited_for(server, pg):

@@ -9,7 +9,7 @@ import pytest
 from contract.stores.programs import surroundings
 from contract.stores.samples import BINDING, LINEAGE, record
 
-from synapse_apply.model.errors import InputError, SynapseApplyError
+from synapse_apply.model.errors import InputError, LockHeld, SynapseApplyError
 from synapse_apply.model.project import Project, StateSettings, Target
 from synapse_apply.model.values import SecretRef
 from synapse_apply.session.state_file import open_store, open_store_at
@@ -39,6 +39,17 @@ def project(tmp_path):
 def test_a_path_is_a_file_from_the_projects_folder(project, url, path):
     """The default, and every way to name another one."""
     assert open_store(project, target(url), {}).where == str(project.root / path)
+
+
+def test_the_unlock_command_names_the_target(project):
+    """It can be copied as it stands."""
+    store, other = (open_store(project, target(), {}) for _ in range(2))
+    store.init(BINDING, LINEAGE)
+    with store.lock("apply"), pytest.raises(LockHeld) as caught, other.lock("plan"):
+        pytest.fail("two held one lock")
+    assert caught.value.diagnostics[0].hint.endswith(" -t prod.")
+    store.close()
+    other.close()
 
 
 @pytest.mark.parametrize("given", ["text", "variable"])
