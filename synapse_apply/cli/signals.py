@@ -9,6 +9,7 @@ from types import FrameType, TracebackType
 from typing import Any, Self
 
 from synapse_apply.model.address import Address
+from synapse_apply.model.errors import Exit
 from synapse_apply.views.progress import Display
 
 _ASKS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -74,7 +75,8 @@ class Stop:
         names = ", ".join(sorted(str(address) for address in list(self._under_way)))
         told = f" Outcome unknown: {names}." if names else ""
         _write(f"\nStopped at once.{told} The next run looks up what was under way.\n")
-        os._exit(130 if number == signal.SIGINT else 143)
+        stopped = Exit.SIGINT if number == signal.SIGINT else Exit.SIGTERM
+        os._exit(Exit.worst(stopped, *([Exit.UNKNOWN] if names else [])))
 
 
 def _write(text: str) -> None:

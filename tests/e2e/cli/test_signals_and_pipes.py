@@ -73,7 +73,7 @@ def test_the_second_signal_stops_at_once(project: Path) -> None:
             wait_for(apply.stderr, "Stopping")
             apply.send_signal(signal.SIGINT)
             _, err = apply.communicate(timeout=30)
-    assert apply.returncode == 130
+    assert apply.returncode == 7  # an unknown outcome counts before the signal
     assert "Stopped at once. Outcome unknown: " in err
     assert open_calls(project)
 
