@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from e2e.cli.conftest import project
 from e2e.scenarios.conftest import applied, make, place, serve, server
 from e2e.scenarios.workplace import PLUGIN, Workplace
 
-__all__ = ["applied", "make", "place", "serve", "server"]
+__all__ = ["applied", "make", "place", "project", "serve", "server"]
 
 SAM = PLUGIN.replace("yolo", "sam").replace("Yolo", "Sam")
 

@@ -1,0 +1,163 @@
+"""The file of a saved plan: exact, private, never in the place of another, told when damaged."""
+
+from __future__ import annotations
+
+import os
+import stat
+import zipfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from unit.applying.bench import Bench, widget
+
+from synapse_apply.model.address import Address
+from synapse_apply.model.errors import InputError, Stale
+from synapse_apply.planning.situation import Choices
+from synapse_apply.secrets.keys import Keys
+from synapse_apply.session import saved
+
+CHOICES = Choices(
+    prune=True,
+    adopt=False,
+    recreate=True,
+    resend_secrets=True,
+    overridden=frozenset({"recreate"}),
+    selected=frozenset({Address("widget", "a")}),
+)
+
+
+def kept(bench: Bench, path: Path, choices: Choices = CHOICES) -> saved.Saved:
+    context = bench.context(widget("a"))
+    assert saved.save(context, bench.plan(widget("a")).plan, choices, path)
+    return saved.read(path)
+
+
+def test_it_comes_back_as_it_was(bench: Bench, tmp_path: Path) -> None:
+    """The plan and the options it was made with; rules of the project file are those of now."""
+    context = bench.context(widget("a"))
+    made = bench.plan(widget("a")).plan
+    saved.save(context, made, CHOICES, tmp_path / "next")
+    found = saved.read(tmp_path / "next")
+    assert found.plan == made
+    assert found.choices == CHOICES
+    now = Choices(overridden=frozenset({"adopt"}), on_drift="hold")
+    both = found.choices_for(now)
+    assert both.overridden == {"adopt", "recreate"}
+    assert both.on_drift == "hold"
+    assert both.prune
+
+
+def test_it_is_private_and_replaces_nothing(bench: Bench, tmp_path: Path) -> None:
+    """Mode 0600 under any umask; a file, a folder or a dead link at its place stays."""
+    before = os.umask(0)
+    try:
+        kept(bench, tmp_path / "next")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "next").stat().st_mode) == 0o600
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to("nowhere")
+    for name in ("next", "folder", "link"):
+        with pytest.raises(InputError, match="cannot be used"):
+            saved.check_free(tmp_path / name)
+        with pytest.raises(InputError, match="cannot be used"):
+            kept(bench, tmp_path / name)
+    assert (tmp_path / "link").is_symlink()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder", "link", "next"]
+
+
+def test_a_file_system_without_hard_links(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is written in place, still private, still in nobody's place."""
+
+    def none(*_given: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(Path, "hardlink_to", none)
+    assert kept(bench, tmp_path / "next").plan.changes
+    assert stat.S_IMODE((tmp_path / "next").stat().st_mode) == 0o600
+    with pytest.raises(InputError, match="cannot be used"):
+        kept(bench, tmp_path / "next")
+    assert [path.name for path in tmp_path.iterdir()] == ["next"]
+
+
+def test_signatures(bench: Bench, tmp_path: Path) -> None:
+    """Good under its key; without the key it is let pass only when that is asked for."""
+    found = kept(bench, tmp_path / "next")
+    context = bench.context(widget("a"))
+    assert saved.check(context, found, reviewed=False, allow_unsigned=False) == ()
+    bench.keys = Keys(())
+    context = bench.context(widget("a"))
+    with pytest.raises(Stale, match="cannot be checked"):
+        saved.check(context, found, reviewed=False, allow_unsigned=False)
+    (finding,) = saved.check(context, found, reviewed=False, allow_unsigned=True)
+    assert not finding.is_error
+
+
+def test_used_once(bench: Bench, tmp_path: Path) -> None:
+    """A reviewed plan may be applied again."""
+    found = kept(bench, tmp_path / "next")
+    with bench.store.lock("apply"):
+        bench.store.mark_applied(found.plan.id)
+    context = bench.context(widget("a"))
+    with pytest.raises(Stale, match="applied already"):
+        saved.check(context, found, reviewed=False, allow_unsigned=False)
+    assert saved.check(context, found, reviewed=True, allow_unsigned=False) == ()
+
+
+def test_errors_are_not_saved(bench: Bench, tmp_path: Path) -> None:
+    """Also where nobody asked before."""
+    bench.api.objects["widget"] = {n: {"id": n, "name": "a"} for n in ("1", "2")}
+    context = bench.context(widget("a"))
+    made = bench.plan(widget("a")).plan
+    assert made.errored
+    with pytest.raises(InputError):
+        saved.save(context, made, CHOICES, tmp_path / "next")
+    assert list(tmp_path.iterdir()) == []
+
+
+@settings(max_examples=60, deadline=None)
+@given(cut=st.booleans(), where=st.floats(0, 1, exclude_max=True), flip=st.integers(1, 255))
+def test_a_damaged_file_is_told(
+    cut: bool, where: float, flip: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Cut or flipped: never a traceback, and never another plan that looks genuine."""
+    folder = tmp_path_factory.mktemp("plan")
+    genuine = kept(Bench(folder), folder / "next")
+    whole = bytearray((folder / "next").read_bytes())
+    at = int(where * len(whole))
+    if cut:
+        del whole[at:]
+    else:
+        whole[at] ^= flip
+    (folder / "damaged").write_bytes(whole)
+    saved.is_plan(folder / "damaged")
+    try:
+        found = saved.read(folder / "damaged")
+    except InputError:
+        return
+    assert found.signed == genuine.signed
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "[" * 100_000,
+        '{"format": 1}',
+        '{"format": 1, "plan": 1, "choices": 2, "signature": 3}',
+        '{"format": 2}',
+        '{"format": 1, "plan": {"format": 1}, "choices": {}, "signature": null}',
+    ],
+)
+def test_other_zips(tmp_path: Path, text: str) -> None:
+    """A zip with a plan.json that is none of ours."""
+    with zipfile.ZipFile(tmp_path / "zip", "w") as archive:
+        archive.writestr("plan.json", text)
+    assert saved.is_plan(tmp_path / "zip")
+    with pytest.raises(InputError, match="cannot be used"):
+        saved.read(tmp_path / "zip")
