@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from synapse_apply.applying.task import Live, Task
-from synapse_apply.model.diagnostic import Path
+from synapse_apply.model.diagnostic import Path, lies_in
 from synapse_apply.model.ports import Secrets
 from synapse_apply.model.values import (
     ABSENT,
@@ -53,7 +53,7 @@ def update_fields(
             plant(body, path, value)
     ours: dict[Path, Any] = {}
     for path, value in wanted(task, live).items():
-        if under(path, ignored) or (isinstance(value, SecretRef) and value.source == LIVE):
+        if lies_in(path, ignored) or (isinstance(value, SecretRef) and value.source == LIVE):
             continue
         ours[path] = value
         if not _is_held_map(value, body, path):
@@ -81,11 +81,6 @@ def patch_of(body: Mapping[str, Any], task: Task) -> dict[str, Any]:
     """Of a whole body, the top-level fields that changed: what a PATCH sends."""
     touched = {str(change.path[0]) for change in task.change.fields}
     return {name: value for name, value in body.items() if name in touched}
-
-
-def under(path: Path, pointers: Iterable[Path]) -> bool:
-    """Whether a path is one of these or lies below one."""
-    return any(path[: len(pointer)] == pointer for pointer in pointers)
 
 
 def nest(fields: Fields) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 from synapse_apply.applying.task import Task, Tools
 from synapse_apply.kinds.compare import same
 from synapse_apply.kinds.descriptor import FieldRule
-from synapse_apply.model.diagnostic import Diagnostic, Path, warning
+from synapse_apply.model.diagnostic import Diagnostic, Path, lies_in, warning
 from synapse_apply.model.observed import Observed
 from synapse_apply.model.ports import Secrets
 from synapse_apply.model.state import Intent, Record
@@ -90,9 +90,7 @@ def seen_fields(task: Task, observed: Observed, ours: Fields, secrets: Secrets) 
         if isinstance(value, Mapping) and isinstance(dig(observed.spec, path), Mapping)
     }
     return maps | {
-        path: value
-        for path, value in live.items()
-        if path in keep or any(path[: len(top)] == top for top in own)
+        path: value for path, value in live.items() if path in keep or lies_in(path, own)
     }
 
 

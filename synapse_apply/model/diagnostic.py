@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
@@ -80,6 +81,11 @@ def error(summary: str, detail: str = "", hint: str = "", **more: Any) -> Diagno
 def warning(summary: str, detail: str = "", hint: str = "", **more: Any) -> Diagnostic:
     """A warning finding."""
     return Diagnostic(Severity.WARNING, summary, detail, hint, **more)
+
+
+def lies_in(path: Path, tops: Iterable[Path]) -> bool:
+    """Whether a path is one of these or stands below one."""
+    return any(path[: len(top)] == top for top in tops)
 
 
 def pointer(path: Path) -> str:

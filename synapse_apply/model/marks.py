@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from synapse_apply.model.diagnostic import Path
+from synapse_apply.model.diagnostic import Path, lies_in
 from synapse_apply.model.values import ABSENT, dig
 
 
@@ -34,19 +34,15 @@ class KindMarks:
         if known is None:
             return True
         described = self.described.get(str(value))
-        if described is not None and not _under_any(path, described):
+        if described is not None and not lies_in(path, described):
             return True
-        return _under_any(path, known)
+        return lies_in(path, known)
 
     def whole(self, spec: Mapping[str, Any], path: Path) -> bool:
         """Whether a map at this path is one secret (`credentials`), not a map of secrets."""
         value = dig(spec, (self.selector,))
         known = self.by_value.get(value) if isinstance(value, str) else None
         return value is not ABSENT and known is not None and path in known
-
-
-def _under_any(path: Path, tops: frozenset[Path]) -> bool:
-    return any(path[: len(top)] == top for top in tops)
 
 
 @dataclass(frozen=True, slots=True)

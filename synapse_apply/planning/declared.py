@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from synapse_apply.kinds.descriptor import UpdateMode
 from synapse_apply.model.address import Address
-from synapse_apply.model.diagnostic import Diagnostic, Path, error
+from synapse_apply.model.diagnostic import Diagnostic, Path, error, lies_in
 from synapse_apply.model.observed import FoundBy
 from synapse_apply.model.plan import Action, Refusal
 from synapse_apply.model.state import Intent, Record
@@ -89,12 +89,7 @@ def _is_another(item: Item) -> bool:
 def _create(item: Item, action: Action = Action.CREATE) -> Ruling:
     change = change_of(item, action, creation(item).changes)
     ruling = Ruling(replace(change, extras=package.package_extras(item)))
-    kept = [
-        path
-        for path, want in sorted(item.want.items())
-        if isinstance(want, SecretWant) and want.ref.source == "live"
-    ]
-    if kept:
+    if kept := _kept(item, ()):
         ruling = ruling.refuse(refusals.no_live_secret(item, kept))
     if item.type.carries_package and item.desired is not None and item.desired.package is None:
         ruling = ruling.refuse(refusals.no_package(item))
@@ -196,7 +191,9 @@ def _cleared(item: Item, found: Differences) -> list[Path]:
 
     A PUT replaces every field, a PATCH those whole top-level fields in which something changed.
     """
-    want, dropped = nested(item.want), {change.path for change in found.changes}
+    ignored = item.desired.lifecycle.ignore_changes if item.desired else ()
+    sent = {path: value for path, value in item.want.items() if not lies_in(path, ignored)}
+    want, dropped = nested(sent), {change.path for change in found.changes}
     changed = {path[0] for path in dropped}
     whole = item.binding.update_mode is UpdateMode.PUT
     lost = [
@@ -204,9 +201,14 @@ def _cleared(item: Item, found: Differences) -> list[Path]:
         for path, value in sorted(item.live.items())
         if is_secret(value) and path not in dropped and dig(want, path) is ABSENT
     ]
-    kept = [
+    out = sorted({*lost, *_kept(item, ignored)})
+    return [path for path in out if whole or path[0] in changed]
+
+
+def _kept(item: Item, ignored: Sequence[Path]) -> list[Path]:
+    """Declared secrets that an update never sends: the live value is to stay."""
+    return [
         path
         for path, value in sorted(item.want.items())
-        if isinstance(value, SecretWant) and value.ref.source == "live"
+        if isinstance(value, SecretWant) and (value.ref.source == "live" or lies_in(path, ignored))
     ]
-    return [path for path in lost + kept if whole or path[0] in changed]

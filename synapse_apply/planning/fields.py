@@ -8,7 +8,7 @@ from typing import Any
 
 from synapse_apply.kinds.compare import same
 from synapse_apply.kinds.descriptor import FieldRule
-from synapse_apply.model.diagnostic import Path
+from synapse_apply.model.diagnostic import Path, lies_in
 from synapse_apply.model.plan import Cause, FieldChange
 from synapse_apply.model.state import Record
 from synapse_apply.model.values import ABSENT, Mac, SecretWant, dig
@@ -52,18 +52,12 @@ def differences(item: Item, record: Record | None, resend: bool = False) -> Diff
     """How a live object differs; without `record` as an adoption sees it."""
     comparison = _Comparison(item, record, resend)
     for path, want in sorted(item.want.items()):
-        if not _under(path, comparison.ignored):
+        if not lies_in(path, comparison.ignored):
             comparison.declared(path, want)
     comparison.dropped()
     comparison.owned()
     comparison.found.changes.sort(key=lambda change: change.path)
     return comparison.found
-
-
-def _under(path: Path, pointers: tuple[Path, ...]) -> bool:
-    """Whether a path is one of the pointed-to fields or lies in one."""
-    texts = tuple(map(str, path))
-    return any(texts[: len(at)] == tuple(map(str, at)) for at in pointers)
 
 
 class _Comparison:
@@ -187,7 +181,7 @@ class _Comparison:
         """Fields we applied that the manifest no longer has."""
         record = self.record
         for path in sorted(record.applied if record else ()):
-            if not _under(path, self.ignored) and not self.still_declared(path):
+            if not lies_in(path, self.ignored) and not self.still_declared(path):
                 self.drop(path)
 
     def still_declared(self, path: Path) -> bool:
@@ -224,7 +218,7 @@ class _Comparison:
         """Live keys below an owned pointer that the manifest does not know."""
         taken = {change.path for change in self.found.changes}
         for path in sorted(self.item.live if self.own else ()):
-            if path in taken or not _under(path, self.own) or _under(path, self.ignored):
+            if path in taken or not lies_in(path, self.own) or lies_in(path, self.ignored):
                 continue
             if not self.still_declared(path):
                 self.disown(path)

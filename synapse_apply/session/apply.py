@@ -6,13 +6,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from synapse_apply.applying.applier import Applier
-from synapse_apply.applying.body import under
 from synapse_apply.applying.execute import CREATES
 from synapse_apply.applying.executors import Serial, Threads
 from synapse_apply.applying.settle import Settled
 from synapse_apply.applying.task import Task, Tools
 from synapse_apply.model.address import Address
-from synapse_apply.model.diagnostic import Diagnostic, error
+from synapse_apply.model.diagnostic import Diagnostic, error, lies_in
 from synapse_apply.model.errors import InputError, Refused, SecretUnavailable, Stale
 from synapse_apply.model.observed import Observed
 from synapse_apply.model.plan import Action, Change, Plan
@@ -151,7 +150,7 @@ def _sent_secrets(task: Task) -> Iterator[tuple[tuple[str | int, ...], SecretRef
         return
     ignored = () if creates else task.desired.lifecycle.ignore_changes
     for path, value in leaves(task.desired.spec):
-        if not isinstance(value, SecretRef) or under(path, ignored):
+        if not isinstance(value, SecretRef) or lies_in(path, ignored):
             continue
         if creates or value.source != "live":
             yield path, value

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from synapse_apply.applying.body import under
 from synapse_apply.applying.records import live_fields
 from synapse_apply.kinds.descriptor import Catalogue
 from synapse_apply.model.address import Address
 from synapse_apply.model.desired import Desired
-from synapse_apply.model.diagnostic import Path
+from synapse_apply.model.diagnostic import Path, lies_in
 from synapse_apply.model.errors import SecretUnavailable
 from synapse_apply.model.observed import Sighting
 from synapse_apply.model.ports import Secrets
@@ -60,7 +59,7 @@ def kept(want: Fields, ignored: tuple[Path, ...]) -> dict[Path, Any]:
     """Declared fields as a record keeps them once they agree with what is live."""
     fields: dict[Path, Any] = {}
     for path, value in want.items():
-        if under(path, ignored):
+        if lies_in(path, ignored):
             continue
         if isinstance(value, SecretWant):
             if value.mac is not None:

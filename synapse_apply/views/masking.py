@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from synapse_apply.model.diagnostic import Path
+from synapse_apply.model.diagnostic import Path, lies_in
 from synapse_apply.model.plan import Change, FieldChange
 from synapse_apply.model.values import ABSENT, KnownAfterApply, Reference, Withheld
 from synapse_apply.views.literals import SECRETS, number
@@ -92,7 +92,7 @@ def veiled(change: Change) -> tuple[FieldChange, ...]:
 
 def _veiled(change: FieldChange, marks: set[tuple[str, ...]]) -> FieldChange:
     path = tuple(map(str, change.path))
-    if change.sensitive or any(path[: len(mark)] == mark for mark in marks):
+    if change.sensitive or lies_in(path, marks):
         return replace(change, before=ABSENT, after=ABSENT, sensitive=True)
     below = {mark[len(path) :] for mark in marks if mark[: len(path)] == path}
     if not below:
