@@ -114,6 +114,12 @@ def validator(name: str) -> Draft202012Validator:
     return Draft202012Validator(strict(name))
 
 
+def fits_url(text: str) -> bool:
+    """Whether a target may have this URL, as the project file's schema says."""
+    target = _file("project")["properties"]["targets"]["additionalProperties"]
+    return Draft202012Validator(target["properties"]["url"]).is_valid(text)
+
+
 def provider_names() -> tuple[str, ...]:
     """The storage providers whose keys are described."""
     return tuple(n.partition("/")[2] for n in names() if n.startswith("providers/"))

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 
+from synapse_apply.manifests import shapes
 from synapse_apply.manifests.wording import did_you_mean
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.project import EMBEDDED, Project, Target
@@ -77,6 +78,18 @@ def _named(project: Project, name: str, environ: Mapping[str, str]) -> Target:
     raise InputError.of("Unknown target", f"there is no target `{name}`", did_you_mean(name, known))
 
 
+def _host(environ: Mapping[str, str]) -> str:
+    """The URL of the environment: what the project file may not hold, it may not either."""
+    url = environ.get(HOST, "").rstrip("/")
+    if url and not shapes.fits_url(url):
+        raise InputError.of(
+            f"{HOST} cannot be used",
+            "it is no http or https URL, or has credentials in it",
+            f"set it to a URL such as https://api.synapse.sh; the token goes into {TOKEN}",
+        )
+    return url
+
+
 def _filled(target: Target, environ: Mapping[str, str]) -> Target:
     if target.is_embedded:
         return target
@@ -85,7 +98,7 @@ def _filled(target: Target, environ: Mapping[str, str]) -> Target:
         token = SecretRef("env", TOKEN)
     return replace(
         target,
-        url=target.url or environ.get(HOST, "").rstrip("/"),
+        url=target.url or _host(environ),
         tenant=target.tenant or environ.get(TENANT, ""),
         token=token,
     )

@@ -142,6 +142,16 @@ def test_the_environment_fills_only_holes(tmp_path: Path) -> None:
     assert (embedded.url, embedded.tenant, embedded.token) == ("", "", None)
 
 
+@pytest.mark.parametrize(
+    "url", ["https://user:hunter2@api.example", "api.synapse.sh", "ftp://api.example", "https://"]
+)
+def test_a_host_of_the_environment_that_is_no_url(tmp_path: Path, url: str) -> None:
+    """Refused before anything is recorded under it, and never repeated: it may hold a password."""
+    with pytest.raises(InputError, match="SYNAPSE_HOST cannot be used") as caught:
+        choose_target(project_of(tmp_path, ""), "any", {"SYNAPSE_HOST": url}, False)
+    assert "hunter2" not in str(caught.value.diagnostics)
+
+
 def test_validate_checks_every_target_unless_told_one(tmp_path: Path) -> None:
     """All that are declared, else the embedded one."""
     project = project_of(tmp_path, TWO)
