@@ -10,7 +10,7 @@ from typing import Any
 from synapse_apply.client import failures, lists
 from synapse_apply.client.answers import Answer
 from synapse_apply.client.calls import Call, IsSensitive, path_to, under
-from synapse_apply.client.errors import ClientError, NotSentError
+from synapse_apply.client.errors import ClientError, NotSentError, UnexpectedAnswerError
 from synapse_apply.client.multipart import MultipartBody, UnreadableBodyError
 from synapse_apply.client.transport import Transport
 
@@ -62,7 +62,7 @@ class IntegrationClientMixin:
 
     def list_plugins(self) -> list[Object]:
         """All plugins, where the server lists them; a v1 server may answer 404 or 405."""
-        return self._all(path_to("plugins"))
+        return self._objects(path_to("plugins"))
 
     def lists_plugins(self) -> bool:
         """Whether the server lists plugins: 200 is yes, 404 and 405 are no, else ClientError."""
@@ -86,7 +86,7 @@ class IntegrationClientMixin:
 
     def list_plugin_releases(self, plugin_code: str) -> list[Object]:
         """All releases of the plugin with this code."""
-        return self._all(path_to("plugin_releases"), {"plugin": plugin_code})
+        return self._objects(path_to("plugin_releases"), {"plugin": plugin_code})
 
     def create_plugin_release(
         self, data: Data, *, file: Any = None, sensitive: IsSensitive | None = None
@@ -154,7 +154,7 @@ class IntegrationClientMixin:
 
     def list_storages(self) -> list[Object]:
         """All storages, of all pages."""
-        return self._all(path_to("storages"))
+        return self._objects(path_to("storages"))
 
     def get_storage(self, pk: Pk) -> Object:
         """The storage with its configuration, which may hold secrets in plain."""
@@ -175,6 +175,12 @@ class IntegrationClientMixin:
 
     def _all(self, path: str, params: Data | None = None) -> list[Any]:
         return lists.whole(self._transport.send, path, params, self._transport.limits.pages)
+
+    def _objects(self, path: str, params: Data | None = None) -> list[Object]:
+        items = self._all(path, params)
+        if not all(isinstance(item, dict) for item in items):
+            raise UnexpectedAnswerError(f"GET {path}: the list holds items that are no objects")
+        return items
 
     def _get(self, path: str, params: Data | None = None) -> Object:
         return self._object(Call("GET", path, query=dict(params or {}), repeatable=True))

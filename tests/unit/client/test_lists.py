@@ -159,3 +159,12 @@ def test_console_logs_of_many_pages(server, client):
     server.then(*[answer(200, {"next": "?page=2", "results": [{"message": "a"}]})] * 2)
     server.then(answer(200, {"next": None, "results": [{"message": "a"}]}))
     assert client.list_job_console_logs(1) == [{"message": "a"}, {"message": "a"}]
+
+
+@pytest.mark.parametrize("ask", ["list_storages", "list_plugins", "list_plugin_releases"])
+def test_items_that_are_no_objects(server, client, ask):
+    """A list of names is not the API's: an error in words, not an exception of ours later."""
+    server.then(answer(200, ["raw-data", "other"]))
+    given = ("yolo",) if ask == "list_plugin_releases" else ()
+    with pytest.raises(ClientError, match="items that are no objects"):
+        getattr(client, ask)(*given)
