@@ -26,9 +26,12 @@ def secure(kind: str, spec: Mapping[str, Any], marks: SecretMarks) -> dict[str, 
     """
     if kind not in marks.kinds:
         return dict(spec)
+    container = marks.kinds[kind].container
     safe: dict[str, Any] = {}
     for path, value in leaves(spec, lambda at: marks.whole(kind, spec, at)):
-        secret = marks.secret(kind, spec, path)
+        # A server that writes all of it as one text or list hides any secret in there from us.
+        packed = path == (container,) and not isinstance(value, Mapping)
+        secret = packed or marks.secret(kind, spec, path)
         if _is_mask(value, _MASK_CHARACTERS | (_LETTERS_THAT_MASK if secret else frozenset())):
             plant(safe, path, Withheld("masked"))
         else:

@@ -152,3 +152,10 @@ def test_a_key_that_a_server_adds_is_secret(provider, key):
     spec = {"provider": provider, "configuration": {known: "open", key: "s3cret"}}
     made = secure("storage", spec, secret_marks())["configuration"]
     assert made == {known: "open", key: Sensitive("s3cret")}
+
+
+@pytest.mark.parametrize("packed", ['{"key": "s3cret"}', ["s3cret"], 7])
+def test_a_configuration_that_is_no_map_is_secret_as_a_whole(packed):
+    """A server may write it as one text; any secret in there has no path of its own."""
+    made = secure("storage", {"provider": "s3", "configuration": packed}, MARKS)
+    assert made == {"provider": "s3", "configuration": Sensitive(packed)}
