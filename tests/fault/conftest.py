@@ -22,9 +22,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A backend that fails when it is told to."""
     data = tmp_path_factory.mktemp("backend")
     with EmbeddedServer(data, token=TOKEN, tenant=TENANT) as running:
-        made = Server(running.url)
-        yield made
-        made.close()
+        yield Server(running.url)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -41,23 +41,20 @@ KINDS = {"plugin": "plugins", "release": "plugin_releases", "storage": "storages
 
 
 class Server:
-    """The doors that no real backend has, over one connection."""
+    """The doors that no real backend has."""
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self._connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=10)
 
     def send(self, method: str, path: str, body: Any = None) -> Any:
         headers = {"Synapse-Access-Token": f"Token {TOKEN}", "Content-Type": "application/json"}
         text = None if body is None else json.dumps(body).encode()
-        self._connection.request(method, path, text, headers)
-        answer = self._connection.getresponse()
-        content = answer.read()
+        with closing(http.client.HTTPConnection(urlsplit(self.url).netloc, timeout=30)) as door:
+            door.request(method, path, text, headers)
+            answer = door.getresponse()
+            content = answer.read()
         assert answer.status < 300, (method, path, answer.status, content[:300])
         return json.loads(content) if content else None
-
-    def close(self) -> None:
-        self._connection.close()
 
     def objects(self, kind: str) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self.send("GET", f"/_emulator/objects/{kind}/")["results"]

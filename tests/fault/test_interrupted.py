@@ -20,6 +20,15 @@ PLANNING = 6  # of them, before the first call
 FOREVER = 1000
 
 
+@pytest.fixture
+def with_ctrl_c() -> Iterator[None]:
+    """Children heed SIGINT even where these tests run in a shell's background, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("with_ctrl_c")
 @pytest.mark.parametrize("commit", ["before", "after"])
 def test_interrupted_at_a_request(
     commit: str, make_site: Callable[..., Site], server: Server, row: Row
@@ -84,14 +93,12 @@ def test_the_backend_is_killed(commit: str, backend: Backend, tmp_path: Path, ro
         work.start()
         assert server.wait_done(), number
         backend.kill()
-        server.close()
         server = backend.start()
         work.join(30)
         again = Site(site.root, server)
         if applied[0].report:
             tells_the_truth(again, applied[0].report)
         converge(again, applied[0], row)
-        server.close()
         backend.kill()
 
 
@@ -104,11 +111,9 @@ def test_the_backend_comes_back_in_time(backend: Backend, tmp_path: Path, row: R
     with applying(site) as process:
         reaches(server, process)
         backend.kill()
-        server.close()
         server = backend.start()
         code, out, err = ended(process)
     assert code == 0, out + err
     row.add(1, 0)
     assert not any(tally(server, site.expected).values())
     assert pending(Site(site.root, server, 0).plan()) == []
-    server.close()
