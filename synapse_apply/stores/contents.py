@@ -60,3 +60,13 @@ def statements(contents: Contents, where: str) -> list[Statement]:
         text = texts.audit_to(entry, where)
         made.append((schema.ADD_AUDIT, (entry.at, entry.address, text)))
     return made
+
+
+def all_rows(run: Run) -> list[Statement]:
+    """Statements that write every row but the lock's into new tables."""
+    return [
+        (schema.insert_into(table), row)
+        for table in schema.COLUMNS
+        if table != "lock"
+        for row in run(schema.select_all(table), ())
+    ]

@@ -2,7 +2,8 @@
 
 Everything a transaction needs is set inside it, so that a pooler may stand between. Writers stand
 in line at an advisory lock, as they do at a SQLite file. A connection that breaks is made anew;
-where it broke in a commit, the server is asked what became of that transaction.
+where it broke in a commit, our own row among the clients tells what became of that transaction.
+(Its number would not: a server that crashed gives the number of what it lost to another.)
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from threading import RLock
 from typing import Any
+from uuid import uuid4
 from zlib import crc32
 
 import psycopg
@@ -21,6 +23,7 @@ from psycopg import conninfo, pq, sql
 from synapse_apply.model.diagnostic import Diagnostic, error
 from synapse_apply.model.errors import InputError, StateError
 from synapse_apply.stores import faults, postgres_faults, schema, sqlite_faults
+from synapse_apply.stores.contents import all_rows
 from synapse_apply.stores.database import Row, Run, Statement, T
 from synapse_apply.stores.lock import Runner
 from synapse_apply.stores.postgres_faults import NoTable, Unreachable
@@ -57,8 +60,19 @@ SET LOCAL idle_in_transaction_session_timeout TO '20s';
 SET LOCAL lock_timeout TO '30s';
 SELECT pg_advisory_xact_lock({writers}, {key}),
     set_config('synchronous_commit', CASE current_setting('synchronous_commit')
-        WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, true);
-SELECT pg_current_xact_id()::text
+        WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, true)
+"""
+_CLIENTS = """
+CREATE TABLE IF NOT EXISTS clients (
+    client TEXT PRIMARY KEY,
+    mark BIGINT NOT NULL,
+    at TIMESTAMP WITH TIME ZONE NOT NULL
+)
+"""
+_MARK = """
+INSERT INTO clients (client, mark, at) VALUES ({client}, {mark}, now())
+    ON CONFLICT (client) DO UPDATE SET mark = EXCLUDED.mark, at = EXCLUDED.at;
+DELETE FROM clients WHERE {first} AND at < now() - INTERVAL '7 days'
 """
 
 
@@ -85,13 +99,15 @@ class PostgresDatabase:
         self._place = at
         self._parameters = _parameters(at)
         self._patience = patience
-        names = {
+        self._client = str(uuid4())
+        self._mark = 0
+        self._names = {
             "schema": sql.Identifier(at.schema),
             "writers": sql.Literal(WRITERS),
             "makers": sql.Literal(MAKERS),
             "key": sql.Literal(crc32(at.schema.encode()) - 2**31),
+            "client": sql.Literal(self._client),
         }
-        self._names = names
         self._turn = RLock()
         self._connection: Connection | None = None
         self._known = False
@@ -110,13 +126,13 @@ class PostgresDatabase:
             self._make_schema(run)
             _carry_out(statements, run)
 
-        self.write(work)
+        self._write(work, in_place=False)
 
     def read(self, work: Callable[[Run], T]) -> T:
         return self._persist(lambda: self._once(_READ, work, "Reading"))
 
     def write(self, work: Callable[[Run], T]) -> T:
-        return self._persist(lambda: self._once(_WRITE, work, "Writing"))
+        return self._write(work, in_place=True)
 
     @contextmanager
     def alone(self, operation: str) -> Iterator[None]:
@@ -125,19 +141,16 @@ class PostgresDatabase:
             with self._in_words(connection, f"Locking for {operation}"):
                 connection.execute("BEGIN")
                 connection.execute("SET LOCAL idle_in_transaction_session_timeout TO 0")
-                asked = sql.SQL("SELECT pg_try_advisory_xact_lock({makers}, {key})")
-                got = connection.execute(asked.format(**self._names)).fetchone()
-            if got != (True,):
+                asked = self._text("SELECT pg_try_advisory_xact_lock({makers}, {key})")
+                got = _runner(connection)(asked, ())
+            if got != [(True,)]:
                 raise faults.held(self.where, "Another process that makes or restores a state")
             yield
 
     def backup(self, to: str) -> None:
-        def work(run: Run) -> list[Statement]:
-            return _all_rows(run)
-
         if Path(to).exists():
             raise faults.backup_exists(to)
-        rows = self.read(work)
+        rows = self.read(all_rows)
         tables: list[Statement] = [(table, ()) for table in schema.TABLES]
         with closing(SqliteDatabase(Path(to))) as copy:
             copy.create([*tables, *rows])
@@ -146,7 +159,7 @@ class PostgresDatabase:
         """What was here is gone then: make a backup before."""
         with opened_backup(source) as connection, sqlite_faults.in_words(source, "Reading"):
             backup = sqlite_runner(connection)
-            statements = [*_all_rows(backup), *check(backup)]
+            statements = [*all_rows(backup), *check(backup)]
 
         def work(run: Run) -> None:
             if self._is_there(run):
@@ -158,7 +171,7 @@ class PostgresDatabase:
                 run(table, ())
             _carry_out(statements, run)
 
-        self.write(work)
+        self._write(work, in_place=False)
 
     def warnings(self) -> tuple[Diagnostic, ...]:
         return ()
@@ -176,7 +189,8 @@ class PostgresDatabase:
     def _make_schema(self, run: Run) -> None:
         # CREATE SCHEMA IF NOT EXISTS asks for the right to make one also where it exists.
         if not run("SELECT 1 FROM pg_namespace WHERE nspname = ?", (self._place.schema,)):
-            run(sql.SQL("CREATE SCHEMA {schema}").format(**self._names).as_string(None), ())
+            run(self._text("CREATE SCHEMA {schema}"), ())
+        run(_CLIENTS, ())
 
     def _persist(self, attempt: Callable[[], T]) -> T:
         """Again and again while the server is away, where nothing of an attempt was kept."""
@@ -193,13 +207,35 @@ class PostgresDatabase:
                 time.sleep(pause)
                 pause = min(2 * pause, 1.0)
 
-    def _once(self, begin: str, work: Callable[[Run], T], doing: str) -> T:
+    def _write(self, work: Callable[[Run], T], *, in_place: bool) -> T:
+        """With `in_place` the table of our mark is there before the work begins."""
+
+        def marked(run: Run) -> T:
+            result = work(run)
+            run(self._text(_MARK), ())
+            return result
+
+        def attempt() -> T:
+            self._mark += 1
+            if in_place:
+                return self._once(f"{_WRITE}; {_MARK}", work, "Writing", self._mark)
+            return self._once(_WRITE, marked, "Writing", self._mark)
+
+        with self._turn:
+            return self._persist(attempt)
+
+    def _text(self, template: str) -> str:
+        mark, first = sql.Literal(self._mark), sql.Literal(self._mark == 1)
+        made = sql.SQL(template).format(**self._names, mark=mark, first=first)
+        return made.as_string(None)
+
+    def _once(self, begin: str, work: Callable[[Run], T], doing: str, mark: int = 0) -> T:
         connection = self._current()
         try:
             with self._in_words(connection, doing):
-                cursor = connection.execute(sql.SQL(begin).format(**self._names))
-                transaction = _last_row(cursor) if begin is _WRITE else None
-                result = work(_runner(connection))
+                run = _runner(connection)
+                run(self._text(begin), ())
+                result = work(run)
         except NoTable:
             self._undo(connection)
             if self.exists():
@@ -208,36 +244,35 @@ class PostgresDatabase:
         except BaseException:
             self._undo(connection)
             raise
-        self._commit(connection, transaction, doing)
+        self._commit(connection, mark, doing)
         return result
 
-    def _commit(self, connection: Connection, transaction: Row | None, doing: str) -> None:
+    def _commit(self, connection: Connection, mark: int, doing: str) -> None:
         try:
             with self._in_words(connection, doing):
                 connection.execute("COMMIT")
         except Unreachable:
             self.close()
-            if transaction is None:
-                return  # all of the snapshot was read
-            if not self._was_kept(str(transaction[0])):
+            # Of a snapshot all was read.
+            if mark and not self._was_kept(mark):
                 raise
         except BaseException:
             self._undo(connection)
             raise
 
-    def _was_kept(self, transaction: str) -> bool:
+    def _was_kept(self, mark: int) -> bool:
         """Whether a transaction whose end we did not hear of was committed. Waits for its end."""
 
-        def ask(run: Run) -> list[Row]:
-            return run("SELECT pg_xact_status(?::xid8)", (transaction,))
+        def ask(run: Run) -> bool:
+            if not self._is_there(run):
+                return False
+            found = run("SELECT mark FROM clients WHERE client = ?", (self._client,))
+            return found == [(mark,)]
 
         try:
-            found = self._persist(lambda: self._once(_WRITE, ask, "Reading"))
+            return self._persist(lambda: self._once(_WRITE, ask, "Reading"))
         except StateError:
             raise postgres_faults.fate_unknown(self.where) from None
-        if found not in ([("committed",)], [("aborted",)]):
-            raise postgres_faults.fate_unknown(self.where)
-        return found == [("committed",)]
 
     def _undo(self, connection: Connection) -> None:
         with suppress(psycopg.Error):
@@ -291,13 +326,6 @@ def _parameters(at: Place) -> dict[str, Any]:
     return {**DEFAULTS, **given, "client_encoding": "UTF8"}
 
 
-def _last_row(cursor: psycopg.Cursor[Row]) -> Row | None:
-    """The answer to the last of several statements."""
-    while cursor.nextset():
-        pass
-    return cursor.fetchone()
-
-
 def _runner(connection: Connection) -> Run:
     def run(text: str, values: Sequence[Any]) -> list[Row]:
         cursor = connection.execute(text.replace("?", "%s").encode(), values or None)
@@ -309,13 +337,3 @@ def _runner(connection: Connection) -> Run:
 def _carry_out(statements: Sequence[Statement], run: Run) -> None:
     for text, values in statements:
         run(text, values)
-
-
-def _all_rows(run: Run) -> list[Statement]:
-    """Statements that write every row but the lock's into new tables."""
-    return [
-        (schema.insert_into(table), row)
-        for table in schema.COLUMNS
-        if table != "lock"
-        for row in run(schema.select_all(table), ())
-    ]

@@ -141,14 +141,6 @@ def explain(problem: psycopg.Error, where: str, doing: str) -> StateError:
         return StateError(
             error("The database has no room", f"{doing} {where}: {why}. {KEPT}", "Make some there.")
         )
-    if code == "42883":
-        return StateError(
-            error(
-                "The database is too old",
-                f"{doing} {where}: {why}.",
-                "Use PostgreSQL 13 or newer.",
-            )
-        )
     if isinstance(problem, psycopg.DataError) or code == "54000":
         return faults.unstorable(where, problem.diag.message_primary or str(problem))
     return StateError(error("The state cannot be used", f"{doing} {where} failed: {why} ({code})."))
