@@ -61,7 +61,7 @@ def test_the_same_is_done(chosen, serve, make):
         place = make(server, way)
         place.environ.update(RAW_ID="an-id-of-tests", RAW_KEY="a-key-of-tests")
         place.run("state", "init", code=0)
-        place.apply()
+        place.apply("--parallelism", "1")
         edits(place, chosen)
         if way == "apply":
             ran = place.apply("--json", "--parallelism", "1")
