@@ -25,7 +25,8 @@ def settle(project: Project) -> None:
         assert project.server.mutations() == []
         return
     holds.of_apply(project, done)
-    holds.live_only_fields_survive(state, before, project.server.everything(), done.plan)
+    states, after = (state, project.state()), project.server.everything()
+    holds.live_only_fields_survive(states, before, after, done.plan)
     assert [o for o in done.report.outcomes if o.result is not Result.DONE] == []
     again = project.plan().plan
     holds.of_plan(again)
