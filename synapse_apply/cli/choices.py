@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from synapse_apply.model.project import Target
 from synapse_apply.planning.situation import Choices
+from synapse_apply.session.context import Context
+from synapse_apply.session.select import selection
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,15 +18,19 @@ class Asked:
     resend_secrets: bool
     overridden: tuple[str, ...]
     adopt: bool
+    only: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
 
-    def choices(self, target: Target) -> Choices:
-        """With the rules of the target in the project file."""
+    def choices(self, context: Context) -> Choices:
+        """With the rules of the target; InputError when a selection fits nothing."""
+        target = context.target
         return Choices(
             prune=self.prune,
             adopt=self.adopt,
             recreate=self.recreate,
             resend_secrets=self.resend_secrets,
             overridden=frozenset(self.overridden),
+            selected=selection(context, self.only, self.exclude),
             guards=target.guards,
             policy=target.policy,
             on_drift=target.on_drift,

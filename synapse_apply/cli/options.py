@@ -159,6 +159,16 @@ parallelism = _adding(
     )
 )
 choices = _adding(
+    click.option(
+        "--only",
+        multiple=True,
+        metavar="NAME",
+        help="Plan only this: an address, a kind, a label as KEY=VALUE, or release/PLUGIN; "
+        "may be repeated.",
+    ),
+    click.option(
+        "--exclude", multiple=True, metavar="NAME", help="Leave this out; may be repeated."
+    ),
     click.option("--prune", is_flag=True, help="Delete recorded objects no longer declared."),
     click.option(
         "--recreate",

@@ -16,7 +16,13 @@ from synapse_apply.session.saved import Saved, check, fit, read
 from synapse_apply.session.where import Where
 
 # What changes the rows of a plan is said when it is made: the file tells the rest.
-_OF_THE_PLAN = {"prune": "--prune", "resend_secrets": "--resend-secrets", "adopt": "--adopt"}
+_OF_THE_PLAN = {
+    "prune": "--prune",
+    "resend_secrets": "--resend-secrets",
+    "adopt": "--adopt",
+    "only": "--only",
+    "exclude": "--exclude",
+}
 
 
 def read_given(

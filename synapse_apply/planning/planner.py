@@ -51,6 +51,7 @@ def plan(situation: Situation) -> Plan:
         diagnostics=_distinct(
             (
                 *situation.diagnostics,
+                *_limited(rulings, situation),
                 *(_cycle(cycle, items) for cycle in cycles),
                 *(finding for ruling in rulings.values() for finding in ruling.diagnostics),
                 *_foreign_keys(rulings),
@@ -147,6 +148,17 @@ def _selected(rulings: Rulings, situation: Situation) -> Rulings:
     if selected is None:
         return rulings
     return {address: ruling for address, ruling in rulings.items() if address in selected}
+
+
+def _limited(rulings: Rulings, situation: Situation) -> Iterator[Diagnostic]:
+    """A reader must not take a part for the whole: `No changes.` speaks of what is selected."""
+    left = len(situation.items) - len(rulings)
+    if situation.choices.selected is not None and left > 0:
+        yield warning(
+            "Only a part was planned",
+            f"{left} of {len(situation.items)} addresses are not selected and left as they are.",
+            "Plan without --only and --exclude to see all.",
+        )
 
 
 def _cycle(cycle: Cycle, items: Mapping[Address, Item]) -> Diagnostic:

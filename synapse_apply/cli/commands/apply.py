@@ -94,7 +94,7 @@ def command(
     need_approval(face, given=auto_approve or given is not None)
     adopts = face.on_terminal if adopt is None else adopt
     with open_context(where) as context:
-        wanted = Asked(adopt=adopts, **asked).choices(context.target)
+        wanted = Asked(adopt=adopts, **asked).choices(context)
         run = Run(
             face,
             context,

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     examples=[
         ("synapse-apply plan", "What apply would do on the only target."),
         ("synapse-apply plan -t prod --detailed-exitcode", "In CI: exit code 2 means changes."),
+        ("synapse-apply plan --only storage --exclude team=vision", "Only a part of it."),
         ("synapse-apply plan --json > plan.json", "The plan for a program, complete on any exit."),
         ("synapse-apply plan --out next.plan", "Save it: `apply next.plan` does just that."),
     ],
@@ -75,7 +76,7 @@ def command(
     if out is not None:
         check_free(where.directory / out)
     with open_context(where) as context:
-        choices = Asked(**asked).choices(context.target)
+        choices = Asked(**asked).choices(context)
         plan = make_plan(context, choices).plan
         said = keep_plan(face, where, context, plan, choices, out) if out is not None else ""
     if face.as_json:

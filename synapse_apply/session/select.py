@@ -1,0 +1,80 @@
+"""Which addresses a plan is limited to: what `--only` and `--exclude` name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from synapse_apply.kinds.descriptor import Catalogue
+from synapse_apply.manifests.wording import did_you_mean
+from synapse_apply.model.address import Address
+from synapse_apply.model.desired import Desired
+from synapse_apply.model.diagnostic import Diagnostic, error
+from synapse_apply.model.errors import InputError
+from synapse_apply.session.context import Context
+
+
+def selection(
+    context: Context, only: Sequence[str], exclude: Sequence[str]
+) -> frozenset[Address] | None:
+    """The selected addresses, None for all; InputError with every name that fits nothing.
+
+    A name is an address, a kind, a label as KEY=VALUE, or a series (`release/yolo`: its declared
+    members). What `exclude` names is taken out of what `only` names, or of all.
+    """
+    if not only and not exclude:
+        return None
+    state = context.store.read()
+    recorded = {*state.records, *(intent.address for intent in state.open_intents)}
+    known = sorted({*context.desired, *recorded})
+    findings: list[Diagnostic] = []
+
+    def chosen(names: Iterable[str]) -> set[Address]:
+        found: set[Address] = set()
+        for name in names:
+            fitting = _fitting(name, known, context.desired, context.catalogue)
+            found.update(fitting)
+            if not fitting:
+                findings.append(_nothing(name, known, context))
+        return found
+
+    selected = (chosen(only) if only else set(known)) - chosen(exclude)
+    if findings:
+        raise InputError(*findings)
+    return frozenset(selected)
+
+
+def _fitting(
+    name: str,
+    known: Sequence[Address],
+    desired: Mapping[Address, Desired],
+    catalogue: Catalogue,
+) -> list[Address]:
+    if "/" in name:
+        return [at for at in known if str(at) == name] or [
+            at for at in desired if catalogue[at.kind].series and _series(at) == name
+        ]
+    if "=" in name:
+        key, _, value = name.partition("=")
+        return [at for at, one in desired.items() if one.labels.get(key) == value]
+    kinds = {prefix for prefix, kind in catalogue.items() if name in (prefix, kind.kind)}
+    return [at for at in known if at.kind in kinds]
+
+
+def _series(address: Address) -> str:
+    return f"{address.kind}/{address.name.rpartition('@')[0]}"
+
+
+def _nothing(name: str, known: Sequence[Address], context: Context) -> Diagnostic:
+    words: Iterable[str] = map(str, known)
+    if "/" not in name:
+        labels = {
+            f"{key}={value}"
+            for one in context.desired.values()
+            for key, value in one.labels.items()
+        }
+        words = sorted(labels) if "=" in name else context.catalogue
+    return error(
+        "The selection fits nothing",
+        f"`{name}` is no address, kind or label of what is declared or recorded",
+        did_you_mean(name, words) or "write KIND/NAME, a kind, or KEY=VALUE of a label",
+    )
