@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
@@ -83,9 +84,38 @@ def _walk(folder: str, project: Project, result: ManifestFiles) -> Iterator[File
             yield from _walk(entry.path, project, result)
         elif entry.name.endswith(_SUFFIXES) and entry.name != FILE_NAME:
             if entry.is_symlink() and not _links_inside(project, entry.path):
-                result.findings.append(outside(entry.path, project))
+                result.findings.append(_leads_out(entry.path, project))
+            elif _is_pipe(entry):
+                result.findings.append(_no_file(entry.path))
             else:
                 yield FilePath(entry.path)
+
+
+def _is_pipe(entry: os.DirEntry[str]) -> bool:
+    """Reading one would wait for a writer that never comes."""
+    if entry.is_file(follow_symlinks=False):
+        return False
+    try:
+        return stat.S_ISFIFO(entry.stat().st_mode)
+    except OSError:  # a link to nothing: reading it tells why
+        return False
+
+
+def _leads_out(path: str, project: Project) -> Diagnostic:
+    return error(
+        "Path outside the project",
+        f"{shown(FilePath(path), str(FilePath.cwd()))} is a link to {os.path.realpath(path)}, "
+        f"outside {project.root}",
+        "put the file itself there",
+    )
+
+
+def _no_file(path: str) -> Diagnostic:
+    return error(
+        "Unreadable file",
+        f"{shown(FilePath(path), str(FilePath.cwd()))} is a pipe",
+        "put a plain file there, or give it another ending",
+    )
 
 
 def _links_inside(project: Project, path: str) -> bool:

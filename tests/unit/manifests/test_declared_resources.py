@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -181,6 +182,19 @@ def test_a_link_out_of_the_project_is_not_followed(tmp_path: Path) -> None:
     (inside / "link.yaml").symlink_to(tmp_path / "outside.yaml")
     loaded = load_of(tmp_path / "project", PLUGIN)
     assert [one.summary for one in loaded.diagnostics] == ["Path outside the project"]
+    assert f"is a link to {tmp_path / 'outside.yaml'}" in loaded.diagnostics[0].detail
+
+
+@pytest.mark.parametrize("linked", [False, True])
+def test_a_pipe_among_the_manifests_is_not_waited_for(tmp_path: Path, linked: bool) -> None:
+    """Nobody would ever write into it."""
+    (tmp_path / "manifests").mkdir()
+    os.mkfifo(tmp_path / "pipe" if linked else tmp_path / "manifests" / "pipe.yaml")
+    if linked:
+        (tmp_path / "manifests" / "pipe.yaml").symlink_to(tmp_path / "pipe")
+    loaded = load_of(tmp_path, PLUGIN)
+    assert [one.summary for one in loaded.diagnostics] == ["Unreadable file"]
+    assert "pipe.yaml is a pipe" in loaded.diagnostics[0].detail
 
 
 def test_manifests_named_on_the_command_line_replace_the_list(tmp_path: Path) -> None:
