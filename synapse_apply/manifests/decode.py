@@ -34,7 +34,10 @@ _SPEC: dict[str, Callable[[Context, Draft], dict[str, Any]]] = {
 
 
 def drafted(context: Context, document: Document, values: Values) -> Draft | None:
-    """The document of a known kind with its variables replaced; None when there is none."""
+    """The document of a known kind with its variables replaced; None when there is none.
+
+    Where a variable could not be, the document stays as it was written, and is `broken`.
+    """
     value = document.value
     draft = Draft("", value, document.positions, document)
     if not isinstance(value, dict):
@@ -51,8 +54,10 @@ def drafted(context: Context, document: Document, values: Values) -> Draft | Non
         return None
     draft.schema = schema
     if document.source.has_variables:
-        draft.value = _substituted(context, draft, values)
-    return None if draft.value is MISSING else draft
+        replaced = _substituted(context, draft, values)
+        draft.broken = replaced is MISSING
+        draft.value = value if draft.broken else replaced
+    return draft
 
 
 def _kind(context: Context, draft: Draft) -> str | None:

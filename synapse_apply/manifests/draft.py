@@ -28,13 +28,17 @@ PUBLISHED = "published"
 
 @dataclass(slots=True)
 class Draft:
-    """One document for one target; `schema` is also the prefix of its kind's addresses."""
+    """One document for one target; `schema` is also the prefix of its kind's addresses.
+
+    `broken`: it has an error already that nothing else can be told of it beside.
+    """
 
     schema: str
     value: Any = field(repr=False)
     positions: Mapping[Path, Position]
     document: Document
     address: Address | None = None
+    broken: bool = False
 
     @property
     def spec(self) -> Mapping[str, Any]:

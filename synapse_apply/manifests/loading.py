@@ -169,6 +169,9 @@ def _decoded(
         draft = drafted(context, document, values)
         if draft is None:
             continue
+        if draft.broken:
+            _name(context, draft, overlays, used, known)
+            continue
         place_address(context, draft)
         if draft.address is not None:
             _overlay(context, draft, overlays, used, values)
@@ -187,6 +190,22 @@ def _decoded(
     context.findings.extend(across.check_codes(context, declared))
     context.findings.extend(across.check_overlays(overlays, used, known, context.target.name))
     return declared
+
+
+def _name(
+    context: Context,
+    draft: Draft,
+    overlays: Iterable[Overlay],
+    used: set[str],
+    known: dict[Address, Position | None],
+) -> None:
+    """Let others know of a broken document, so that none is told that it is not there."""
+    found = len(context.findings)
+    place_address(context, draft)
+    del context.findings[found:]
+    if draft.address is not None:
+        known.setdefault(draft.address, draft.document.position)
+        used.update(one.pattern for one in overlays if one.fits(str(draft.address)))
 
 
 def _overlay(
