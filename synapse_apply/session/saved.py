@@ -134,7 +134,7 @@ def is_plan(path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             return _PLAN in archive.namelist()
-    except (OSError, zipfile.BadZipFile):
+    except (OSError, zipfile.BadZipFile, RuntimeError, ValueError):
         return False
 
 

@@ -142,6 +142,17 @@ def test_a_damaged_file_is_told(
     assert found.signed == genuine.signed
 
 
+def test_a_zip_of_an_unknown_version_is_no_plan(tmp_path: Path) -> None:
+    """The library cannot read it, and says so in its own way."""
+    kept(Bench(tmp_path), tmp_path / "next")
+    whole = bytearray((tmp_path / "next").read_bytes())
+    whole[whole.rindex(b"PK\x01\x02") + 6] = 0xFF  # APPNOTE 4.3.12: version needed to extract
+    (tmp_path / "damaged").write_bytes(whole)
+    assert not saved.is_plan(tmp_path / "damaged")
+    with pytest.raises(InputError):
+        saved.read(tmp_path / "damaged")
+
+
 @pytest.mark.parametrize(
     "text",
     [
