@@ -253,7 +253,7 @@ def _reason(causes: list[BaseException]) -> str:
         if isinstance(cause, http.client.IncompleteRead):
             return "the answer stopped half-way"
         if isinstance(cause, ssl.SSLError):
-            return "the TLS connection failed; is the URL's scheme right?"
+            return "the TLS connection failed; the URL's scheme may be wrong"
         if isinstance(cause, OSError) and cause.errno and cause.strerror:
             return cause.strerror[:1].lower() + cause.strerror[1:]
     return _reason_by_kind(causes[0])

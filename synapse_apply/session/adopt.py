@@ -111,7 +111,7 @@ def _read(context: Context, binding: Binding, address: Address, remote_id: str) 
         raise InputError(
             error(
                 "Reading the object failed",
-                f"{address} ({remote_id}): {failure}.",
+                f"{address} ({remote_id}): {str(failure).removesuffix('.')}.",
                 "Nothing was imported. Try again.",
                 address=str(address),
                 request_id=failure.request_id,

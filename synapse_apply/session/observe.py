@@ -201,16 +201,20 @@ class Observer:
 
 
 def _problem(address: Address, failure: RemoteError) -> Diagnostic:
+    status = failure.status_code
     hints = {
         0: "Check the target's url and the network.",
         401: "The token is missing or wrong: set the variable that the target's token names.",
         403: "This token may not read it: check token and tenant.",
-        404: "It is not there, or not visible to this token: check the id, token and tenant.",
+        404: "It is not there, or not visible to this token: check the id, url, token and tenant.",
     }
+    other = "Run again; nothing was changed."
+    if 200 <= status < 300:
+        other = "That is no answer of this API: check the target's url."
     return error(
         "Reading the live state failed",
-        f"{address}: {failure}.",
-        hints.get(failure.status_code, "Run again; nothing was changed."),
+        f"{address}: {str(failure).removesuffix('.')}.",
+        hints.get(status, other),
         address=str(address),
         request_id=failure.request_id,
     )

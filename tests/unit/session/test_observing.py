@@ -8,7 +8,7 @@ import pytest
 from unit.applying.bench import plugin, release, widget
 from unit.applying.scripted import lost, refused
 
-from synapse_apply.model.errors import InputError
+from synapse_apply.model.errors import InputError, RemoteError
 from synapse_apply.model.plan import Action
 
 
@@ -29,6 +29,28 @@ def test_a_read_that_fails_is_an_error_of_its_resource(bench, failure):
     with pytest.raises(InputError):
         bench.apply(widget("w", note="a"), widget("other", note="a"))
     assert "update_widget" not in bench.api.calls
+
+
+@pytest.mark.parametrize(
+    ("failure", "detail", "hint"),
+    [
+        (RemoteError("GET x/: refused. It never left."), "refused. It never left.", "the network"),
+        (
+            RemoteError("GET x/: 200 OK: no list", status_code=200),
+            "no list.",
+            "check the target's url",
+        ),
+        (refused(500), "500.", "Run again"),
+    ],
+)
+def test_a_read_that_fails_says_what_to_check(bench, failure, detail, hint):
+    """In whole sentences: a web page means a wrong url, and trying again would not help."""
+    bench.apply(widget("w"))
+    bench.api.fail("get_widget", failure)
+    (finding,) = bench.plan(widget("w")).plan.diagnostics
+    assert finding.detail.endswith(detail)
+    assert not finding.detail.endswith("..")
+    assert hint in finding.hint
 
 
 def test_what_hangs_on_an_unreadable_parent_is_refused(bench):
