@@ -167,10 +167,10 @@ def unrecorded(intent: Intent) -> Diagnostic:
 
 
 def skipped(task: Task, because: str) -> Diagnostic:
-    """It was not tried."""
+    """It was not tried; the report's row says already that it was skipped."""
     return error(
         "Not tried",
-        f"{task.address} was skipped because {because}.",
+        f"{because[:1].upper()}{because[1:]}.",
         "Apply again once that is settled.",
         address=str(task.address),
     )

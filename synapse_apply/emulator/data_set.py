@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sqlite3
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,6 +59,17 @@ def find_running(data: Path | str) -> RunningServer | None:
     except (OSError, ValueError):
         return None
     return None
+
+
+def is_untouched(data: Path | str) -> bool:
+    """Whether nothing was ever made in the data set that a server has now."""
+    where = f"{(Path(data) / DATABASE).absolute().as_uri()}?mode=ro"
+    made = "SELECT COUNT(*) FROM sqlite_sequence WHERE name IN ('plugin', 'release', 'storage')"
+    try:
+        with closing(sqlite3.connect(where, uri=True)) as connection:
+            return bool(connection.execute(made).fetchone()[0] == 0)
+    except sqlite3.Error:
+        return False  # who cannot look must not take it for empty
 
 
 def write_endpoint(data: Path, url: str, data_set: str) -> None:

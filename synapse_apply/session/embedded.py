@@ -12,7 +12,7 @@ from synapse_apply.model.errors import StateError
 
 @dataclass(frozen=True, slots=True)
 class Embedded:
-    """A running embedded backend; `fresh` when its data set was made just now."""
+    """A running embedded backend; `fresh` when nothing was ever made in its data set."""
 
     url: str
     data_set: str
@@ -27,12 +27,12 @@ def data_folder(root: Path) -> Path:
 @contextmanager
 def running(root: Path) -> Iterator[Embedded]:
     """The embedded backend of a project; StateError when its data cannot be used."""
-    from synapse_apply.emulator.data_set import find_running
+    from synapse_apply.emulator.data_set import find_running, is_untouched
 
     data = data_folder(root)
     served = find_running(data)
     if served is not None:
-        yield Embedded(served.url, served.data_set, fresh=False)
+        yield Embedded(served.url, served.data_set, fresh=is_untouched(data))
         return
     from synapse_apply.emulator.core.backend import DATABASE
     from synapse_apply.emulator.core.store import DataSetError

@@ -47,7 +47,7 @@ def rekey(context: Context, environ: Mapping[str, str]) -> Rekeyed:
                 records.append(changed)
         if records:
             context.store.put(*records)
-    return Rekeyed(secrets.key_id, done, tuple(kept))
+    return Rekeyed(secrets.key_id, done, tuple(dict.fromkeys(kept)))
 
 
 def _renew(path: Path) -> None:

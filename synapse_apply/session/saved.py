@@ -34,6 +34,8 @@ _PLAN = "plan.json"
 _SIGNED_AS = ("plan",)
 _LARGEST_PLAN = 1024**3
 _FIXED_TIME = (1980, 1, 1, 0, 0, 0)
+# Among the RuntimeErrors are those of unknown zip features and of JSON nested too deeply.
+_DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,10 +112,7 @@ def read(path: Path) -> Saved:
         return _saved(path, document)
     except OSError as problem:
         raise _unusable(path, problem.strerror or "it cannot be read", "Check the path.") from None
-    except (
-        *(zipfile.BadZipFile, zlib.error, EOFError, RuntimeError),  # RecursionError is one
-        *(KeyError, TypeError, ValueError, AttributeError),
-    ):
+    except (*_DAMAGED, KeyError, TypeError, ValueError, AttributeError):
         way = "`synapse-apply plan --out FILE` makes one."
         raise _unusable(path, "it is not a plan, or it is damaged", way) from None
 

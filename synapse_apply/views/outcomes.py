@@ -105,8 +105,9 @@ def _became(outcome: Outcome) -> str:
 
 def _why_skipped(outcome: Outcome) -> str:
     # A row, not a block: one failure may skip a hundred, and it is the failure one must read.
-    reasons = [clean(d.detail or d.summary) for d in outcome.diagnostics]
-    return f": {'; '.join(reasons)}" if reasons else ""
+    reasons = [clean(d.detail or d.summary).rstrip(".") for d in outcome.diagnostics]
+    # A sentence of its own elsewhere, here the end of one.
+    return f": {'; '.join(f'{why[:1].lower()}{why[1:]}' for why in reasons)}" if reasons else ""
 
 
 def elapsed(seconds: float) -> str:

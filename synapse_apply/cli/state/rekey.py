@@ -37,7 +37,7 @@ def command(*, face: Face, where: Where) -> int:
     if face.as_json:
         face.document({"key_id": made.key_id, "done": made.done, "kept": list(made.kept)})
         return 0
-    for kept in dict.fromkeys(made.kept):
+    for kept in made.kept:
         face.err(f"Kept under its old key: {kept}\n")
     face.out(f"Digested {made.done} secrets under key {made.key_id}.\n")
     return 0

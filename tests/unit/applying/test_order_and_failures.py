@@ -37,7 +37,7 @@ def test_a_failure_skips_all_that_hangs_on_it_and_nothing_else(bench):
         "widget/c": "skipped",
         "widget/other": "done",
     }
-    assert "widget/c was skipped because it depends on widget/b" in told(report)
+    assert "Not tried It depends on widget/b." in told(report)
     assert report.exit_code == 3
     assert (
         bench.apply(
@@ -83,7 +83,7 @@ def test_a_stop_drains_and_the_rest_is_skipped(bench):
     assert results(report) == {"widget/a": "done", "widget/b": "skipped", "widget/c": "skipped"}
     assert report.stopped == 15
     assert report.exit_code == 143
-    assert "the run was stopped" in told(report)
+    assert "The run was stopped." in told(report)
     assert len(bench.store.read().records) == 1
 
 
