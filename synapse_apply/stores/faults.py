@@ -129,6 +129,14 @@ def not_the_same(where: str, other: str) -> StateError:
     )
 
 
+class Busy(StateError):
+    """Another process was in the middle of a write for as long as anybody waits for that."""
+
+
+def busy(where: str, doing: str, who: str, hint: str) -> Busy:
+    return Busy(error("The state is busy", f"{doing} {where}: {who}.", hint))
+
+
 def unusable(where: str, doing: str, why: str) -> StateError:
     """`doing` is Reading, Opening, Writing, ...: the beginning of a sentence."""
     verb = "read" if doing in ("Reading", "Opening") else "written"

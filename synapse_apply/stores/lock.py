@@ -10,8 +10,11 @@ from uuid import uuid4
 from synapse_apply.model.errors import LockHeld, StateError
 from synapse_apply.stores import faults, schema
 from synapse_apply.stores.database import Database, Run
+from synapse_apply.stores.faults import Busy
 from synapse_apply.stores.holder import Holder, Process, is_gone, this_process
 from synapse_apply.stores.holding import Holding, Timing
+
+MID_WRITE = "A process that is in the middle of a write, or was stopped there,"
 
 
 @dataclass(frozen=True)
@@ -71,8 +74,11 @@ class Lock:
         while True:
             try:
                 holding = self._try(operation, watch, repair, stack)
-            except LockHeld:
+            except (LockHeld, Busy) as problem:
                 left = until - timing.monotonic()
+                if left <= 0 and isinstance(problem, Busy):
+                    # Its rows cannot be read: the file system gives the file to it alone.
+                    raise faults.held(self._database.where, MID_WRITE) from None
                 if left <= 0:
                     raise
                 timing.pause(min(pause, left))
@@ -85,13 +91,18 @@ class Lock:
         """None where it is worth another look at once."""
         if not self._database.exists():
             return self._without_state(operation, repair, stack)
-        asked_at = self._runner.timing.monotonic()
         try:
-            other = self.holder()
+            return self._by_rows(operation, watch)
+        except (Busy, LockHeld):
+            raise
         except StateError:
             if repair:
                 return self._without_state(operation, repair, stack)
             raise
+
+    def _by_rows(self, operation: str, watch: _Watch) -> Holding:
+        asked_at = self._runner.timing.monotonic()
+        other = self.holder()
         if other is not None and not self._may_take_over(other, watch, asked_at):
             watch.see(other)
             raise self._held(other)

@@ -130,13 +130,8 @@ def explain(problem: psycopg.Error, where: str, doing: str) -> StateError:
             )
         )
     if code in ("55P03", "40P01", "57014"):
-        return StateError(
-            error(
-                "The state is busy",
-                f"{doing} {where}: {why}. Another program keeps it locked.",
-                "See who (SELECT * FROM pg_stat_activity), and try again.",
-            )
-        )
+        hint = "See who keeps it locked (SELECT * FROM pg_stat_activity), and try again."
+        return faults.busy(where, doing, why, hint)
     if code in ("53100", "53200", "53400"):
         return StateError(
             error("The database has no room", f"{doing} {where}: {why}. {KEPT}", "Make some there.")

@@ -40,13 +40,8 @@ def _explain(problem: sqlite3.Error, where: str, doing: str) -> StateError:
     if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN):
         return faults.unusable(where, doing, str(problem))
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-        return StateError(
-            error(
-                "The state is busy",
-                f"{doing} {where}: another program keeps the file open for writing.",
-                "Close it and try again.",
-            )
-        )
+        who = "another program keeps the file open for writing"
+        return faults.busy(where, doing, who, "Close it and try again.")
     if str(problem).startswith("no such "):
         return faults.damaged(where, str(problem))
     return StateError(error("The state cannot be used", f"{doing} {where} failed: {problem}."))

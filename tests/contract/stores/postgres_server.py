@@ -27,7 +27,8 @@ NOBODY = 65534
 
 # Ends the server when the pipe to the tests breaks: a killed test run leaves nothing behind.
 KEEPER = """
-import signal, subprocess, sys
+import os, shutil, signal, subprocess, sys
+parent = os.getppid()
 signal.signal(signal.SIGINT, signal.SIG_IGN)
 who = {"user": int(sys.argv[1]), "group": int(sys.argv[1]), "extra_groups": []}
 drop = who if sys.argv[1] != "0" else {}
@@ -36,6 +37,8 @@ print(server.pid, flush=True)
 sys.stdin.read()
 server.send_signal(signal.SIGQUIT)
 server.wait()
+if os.getppid() != parent:
+    shutil.rmtree(os.getcwd(), ignore_errors=True)
 """
 
 

@@ -8,7 +8,7 @@ import pytest
 from contract.stores.samples import BINDING, LINEAGE, entry, intent, record
 
 from synapse_apply.model.address import Address
-from synapse_apply.model.errors import StateError
+from synapse_apply.model.errors import LockHeld, StateError
 from synapse_apply.model.state import IntentState
 from synapse_apply.stores.inventory import inventory
 from synapse_apply.stores.memory import MemoryStore
@@ -122,6 +122,33 @@ def test_a_ruined_state_comes_back_from_a_backup(sqlite, path, tmp_path, ruin):
     sqlite.restore(str(tmp_path / "backup.db"))
     assert len(sqlite.read().records) == 2
     assert not path.with_name("prod.db-journal").exists()
+
+
+@pytest.mark.parametrize(
+    "statement", ["DELETE FROM meta", "DROP TABLE meta", "DROP TABLE lock", "DROP TABLE records"]
+)
+def test_a_state_without_some_of_its_rows_comes_back_too(open_store, shared, tmp_path, statement):
+    """In every sort of store; who restores it holds it then."""
+    store = open_store(shared)
+    store.init(BINDING, LINEAGE)
+    fill(store)
+    store.backup(str(tmp_path / "backup.db"))
+    store._database.write(lambda run: run(statement, ()))
+    with pytest.raises(StateError, match=r"damaged|no state"):
+        store.read()
+    store.restore(str(tmp_path / "backup.db"))
+    with store.lock("again"):
+        store.put(record("more", "9"))
+    assert len(store.read().records) == 3
+
+
+def test_a_restore_waits_for_nobody_and_takes_no_lock_by_force(open_store, shared, tmp_path):
+    """A state that is in use is left alone."""
+    store, other = open_store(shared), open_store(shared)
+    store.init(BINDING, LINEAGE)
+    store.backup(str(tmp_path / "backup.db"))
+    with other.lock("apply"), pytest.raises(LockHeld):
+        store.restore(str(tmp_path / "backup.db"))
 
 
 def test_what_a_restore_replaces_is_kept_beside(sqlite, path, tmp_path):

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from contract.stores.samples import BINDING, record
 
-from synapse_apply.model.errors import StateError
+from synapse_apply.model.errors import LockHeld, StateError
 from synapse_apply.stores.sqlite import open_sqlite
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -258,6 +258,22 @@ def test_a_busy_file_is_said_in_words(sqlite, path, monkeypatch):
         with pytest.raises(StateError, match="busy"):
             sqlite.put(record())
         blocker.close()
+
+
+def test_a_process_that_was_stopped_in_a_write_holds_the_lock(sqlite, path, monkeypatch):
+    """Nobody else can even read who it is; the command ends as with any lock that is held."""
+    monkeypatch.setattr("synapse_apply.stores.sqlite.PATIENCE", 0.01)
+    sqlite.close()
+    blocker = sqlite3.connect(path, isolation_level=None)
+    for hold in ("IMMEDIATE", "EXCLUSIVE"):
+        blocker.execute(f"BEGIN {hold}")
+        with pytest.raises(LockHeld) as caught, sqlite.lock("test", timeout=0.05):
+            pytest.fail("the state was locked")
+        assert "in the middle of a write" in finding(caught)
+        blocker.execute("ROLLBACK")
+    blocker.close()
+    with sqlite.lock("test"):
+        sqlite.put(record())
 
 
 def test_text_that_is_no_unicode_is_refused_in_words(sqlite):
