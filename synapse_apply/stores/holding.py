@@ -130,6 +130,7 @@ class Holding:
         self.check()
         sent_at = self._timing.boottime()
         counter = self._database.write(self._renew)
+        self.check()  # an answer after the lease does not bring back what has ended
         self.holder = replace(self.holder, counter=counter)
         self._heard_at = sent_at
 
