@@ -12,10 +12,11 @@ from urllib.parse import urlsplit
 
 from synapse_apply.client import BackendClient
 from synapse_apply.client.events import RequestEvent
-from synapse_apply.model.errors import InputError
+from synapse_apply.model.errors import InputError, SecretUnavailable
 from synapse_apply.model.ports import Api
 from synapse_apply.model.project import Project, Target
 from synapse_apply.model.state import Binding
+from synapse_apply.model.values import SecretRef
 from synapse_apply.secrets.resolve import Resolver
 from synapse_apply.session import state_file
 from synapse_apply.session.embedded import Embedded, running
@@ -98,8 +99,7 @@ def _token(project: Project, target: Target, environ: Mapping[str, str], url: st
     if target.is_embedded and target.token is None:
         return "embedded"  # it takes any token unless it was started with one of its own
     if target.token is not None:
-        resolver = Resolver(project.root, environ)
-        return str(resolver.resolve_setting(target.token).reveal())
+        return _declared_token(project, target, target.token, environ)
     token = environ.get(TOKEN_VARIABLE)
     if token or _is_loopback(url):
         return token or None
@@ -109,6 +109,21 @@ def _token(project: Project, target: Target, environ: Mapping[str, str], url: st
         f"Set {TOKEN_VARIABLE}, or token: {{env: NAME}} of the target in the project file.",
         position=target.position,
     )
+
+
+def _declared_token(
+    project: Project, target: Target, token: SecretRef, environ: Mapping[str, str]
+) -> str:
+    try:
+        return str(Resolver(project.root, environ).resolve_setting(token).reveal())
+    except SecretUnavailable as missing:
+        why = "; ".join(one.detail for one in missing.diagnostics)
+        raise InputError.of(
+            "There are no credentials for this target",
+            f"The token of target {target.name} cannot be used: {why}.",
+            "Set it, or correct `token:` of the target in the project file.",
+            position=target.position,
+        ) from None
 
 
 def _is_loopback(url: str) -> bool:
