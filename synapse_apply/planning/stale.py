@@ -45,7 +45,9 @@ def refused(before: Change, now: Change, *, reviewed: bool = False) -> Change:
     lines = "\n".join((reason, *(f"  {move}" for move in _moves(before, now))))
     moved = Refusal(STALE, lines, _REVIEW if reviewed else _AGAIN, now.position)
     refusals = (moved, *now.refusals)
-    return replace(now, action=before.action, fields=(), refusals=refusals, rebase=False)
+    # Notes and fields say what apply would do now; this row says what was planned.
+    kept = replace(now, action=before.action, fields=(), notes=())
+    return replace(kept, refusals=refusals, rebase=False)
 
 
 def gone(before: Change, *, reviewed: bool = False) -> Change:
@@ -63,7 +65,7 @@ def unreviewed(now: Change) -> Change:
 
 def dependent(now: Change, needs: Iterable[Address], *, reviewed: bool = False) -> Change:
     """A row that is still true and needs one that will not be done."""
-    reason = f"it needs {listing(sorted(needs))}, which is left as it is"
+    reason = f"it needs {listing(sorted(needs))}, which will not be done"
     refusal = Refusal(STALE, reason, _REVIEW if reviewed else _AGAIN, now.position)
     return replace(now, refusals=(refusal,), rebase=False)
 

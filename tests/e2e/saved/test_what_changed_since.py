@@ -152,6 +152,6 @@ def test_dependents_of_a_stale_row(two, server):
     two.plan("--out", "next", code=0)
     outside(server, "plugin", 1, description="By hand")
     ran = two.run("apply", "next", code=4)
-    assert "! release/yolo@1.1.0 cannot be created: it needs plugin/yolo, which is left" in ran.out
+    assert "! release/yolo@1.1.0 cannot be created: it needs plugin/yolo, which will not" in ran.out
     assert server.counts == (2, 1, 1)
     assert descriptions(server)[0] == "By hand"

@@ -154,8 +154,8 @@ def test_dependents_of_a_stale_row() -> None:
     moved = {**chain, "widget/a": widget({**OLD, "note": "hand"})}
     rows = fitted(chain, moved)
     assert [rules(rows[f"widget/{name}"]) for name in "abcd"] == [["stale"]] * 3 + [[]]
-    assert reasons(rows["widget/b"]) == ["it needs widget/a, which is left as it is"]
-    assert reasons(rows["widget/c"]) == ["it needs widget/b, which is left as it is"]
+    assert reasons(rows["widget/b"]) == ["it needs widget/a, which will not be done"]
+    assert reasons(rows["widget/c"]) == ["it needs widget/b, which will not be done"]
 
 
 def test_dependents_of_what_is_missing_and_not_planned() -> None:
@@ -166,7 +166,7 @@ def test_dependents_of_what_is_missing_and_not_planned() -> None:
     }
     rows = fitted(chain, {**chain, "widget/a": widget(None, OLD)}, recreate=True)
     assert rows["widget/a"].action is Action.NO_OP
-    assert reasons(rows["widget/b"]) == ["it needs widget/a, which is left as it is"]
+    assert reasons(rows["widget/b"]) == ["it needs widget/a, which will not be done"]
 
 
 def test_gone() -> None:
