@@ -28,6 +28,7 @@ HOMES = {
     "deepdiff": {"planning"},
     "pathspec": {"packages"},
     "sqlite3": {"stores"},
+    "psycopg": {"stores"},
     "rich": {"views"},
     "click": {"cli"},
     "starlette": set(),

@@ -34,7 +34,7 @@ class Run:
     def run(self) -> int:
         """Plan, ask, apply, report. Raises what stops it before its first call."""
         if self.auto_approve:
-            with self.context.store.lock("apply"):
+            with self.context.lock("apply"):
                 planned = self._plan()
                 if not self.may_go(planned.plan):
                     return Exit.ERROR
@@ -44,7 +44,7 @@ class Run:
             read_at = self.context.clock.seconds()
             if planned.plan.has_changes and not self._approved(planned.plan):
                 return self._cancelled()
-            with self.context.store.lock("apply"):
+            with self.context.lock("apply"):
                 again = self._again(planned, self.context.clock.seconds() - read_at)
                 if again is None or same(again.plan, planned.plan):
                     return self.carry_out(again or planned)

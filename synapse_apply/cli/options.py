@@ -81,7 +81,7 @@ def place_of_project(body: Body) -> Body:
     return wrapped
 
 
-_OF_WHERE = ("variables", "variable_files", "paths", "strict", "parallelism")
+_OF_WHERE = ("variables", "variable_files", "paths", "strict", "parallelism", "lock_timeout")
 
 
 def _adding(*options: Callable[[Any], Any]) -> Callable[[Body], Body]:
@@ -156,6 +156,15 @@ parallelism = _adding(
         envvar="SYNAPSE_APPLY_PARALLELISM",
         metavar="N",
         help="How many calls go on at once.",
+    )
+)
+patience = _adding(
+    click.option(
+        "--lock-timeout",
+        type=click.FloatRange(min=0),
+        metavar="SECONDS",
+        help="How long to wait for a state that another run holds; by default not at all on a "
+        "terminal, 45 s off it.",
     )
 )
 choices = _adding(

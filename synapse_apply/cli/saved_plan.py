@@ -52,7 +52,7 @@ class SavedRun:
     def run(self) -> int:
         """Check, plan anew, cut down, apply. Raises what stops it before its first call."""
         run, context = self.of, self.of.context
-        with context.store.lock("apply"):
+        with context.lock("apply"):
             warnings = check(
                 context, self.saved, reviewed=self.reviewed, allow_unsigned=self.allow_unsigned
             )

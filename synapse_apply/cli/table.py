@@ -23,6 +23,7 @@ COMMANDS = {
     "import": _entry("commands.import_", "Take objects that exist into the state.", _LOOK),
     "state": _entry("state.group", "Look after the state of a target.", _LOOK),
     "emulator": _entry("emulator.group", "Serve or reset the embedded backend.", _MORE),
+    "unlock": _entry("commands.unlock", "Remove the lock of a run that is gone.", _MORE),
     "schema": _entry("commands.schema", "Print a JSON schema, for editors.", _MORE),
     "version": _entry("commands.version", "Show the version.", _MORE),
 }
@@ -38,6 +39,7 @@ STATE = {
     "rekey": _entry("state.rekey", "Make the digests of secrets anew with the current key."),
     "backup": _entry("state.backup", "Copy the whole state to a file."),
     "restore": _entry("state.restore", "Replace the state by a backup."),
+    "migrate": _entry("state.migrate", "Copy the state to another store."),
     "inventory": _entry("state.inventory", "Print addresses and ids, for `import -f`."),
 }
 EMULATOR = {

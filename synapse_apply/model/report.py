@@ -46,13 +46,15 @@ class Outcome:
 class Report:
     """The plan that was carried out and an outcome for each of its actionable changes.
 
-    `stopped` is the signal number that ended it early, 0 when none did. `guards_overridden`
+    `stopped` is the signal number that ended it early, 0 when none did; `lock_lost`
+    that another run took the state over, after which nothing was started. `guards_overridden`
     names the guards a user overrode.
     """
 
     plan: Plan
     outcomes: tuple[Outcome, ...] = ()
     stopped: int = 0
+    lock_lost: bool = False
     extras: Mapping[str, Any] = field(default_factory=dict)
 
     def count(self, result: Result) -> int:
@@ -69,6 +71,8 @@ class Report:
         unknown_before = any(r.outcome_unknown for c in self.plan.refused for r in c.refusals)
         if self.count(Result.UNKNOWN) or unknown_before:
             codes.append(Exit.UNKNOWN)
+        if self.lock_lost:
+            codes.append(Exit.LOCKED)
         if self.stopped:
             codes.append(Exit.SIGINT if self.stopped == 2 else Exit.SIGTERM)
         if self.count(Result.FAILED) or self.count(Result.SKIPPED):

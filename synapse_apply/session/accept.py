@@ -43,7 +43,7 @@ def accept(context: Context, planned: Planned, address: Address) -> Record:
         salt=item.salt,
         natural_key=item.natural_key,
     )
-    with context.store.lock("state accept"):
+    with context.lock("state accept"):
         record = agreed(
             task, item.record, item.sighting.observed, context.secrets, context.clock.now()
         )

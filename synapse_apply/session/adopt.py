@@ -22,7 +22,7 @@ def import_all(context: Context, wanted: Mapping[Address, str]) -> list[Record]:
 
     `wanted` maps an address to the server's id. Runs under the state's lock.
     """
-    with context.store.lock("import"):
+    with context.lock("import"):
         state = context.store.read()
         records: list[Record] = []
         findings: list[Diagnostic] = []

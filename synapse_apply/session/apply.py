@@ -79,10 +79,11 @@ def apply(
         settle_after=context.target.settle_after,
         pause=context.pause,
     )
-    applier = Applier(tasks, tools, _live(planned), lambda: bool(stop()))
+    ours = context.store.still_ours
+    applier = Applier(tasks, tools, _live(planned), lambda: bool(stop()) or not ours())
     with Serial() if context.parallelism == 1 else Threads(context.parallelism) as executor:
         outcomes = applier.run(executor)
-    return Report(plan, outcomes, stopped=stop())
+    return Report(plan, outcomes, stopped=stop(), lock_lost=not ours())
 
 
 def _write(context: Context, settled: Settled, plan_id: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 
 from synapse_apply import __version__
@@ -51,6 +51,11 @@ class StateContext:
     store: StateStore
     clock: Clock
     actor: Actor
+    patience: float = 0.0
+
+    def lock(self, operation: str) -> AbstractContextManager[None]:
+        """Hold the state for writing; LockHeld when another run keeps it for too long."""
+        return self.store.lock(operation, self.patience)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +87,12 @@ class Context:
     version: str = __version__
     catalogue: Catalogue = field(default_factory=lambda: CATALOGUE)
     new_salt: Callable[[], str] = new_salt
+    patience: float = 0.0
+
+    def lock(self, operation: str) -> AbstractContextManager[None]:
+        """Hold the state for writing; LockHeld when another run keeps it for too long."""
+        return self.store.lock(operation, self.patience)
+
     pause: Callable[[float], None] = lambda _seconds: None
 
 
@@ -116,6 +127,7 @@ def open_context(where: Where) -> Iterator[Context]:
             made = state_file.ensure(store, target, backend.binding, backend.embedded)
             keys = state_file.keys(project, target, where.environ, create=made)
             findings += state_file.key_findings(keys, project, target, declared.desired)
+            findings += tuple(store.warnings())
             who = actor(where.environ, project.root)
             resolver = Resolver(project.root, where.environ, target.allow_env, target.allow_files)
             yield Context(
@@ -139,6 +151,7 @@ def open_context(where: Where) -> Iterator[Context]:
                 request_id=backend.request_id,
                 longest_call=backend.longest_call,
                 parallelism=where.parallelism,
+                patience=where.patience,
                 pause=time.sleep,
                 partial=bool(where.paths),
                 commit=who.commit,

@@ -32,7 +32,7 @@ def rekey(context: Context, environ: Mapping[str, str]) -> Rekeyed:
     With SYNAPSE_APPLY_STATE_KEY set that is the new key; else a new one is made in the key file,
     the old one beside it as `.previous`, so that a run that is cut short can be repeated.
     """
-    with context.store.lock("state rekey"):
+    with context.lock("state rekey"):
         old = state_file.keys(context.project, context.target, environ)
         if not environ.get(KEY_VARIABLE):
             _renew(state_file.key_path(context.project, context.target))

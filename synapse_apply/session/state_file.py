@@ -73,7 +73,7 @@ def _has_secret(desired: Desired) -> bool:
     return any(isinstance(value, SecretRef) for _, value in leaves(desired.spec))
 
 
-def open_store(project: Project, target: Target, environ: Mapping[str, str]) -> StateStore:
+def open_store(project: Project, target: Target, environ: Mapping[str, str]) -> SqlStore:
     """The store of a target; nothing is created or read yet."""
     url = target.state.url
     if isinstance(url, SecretRef):

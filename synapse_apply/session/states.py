@@ -11,8 +11,9 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.errors import InputError, StateError
 from synapse_apply.model.state import AuditEntry, Binding, Intent, IntentState, Record, State
 from synapse_apply.session.context import StateContext
-from synapse_apply.session.state_file import describe, keys
+from synapse_apply.session.state_file import describe, keys, open_store, open_store_at
 from synapse_apply.stores.inventory import inventory as inventory_of
+from synapse_apply.stores.migrate import migrate as migrate_store
 
 PROTECTS = (
     "An empty state knows no object. Storages and releases that exist are found by name and "
@@ -59,7 +60,7 @@ def show(context: StateContext, address: Address) -> Record:
 
 def remove(context: StateContext, addresses: list[Address]) -> None:
     """Forget addresses; the live objects stay. StateError when one is unknown."""
-    with context.store.lock("state rm"):
+    with context.lock("state rm"):
         for address in addresses:
             if context.store.record(address) is None:
                 raise _unknown(context, address)
@@ -74,13 +75,13 @@ def move(context: StateContext, old: Address, new: Address) -> None:
             f"{old} cannot become {new}: they are of different kinds.",
             "Give two addresses of one kind.",
         )
-    with context.store.lock("state mv"):
+    with context.lock("state mv"):
         context.store.move(old, new)
 
 
 def rebind(context: StateContext, binding: Binding) -> tuple[str, str]:
     """Bind the state to the target as it is now; gives what it was bound to and is, in words."""
-    with context.store.lock("state rebind"):
+    with context.lock("state rebind"):
         before = context.store.binding()
         context.store.rebind(binding)
     return describe(before), describe(binding)
@@ -89,6 +90,19 @@ def rebind(context: StateContext, binding: Binding) -> tuple[str, str]:
 def backup(context: StateContext, path: Path) -> None:
     """A consistent copy of the whole state."""
     context.store.backup(str(path))
+
+
+def migrate(context: StateContext, url: str, environ: Mapping[str, str]) -> State:
+    """Copy the whole state to the store at a url; StateError when there is one already."""
+    target = open_store_at(url, context.project, context.target, environ)
+    try:
+        source = open_store(context.project, context.target, environ)
+        try:
+            return migrate_store(source, target, context.patience)
+        finally:
+            source.close()
+    finally:
+        target.close()
 
 
 def restore(context: StateContext, path: Path) -> None:
@@ -103,7 +117,7 @@ def inventory(context: StateContext) -> list[dict[str, object]]:
 
 def settle_absent(context: StateContext, address: Address, *, at: str) -> Intent:
     """Close an open intent as not done, on the user's word; StateError when none is open."""
-    with context.store.lock("state settle"):
+    with context.lock("state settle"):
         state = context.store.read()
         found = next((i for i in state.open_intents if i.address == address), None)
         if found is None:

@@ -7,10 +7,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+# A lease and a half: the lock of a runner that died is taken over, not waited for in vain.
+OFF_TERMINAL = 45.0
+
 
 @dataclass(frozen=True, slots=True)
 class Where:
-    """What the user said: where the project is, which target, which variables."""
+    """What the user said: where the project is, which target, which variables.
+
+    `lock_timeout` is in seconds; None leaves it to `patience`.
+    """
 
     directory: Path = field(default_factory=Path.cwd)
     project: Path | None = None
@@ -22,3 +28,11 @@ class Where:
     parallelism: int = 10
     environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
     on_terminal: bool = False
+    lock_timeout: float | None = None
+
+    @property
+    def patience(self) -> float:
+        """Seconds to wait for a state that another run holds: none for a person, who can look."""
+        if self.lock_timeout is not None:
+            return self.lock_timeout
+        return 0.0 if self.on_terminal else OFF_TERMINAL

@@ -84,6 +84,7 @@ def report_document(report: Report) -> dict[str, Any]:
         "complete": complete(report),
         "exit_code": report.exit_code,
         "stopped": report.stopped,
+        "lock_lost": report.lock_lost,
         "counts": asdict(Counts.of(report)),
         "outcomes": [_outcome(outcome) for outcome in report.outcomes],
         "refusals": [

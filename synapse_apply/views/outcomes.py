@@ -66,7 +66,7 @@ class Counts:
 def complete(report: Report) -> bool:
     """Whether all that was not refused has been done."""
     done = all(outcome.result is Result.DONE for outcome in report.outcomes)
-    return done and not report.stopped
+    return done and not report.stopped and not report.lock_lost
 
 
 def render_report(report: Report, *, color: bool) -> str:
@@ -157,6 +157,8 @@ def _next(report: Report, counts: Counts) -> list[str]:
     if report.stopped:
         name = _SIGNALS.get(report.stopped, f"signal {report.stopped}")
         lines.append(f"It was stopped by {name}; what had begun was finished and recorded.")
+    if report.lock_lost:
+        lines.append("The lock on the state was lost to another run; nothing was started after.")
     if counts.unknown:
         lines.append("The next run looks up what is unknown before it does anything else.")
     lines.append("Run apply again to do the rest; what is done is not done twice.")

@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     help="Adopt objects that exist but are not recorded; on a terminal the plan shows and asks.",
 )
 @options.parallelism
+@options.patience
 def command(
     *,
     face: Face,

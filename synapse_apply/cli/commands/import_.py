@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     help="A file as `state inventory` prints it, instead of ADDRESS and ID.",
 )
 @options.parallelism
+@options.patience
 def command(
     *,
     face: Face,

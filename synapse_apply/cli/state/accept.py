@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 @options.variables
 @click.argument("address", type=options.ADDRESS)
 @options.parallelism
+@options.patience
 def command(*, face: Face, where: Where, address: Address) -> int:
     """Take the live object as it is for settled: what is declared counts as applied.
 

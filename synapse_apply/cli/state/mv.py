@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 @options.place
 @click.argument("old", type=options.ADDRESS)
 @click.argument("new", type=options.ADDRESS)
+@options.patience
 def command(*, face: Face, where: Where, old: Address, new: Address) -> int:
     """Rename an address in the state; the live object stays as it is."""
     from synapse_apply.session import states

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 @options.text_output
 @options.place
 @click.option("--yes", is_flag=True, help="Do not ask.")
+@options.patience
 def command(*, face: Face, where: Where, yes: bool) -> int:
     """Bind the state to the target's url and tenant as they are now.
 

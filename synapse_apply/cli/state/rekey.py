@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 @options.output
 @options.place
 @options.variables
+@options.patience
 def command(*, face: Face, where: Where) -> int:
     """Digest the recorded secrets under another state key.
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 @options.text_output
 @options.place
 @click.argument("addresses", type=options.ADDRESS, nargs=-1, required=True, metavar="ADDRESS...")
+@options.patience
 def command(*, face: Face, where: Where, addresses: tuple[Address, ...]) -> int:
     """Forget records; the live objects stay as they are.
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 @options.place
 @click.argument("address", type=options.ADDRESS)
 @click.option("--absent", is_flag=True, help="The call was not done; you looked.")
+@options.patience
 def command(*, face: Face, where: Where, address: Address, absent: bool) -> int:
     """Say that a call of unknown outcome was not done.
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
+from synapse_apply.model.errors import LockLost
 from synapse_apply.session.context import open_state
 from synapse_apply.session.where import Where
 
@@ -92,12 +94,29 @@ def test_a_held_lock_is_told_and_nothing_is_touched(applied: Run, project: Path)
         open_state(Where(project, target="embedded", environ={})) as context,
         context.store.lock("a test"),
     ):
-        held = applied("apply", "--auto-approve")
+        at_once = ("apply", "--auto-approve", "--lock-timeout", "0")
+        held = applied(*at_once)
         assert held.returncode == 6
         assert "running a test since" in held.stderr
-        assert json.loads(applied("apply", "--auto-approve", "--json").stdout)["exit_code"] == 6
+        assert json.loads(applied(*at_once, "--json").stdout)["exit_code"] == 6
         assert applied("emulator", "reset", "--yes").returncode == 6
         assert applied("plan").stdout.startswith("No changes.")
+
+
+def test_the_lock_of_a_run_that_is_gone_is_removed_by_its_id(applied: Run, project: Path) -> None:
+    """The message prints the command; another id removes nothing."""
+    with open_state(Where(project, target="embedded", environ={})) as context:
+        held = context.store.lock("a test")
+        held.__enter__()
+        told = applied("apply", "--auto-approve", "--lock-timeout", "0.1")
+        assert told.returncode == 6
+        typed = re.search(r"synapse-apply (unlock \S+ -t \w+)", told.stderr)
+        assert typed, told.stderr
+        assert applied("unlock", "not-the-id").returncode == 1
+        assert applied(*typed[1].split()).returncode == 0
+        assert applied("apply", "--auto-approve", "--lock-timeout", "0").returncode == 0
+        with pytest.raises(LockLost):
+            context.store.rebind(context.store.binding())
 
 
 def test_a_guard_stops_before_any_call(applied: Run, project: Path) -> None:

@@ -172,7 +172,7 @@ def test_missing_secrets_do_not_use_it_up(two):
 def test_a_held_lock(planned):
     """Exit 6, and the plan is still good."""
     with held(planned):
-        planned.run("apply", "next", code=6)
+        planned.run("apply", "next", "--lock-timeout", "0.3", code=6)
     planned.run("apply", "next", code=0)
 
 

@@ -56,7 +56,7 @@ def furnished(root: Path, url: str) -> Workplace:
     place = Workplace(
         root, {"PROD_TOKEN": TOKEN, "CANARY": CANARIES["env"], "SYNAPSE_APPLY_LOG": "trace"}
     )
-    place.write("synapse-apply.yaml", project(url))
+    place.write("synapse-apply.yaml", project(url, settle_after=0.2))
     place.write("secrets/canary", CANARIES["file"] + "\n")
     place.write("secrets/canary.json", json.dumps({"private_key": CANARIES["json"], "n": [1]}))
     place.write("manifests/all.yaml", *(storage(name) + "\n" for name in STORAGES))

@@ -214,11 +214,11 @@ def test_a_second_apply_while_one_runs(applied, server):
     applied.edit("manifests/plugin.yaml", "Finds things", "Finds more")
     sent = server.writes
     with held(applied):
-        ran = applied.apply(code=6)
+        ran = applied.apply("--lock-timeout", "0", code=6)
         assert "The state is locked" in ran.err
         assert "running apply since" in ran.err
         applied.plan(code=0)
-        document = applied.apply("--json", code=6).document
+        document = applied.apply("--json", "--lock-timeout", "0", code=6).document
         assert document["exit_code"] == 6
     assert server.writes == sent
     applied.apply()

@@ -1,0 +1,48 @@
+"""`synapse-apply state migrate`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from synapse_apply.cli import options
+from synapse_apply.cli.face import Face
+from synapse_apply.cli.manual import manual
+
+if TYPE_CHECKING:
+    from synapse_apply.session.where import Where
+
+
+@manual(
+    "migrate",
+    examples=[
+        (
+            "synapse-apply state migrate -t prod --to postgresql://apply@db.example/states",
+            "From the local file to a database that runners share.",
+        ),
+    ],
+    exits=[
+        ("0", "copied and compared"),
+        ("1", "there is a state already, or it cannot be written"),
+    ],
+)
+@options.text_output
+@options.place
+@click.option("--to", "url", required=True, metavar="URL", help="Where the state shall be kept.")
+@options.patience
+def command(*, face: Face, where: Where, url: str) -> int:
+    """Copy a whole state, history included, to another store, and compare the two.
+
+    The state it came from stays as it is: set `state.url` in the project file, then put the old
+    file away, so that nobody goes on writing to it.
+    """
+    from synapse_apply.session.context import open_state
+    from synapse_apply.session.states import migrate
+
+    with open_state(where) as context:
+        made = migrate(context, url, where.environ)
+        name = context.target.name
+    face.out(f"Copied {len(made.records)} records of target {name} (serial {made.serial}).\n")
+    face.out(f"Now set targets.{name}.state.url in the project file.\n")
+    return 0
