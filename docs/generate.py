@@ -33,8 +33,9 @@ WORDS = {
     "valueFrom": "`{valueFrom: ...}`",
 }
 MORE = {
-    "targets.NAME.state.url": "A path, or `sqlite:///PATH`, from the project file's folder. "
-    "`postgresql://` and `{env: NAME}` are not supported by this version.",
+    "targets.NAME.state.url": "A path, or `sqlite:///PATH`, from the project file's folder; or "
+    "`postgresql://USER@HOST/DATABASE`, which runners share. A url with a password comes from "
+    "`{env: NAME}`.",
 }
 COMMANDS = """\
 # Commands

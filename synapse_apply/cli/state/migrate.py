@@ -43,6 +43,8 @@ def command(*, face: Face, where: Where, url: str) -> int:
     with open_state(where) as context:
         made = migrate(context, url, where.environ)
         name = context.target.name
-    face.out(f"Copied {len(made.records)} records of target {name} (serial {made.serial}).\n")
+    count = len(made.records)
+    records = f"{count} record{'' if count == 1 else 's'}"
+    face.out(f"Copied {records} of target {name} (serial {made.serial}).\n")
     face.out(f"Now set targets.{name}.state.url in the project file.\n")
     return 0

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+from unit.manifests.manifests_on_disk import project_of
 
 from synapse_apply.model.errors import InputError
+from synapse_apply.session.backend import connected
 from synapse_apply.session.surroundings import SystemClock, base_url, check_host, run_url
 
 
@@ -73,3 +77,19 @@ def test_the_clock_writes_rfc_3339():
     """Microseconds and Z, always, so that times sort as text."""
     assert len(SystemClock().now()) == len("2026-01-01T00:00:00.000000Z")
     assert SystemClock().now().endswith("Z")
+
+
+@pytest.mark.parametrize("environ", [{}, {"TOK": ""}])
+def test_a_token_that_is_not_there_names_its_target(environ: dict[str, str], tmp_path: Path):
+    """A variable's name alone does not say what it is for, nor which target wants it."""
+    text = "targets:\n  dev: {url: 'http://127.0.0.1:1', token: {env: TOK}}\n"
+    project = project_of(tmp_path, text)
+    with (
+        pytest.raises(InputError) as caught,
+        connected(project, project.targets["dev"], environ, 1),
+    ):
+        pass
+    (finding,) = caught.value.diagnostics
+    assert "token of target dev" in finding.detail
+    assert "TOK" in finding.detail
+    assert finding.position is not None

@@ -1,0 +1,74 @@
+"""A target whose state moves into a database that runners share."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from contract.stores.postgres_server import PostgresServer
+
+from synapse_apply.emulator.serve import EmbeddedServer
+
+TOOL = str(Path(sys.executable).with_name("synapse-apply"))
+MANIFEST = """\
+apiVersion: synapse-apply/v1
+kind: Storage
+metadata: {name: raw}
+spec:
+  name: Raw
+  provider: file_system
+  category: internal
+  configuration: {base_path: /data}
+"""
+
+
+@pytest.fixture
+def database() -> Iterator[str]:
+    """The url of a database, with its password."""
+    server = PostgresServer()
+    try:
+        server.start()
+        yield server.url(schema="state_of_prod")
+    finally:
+        server.remove()
+
+
+def write_project(folder: Path, at: str, **state: object) -> None:
+    """One target at a backend; its state where `state` says."""
+    target = {"url": at, **({"state": state} if state else {})}
+    project = {"apiVersion": "synapse-apply/v1", "kind": "Project", "targets": {"prod": target}}
+    (folder / "synapse-apply.yaml").write_text(json.dumps(project), encoding="utf-8")
+
+
+def test_a_state_moves_to_postgresql_and_goes_on_there(tmp_path: Path, database: str) -> None:
+    """init, apply, migrate, then plan and apply from the database, without the local file."""
+    (tmp_path / "manifests").mkdir()
+    (tmp_path / "manifests" / "raw.yaml").write_text(MANIFEST, encoding="utf-8")
+    environ = {**os.environ, "STATE_URL": database, "SYNAPSE_ACCESS_TOKEN": "any"}
+
+    def run(*typed: str) -> str:
+        done = subprocess.run(
+            [TOOL, *typed], cwd=tmp_path, env=environ, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    with EmbeddedServer(tmp_path / "backend") as server:
+        write_project(tmp_path, server.url)
+        run("state", "init")
+        run("apply", "--auto-approve")
+        assert "Copied 1 record of target prod" in run("state", "migrate", "--to", database)
+        (tmp_path / ".synapse-apply" / "state" / "prod.db").unlink()
+        write_project(tmp_path, server.url, url={"env": "STATE_URL"})
+
+        assert run("plan").startswith("No changes.")
+        more = MANIFEST.replace("raw", "more").replace("Raw", "More")
+        (tmp_path / "manifests" / "more.yaml").write_text(more, encoding="utf-8")
+        assert "Resources: 1 added" in run("apply", "--auto-approve")
+        assert run("plan").startswith("No changes.")
+        assert "storage/more" in run("state", "list")
