@@ -7,6 +7,7 @@ from typing import Any
 
 from synapse_apply.applying.task import Task
 from synapse_apply.model.diagnostic import Diagnostic, Path, error, warning
+from synapse_apply.model.error_body import field_errors
 from synapse_apply.model.errors import Effect, RemoteError
 from synapse_apply.model.marks import SecretMarks
 from synapse_apply.model.observed import Observed
@@ -51,33 +52,14 @@ def _said(task: Task, detail: Any, marks: SecretMarks) -> Iterator[str]:
     """
     carries, withheld = _carries_secrets(task), False
     spec = task.desired.spec if task.desired else {}
-    for path, text in _texts(detail, ()):
+    for path, texts in field_errors(detail).items():
         if carries and not _is_open(task, path, spec, marks):
             withheld = True
-        else:
-            yield f"{'.'.join(path)}: {text[:300]}" if path else text[:300]
+            continue
+        text = " ".join(texts)[:300]
+        yield f"{'.'.join(map(str, path))}: {text}" if path else text
     if withheld:
         yield "(further words are not shown, they may quote a secret)"
-
-
-_GENERAL = frozenset({"detail", "non_field_errors", "message"})
-_DEEPEST = 12
-
-
-def _texts(detail: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:
-    """The texts of an error body by the field they are on; () is the whole request."""
-    if isinstance(detail, Mapping) and len(path) < _DEEPEST:
-        for name, below in detail.items():
-            yield from _texts(below, path if name in _GENERAL else (*path, str(name)))
-    elif isinstance(detail, list | tuple):
-        plain = " ".join(item for item in detail if isinstance(item, str))
-        if plain:
-            yield path, plain
-        for item in detail:
-            if isinstance(item, Mapping):
-                yield from _texts(item, path)
-    elif isinstance(detail, str) and detail:
-        yield path, detail
 
 
 def _carries_secrets(task: Task) -> bool:

@@ -24,10 +24,10 @@ from synapse_apply.client.errors import (
     RateLimitError,
     UnexpectedAnswerError,
     by_status,
-    field_errors,
 )
 from synapse_apply.client.multipart import UnreadableBodyError
 from synapse_apply.model.diagnostic import Path
+from synapse_apply.model.error_body import field_errors
 from synapse_apply.model.errors import Effect
 
 # Everything the libraries below are known to raise; anything else is a bug and keeps its traceback.

@@ -11,8 +11,8 @@ import urllib3.exceptions
 from unit.client.scripted import answer
 
 from synapse_apply.client import BackendClient, ClientError, failures
-from synapse_apply.client.errors import field_errors
 from synapse_apply.model import errors as model
+from synapse_apply.model.error_body import field_errors
 from synapse_apply.model.errors import Effect
 
 STATUSES = [
