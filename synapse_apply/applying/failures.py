@@ -8,23 +8,13 @@ from typing import Any
 from synapse_apply.applying.task import Task
 from synapse_apply.model.diagnostic import Diagnostic, Path, error, warning
 from synapse_apply.model.error_body import field_errors
-from synapse_apply.model.errors import Effect, RemoteError
+from synapse_apply.model.errors import Effect, RemoteError, recourse
 from synapse_apply.model.marks import SecretMarks
 from synapse_apply.model.observed import Observed
 from synapse_apply.model.state import Intent
 from synapse_apply.model.values import ABSENT, SecretRef, dig, leaves
 
 CONFLICT = 409
-_WHAT_TO_DO = {
-    0: "Check the target's url and the network, then apply again.",
-    400: "Correct the manifest, then apply again.",
-    401: "The token is missing or wrong: set the variable the target's token names.",
-    403: "The token may not do this: use one with write access, or ask the tenant's owner.",
-    404: "It is not there, or not visible to this token: check tenant and token.",
-    413: "The package is too large for this backend.",
-    422: "Correct the manifest, then apply again.",
-    429: "The backend limits requests: apply again later or lower --parallelism.",
-}
 
 
 def explain(task: Task, failure: RemoteError, marks: SecretMarks) -> Diagnostic:
@@ -38,7 +28,7 @@ def explain(task: Task, failure: RemoteError, marks: SecretMarks) -> Diagnostic:
     return error(
         "The backend refused a call" if failure.effect is Effect.NONE else "A call went wrong",
         what.rstrip(".") + ".",
-        _WHAT_TO_DO.get(failure.status_code, "Apply again; what was done is recorded."),
+        recourse(failure, "apply again", "Apply again; what was done is recorded."),
         address=str(task.address),
         position=task.desired.position if task.desired else None,
         request_id=failure.request_id,

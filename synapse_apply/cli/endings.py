@@ -9,15 +9,7 @@ from collections.abc import Sequence
 from synapse_apply import __version__
 from synapse_apply.cli.face import Face
 from synapse_apply.model.diagnostic import Diagnostic, error
-from synapse_apply.model.errors import Exit, RemoteError, SynapseApplyError
-
-_REMOTE_HINTS = {
-    0: "Check the target's url and the network, then run the command again.",
-    401: "The token is missing or wrong: set the variable that the target's token names.",
-    403: "The token may not do this: use another one, or ask the owner of the tenant.",
-    404: "It is not there, or not visible to this token: check the id, the tenant and the token.",
-    429: "The backend limits requests: try again later, or with a lower --parallelism.",
-}
+from synapse_apply.model.errors import Exit, RemoteError, SynapseApplyError, recourse
 
 
 def tell(problem: Exception, face: Face) -> int:
@@ -47,7 +39,7 @@ def _remote(problem: RemoteError) -> Diagnostic:
     return error(
         "A call to the backend failed",
         answered or f"{problem}.".replace("..", "."),
-        _REMOTE_HINTS.get(problem.status_code, "Run the command again."),
+        recourse(problem, "run the command again", "Run the command again."),
         request_id=problem.request_id,
     )
 

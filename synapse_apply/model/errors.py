@@ -163,3 +163,20 @@ class RateLimited(RemoteError):
 
 class ServerFault(RemoteError):
     """5xx: the server failed; a mutating call may have been acted on."""
+
+
+_RECOURSE = {
+    0: "Check the target's url and the network, then {again}.",
+    400: "Correct the manifest, then {again}.",
+    401: "The token is missing or wrong: set the variable that the target's token names.",
+    403: "This token may not do it: check token and tenant, or ask the tenant's owner.",
+    404: "It is not there, or not visible to this token: check the id, url, token and tenant.",
+    413: "The package is too large for this backend.",
+    422: "Correct the manifest, then {again}.",
+    429: "The backend limits requests: {again} later, or with a lower --parallelism.",
+}
+
+
+def recourse(failure: RemoteError, again: str, otherwise: str) -> str:
+    """What a person can do about a failed call; `again` is the command's way to say "retry"."""
+    return _RECOURSE.get(failure.status_code, otherwise).format(again=again)

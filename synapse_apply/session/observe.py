@@ -17,7 +17,7 @@ from synapse_apply.kinds.wire import remote_id
 from synapse_apply.model.address import Address
 from synapse_apply.model.desired import Desired
 from synapse_apply.model.diagnostic import Diagnostic, error
-from synapse_apply.model.errors import NotFound, RemoteError
+from synapse_apply.model.errors import NotFound, RemoteError, recourse
 from synapse_apply.model.marks import SecretMarks
 from synapse_apply.model.observed import Capabilities, FoundBy, Lookup, Observed, Sighting
 from synapse_apply.model.ports import Api
@@ -202,19 +202,13 @@ class Observer:
 
 def _problem(address: Address, failure: RemoteError) -> Diagnostic:
     status = failure.status_code
-    hints = {
-        0: "Check the target's url and the network.",
-        401: "The token is missing or wrong: set the variable that the target's token names.",
-        403: "This token may not read it: check token and tenant.",
-        404: "It is not there, or not visible to this token: check the id, url, token and tenant.",
-    }
     other = "Run again; nothing was changed."
     if 200 <= status < 300:
         other = "That is no answer of this API: check the target's url."
     return error(
         "Reading the live state failed",
         f"{address}: {str(failure).removesuffix('.')}.",
-        hints.get(status, other),
+        recourse(failure, "run again", other),
         address=str(address),
         request_id=failure.request_id,
     )

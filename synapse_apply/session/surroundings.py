@@ -8,19 +8,19 @@ import socket
 import subprocess
 import time
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from synapse_apply.applying.task import Actor
 from synapse_apply.model.errors import InputError
+from synapse_apply.stores.sql import utc_now
 
 
 class SystemClock:
     """The machine's clocks."""
 
     def now(self) -> str:
-        return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+        return utc_now()
 
     def seconds(self) -> float:
         return time.monotonic()
