@@ -31,11 +31,15 @@ NEVER_SEEN = "unknown"
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """What became of one open intent; `record` is what the address's record is from now on."""
+    """What became of one open intent; `record` is what the address's record is from now on.
+
+    `settles_in` are the seconds after which a look-up will be conclusive, where waiting is all.
+    """
 
     intent: Intent
     record: Record | None = None
     why: str = ""
+    settles_in: float | None = None
 
     @property
     def is_open(self) -> bool:
@@ -79,7 +83,8 @@ class Settler:
         if binding.proves(intent.natural_key, self.capabilities) is not Lookup.COMPLETE:
             return Settled(intent, record, "this API cannot tell whether it was made")
         if (left := self._too_young(intent)) > 0:
-            return Settled(intent, record, f"it is too early to tell: run again in {left:.0f} s")
+            why = f"it is too early to tell: run again in {left:.0f} s"
+            return Settled(intent, record, why, settles_in=left)
         return Settled(replace(intent, state=IntentState.ABSENT), record)
 
     def _by_id(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from synapse_apply.kinds.descriptor import UpdateMode
 from synapse_apply.model.address import Address
@@ -31,6 +31,11 @@ class Survey:
     series: Series
     intents: Mapping[Address, Intent]
     choices: Choices
+    settles_in: Mapping[Address, float] = field(default_factory=dict)
+
+    def unsettled(self, address: Address) -> Refusal:
+        """Why the address waits: an earlier call of it is open."""
+        return refusals.outcome_unknown(self.intents[address], self.settles_in.get(address))
 
 
 def decide(item: Item, survey: Survey) -> Ruling:
@@ -39,7 +44,7 @@ def decide(item: Item, survey: Survey) -> Ruling:
     if errors:
         return Ruling(replace(change_of(item, Action.NO_OP), reason="in error"), errors)
     if item.address in survey.intents:
-        return _unsettled(item, survey.intents[item.address])
+        return _unsettled(item, survey)
     if item.sighting.observed is None:
         ruling = _create(item) if item.record is None else _recreate(item)
     elif item.record is None or _is_another(item):
@@ -74,9 +79,10 @@ def _not_carried(item: Item) -> tuple[Diagnostic, ...]:
     )
 
 
-def _unsettled(item: Item, intent: Intent) -> Ruling:
-    action = Action.CREATE if intent.verb == CREATE_VERB else Action.NO_OP
-    return Ruling(change_of(item, action)).refuse(refusals.outcome_unknown(intent))
+def _unsettled(item: Item, survey: Survey) -> Ruling:
+    created = survey.intents[item.address].verb == CREATE_VERB
+    action = Action.CREATE if created else Action.NO_OP
+    return Ruling(change_of(item, action)).refuse(survey.unsettled(item.address))
 
 
 def _is_another(item: Item) -> bool:

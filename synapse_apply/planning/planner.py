@@ -35,6 +35,7 @@ def plan(situation: Situation) -> Plan:
         series=series_of(items.values()),
         intents={intent.address: intent for intent in situation.open_intents},
         choices=situation.choices,
+        settles_in=situation.settles_in,
     )
     declared, cycles = _declared(items, survey)
     undeclared = _undeclared(items, survey, declared)
@@ -127,17 +128,17 @@ def _after_users(
 def _orphans(items: Mapping[Address, Item], survey: Survey) -> Rulings:
     """Open intents of addresses that are neither declared nor recorded."""
     return {
-        address: Ruling(_orphan(intent))
+        address: Ruling(_orphan(intent, survey))
         for address, intent in sorted(survey.intents.items())
         if address not in items
     }
 
 
-def _orphan(intent: Intent) -> Change:
+def _orphan(intent: Intent, survey: Survey) -> Change:
     return Change(
         address=intent.address,
         action=Action.CREATE if intent.verb == CREATE_VERB else Action.NO_OP,
-        refusals=(refusals.outcome_unknown(intent),),
+        refusals=(survey.unsettled(intent.address),),
         remote_id=intent.remote_id,
         api=intent.api,
     )

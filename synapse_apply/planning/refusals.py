@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 
 from synapse_apply.model.address import Address
@@ -164,8 +165,20 @@ def prevent_destroy(item: Item) -> Refusal:
     )
 
 
-def outcome_unknown(intent: Intent) -> Refusal:
-    """An earlier call that may or may not have been acted on, and no way to look it up."""
+def outcome_unknown(intent: Intent, settles_in: float | None = None) -> Refusal:
+    """An earlier call that may or may not have been acted on, and no way to look it up yet.
+
+    Where waiting settles it, that is the only way out: saying "it was not done" too early would
+    make a second one.
+    """
+    if settles_in is not None:
+        return Refusal(
+            "outcome-unknown",
+            f"an earlier {intent.verb} was sent at {intent.sent_at}, and it is too early to tell "
+            "whether the server acted on it",
+            (f"run again in {math.ceil(settles_in)} s: it is looked up then",),
+            outcome_unknown=True,
+        )
     return Refusal(
         "outcome-unknown",
         f"an earlier {intent.verb} was sent at {intent.sent_at or 'an unknown time'} and nobody "

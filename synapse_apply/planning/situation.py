@@ -60,7 +60,11 @@ class Choices:
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """Everything a plan is made from; `plan_id` and `created` are given, so planning is pure."""
+    """Everything a plan is made from; `plan_id` and `created` are given, so planning is pure.
+
+    `settles_in` tells for open intents that are only too young to be settled in how many seconds
+    a look-up will be conclusive.
+    """
 
     plan_id: str
     created: str
@@ -69,6 +73,7 @@ class Situation:
     catalogue: Catalogue
     items: Mapping[Address, Item] = field(default_factory=dict)
     open_intents: tuple[Intent, ...] = ()
+    settles_in: Mapping[Address, float] = field(default_factory=dict)
     choices: Choices = Choices()
     capabilities: Capabilities = Capabilities()
     diagnostics: tuple[Diagnostic, ...] = ()

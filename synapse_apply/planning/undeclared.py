@@ -16,8 +16,7 @@ from synapse_apply.planning.situation import Item
 def let_go(item: Item, survey: Survey) -> Ruling:
     """The ruling on a record without manifest, without regard to what depends on it."""
     if item.address in survey.intents:
-        refusal = refusals.outcome_unknown(survey.intents[item.address])
-        return Ruling(change_of(item, Action.NO_OP)).refuse(refusal)
+        return Ruling(change_of(item, Action.NO_OP)).refuse(survey.unsettled(item.address))
     if item.address in survey.claims.held:
         return _noted(item, Action.NO_OP, "kept in state: its address was renamed in the manifests")
     if is_history(item, survey.series):

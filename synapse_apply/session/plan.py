@@ -54,6 +54,11 @@ def plan(context: Context, choices: Choices) -> Planned:
         catalogue=context.catalogue,
         items=made,
         open_intents=tuple(item.intent for item in settled if item.is_open),
+        settles_in={
+            item.intent.address: item.settles_in
+            for item in settled
+            if item.is_open and item.settles_in is not None
+        },
         choices=replace(choices, partial=context.partial),
         capabilities=observer.capabilities,
         diagnostics=(*context.diagnostics, *_unsettled(settled)),

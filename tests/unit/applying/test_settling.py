@@ -71,6 +71,8 @@ def test_absence_is_not_believed_too_early(bench):
     assert refusal(planned).outcome_unknown
     (said,) = planned.plan.diagnostics
     assert "too early to tell: run again in 1 s" in said.detail
+    # Only waiting helps: the command for "it was not done" could make a second one now.
+    assert refusal(planned).ways_out == ("run again in 1 s: it is looked up then",)
     report = bench.apply(widget("w"), widget("z"))
     assert report.exit_code == 7
     assert [str(one.address) for one in report.outcomes] == ["widget/z"]
