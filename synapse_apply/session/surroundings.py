@@ -45,16 +45,28 @@ def run_url(environ: Mapping[str, str]) -> str:
 
 
 def check_host(url: str, environ: Mapping[str, str]) -> None:
-    """InputError when SYNAPSE_APPLY_HOSTS (host[:port], comma-separated) does not list it."""
-    allowed = [host.strip().lower() for host in environ.get("SYNAPSE_APPLY_HOSTS", "").split(",")]
-    allowed = [host for host in allowed if host]
+    """InputError when SYNAPSE_APPLY_HOSTS (host[:port], comma-separated) does not list it.
+
+    Set but blank is an error, too: a CI variable that does not exist expands to that, and a limit
+    that nobody wrote must not read as no limit.
+    """
+    limit = environ.get("SYNAPSE_APPLY_HOSTS")
+    if limit is None:
+        return
+    allowed = [host for host in (part.strip().lower() for part in limit.split(",")) if host]
+    if not allowed:
+        raise InputError.of(
+            "SYNAPSE_APPLY_HOSTS is set but names no host",
+            "It limits where a token may go, and as it is it allows no host at all.",
+            "List the hosts (host[:port], comma-separated), or unset it for no limit.",
+        )
     parts = urlsplit(url)
     host = (parts.hostname or "").lower()
     try:
         port = parts.port
     except ValueError:
         port = None
-    if not allowed or host in allowed or (port and f"{host}:{port}" in allowed):
+    if host in allowed or (port and f"{host}:{port}" in allowed):
         return
     raise InputError.of(
         "The token may not go to this host",

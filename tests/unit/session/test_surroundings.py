@@ -93,3 +93,12 @@ def test_a_token_that_is_not_there_names_its_target(environ: dict[str, str], tmp
     assert "token of target dev" in finding.detail
     assert "TOK" in finding.detail
     assert finding.position is not None
+
+
+@pytest.mark.parametrize("blank", ["", " ", ",", " , "])
+def test_a_limit_that_names_no_host_is_not_no_limit(blank: str) -> None:
+    """A CI variable that does not exist expands to nothing; the token stays here then."""
+    with pytest.raises(InputError) as caught:
+        check_host("https://api.example.org", {"SYNAPSE_APPLY_HOSTS": blank})
+
+    assert "names no host" in caught.value.diagnostics[0].summary
