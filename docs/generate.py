@@ -75,7 +75,7 @@ Fields marked *secret* take one of
 
 | Form | Value |
 | --- | --- |
-| `{valueFrom: {env: NAME}}` | an environment variable that the target's `allow_env` allows |
+| `{valueFrom: {env: NAME}}` | one that `allow_env` allows; without it, any not forbidden |
 | `{valueFrom: {file: PATH}}` | a file inside the project, or one that `allow_files` lists |
 | `{valueFrom: {live: true}}` | what the server has; it is kept |
 
