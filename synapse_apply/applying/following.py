@@ -1,0 +1,53 @@
+"""Follows a job until it ends, by asking again and again; nothing is started here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from synapse_apply.model.job import Job, job_of
+from synapse_apply.model.ports import Api
+
+POLL_INTERVAL = 5.0  # as the API page's own loop waits
+_SLICE = 0.25  # seconds between two looks at whether to stop
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How a job is followed: `interval` and `timeout` in seconds, None for no end.
+
+    `pause` waits so many seconds, `seconds` is a monotonic clock; `stop` tells that whoever
+    follows shall end, while the job goes on.
+    """
+
+    interval: float
+    timeout: float | None
+    pause: Callable[[float], None]
+    seconds: Callable[[], float]
+    stop: Callable[[], bool] = lambda: False
+
+
+def follow(api: Api, job_id: str, pace: Pace, seen: Callable[[Job], None]) -> Job:
+    """The job as it was last seen: ended, or not where the time was up or a stop was asked for.
+
+    `seen` is told each look. RemoteError as the client raises it once its own retries are over.
+    """
+    until = None if pace.timeout is None else pace.seconds() + pace.timeout
+    while True:
+        job = job_of(api.get_job(job_id))
+        seen(job)
+        if job.status.ended or pace.stop():
+            return job
+        left = pace.interval if until is None else min(pace.interval, until - pace.seconds())
+        if left <= 0 or not _wait(left, pace):
+            return job
+
+
+def _wait(seconds: float, pace: Pace) -> bool:
+    """False when a stop was asked for meanwhile."""
+    until = pace.seconds() + seconds
+    while (left := until - pace.seconds()) > 0:
+        if pace.stop():
+            return False
+        pace.pause(min(left, _SLICE))
+    return True

@@ -1,0 +1,92 @@
+"""A job as every layer sees it: one vocabulary for what servers say in two."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+
+class JobStatus(Enum):
+    """The API page's words, and `stopped`, which only the real platform has."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    STOPPED = "stopped"
+    UNKNOWN = "unknown"
+
+    @property
+    def ended(self) -> bool:
+        return self in _ENDED
+
+
+_ENDED = frozenset({JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.STOPPED})
+# The platform's words (PENDING, SUCCEEDED, ...) beside the page's; letter case means nothing.
+_WORDS = {
+    **{status.value: status for status in JobStatus if status is not JobStatus.UNKNOWN},
+    "pending": JobStatus.QUEUED,
+    "succeeded": JobStatus.COMPLETED,
+}
+
+
+def status_of(word: object) -> JobStatus:
+    """What a server's word means; UNKNOWN for one that neither vocabulary has."""
+    return _WORDS.get(str(word).strip().lower(), JobStatus.UNKNOWN)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One job. `progress` is in percent, None where the server gives none.
+
+    `plugin`, `created` and `completed` are as the server writes them ("" where it does not);
+    `context` is what the run gave, empty where the server does not return it; `raw` the answer.
+    """
+
+    id: str
+    status: JobStatus
+    progress: float | None = None
+    plugin: str = ""
+    created: str = ""
+    completed: str = ""
+    context: Mapping[str, Any] = field(default_factory=dict)
+    raw: Mapping[str, Any] = field(default_factory=dict)
+
+
+def job_of(raw: Mapping[str, Any]) -> Job:
+    """A job from a server's answer, of a run (`job_id`) or of a read (`id`).
+
+    ValueError where it names no job: a server may answer a run with its direct result.
+    """
+    found = raw.get("job_id", raw.get("id"))
+    if found is None or isinstance(found, bool | Mapping | list):
+        raise ValueError("the answer names no job")
+    context = raw.get("context")
+    return Job(
+        id=str(found),
+        status=status_of(raw.get("status", "queued")),
+        progress=_percent(raw),
+        plugin=_text(raw.get("plugin")),
+        created=_text(raw.get("created", raw.get("created_at"))),
+        completed=_text(raw.get("completed", raw.get("completed_at"))),
+        context=context if isinstance(context, Mapping) else {},
+        raw=raw,
+    )
+
+
+def _percent(raw: Mapping[str, Any]) -> float | None:
+    """`progress` of the page, else the newest figure of the platform's `progress_record`."""
+    record = raw.get("progress_record")
+    percent = record.get("percent") if isinstance(record, Mapping) else None
+    for value in (raw.get("progress"), percent):
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return min(max(float(value), 0.0), 100.0)
+    return None
+
+
+def _text(value: object) -> str:
+    if isinstance(value, Mapping):  # an expanded plugin
+        value = value.get("id")
+    return "" if value is None else str(value)
