@@ -45,6 +45,9 @@ SHARED_BY_USE_CASES = {
     "surroundings",
     "observe",
     "prepare",
+    "sources",
+    "plan_file",
+    "carried",
 }
 
 

@@ -6,7 +6,7 @@ Rows are compared by content, never by serials or times: what nobody touched is 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -15,6 +15,7 @@ from synapse_apply.model.codec import value_text
 from synapse_apply.model.diagnostic import Path
 from synapse_apply.model.plan import Action, Change, FieldChange, Refusal
 from synapse_apply.model.values import ABSENT, dig, leaves
+from synapse_apply.planning.package import uploaded_digest
 from synapse_apply.planning.refusals import dotted, listing
 
 STALE, UNREVIEWED = "stale", "unreviewed"
@@ -74,10 +75,8 @@ def _effect(field: FieldChange) -> tuple[Path, bool, str, str]:
     return (field.path, field.sensitive, value_text(field.before), value_text(field.after))
 
 
-def _content(change: Change) -> tuple[Any, Any]:
-    package = change.extras.get("package")
-    digest = package.get("digest") if isinstance(package, Mapping) else None
-    return digest, change.extras.get("published_digest")
+def _content(change: Change) -> tuple[str, Any]:
+    return uploaded_digest(change), change.extras.get("published_digest")
 
 
 def _moves(before: Change, now: Change) -> Iterator[str]:

@@ -47,7 +47,7 @@ def command(*, face: Face, where: Where, what: str) -> int:
 
 
 def _is_meant(file: Path, what: str) -> bool:
-    from synapse_apply.session.saved import is_plan
+    from synapse_apply.session.plan_file import is_plan
 
     return is_plan(file) or not options.is_address(what)
 

@@ -1,0 +1,80 @@
+"""The packages that a saved plan carries: those of the rows that upload one, by their digest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from typing import BinaryIO
+
+from synapse_apply.model.address import Address
+from synapse_apply.model.desired import Package, PackageSource
+from synapse_apply.model.diagnostic import Diagnostic, error
+from synapse_apply.model.errors import Stale
+from synapse_apply.model.plan import Plan
+from synapse_apply.packages.carried import AGAIN, CarriedPackages, name_of
+from synapse_apply.packages.names import printable
+from synapse_apply.planning.package import uploaded_digest
+from synapse_apply.session.context import Context
+from synapse_apply.session.sources import Carrier
+
+
+def uploads(plan: Plan) -> dict[str, list[Address]]:
+    """The digests of what a plan uploads, each with the addresses it is for."""
+    found: dict[str, list[Address]] = {}
+    for change in plan.changes:
+        if change.changes_server and (digest := uploaded_digest(change)):
+            found.setdefault(digest, []).append(change.address)
+    return found
+
+
+def openings(
+    context: Context, plan: Plan
+) -> Iterator[tuple[str, AbstractContextManager[BinaryIO]]]:
+    """Each package that a plan uploads, once: its digest and what opens it."""
+    for digest, addresses in uploads(plan).items():
+        yield digest, context.packages.open(addresses[0])
+
+
+def sizes(carrier: Carrier, plan: Plan) -> dict[str, int]:
+    """The digests of what a plan uploads, and how many bytes the file has for each."""
+    return {digest: carrier.sizes.get(_name(digest), 0) for digest in uploads(plan)}
+
+
+def check(carrier: Carrier, plan: Plan, max_size: int) -> None:
+    """Stale, with every finding, unless the file carries just what the plan uploads.
+
+    Every package is read once. `max_size` in bytes.
+    """
+    told = {one.package.digest: one.package for one in carrier.held if one.package}
+    unknown = Package("", {}, 0, PackageSource("folder"))
+    wanted = uploads(plan)
+    names = {_name(digest) for digest in wanted}
+    packages = CarriedPackages(
+        carrier.file,
+        {rows[0]: told.get(digest, unknown) for digest, rows in wanted.items()},
+        max_size=max_size,
+    )
+    findings = [_foreign(carrier, name) for name in sorted(carrier.sizes.keys() - names)]
+    for rows in wanted.values():
+        try:
+            with packages.open(rows[0]):
+                pass
+        except Stale as problem:
+            findings += problem.diagnostics
+    if findings:
+        raise Stale(*findings)
+
+
+def _name(digest: str) -> str:
+    try:
+        return name_of(digest)
+    except ValueError:  # of a file that was edited
+        return ""
+
+
+def _foreign(carrier: Carrier, name: str) -> Diagnostic:
+    return error(
+        "The plan's file has something that is not the plan's",
+        f"{carrier.file}: {printable(name)} is named by no row of the plan.",
+        AGAIN,
+    )
