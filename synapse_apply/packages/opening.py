@@ -127,7 +127,7 @@ def _changed(address: Address, package: Package, measured: Measured) -> NoReturn
     more = f" and {len(said) - 5} more" if len(said) > 5 else ""
     raise InputError(
         error(
-            "Package changed while applying",
+            "Package changed since it was planned",
             f"{package.source} is not what was planned: {', '.join(said[:5])}{more}.",
             "Nothing was uploaded. Plan again; give the change a new version "
             "if this one is published.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import BinaryIO
 
 from synapse_apply.model.address import Address
@@ -16,6 +17,15 @@ from synapse_apply.packages.names import printable
 from synapse_apply.planning.package import uploaded_digest
 from synapse_apply.session.context import Context
 from synapse_apply.session.sources import Carrier
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One package of a plan's file: whom it is for, and its bytes, None where it is missing."""
+
+    digest: str
+    addresses: tuple[Address, ...]
+    size: int | None
 
 
 def uploads(plan: Plan) -> dict[str, list[Address]]:
@@ -35,9 +45,18 @@ def openings(
         yield digest, context.packages.open(addresses[0])
 
 
-def sizes(carrier: Carrier, plan: Plan) -> dict[str, int]:
-    """The digests of what a plan uploads, and how many bytes the file has for each."""
-    return {digest: carrier.sizes.get(_name(digest), 0) for digest in uploads(plan)}
+def parts(carrier: Carrier, plan: Plan) -> list[Part]:
+    """The packages that a file should carry, in the plan's order; nothing is read."""
+    return [
+        Part(digest, tuple(rows), carrier.sizes.get(_name(digest)))
+        for digest, rows in uploads(plan).items()
+    ]
+
+
+def foreign(carrier: Carrier, plan: Plan) -> list[Diagnostic]:
+    """What the file has beside the plan's packages: somebody put it there."""
+    names = {_name(digest) for digest in uploads(plan)}
+    return [_foreign(carrier, name) for name in sorted(carrier.sizes.keys() - names)]
 
 
 def check(carrier: Carrier, plan: Plan, max_size: int) -> None:
@@ -48,13 +67,12 @@ def check(carrier: Carrier, plan: Plan, max_size: int) -> None:
     told = {one.package.digest: one.package for one in carrier.held if one.package}
     unknown = Package("", {}, 0, PackageSource("folder"))
     wanted = uploads(plan)
-    names = {_name(digest) for digest in wanted}
     packages = CarriedPackages(
         carrier.file,
         {rows[0]: told.get(digest, unknown) for digest, rows in wanted.items()},
         max_size=max_size,
     )
-    findings = [_foreign(carrier, name) for name in sorted(carrier.sizes.keys() - names)]
+    findings = foreign(carrier, plan)
     for rows in wanted.values():
         try:
             with packages.open(rows[0]):

@@ -21,6 +21,7 @@ from synapse_apply.model.errors import InputError
 from synapse_apply.packages import carried
 
 PLAN = "plan.json"
+_ANEW = "`synapse-apply plan --out FILE` makes one."
 # Text packs to a twentieth or so; what packs to less than a two-hundredth is built to burst.
 _LARGEST_PLAN, _BOMB_RATIO, _BOMB_FROM = 1024**3, 200, 100 * 1024**2
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
@@ -91,7 +92,7 @@ def read(path: Path) -> Contents:
             infos = archive.infolist()
             sizes = {info.filename: info.file_size for info in infos}
             if len(sizes) != len(infos):
-                raise damaged(path)
+                raise unusable(path, "two things in it have one name", _ANEW)
             _check_plan(path, archive.getinfo(PLAN))
             document = json.loads(archive.read(PLAN))
     except OSError as problem:
@@ -107,7 +108,7 @@ def _check_plan(path: Path, info: zipfile.ZipInfo) -> None:
         raise damaged(path)
     bomb = info.file_size > _BOMB_FROM and info.file_size > _BOMB_RATIO * info.compress_size
     if bomb or info.file_size > _LARGEST_PLAN:
-        raise unusable(path, "its plan is too large", "Make the plan again with this version.")
+        raise unusable(path, "its plan is too large", _ANEW)
 
 
 def is_plan(path: Path) -> bool:
@@ -121,8 +122,7 @@ def is_plan(path: Path) -> bool:
 
 def damaged(path: Path) -> InputError:
     """What is said of a file that cannot be read as a plan."""
-    way = "`synapse-apply plan --out FILE` makes one."
-    return unusable(path, "it is not a plan, or it is damaged", way)
+    return unusable(path, "it is not a plan, or it is damaged", _ANEW)
 
 
 def unusable(path: Path, why: str, hint: str) -> InputError:

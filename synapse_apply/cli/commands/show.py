@@ -40,7 +40,7 @@ def command(*, face: Face, where: Where, what: str) -> int:
     """
     file = where.directory / what
     if file.is_file() and _is_meant(file, what):
-        from synapse_apply.cli.keeping import show_plan
+        from synapse_apply.cli.showing import show_plan
 
         return show_plan(face, where, file)
     return _show_resource(face, where, options.ADDRESS(what))
