@@ -86,8 +86,14 @@ class CarriedPackages:
     def _fill(self, copy: BinaryIO, _address: Address, package: Package) -> None:
         name = name_of(package.digest)
         if package.size > self._max_size:
-            why = f"it unpacks to {package.size} bytes; max_package_size is {self._max_size}"
-            raise Stale(self._wrong(why, name))
+            raise Stale(
+                error(
+                    "Package too large",
+                    f"{self._file}, {name}, unpacks to {package.size} bytes; max_package_size is "
+                    f"{self._max_size}.",
+                    "Nothing was sent. Raise max_package_size, or plan again with less in it.",
+                )
+            )
         try:
             with zipfile.ZipFile(self._file) as archive, self._entry(archive, name) as entry:
                 _copy(entry, copy)

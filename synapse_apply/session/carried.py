@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from synapse_apply.model.address import Address
-from synapse_apply.model.desired import Package, PackageSource
 from synapse_apply.model.diagnostic import Diagnostic, error
 from synapse_apply.model.errors import Stale
 from synapse_apply.model.plan import Plan
@@ -65,13 +64,9 @@ def check(carrier: Carrier, plan: Plan, max_size: int) -> None:
     Every package is read once. `max_size` in bytes.
     """
     told = {one.package.digest: one.package for one in carrier.held if one.package}
-    unknown = Package("", {}, 0, PackageSource("folder"))
     wanted = uploads(plan)
-    packages = CarriedPackages(
-        carrier.file,
-        {rows[0]: told.get(digest, unknown) for digest, rows in wanted.items()},
-        max_size=max_size,
-    )
+    known = {rows[0]: told[digest] for digest, rows in wanted.items() if digest in told}
+    packages = CarriedPackages(carrier.file, known, max_size=max_size)
     findings = foreign(carrier, plan)
     for rows in wanted.values():
         try:
