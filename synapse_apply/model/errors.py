@@ -2,6 +2,7 @@
 
 SynapseApplyError            carries diagnostics and the exit code of design section 9
   InputError                 manifests, project file, flags: exit 1, nothing sent, nothing written
+    ManifestError            of these, what is declared: manifests and the packages they name
   StateError                 state missing, foreign, newer, damaged
     LockHeld                 another process holds the state: exit 6
     LockLost                 the state is not ours to write any more: exit 6
@@ -61,6 +62,10 @@ class SynapseApplyError(Exception):
 
 class InputError(SynapseApplyError):
     """Manifests, project file, variables or packages that cannot be used as they are."""
+
+
+class ManifestError(InputError):
+    """What is declared cannot be used: manifests, or packages that they name."""
 
 
 class StateError(SynapseApplyError):
