@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from synapse_apply.client.deadlines import retry_after
+from synapse_apply.client.deadlines import http_date, retry_after
 
 # What servers and proxies give as ids; anything else may be an echo of what was sent.
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
@@ -76,3 +76,11 @@ class Answer:
     def retry_after(self) -> float | None:
         """Seconds the server asks to wait."""
         return retry_after(self.headers.get("Retry-After"), self.now)
+
+    @property
+    def server_date(self) -> float | None:
+        """What the server's clock said, in seconds since the epoch; None where nobody can tell.
+
+        A cache's answer (RFC 9111, 5.1) tells when the server spoke, not when this was sent.
+        """
+        return None if "Age" in self.headers else http_date(self.headers.get("Date"))

@@ -118,12 +118,12 @@ class Transport:
         if ended.error is None or not ended.error.transient:
             return False
         if isinstance(ended.error, RateLimitError):
-            return call.repeatable or self._options.resend_limited
+            return call.repeatable or (self._options.resend_limited and not call.once)
         return call.repeatable or not ended.sent
 
     def _observed(self, call: Call, deadline: Deadline, attempt: int) -> _Ended:
         options = self._options
-        begun = options.timing.clock()
+        begun, begun_at = options.timing.clock(), options.timing.now()
         ended = self._attempt(call, deadline)
         error, answer = ended.error, ended.answer
         if isinstance(error, RateLimitError) and options.on_rate_limit is not None:
@@ -138,6 +138,8 @@ class Transport:
                 attempt=attempt,
                 mutates=call.mutates,
                 failure=type(error).__name__ if error else None,
+                begun_at=begun_at,
+                server_date=answer.server_date if answer else None,
             )
             _tell(options.on_request, event)
         return ended
