@@ -21,6 +21,7 @@ from synapse_apply.model.observed import Capabilities
 from synapse_apply.model.plan import Plan
 from synapse_apply.model.ports import Api, Clock, Packages, Secrets, StateStore
 from synapse_apply.model.project import Project, Target
+from synapse_apply.model.skew import Skew
 from synapse_apply.packages.opening import SourcePackages
 from synapse_apply.planning.situation import Item
 from synapse_apply.secrets.keys import Keys
@@ -65,6 +66,7 @@ class Context:
     `desired` are the declared resources with their packages inspected; `diagnostics` the warnings
     found on the way. `secrets_under` is `secrets` with other state keys. `request_id` gives the
     server's id of this thread's last request. `partial`: only some of the manifests were asked for.
+    `skew` tells how the server's clock differs, as far as answers have shown by then.
     """
 
     project: Project
@@ -88,6 +90,7 @@ class Context:
     catalogue: Catalogue = field(default_factory=lambda: CATALOGUE)
     new_salt: Callable[[], str] = new_salt
     patience: float = 0.0
+    skew: Callable[[], Skew | None] = lambda: None
 
     def lock(self, operation: str) -> AbstractContextManager[None]:
         """Hold the state for writing; LockHeld when another run keeps it for too long."""
@@ -155,6 +158,7 @@ def open_context(where: Where) -> Iterator[Context]:
                 pause=time.sleep,
                 partial=bool(where.paths),
                 commit=who.commit,
+                skew=lambda: backend.server_clock.skew,
             )
     finally:
         store.close()
