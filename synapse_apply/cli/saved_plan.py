@@ -11,7 +11,6 @@ import click
 
 from synapse_apply.cli.applying import Run
 from synapse_apply.model.errors import Exit
-from synapse_apply.session.plan import plan as make_plan
 from synapse_apply.session.saved import Saved, check, fit, read
 from synapse_apply.session.where import Where
 
@@ -56,7 +55,7 @@ class SavedRun:
             warnings = check(
                 context, self.saved, reviewed=self.reviewed, allow_unsigned=self.allow_unsigned
             )
-            fresh = make_plan(context, run.choices)
+            fresh = run.make_plan()
             if not fresh.plan.errored:
                 fresh = fit(self.saved, fresh, reviewed=self.reviewed)
             run.show(fresh.plan)

@@ -69,10 +69,6 @@ class Row:
         )
 
     @property
-    def name(self) -> str:
-        return f"{self.check} {self.subject}".rstrip()
-
-    @property
     def request_id(self) -> str:
         return next((found.request_id for found in self.findings if found.request_id), "")
 

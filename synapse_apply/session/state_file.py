@@ -58,7 +58,7 @@ def key_findings(
     keys: Keys, project: Project, target: Target, desired: Mapping[Address, Desired]
 ) -> tuple[Diagnostic, ...]:
     """The key's own warnings, and one when secrets are declared but there is no key at all."""
-    if keys.current is not None or not any(_has_secret(one) for one in desired.values()):
+    if keys.current is not None or not needs_key(desired):
         return keys.warnings
     return (*keys.warnings, keyless(project, target))
 
@@ -75,8 +75,10 @@ def keyless(project: Project, target: Target) -> Diagnostic:
     )
 
 
-def _has_secret(desired: Desired) -> bool:
-    return any(isinstance(value, SecretRef) for _, value in leaves(desired.spec))
+def needs_key(desired: Mapping[Address, Desired]) -> bool:
+    """Whether a secret is declared."""
+    specs = (one.spec for one in desired.values())
+    return any(isinstance(value, SecretRef) for spec in specs for _, value in leaves(spec))
 
 
 def open_store(project: Project, target: Target, environ: Mapping[str, str]) -> SqlStore:

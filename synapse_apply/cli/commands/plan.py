@@ -48,6 +48,11 @@ if TYPE_CHECKING:
     metavar="FILE",
     help="Save the plan in a new file, for `apply FILE` or `apply --reviewed FILE`.",
 )
+@click.option(
+    "--preflight",
+    is_flag=True,
+    help="First check what `doctor` checks, and stop with all that is wrong.",
+)
 @options.parallelism
 def command(
     *,
@@ -56,6 +61,7 @@ def command(
     show_unchanged: bool,
     detailed_exitcode: bool,
     out: Path | None,
+    preflight: bool,
     **asked: Any,
 ) -> int:
     """Show what `apply` would do, and do nothing.
@@ -69,12 +75,14 @@ def command(
     """
     from synapse_apply.cli.choices import Asked
     from synapse_apply.cli.keeping import keep_plan
+    from synapse_apply.cli.preflight import examine
     from synapse_apply.session.context import open_context
     from synapse_apply.session.plan import plan as make_plan
     from synapse_apply.session.saved import check_free
 
     if out is not None:
         check_free(where.directory / out)
+    found = examine(where) if preflight else ()
     with open_context(where) as context:
         choices = Asked(**asked).choices(context)
         plan = make_plan(context, choices).plan
@@ -89,6 +97,7 @@ def command(
         face.out(
             render_plan(plan, color=face.color_out, width=face.width, show_unchanged=show_unchanged)
         )
+    face.warn(finding for finding in found if finding not in plan.diagnostics)
     face.err(said)
     if plan.errored:
         return Exit.ERROR
