@@ -21,7 +21,8 @@ _TEXT_LONGEST = 20_000
 class Answer:
     """Status, headers and the whole body (empty when `complete` is False: it was lost).
 
-    `now` is wall-clock seconds since the epoch, against which a Retry-After date is read.
+    `now` is wall-clock seconds since the epoch, against which a Retry-After date is read. `secret`
+    is a text of the request that holds a credential: a piece of it that comes back is no id.
     """
 
     status: int
@@ -29,6 +30,7 @@ class Answer:
     body: bytes = field(default=b"")
     complete: bool = True
     now: Callable[[], float] = lambda: 0.0
+    secret: str = ""
 
     @cached_property
     def parsed(self) -> Any:
@@ -70,7 +72,7 @@ class Answer:
             found = meta.get("request_id")
         if not isinstance(found, str):
             return None
-        return found if _ID.fullmatch(found) else None
+        return found if _ID.fullmatch(found) and found not in self.secret else None
 
     @property
     def retry_after(self) -> float | None:

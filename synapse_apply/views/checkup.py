@@ -38,7 +38,7 @@ def render_checkup(checkup: Checkup, *, color: bool) -> str:
     names = max((cells(clean(row.check)) for row in checkup.rows), default=0)
     lines: list[str] = []
     for title, rows in checkup.sections:
-        lines.append(pen(title, "bold"))
+        lines.append(pen(clean(title), "bold"))
         for row in _joined(rows):
             lines += _lines(row, words, names, pen)
         lines.append("")
@@ -120,7 +120,8 @@ def _lines(row: Row, words: int, names: int, pen: Pen) -> Iterator[str]:
     yield from indented(row.detail, below)
     if row.hint:
         head, *rest = clean_lines(row.hint)
-        yield from (f"{' ' * below}{line}".rstrip() for line in (f"Hint: {head}", *rest))
+        yield f"{' ' * below}Hint: {head}"
+        yield from (f"{' ' * below}      {line}".rstrip() for line in rest)
     if row.request_id and row.request_id not in row.detail:
         yield " " * below + pen(f"Request id: {clean(row.request_id)}", "dim")
 
