@@ -32,7 +32,11 @@ def test_a_target_that_is_well(applied: Site) -> None:
         "GET /plugins/": 1,
         "POST /agents/{token}/connect/": 2,
     }
+    applied.server.backend.switches.update({"plugin_list": "list"})
+    assert "plugin.list: yes" in applied.run("doctor").stdout
+    applied.server.backend.switches.update({"plugin_list": "none"})
     text = applied.run("doctor").stdout
+    assert "plugin.list: no: import each plugin" in text
     assert "from PROD_TOKEN (token of the target)" in text
     assert text.endswith("Nothing is wrong.\n")
 
