@@ -15,7 +15,6 @@ from synapse_apply.model.diagnostic import Diagnostic, error
 from synapse_apply.model.errors import Exit, ManifestError, Stale
 from synapse_apply.session import carried
 from synapse_apply.session.context import Context, open_context
-from synapse_apply.session.plan import plan as make_plan
 from synapse_apply.session.saved import Saved, check, fit, read
 from synapse_apply.session.where import Where
 
@@ -95,7 +94,7 @@ class SavedRun:
             if self.saved.carrier is not None and not self.reviewed:
                 limit = context.project.max_package_size
                 carried.check(self.saved.carrier, self.saved.plan, limit)
-            fresh = make_plan(context, run.choices)
+            fresh = run.make_plan()
             if not fresh.plan.errored:
                 fresh = fit(self.saved, fresh, reviewed=self.reviewed)
             run.show(fresh.plan)

@@ -19,10 +19,12 @@ COMMANDS = {
     "plan": _entry("commands.plan", "Show what apply would do.", _WORK),
     "apply": _entry("commands.apply", "Make the backend what the manifests say.", _WORK),
     "show": _entry("commands.show", "Show a resource from all sides, or a saved plan.", _LOOK),
+    "doctor": _entry("commands.doctor", "Say everything that is wrong with a target.", _LOOK),
     "history": _entry("commands.history", "List what was done, by whom and when.", _LOOK),
     "import": _entry("commands.import_", "Take objects that exist into the state.", _LOOK),
     "settle": _entry("commands.settle", "Find out how calls ended that nobody saw end.", _LOOK),
     "state": _entry("state.group", "Look after the state of a target.", _LOOK),
+    "agents": _entry("agents.group", "Check the health of a target's agents.", _LOOK),
     "emulator": _entry("emulator.group", "Serve or reset the embedded backend.", _MORE),
     "unlock": _entry("commands.unlock", "Remove the lock of a run that is gone.", _MORE),
     "schema": _entry("commands.schema", "Print a JSON schema, for editors.", _MORE),
@@ -48,7 +50,10 @@ EMULATOR = {
     "serve": _entry("emulator.serve", "Serve the embedded backend until stopped."),
     "reset": _entry("emulator.reset", "Remove its objects and the state of target embedded."),
 }
-GROUPS = frozenset({"state", "emulator"})
+AGENTS = {
+    "check": _entry("agents.check", "Check the health of agents."),
+}
+GROUPS = frozenset({"state", "agents", "emulator"})
 
 EXITS = (
     ("0", "fine"),

@@ -9,7 +9,7 @@ from typing import Any
 
 from synapse_apply.client import failures, lists
 from synapse_apply.client.answers import Answer
-from synapse_apply.client.calls import Call, IsSensitive, path_to, under
+from synapse_apply.client.calls import Call, IsSensitive, everything, path_to, under
 from synapse_apply.client.errors import ClientError, NotSentError, UnexpectedAnswerError
 from synapse_apply.client.multipart import MultipartBody, UnreadableBodyError
 from synapse_apply.client.transport import Transport
@@ -35,9 +35,15 @@ class IntegrationClientMixin:
     _transport: Transport
 
     def health_check_agent(self, token: str) -> Object:
-        """Health of an agent. A POST on the wire that only reads; sent once."""
+        """Health of an agent. A POST on the wire that only reads; sent once, also after a 429.
+
+        The path holds the token, so nothing of what the server says of an error is told.
+        """
         path = path_to("agents", token, "connect")
-        return self._object(Call("POST", path, content_type=_JSON, empty_ok=True))
+        call = Call(
+            "POST", path, content_type=_JSON, once=True, empty_ok=True, sensitive=everything
+        )
+        return self._object(call)
 
     def get_plugin(self, pk: Pk) -> Object:
         """The plugin: id, name and whatever else the server keeps."""

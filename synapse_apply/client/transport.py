@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import unquote, urljoin, urlsplit
 
 import requests
 
@@ -118,12 +118,12 @@ class Transport:
         if ended.error is None or not ended.error.transient:
             return False
         if isinstance(ended.error, RateLimitError):
-            return call.repeatable or self._options.resend_limited
+            return call.repeatable or (self._options.resend_limited and not call.once)
         return call.repeatable or not ended.sent
 
     def _observed(self, call: Call, deadline: Deadline, attempt: int) -> _Ended:
         options = self._options
-        begun = options.timing.clock()
+        begun, begun_at = options.timing.clock(), options.timing.now()
         ended = self._attempt(call, deadline)
         error, answer = ended.error, ended.answer
         if isinstance(error, RateLimitError) and options.on_rate_limit is not None:
@@ -138,6 +138,8 @@ class Transport:
                 attempt=attempt,
                 mutates=call.mutates,
                 failure=type(error).__name__ if error else None,
+                begun_at=begun_at,
+                server_date=answer.server_date if answer else None,
             )
             _tell(options.on_request, event)
         return ended
@@ -176,7 +178,7 @@ class Transport:
         try:
             response = self._request(call, url, query, deadline)
             # The status line is here; what comes after it can only add to it.
-            answer = self._answer(response, b"", complete=False)
+            answer = self._answer(call, response, b"", complete=False)
             return self._received(call, response, flight)
         except failures.LIBRARY_ERRORS as caught:
             failure = caught
@@ -213,14 +215,17 @@ class Transport:
             for block in response.iter_content(_BLOCK):
                 body += block
                 if len(body) > self.limits.answer_size:
-                    answer = self._answer(response, b"", complete=False)
+                    answer = self._answer(call, response, b"", complete=False)
                     words = f"the answer has more than {self.limits.answer_size} bytes"
                     return _Ended(answer, failures.unexpected(call, answer, words), flight.sent)
-        return _Ended(self._answer(response, bytes(body), complete=True), None, flight.sent)
+        return _Ended(self._answer(call, response, bytes(body), complete=True), None, flight.sent)
 
-    def _answer(self, response: requests.Response, body: bytes, *, complete: bool) -> Answer:
+    def _answer(
+        self, call: Call, response: requests.Response, body: bytes, *, complete: bool
+    ) -> Answer:
         now = self._options.timing.now
-        return Answer(response.status_code, response.headers, body, complete, now)
+        secret = unquote(call.path) if call.path != call.shown_path else ""
+        return Answer(response.status_code, response.headers, body, complete, now, secret)
 
 
 def _tell(observer: Callable[[Any], None], news: Any) -> None:

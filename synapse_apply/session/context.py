@@ -21,6 +21,7 @@ from synapse_apply.model.observed import Capabilities
 from synapse_apply.model.plan import Plan
 from synapse_apply.model.ports import Api, Clock, Packages, Secrets, StateStore
 from synapse_apply.model.project import Project, Target
+from synapse_apply.model.skew import Skew
 from synapse_apply.packages.carried import CarriedPackages
 from synapse_apply.packages.opening import SourcePackages
 from synapse_apply.planning.situation import Item
@@ -69,6 +70,7 @@ class Context:
     found on the way. `secrets_under` is `secrets` with other state keys. `request_id` gives the
     server's id of this thread's last request. `partial`: only some of the manifests were asked for.
     `held` is what package sources held.
+    `skew` tells how the server's clock differs, as far as answers have shown by then.
     """
 
     project: Project
@@ -92,6 +94,7 @@ class Context:
     catalogue: Catalogue = field(default_factory=lambda: CATALOGUE)
     new_salt: Callable[[], str] = new_salt
     patience: float = 0.0
+    skew: Callable[[], Skew | None] = lambda: None
 
     def lock(self, operation: str) -> AbstractContextManager[None]:
         """Hold the state for writing; LockHeld when another run keeps it for too long."""
@@ -157,6 +160,7 @@ def open_context(where: Where, carrier: Carrier | None = None) -> Iterator[Conte
                 partial=bool(where.paths),
                 commit=who.commit,
                 held=declared.held,
+                skew=lambda: backend.server_clock.skew,
             )
     finally:
         store.close()

@@ -109,6 +109,10 @@ class SqlStore:
         """
         return self._holding is not None and self._holding.ours
 
+    def in_the_way(self) -> tuple[Diagnostic, ...]:
+        """Who holds the lock, as a run that wants it would be told; nothing where it is free."""
+        return self._lock.in_the_way()
+
     def unlock(self, lock_id: str) -> None:
         """Remove the lock of another process that is gone; its next write fails.
 

@@ -58,6 +58,11 @@ if TYPE_CHECKING:
     help="With --out: put the packages that it uploads in the file, so that `apply FILE` needs "
     "no package sources.",
 )
+@click.option(
+    "--preflight",
+    is_flag=True,
+    help="First check what `doctor` checks, and stop with all that is wrong.",
+)
 @options.parallelism
 def command(
     *,
@@ -67,6 +72,7 @@ def command(
     detailed_exitcode: bool,
     out: Path | None,
     with_packages: bool,
+    preflight: bool,
     **asked: Any,
 ) -> int:
     """Show what `apply` would do, and do nothing.
@@ -84,10 +90,12 @@ def command(
     """
     from synapse_apply.cli.choices import Asked
     from synapse_apply.cli.keeping import Keeping
+    from synapse_apply.cli.preflight import examine
     from synapse_apply.session.context import open_context
     from synapse_apply.session.plan import plan as make_plan
 
     keeping = Keeping.asked(where, out, with_packages=with_packages)
+    found = examine(where) if preflight else ()
     with open_context(where) as context:
         choices = Asked(**asked).choices(context)
         plan = make_plan(context, choices).plan
@@ -104,6 +112,7 @@ def command(
         )
     if plan.summary.import_ and out is None and not face.on_terminal:
         said += "\nWhat is to be imported needs `--adopt` when `apply` runs off a terminal.\n"
+    face.warn(finding for finding in found if finding not in plan.diagnostics)
     face.err(said)
     if plan.errored:
         return Exit.ERROR

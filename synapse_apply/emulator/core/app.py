@@ -6,6 +6,7 @@ import asyncio
 import json
 import uuid
 from collections.abc import AsyncIterator, Iterable, Sequence
+from email.utils import formatdate
 from typing import Any
 
 from starlette.applications import Starlette
@@ -21,6 +22,7 @@ from synapse_apply.emulator.core.auth import authenticate
 from synapse_apply.emulator.core.backend import Backend
 from synapse_apply.emulator.core.body import Received, receive
 from synapse_apply.emulator.core.call import Answer, ApiVersion, Call, Endpoint
+from synapse_apply.emulator.core.clock import Clock
 from synapse_apply.emulator.core.errors import ApiError, method_not_allowed, too_large
 from synapse_apply.emulator.core.fields import Body
 
@@ -47,6 +49,23 @@ class RequestIdMiddleware:
             await send(message)
 
         await self.app(scope, receive, send_with_id)
+
+
+class DateMiddleware:
+    """Dates every answer by the data set's clock, which tests may move (RFC 9110, 6.6.1)."""
+
+    def __init__(self, app: ASGIApp, clock: Clock) -> None:
+        self.app = app
+        self.clock = clock
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_with_date(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                date = formatdate(self.clock.now(), usegmt=True)
+                message["headers"].append((b"date", date.encode()))
+            await send(message)
+
+        await self.app(scope, receive, send_with_date)
 
 
 class LatencyMiddleware:
@@ -82,8 +101,8 @@ def build_app(
         exception_handlers={HTTPException: _answer_http_error, 500: _answer_crash},
     )
     app.router.redirect_slashes = False
-    # Around the whole, not among its middleware: an answer to a crash has its id too.
-    return RequestIdMiddleware(app)
+    # Around the whole, not among its middleware: an answer to a crash has its id and date too.
+    return RequestIdMiddleware(DateMiddleware(app, backend.clock))
 
 
 def _routes(backend: Backend, version: ApiVersion) -> list[Route]:

@@ -76,6 +76,11 @@ SWITCHES: tuple[Switch, ...] = (
         "A plugin created without a code: stays without (null), or gets a slug of its name.",
     ),
     Switch(
+        "unhealthy_agent",
+        {"told": _G, "refused": _G},
+        "Health check of an agent whose `status` is not `connected`: 200 with that status, or 503.",
+    ),
+    Switch(
         "console_logs",
         {"entries": _D, "lines": _O},
         "`GET jobs/{id}/console_logs/`: objects with timestamp, level, message; or plain texts.",
