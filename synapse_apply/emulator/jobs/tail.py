@@ -19,9 +19,10 @@ _AT_ONCE = 500  # lines in one piece, so that other requests get their turn
 async def frames(call: Call, row: Row) -> AsyncIterator[bytes]:
     """`connected`, a `log` for each line, and `complete` once the job has ended."""
     backend, identity = call.backend, row.id
-    yield _frame({"type": "connected", "job_id": identity})
     begins_now = backend.switches.is_on("tail", "now")
+    # Before a word is said: what is written after `connected` is in the tail.
     sent = len(models.logs(row, models.at(row, backend.clock.now()))) if begins_now else 0
+    yield _frame({"type": "connected", "job_id": identity})
     silent = 0
     while True:
         found = backend.store.get("job", identity, call.tenant)
