@@ -14,6 +14,7 @@ from typing import Any
 LARGEST = 16 * 1024 * 1024  # characters of one item
 _DECODER = json.JSONDecoder()
 _BLANKS = " \t\r\n"
+_ENDS = frozenset(",]}:" + _BLANKS)
 
 
 class NotItemsError(ValueError):
@@ -96,8 +97,8 @@ class Items:
                 if self._more():
                     continue
                 raise NotItemsError("no JSON") from None
-            # A number at the very end may go on in the next block.
-            if end < len(self._buffer) or not self._more():
+            # A number may go on in the next block: 2.5e is followed by no comma yet.
+            if self._buffer[end : end + 1] in _ENDS or not self._more():
                 self._at = end
                 return value
 

@@ -59,13 +59,15 @@ def _frame(text: str) -> Frame:
 def _lines(blocks: Iterable[bytes]) -> Iterator[str]:
     """Lines without their ends, which are LF, CR or CRLF; what follows the last end is dropped."""
     decoder = codecs.getincrementaldecoder("utf-8-sig")("replace")
-    rest = ""
+    rest, after_cr = "", False
     for block in blocks:
-        rest += decoder.decode(block)
-        # A CR at the very end may be half of a CRLF.
-        held = "\r" if rest.endswith("\r") else ""
-        *whole, rest = _END.split(rest.removesuffix("\r") if held else rest)
-        rest += held
+        text = decoder.decode(block)
+        if not text:
+            continue
+        # A CR at the very end of a piece was a whole end of line, or half of a CRLF.
+        rest += text.removeprefix("\n") if after_cr else text
+        after_cr = text.endswith("\r")
+        *whole, rest = _END.split(rest)
         yield from whole
         _check(len(rest))
 

@@ -115,6 +115,9 @@ class Transport:
         if ended.body is None:  # pragma: no cover - a success has its body still to come
             raise AssertionError("an answer without its body")
         with ended.body as body:
+            if ended.answer is not None and "html" in ended.answer.content_type:
+                words = "the answer is an HTML page; check the URL of the backend"
+                raise failures.unexpected(call, ended.answer, words)
             while piece := _piece(call, body, deadline):
                 yield piece
 
