@@ -38,7 +38,7 @@ def running(root: Path) -> Iterator[Embedded]:
     from synapse_apply.emulator.core.store import DataSetError
     from synapse_apply.emulator.serve import EmbeddedServer, ServeError
 
-    fresh = not (data / DATABASE).exists()
+    fresh = not (data / DATABASE).exists() or is_untouched(data)
     try:
         server = EmbeddedServer(data)
         server.__enter__()
