@@ -57,9 +57,9 @@ class Call:
 
     `mutates`: the server may change, so a lost answer leaves the effect unknown. `repeatable`:
     sending it again after it may have arrived does no harm. `once`: not even a 429 lets it be sent
-    again. `empty_ok`: success may have no body.
-    `fields`: top-level names a body has. `sensitive`: None when the body carries no secret. A
-    repr shows method and path alone.
+    again. `empty_ok`: success may have no body. `fields`: top-level names a body has. `sensitive`:
+    None when the body carries no secret. `accept`: the content type asked for where the answer is
+    taken as it arrives, else "". A repr shows method and path alone.
     """
 
     method: str
@@ -73,6 +73,7 @@ class Call:
     once: bool = False
     empty_ok: bool = False
     sensitive: IsSensitive | None = None
+    accept: str = ""
 
     def __repr__(self) -> str:
         return f"<Call {self}>"

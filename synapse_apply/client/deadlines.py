@@ -16,6 +16,7 @@ class Limits:
     """Times in seconds, sizes in bytes, rates in bytes per second.
 
     `total` covers a whole call, its repeats and waits; an upload gets `size / upload_rate` more.
+    An answer that is taken as it arrives has no total: it ends when nothing comes for `idle`.
     """
 
     connect: float = 5.0
@@ -24,6 +25,7 @@ class Limits:
     upload_rate: float = 256 * 1024
     answer_size: int = 64 * 1024 * 1024
     pages: int = 10_000
+    idle: float = 60.0
 
     def seconds_for(self, upload_size: int) -> float:
         """The total time of a call with a body of this size."""

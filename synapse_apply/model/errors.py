@@ -7,6 +7,7 @@ SynapseApplyError            carries diagnostics and the exit code of design sec
     LockHeld                 another process holds the state: exit 6
     LockLost                 the state is not ours to write any more: exit 6
   Refused                    a guard, protection, policy or refusal row: exit 5
+  OutcomeUnknown             a call may have been acted on: exit 7
   SecretUnavailable          a secret that is needed now has no value
 RemoteError                  a call to a backend failed; `effect` says whether it may have acted
   Unreachable, RemoteTimeout, Unauthorized, Forbidden, NotFound, Conflict, Invalid,
@@ -94,6 +95,12 @@ class Stale(SynapseApplyError):
     """A saved plan that is not true any more, not genuine, or used already."""
 
     exit_code = Exit.STALE
+
+
+class OutcomeUnknown(SynapseApplyError):
+    """A call may have been acted on, and no record can be looked up to tell."""
+
+    exit_code = Exit.UNKNOWN
 
 
 class SecretUnavailable(SynapseApplyError):

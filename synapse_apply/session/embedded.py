@@ -41,12 +41,12 @@ def running(root: Path, *, looking: bool = False) -> Iterator[Embedded]:
         return
     from synapse_apply.emulator.core.backend import DATABASE
 
-    fresh = not (data / DATABASE).exists()
-    if looking and fresh:
+    missing = not (data / DATABASE).exists()
+    if looking and missing:
         with TemporaryDirectory(prefix="synapse-apply-") as folder, _started(Path(folder)) as new:
             yield new
         return
-    with _started(data, fresh=fresh) as started:
+    with _started(data, fresh=missing or is_untouched(data)) as started:
         yield started
 
 

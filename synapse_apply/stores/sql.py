@@ -120,6 +120,10 @@ class SqlStore:
         """
         self._lock.remove(lock_id)
 
+    def note(self, entry: AuditEntry) -> None:
+        row = (entry.at, entry.address, texts.audit_to(entry, self.where))
+        self._write(lambda run: bool(run(schema.ADD_AUDIT, row)))
+
     def begin(self, intent: Intent) -> None:
         text = texts.intent_to(intent, self.where)
 

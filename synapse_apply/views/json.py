@@ -45,6 +45,11 @@ def json_text(document: Mapping[str, Any]) -> str:
     return disarm_json(text) + "\n"
 
 
+def json_line(document: Mapping[str, Any]) -> str:
+    """The same on one line, for outputs of many documents."""
+    return disarm_json(json.dumps(plain(document), ensure_ascii=False, allow_nan=False)) + "\n"
+
+
 def plan_document(plan: Plan) -> dict[str, Any]:
     """The document of `plan --json` (plan.schema.json)."""
     return {

@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import FileResponse, Response
+from starlette.responses import FileResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -213,6 +213,9 @@ def _call(request: Request, backend: Backend, tenant: str, received: Received) -
 def _response(answer: Answer) -> Response:
     if answer.file is not None:
         return FileResponse(answer.file, answer.status, dict(answer.headers))
+    if answer.stream is not None:
+        headers = {"Cache-Control": "no-cache", **answer.headers}
+        return StreamingResponse(answer.stream, answer.status, headers, "text/event-stream")
     if answer.status == 204:
         return Response(status_code=204, headers=dict(answer.headers))
     return _json(answer.status, answer.body, dict(answer.headers))

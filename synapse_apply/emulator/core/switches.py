@@ -85,6 +85,18 @@ SWITCHES: tuple[Switch, ...] = (
         {"entries": _D, "lines": _O},
         "`GET jobs/{id}/console_logs/`: objects with timestamp, level, message; or plain texts.",
     ),
+    Switch(
+        "tail",
+        {"start": _G, "now": _G, "none": _G},
+        "`GET jobs/{id}/tail_console_logs/`: begins with the first line, begins with what is "
+        "written from then on, or is not there (405).",
+    ),
+    Switch(
+        "tail_data",
+        {"entry": _G, "nested": _O},
+        "The `data` of a `log` frame: a line as console_logs has it, or a text that is itself a "
+        '`data: {"type": "log", "message": ...}` frame.',
+    ),
 )
 
 _BY_NAME = {switch.name: switch for switch in SWITCHES}
