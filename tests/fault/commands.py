@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -11,21 +12,30 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from fault.site import TENANT, TOKEN, Server, Site
 from installed import BIN, environment
 
-APPLY = ("apply", "--auto-approve", "--json", "--target", "site")
+TESTS = Path(__file__).resolve().parents[1]
+COMMAND = [str(BIN / "synapse-apply")]
+APPLY = ["apply", "--auto-approve", "--json", "--target", "site"]
 SECONDS = 60
 
 
 @contextmanager
-def applying(site: Site, *more: str, parallelism: int = 1) -> Iterator[subprocess.Popen[str]]:
-    """An apply under way; killed at the end if it has not ended by itself."""
+def applying(
+    site: Site, *more: str, parallelism: int = 1, **altered: Any
+) -> Iterator[subprocess.Popen[str]]:
+    """An apply under way; killed at the end if it has not ended by itself.
+
+    `altered` is what is not as it is here: see fault/altered.py.
+    """
+    command = [sys.executable, "-m", "fault.altered", json.dumps(altered)] if altered else COMMAND
     process = subprocess.Popen(
-        [str(BIN / "synapse-apply"), *APPLY, "--parallelism", str(parallelism), *more],
+        [*command, *APPLY, "--parallelism", str(parallelism), *more],
         cwd=site.root,
-        env=environment(site.environ),
+        env={**environment(site.environ), **({"PYTHONPATH": str(TESTS)} if altered else {})},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

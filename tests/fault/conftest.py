@@ -7,10 +7,12 @@ import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from fault.convergence import Row
 from fault.site import TENANT, TOKEN, Server, Site
+from postgres.server import PostgresServer
 
 from synapse_apply.emulator.serve import EmbeddedServer
 
@@ -31,6 +33,19 @@ def make_site(server: Server, tmp_path: Path) -> Callable[..., Site]:
     numbers = itertools.count()
     return lambda *given, **named: Site.make(
         tmp_path / f"project-{next(numbers)}", server, *given, **named
+    )
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def make_shared_site(
+    request: pytest.FixtureRequest, make_site: Callable[..., Site]
+) -> Callable[..., Site]:
+    """The same for each sort of state that processes share."""
+    if request.param == "sqlite":
+        return make_site
+    database: PostgresServer = request.getfixturevalue("postgres")
+    return lambda *given, **named: make_site(
+        *given, state_url=database.url(schema=f"state_{uuid4().hex}"), **named
     )
 
 

@@ -137,10 +137,20 @@ class Site:
     environ: Mapping[str, str] = field(default_factory=lambda: dict(ENVIRON))
 
     @classmethod
-    def make(cls, root: Path, server: Server, groups: int = 4, extra_storages: int = 0) -> Site:
-        """Write the project and make an empty state; the server is emptied."""
+    def make(
+        cls,
+        root: Path,
+        server: Server,
+        groups: int = 4,
+        extra_storages: int = 0,
+        state_url: str = "",
+    ) -> Site:
+        """Write the project and make an empty state, at a url or in a file of the project.
+
+        The server is emptied.
+        """
         server.empty()
-        made = cls(root, server, groups)
+        made = cls(root, server, groups, {**ENVIRON, "FAULT_STATE_URL": state_url})
         root.mkdir(parents=True, exist_ok=True)
         target = {
             "url": server.url,
@@ -148,6 +158,7 @@ class Site:
             "token": {"env": "FAULT_TOKEN"},
             "allow_env": ["RAW_*"],
             "settle_after": SETTLE_AFTER,
+            **({"state": {"url": {"env": "FAULT_STATE_URL"}}} if state_url else {}),
         }
         project = {"apiVersion": "synapse-apply/v1", "kind": "Project", "manifests": ["manifests/"]}
         (root / "synapse-apply.yaml").write_text(

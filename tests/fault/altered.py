@@ -1,0 +1,94 @@
+"""`python -m fault.altered JSON ARGUMENTS...`: the command itself, in other surroundings.
+
+Nothing of the command is replaced but what a machine tells it (its name, its clocks, how long a
+lease lasts) and the moment at which a signal reaches it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from fault.site import Ahead
+
+from synapse_apply.cli.main import main
+from synapse_apply.session import context, state_file
+from synapse_apply.stores.holder import Process
+from synapse_apply.stores.holding import Timing
+from synapse_apply.stores.lock import Runner
+
+WRITES = frozenset({"begin", "settle", "put", "remove", "move", "mark_applied"})
+
+
+@dataclass(frozen=True)
+class Altered:
+    """What is not as it is here.
+
+    `signal` is sent by the process to itself `before` or `after` its `nth` write of the state, of
+    all or of those that are called `write`. `lease` in seconds. `host` is another machine's name.
+    `ahead`: the clocks of the wall run so many seconds ahead.
+    """
+
+    signal: int = 0
+    write: str = ""
+    nth: int = 0
+    moment: str = "before"
+    lease: float = 0.0
+    host: str = ""
+    ahead: float = 0.0
+    counted: bool = False
+
+    def alter(self) -> None:
+        """Before the command begins."""
+        runner: dict[str, Any] = {}
+        if self.lease:
+            runner["timing"] = Timing(self.lease, self.lease / 12, longest_pause=0.05)
+        if self.host:
+            runner["process"] = Process(self.host, "another boot", 1, "5", f"they@{self.host}")
+        vars(state_file)["Runner"] = partial(Runner, **runner)
+        if self.ahead:
+            vars(context)["SystemClock"] = lambda: Ahead(self.ahead)
+        if self.signal or self.counted:
+            vars(state_file)["open_store"] = partial(_opened, state_file.open_store, self)
+
+
+class Signalled:
+    """A state store whose process gets a signal at a certain write."""
+
+    def __init__(self, store: Any, altered: Altered) -> None:
+        self._store = store
+        self._altered = altered
+        self.writes = 0
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._store, name)
+        if name not in WRITES or self._altered.write not in ("", name):
+            return method
+
+        def write(*given: Any) -> None:
+            self.writes += 1
+            if self._altered.counted:
+                sys.stderr.write(f"{name}\n")
+            self._send_signal("before")
+            method(*given)
+            self._send_signal("after")
+
+        return write
+
+    def _send_signal(self, moment: str) -> None:
+        if (self.writes, moment) == (self._altered.nth, self._altered.moment):
+            os.kill(os.getpid(), self._altered.signal)
+
+
+def _opened(open_store: Any, altered: Altered, *given: Any) -> Signalled:
+    return Signalled(open_store(*given), altered)
+
+
+if __name__ == "__main__":
+    Altered(**json.loads(sys.argv[1])).alter()
+    del sys.argv[1]
+    main()
