@@ -12,7 +12,7 @@ from synapse_apply.model.marks import SecretMarks
 from synapse_apply.model.observed import Capabilities, Observed
 from synapse_apply.model.plan import Change
 from synapse_apply.model.ports import Api, Clock, Packages, Progress, Secrets, StateStore
-from synapse_apply.model.state import Record
+from synapse_apply.model.state import Record, Uptime
 from synapse_apply.model.values import Fields
 
 # The live objects a run knows by now, those it made included.
@@ -58,7 +58,7 @@ class Tools:
 
     `longest_call` gives the seconds after which a call that uploads so many bytes has surely
     ended. `request_id` gives the server's id of the last request this thread made ("" without one).
-    `pause` waits so many seconds.
+    `pause` waits so many seconds. `uptime` counts what no wall clock does.
     """
 
     api: Api
@@ -75,3 +75,4 @@ class Tools:
     longest_call: Callable[[int], float] = lambda _size: 60.0
     settle_after: float = 30.0
     pause: Callable[[float], None] = lambda _seconds: None
+    uptime: Callable[[], Uptime] = Uptime

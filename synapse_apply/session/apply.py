@@ -78,6 +78,7 @@ def apply(
         longest_call=context.longest_call,
         settle_after=context.target.settle_after,
         pause=context.pause,
+        uptime=context.uptime,
     )
     ours = context.store.still_ours
     applier = Applier(tasks, tools, _live(planned), lambda: bool(stop()) or not ours())

@@ -23,6 +23,7 @@ from synapse_apply.session.embedded import Embedded, running
 from synapse_apply.session.surroundings import base_url, check_host
 
 TOKEN_VARIABLE = "SYNAPSE_ACCESS_TOKEN"  # noqa: S105 - a variable's name, not a token
+LOST = "the lock on the state was lost"
 _log = logging.getLogger("synapse_apply.http")
 
 
@@ -35,6 +36,7 @@ class Backend:
     embedded: Embedded | None
     request_id: Callable[[], str]
     longest_call: Callable[[int], float]
+    hang_up: Callable[[str], None]
 
 
 class LastRequest(threading.local):
@@ -57,9 +59,17 @@ class LastRequest(threading.local):
 
 @contextmanager
 def connected(
-    project: Project, target: Target, environ: Mapping[str, str], parallelism: int
+    project: Project,
+    target: Target,
+    environ: Mapping[str, str],
+    parallelism: int,
+    lost: Callable[[], bool] = lambda: False,
 ) -> Iterator[Backend]:
-    """The backend of a target; nothing is sent yet. InputError without url or token."""
+    """The backend of a target; nothing is sent yet. InputError without url or token.
+
+    `lost` says whether a lock that this run needs is lost. It is asked before any bytes leave:
+    a process may be stopped between two instructions, and wake up when another has its place.
+    """
     last = LastRequest()
     with ExitStack() as stack:
         embedded = stack.enter_context(running(project.root)) if target.is_embedded else None
@@ -73,6 +83,7 @@ def connected(
                 tenant=target.tenant or None,
                 pool_size=max(parallelism, 1),
                 on_request=last.heard,
+                refusal=lambda: LOST if lost() else "",
             )
         )
         yield Backend(
@@ -81,6 +92,7 @@ def connected(
             embedded,
             lambda: last.id,
             client.longest_call,
+            client.hang_up,
         )
 
 

@@ -14,13 +14,14 @@ from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.kinds.descriptor import Catalogue
 from synapse_apply.manifests.loading import Loaded
 from synapse_apply.model.address import Address
-from synapse_apply.model.desired import Desired
+from synapse_apply.model.desired import Desired, Package
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.observed import Capabilities
 from synapse_apply.model.plan import Plan
 from synapse_apply.model.ports import Api, Clock, Packages, Secrets, StateStore
 from synapse_apply.model.project import Project, Target
+from synapse_apply.model.state import Uptime
 from synapse_apply.packages.opening import SourcePackages
 from synapse_apply.planning.situation import Item
 from synapse_apply.secrets.keys import Keys
@@ -28,7 +29,7 @@ from synapse_apply.secrets.macs import new_salt
 from synapse_apply.secrets.resolve import Resolver
 from synapse_apply.secrets.store import SecretStore
 from synapse_apply.session import declare, state_file
-from synapse_apply.session.surroundings import SystemClock, actor
+from synapse_apply.session.surroundings import SystemClock, actor, uptime
 from synapse_apply.session.where import Where
 
 
@@ -65,6 +66,7 @@ class Context:
     `desired` are the declared resources with their packages inspected; `diagnostics` the warnings
     found on the way. `secrets_under` is `secrets` with other state keys. `request_id` gives the
     server's id of this thread's last request. `partial`: only some of the manifests were asked for.
+    `hang_up` ends calls under way and refuses all others; what it is given says why.
     """
 
     project: Project
@@ -87,6 +89,8 @@ class Context:
     version: str = __version__
     catalogue: Catalogue = field(default_factory=lambda: CATALOGUE)
     new_salt: Callable[[], str] = new_salt
+    uptime: Callable[[], Uptime] = uptime
+    hang_up: Callable[[str], None] = lambda _why: None
     patience: float = 0.0
 
     def lock(self, operation: str) -> AbstractContextManager[None]:
@@ -123,7 +127,7 @@ def open_context(where: Where) -> Iterator[Context]:
         raise InputError(*findings)
     store = state_file.open_store(project, target, where.environ)
     try:
-        with connected(project, target, where.environ, where.parallelism) as backend:
+        with connected(project, target, where.environ, where.parallelism, store.lost) as backend:
             made = state_file.ensure(store, target, backend.binding, backend.embedded)
             keys = state_file.keys(project, target, where.environ, create=made)
             findings += state_file.key_findings(keys, project, target, declared.desired)
@@ -140,16 +144,12 @@ def open_context(where: Where) -> Iterator[Context]:
                 store=store,
                 secrets=SecretStore(resolver, keys),
                 secrets_under=lambda others: SecretStore(resolver, others),
-                packages=SourcePackages(
-                    declared.packages,
-                    project.root,
-                    max_size=project.max_package_size,
-                    allow_files=target.allow_files,
-                ),
+                packages=_packages(declared.packages, project, target),
                 clock=SystemClock(),
                 actor=who,
                 request_id=backend.request_id,
                 longest_call=backend.longest_call,
+                hang_up=backend.hang_up,
                 parallelism=where.parallelism,
                 patience=where.patience,
                 pause=time.sleep,
@@ -158,3 +158,8 @@ def open_context(where: Where) -> Iterator[Context]:
             )
     finally:
         store.close()
+
+
+def _packages(found: Mapping[Address, Package], project: Project, target: Target) -> Packages:
+    limit, files = project.max_package_size, target.allow_files
+    return SourcePackages(found, project.root, max_size=limit, allow_files=files)

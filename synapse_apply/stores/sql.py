@@ -107,6 +107,10 @@ class SqlStore:
         """
         return self._holding is not None and self._holding.ours
 
+    def lost(self) -> bool:
+        """Whether the lock that this process holds is another's by now, or may be."""
+        return self._holding is not None and not self._holding.ours
+
     def unlock(self, lock_id: str) -> None:
         """Remove the lock of another process that is gone; its next write fails.
 

@@ -15,6 +15,7 @@ from synapse_apply.views.refusals import refusal_rows, refused_line
 from synapse_apply.views.safety import clean, disarm
 
 _SIGNALS = {1: "SIGHUP", 2: "SIGINT", 15: "SIGTERM"}
+_ENDED = "what had begun was finished and recorded"
 _WORSE_LATER = (Result.DONE, Result.SKIPPED, Result.FAILED, Result.UNKNOWN)
 
 
@@ -156,7 +157,8 @@ def _next(report: Report, counts: Counts) -> list[str]:
     lines = []
     if report.stopped:
         name = _SIGNALS.get(report.stopped, f"signal {report.stopped}")
-        lines.append(f"It was stopped by {name}; what had begun was finished and recorded.")
+        begun = "not all that had begun could end" if counts.unknown else _ENDED
+        lines.append(f"It was stopped by {name}; {begun}.")
     if report.lock_lost:
         lines.append("The lock on the state was lost to another run; nothing was started after.")
     if counts.unknown:

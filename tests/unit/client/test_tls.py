@@ -74,3 +74,13 @@ def test_a_dripping_answer_ends(connect, url):
     with pytest.raises(ClientTimeoutError):
         client.get_plugin("slow")
     assert time.monotonic() - begun < 1.5
+
+
+def test_hanging_up_ends_a_dripping_answer(connect, url):
+    """What waits inside TLS is woken too."""
+    client = connect(url, verify=str(CERTIFICATE))
+    threading.Timer(0.3, client.hang_up, ["the run was stopped"]).start()
+    begun = time.monotonic()
+    with pytest.raises(ClientConnectionError, match="the run was stopped"):
+        client.get_plugin("slow")
+    assert time.monotonic() - begun < 1.5
