@@ -20,6 +20,7 @@ from synapse_apply.client.errors import (
     ClientConnectionError,
     ClientError,
     ClientTimeoutError,
+    EndedError,
     IncompleteAnswerError,
     NotSentError,
     RateLimitError,
@@ -78,10 +79,9 @@ def from_exception(call: Call, failure: Exception, *, sent: bool, late: bool) ->
 
 def cut_off(call: Call, why: str, *, sent: bool) -> ClientError:
     """The error for a call that was ended, or not let out, on this side."""
-    if not sent:
-        return NotSentError(f"{call}: not sent: {why}")
-    effect = Effect.UNKNOWN if call.mutates else Effect.NONE
-    return ClientConnectionError(_lost(call, f"no answer: {why}", effect, sent), effect=effect)
+    effect = Effect.UNKNOWN if sent and call.mutates else Effect.NONE
+    text = _lost(call, f"no answer: {why}", effect, sent) if sent else f"{call}: not sent: {why}"
+    return EndedError(text, effect=effect)
 
 
 def from_status(call: Call, answer: Answer) -> ClientError:

@@ -16,9 +16,9 @@ from typing import Any
 from fault.site import Ahead
 
 from synapse_apply.cli.main import main
-from synapse_apply.session import context, state_file
+from synapse_apply.session import context, state_file, surroundings
 from synapse_apply.stores.holder import Process
-from synapse_apply.stores.holding import Timing
+from synapse_apply.stores.holding import Timing, boottime
 from synapse_apply.stores.lock import Runner
 
 WRITES = frozenset({"begin", "settle", "put", "remove", "move", "mark_applied"})
@@ -30,7 +30,7 @@ class Altered:
 
     `signal` is sent by the process to itself `before` or `after` its `nth` write of the state, of
     all or of those that are called `write`. `lease` in seconds. `host` is another machine's name.
-    `ahead`: the clocks of the wall run so many seconds ahead.
+    The wall clock runs `ahead` seconds ahead; with `later` so much time has really passed.
     """
 
     signal: int = 0
@@ -40,6 +40,7 @@ class Altered:
     lease: float = 0.0
     host: str = ""
     ahead: float = 0.0
+    later: float = 0.0
     counted: bool = False
 
     def alter(self) -> None:
@@ -50,8 +51,9 @@ class Altered:
         if self.host:
             runner["process"] = Process(self.host, "another boot", 1, "5", f"they@{self.host}")
         vars(state_file)["Runner"] = partial(Runner, **runner)
-        if self.ahead:
-            vars(context)["SystemClock"] = lambda: Ahead(self.ahead)
+        if by := self.ahead + self.later:
+            vars(context)["SystemClock"] = lambda: Ahead(by)
+            vars(surroundings)["boottime"] = lambda: boottime() + self.later
         if self.signal or self.counted:
             vars(state_file)["open_store"] = partial(_opened, state_file.open_store, self)
 

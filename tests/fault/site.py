@@ -18,13 +18,14 @@ from synapse_apply.client import BackendClient
 from synapse_apply.model.address import Address
 from synapse_apply.model.plan import Action, Plan
 from synapse_apply.model.report import Report
+from synapse_apply.model.state import AuditEntry
 from synapse_apply.planning.situation import Choices
 from synapse_apply.session import state_file, states
 from synapse_apply.session.apply import apply, check
 from synapse_apply.session.backend import LastRequest
 from synapse_apply.session.context import Context, open_context, open_state
 from synapse_apply.session.plan import plan
-from synapse_apply.session.surroundings import base_url
+from synapse_apply.session.surroundings import base_url, uptime
 from synapse_apply.session.where import Where
 from synapse_apply.views.progress import Silent
 
@@ -206,6 +207,7 @@ class Site:
                 context,
                 api=api,
                 clock=Ahead(ahead),
+                uptime=lambda: replace(up := uptime(), seconds=up.seconds + ahead),
                 request_id=lambda: last.id,
                 longest_call=api.longest_call,
             )
@@ -228,6 +230,11 @@ class Site:
         with open_state(self.where()) as state:
             read = state.store.read()
             return {str(address): record.remote_id for address, record in read.records.items()}
+
+    def written(self) -> tuple[int, list[AuditEntry]]:
+        """The state's serial and all that was ever done, the newest first."""
+        with open_state(self.where()) as state:
+            return state.store.serial(), state.store.audit()
 
     def open_intents(self) -> list[Address]:
         with open_state(self.where()) as state:

@@ -8,7 +8,7 @@ import time
 import pytest
 from unit.client.scripted import answer, drip, hang, head
 
-from synapse_apply.client.errors import ClientConnectionError, NotSentError
+from synapse_apply.client.errors import EndedError
 from synapse_apply.model.errors import Effect
 
 CALLS = {
@@ -38,7 +38,7 @@ def test_a_call_under_way_ends_at_once(server, client, waits, method, step):
     server.then(step())
     soon(client, server)
     begun = time.monotonic()
-    with pytest.raises(ClientConnectionError, match="no answer: the run was stopped") as caught:
+    with pytest.raises(EndedError, match="no answer: the run was stopped") as caught:
         getattr(client, method)(*arguments)
     assert time.monotonic() - begun < 1.5
     assert (caught.value.effect, waits, len(server.received)) == (effect, [], 1)
@@ -48,7 +48,7 @@ def test_nothing_is_sent_after_it(server, client):
     """Every later call says why, and the server hears of none."""
     client.hang_up("the run was stopped")
     for method, (arguments, _) in CALLS.items():
-        with pytest.raises(NotSentError, match="not sent: the run was stopped") as caught:
+        with pytest.raises(EndedError, match="not sent: the run was stopped") as caught:
             getattr(client, method)(*arguments)
         assert caught.value.effect is Effect.NONE
     assert server.received == []
@@ -60,7 +60,7 @@ def test_a_wait_before_a_repeat_ends_too(server, connect):
     server.then(answer(429, Retry_After="50"), answer(200))
     soon(client, server)
     begun = time.monotonic()
-    with pytest.raises(NotSentError, match="the run was stopped"):
+    with pytest.raises(EndedError, match="the run was stopped"):
         client.create_plugin({})
     assert time.monotonic() - begun < 1.5
     assert len(server.received) == 1
@@ -75,7 +75,7 @@ def test_a_refusal_is_asked_for_last(server, connect):
         return "" if len(asked) == 1 else "the lock was lost"
 
     client = connect(server, refusal=refusal)
-    with pytest.raises(NotSentError, match="not sent: the lock was lost") as caught:
+    with pytest.raises(EndedError, match="not sent: the lock was lost") as caught:
         client.create_plugin({})
     assert caught.value.effect is Effect.NONE
     assert server.received == []

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from synapse_apply.client.errors import ClientConnectionError, ClientTimeoutError
+from synapse_apply.client.errors import ClientConnectionError, ClientTimeoutError, EndedError
 from synapse_apply.model.errors import Effect
 
 CERTIFICATE, KEY = (Path(__file__).parent / "tls" / name for name in ("cert.pem", "key.pem"))
@@ -81,6 +81,6 @@ def test_hanging_up_ends_a_dripping_answer(connect, url):
     client = connect(url, verify=str(CERTIFICATE))
     threading.Timer(0.3, client.hang_up, ["the run was stopped"]).start()
     begun = time.monotonic()
-    with pytest.raises(ClientConnectionError, match="the run was stopped"):
+    with pytest.raises(EndedError, match="the run was stopped"):
         client.get_plugin("slow")
     assert time.monotonic() - begun < 1.5
