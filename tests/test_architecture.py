@@ -43,7 +43,9 @@ SHARED_BY_USE_CASES = {
     "embedded",
     "state_file",
     "surroundings",
+    "unrecorded",
     "observe",
+    "intents",
     "prepare",
 }
 

@@ -12,7 +12,7 @@ from synapse_apply.model.desired import Desired
 from synapse_apply.model.diagnostic import Diagnostic, Path, error
 from synapse_apply.model.errors import InputError, NotFound, RemoteError
 from synapse_apply.model.observed import Observed
-from synapse_apply.model.state import AuditEntry, IntentState, Record
+from synapse_apply.model.state import IntentState, Record
 from synapse_apply.model.values import Reference, leaves
 from synapse_apply.session.context import Context
 
@@ -199,22 +199,11 @@ def _settle_open(context: Context, records: Mapping[Address, Record]) -> None:
         record = records.get(intent.address)
         if record is None:
             continue
-        entry = AuditEntry(
-            at=context.clock.now(),
-            who=context.actor.who,
-            run=context.actor.run,
-            commit=context.actor.commit,
-            plan_id=intent.plan_id,
-            address=str(intent.address),
-            verb=intent.verb,
-            remote_id=record.remote_id,
-            request_id="",
-            result="settled by hand: imported",
-        )
+        closed = replace(intent, state=IntentState.DONE, remote_id=record.remote_id)
+        entry = context.actor.audit(closed, "settled by hand: imported", at=context.clock.now())
         ours = replace(
             record, digest=intent.digest or record.digest, files=intent.files or record.files
         )
-        closed = replace(intent, state=IntentState.DONE, remote_id=record.remote_id)
         context.store.settle(closed, ours, entry)
 
 

@@ -30,6 +30,7 @@ from synapse_apply.secrets.resolve import Resolver
 from synapse_apply.secrets.store import SecretStore
 from synapse_apply.session import declare, state_file
 from synapse_apply.session.surroundings import SystemClock, actor, uptime
+from synapse_apply.session.unrecorded import left_behind
 from synapse_apply.session.where import Where
 
 
@@ -131,7 +132,7 @@ def open_context(where: Where) -> Iterator[Context]:
             made = state_file.ensure(store, target, backend.binding, backend.embedded)
             keys = state_file.keys(project, target, where.environ, create=made)
             findings += state_file.key_findings(keys, project, target, declared.desired)
-            findings += tuple(store.warnings())
+            findings += (*store.warnings(), *left_behind(project, target))
             who = actor(where.environ, project.root)
             resolver = Resolver(project.root, where.environ, target.allow_env, target.allow_files)
             yield Context(

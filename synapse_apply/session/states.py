@@ -9,8 +9,9 @@ from pathlib import Path
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import InputError, StateError
-from synapse_apply.model.state import AuditEntry, Binding, Intent, IntentState, Record, State
+from synapse_apply.model.state import Binding, Intent, IntentState, Record, State
 from synapse_apply.session.context import StateContext
+from synapse_apply.session.intents import no_open_call
 from synapse_apply.session.state_file import describe, keys, open_store, open_store_at
 from synapse_apply.stores.inventory import inventory as inventory_of
 from synapse_apply.stores.migrate import migrate as migrate_store
@@ -121,24 +122,8 @@ def settle_absent(context: StateContext, address: Address, *, at: str) -> Intent
         state = context.store.read()
         found = next((i for i in state.open_intents if i.address == address), None)
         if found is None:
-            open_ones = ", ".join(str(i.address) for i in state.open_intents) or "none"
-            raise StateError.of(
-                "No call of this address is open",
-                f"{address} has no open call. Open: {open_ones}.",
-                "`synapse-apply plan` shows what is refused and why.",
-            )
-        entry = AuditEntry(
-            at=at,
-            who=context.actor.who,
-            run=context.actor.run,
-            commit=context.actor.commit,
-            plan_id=found.plan_id,
-            address=str(address),
-            verb=found.verb,
-            remote_id=found.remote_id,
-            request_id="",
-            result="settled by hand: absent",
-        )
+            raise no_open_call(address, state)
+        entry = context.actor.audit(found, "settled by hand: absent", at=at)
         closed = replace(found, state=IntentState.ABSENT)
         context.store.settle(closed, state.records.get(address), entry)
     return closed

@@ -74,5 +74,5 @@ def test_stopped_while_a_call_is_under_way(
             first.send_signal(signal.SIGSTOP)
             another(site)
             report = goes_on(first, site)
-        assert "The lock on the state was lost" in words_of(report)
+        assert "The lock on the state ran out" in words_of(report)
         converge(site, None, row)
