@@ -47,7 +47,7 @@ def test_stopped_before_a_call_is_sent(
     make_shared_site: Callable[..., Site], server: Server, row: Row
 ) -> None:
     """Its call was announced; another found nothing, believed it, and made the object."""
-    for nth in some(POSTS, 1, turn=11):
+    for nth in some(POSTS, 1, turn=1):
         site = make_shared_site()
         stop = {"signal": signal.SIGSTOP, "write": "begin", "nth": nth, "moment": "after"}
         with applying(site, lease=LEASE, **stop) as first:
