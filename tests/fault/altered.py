@@ -17,6 +17,7 @@ from fault.site import Ahead
 
 from synapse_apply.cli.main import main
 from synapse_apply.session import context, state_file, surroundings
+from synapse_apply.stores import postgres
 from synapse_apply.stores.holder import Process
 from synapse_apply.stores.holding import Timing, boottime
 from synapse_apply.stores.lock import Runner
@@ -30,7 +31,8 @@ class Altered:
 
     `signal` is sent by the process to itself `before` or `after` its `nth` write of the state, of
     all or of those that are called `write`. `lease` in seconds. `host` is another machine's name.
-    The wall clock runs `ahead` seconds ahead; with `later` so much time has really passed.
+    The wall clock runs `ahead` seconds ahead; with `later` so much time has really passed. For
+    `patience` seconds a database that went away is tried again.
     """
 
     signal: int = 0
@@ -41,6 +43,7 @@ class Altered:
     host: str = ""
     ahead: float = 0.0
     later: float = 0.0
+    patience: float = 0.0
     counted: bool = False
 
     def alter(self) -> None:
@@ -54,6 +57,9 @@ class Altered:
         if by := self.ahead + self.later:
             vars(context)["SystemClock"] = lambda: Ahead(by)
             vars(surroundings)["boottime"] = lambda: boottime() + self.later
+        if self.patience:
+            made = partial(postgres.PostgresDatabase, patience=self.patience)
+            vars(postgres)["PostgresDatabase"] = made
         if self.signal or self.counted:
             vars(state_file)["open_store"] = partial(_opened, state_file.open_store, self)
 

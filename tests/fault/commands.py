@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,15 +25,15 @@ SECONDS = 60
 
 @contextmanager
 def applying(
-    site: Site, *more: str, parallelism: int = 1, **altered: Any
+    site: Site, *more: str, parallelism: int = 1, by: Sequence[str] = (), **altered: Any
 ) -> Iterator[subprocess.Popen[str]]:
     """An apply under way; killed at the end if it has not ended by itself.
 
-    `altered` is what is not as it is here: see fault/altered.py.
+    `altered` is what is not as it is here: see fault/altered.py. `by` is a command that runs it.
     """
     command = [sys.executable, "-m", "fault.altered", json.dumps(altered)] if altered else COMMAND
     process = subprocess.Popen(
-        [*command, *APPLY, "--parallelism", str(parallelism), *more],
+        [*by, *command, *APPLY, "--parallelism", str(parallelism), *more],
         cwd=site.root,
         env={**environment(site.environ), **({"PYTHONPATH": str(TESTS)} if altered else {})},
         stdin=subprocess.DEVNULL,

@@ -87,6 +87,10 @@ class Server:
         found: list[dict[str, int]] = self.send("GET", "/_emulator/faults/")["counts"]
         return found
 
+    def posts(self) -> int:
+        """How many creates were asked for since the last `empty`."""
+        return sum(asked.startswith("POST ") for asked in self.requests())
+
     def requests(self) -> list[str]:
         """METHOD PATH of each request since the last `empty`."""
         log = self.send("GET", "/_emulator/requests/")["last"]
