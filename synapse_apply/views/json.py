@@ -260,5 +260,6 @@ def _outcome(outcome: Outcome) -> dict[str, Any]:
         "result": outcome.result.value,
         "id": outcome.remote_id or None,
         "request_id": outcome.request_id or None,
+        "unrecorded_in": outcome.unrecorded or None,
         "seconds": round(max(0.0, outcome.seconds), 3),
     }

@@ -15,7 +15,6 @@ from synapse_apply.views.refusals import refusal_rows, refused_line
 from synapse_apply.views.safety import clean, disarm
 
 _SIGNALS = {1: "SIGHUP", 2: "SIGINT", 15: "SIGTERM"}
-_ENDED = "what had begun was finished and recorded"
 _WORSE_LATER = (Result.DONE, Result.SKIPPED, Result.FAILED, Result.UNKNOWN)
 
 
@@ -99,6 +98,8 @@ def _row(outcome: Outcome, pen: Pen) -> str:
 
 def _became(outcome: Outcome) -> str:
     past = PAST[outcome.action]
+    if outcome.result is Result.UNKNOWN and outcome.unrecorded is not None:
+        return f"{past}, and could not be recorded"
     if outcome.result is Result.FAILED:
         return f"could not be {cannot(outcome.action).removeprefix('cannot be ')}"
     return past if outcome.result is Result.DONE else f"may have been {past}: nobody can tell yet"
@@ -155,13 +156,21 @@ def _totals(report: Report, pen: Pen) -> str:
 
 def _next(report: Report, counts: Counts) -> list[str]:
     lines = []
+    unrecorded = [outcome for outcome in report.outcomes if outcome.unrecorded is not None]
     if report.stopped:
         name = _SIGNALS.get(report.stopped, f"signal {report.stopped}")
-        begun = "not all that had begun could end" if counts.unknown else _ENDED
+        begun = "what had begun was finished" + ("" if unrecorded else " and recorded")
+        if counts.unknown > len(unrecorded):
+            begun = "not all that had begun could end"
         lines.append(f"It was stopped by {name}; {begun}.")
     if report.lock_lost:
         lines.append("The lock on the state was lost to another run; nothing was started after.")
-    if counts.unknown:
+    for file in sorted({outcome.unrecorded for outcome in unrecorded if outcome.unrecorded}):
+        lines.append(f"What could not be recorded is kept in {clean(file)}.")
+        lines.append(
+            "Once the state can be written, `synapse-apply state recover FILE` records it."
+        )
+    if counts.unknown > sum(1 for outcome in unrecorded if outcome.unrecorded):
         lines.append("The next run looks up what is unknown before it does anything else.")
     lines.append("Run apply again to do the rest; what is done is not done twice.")
     return lines

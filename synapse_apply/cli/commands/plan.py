@@ -89,6 +89,8 @@ def command(
         face.out(
             render_plan(plan, color=face.color_out, width=face.width, show_unchanged=show_unchanged)
         )
+    if plan.summary.import_ and out is None and not face.on_terminal:
+        said += "\nWhat is to be imported needs `--adopt` when `apply` runs off a terminal.\n"
     face.err(said)
     if plan.errored:
         return Exit.ERROR
