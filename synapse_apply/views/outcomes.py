@@ -160,7 +160,7 @@ def _next(report: Report, counts: Counts) -> list[str]:
     if report.stopped:
         name = _SIGNALS.get(report.stopped, f"signal {report.stopped}")
         begun = "what had begun was finished" + ("" if unrecorded else " and recorded")
-        if counts.unknown > len(unrecorded):
+        if any(o.result is Result.UNKNOWN and o.unrecorded is None for o in report.outcomes):
             begun = "not all that had begun could end"
         lines.append(f"It was stopped by {name}; {begun}.")
     if report.lock_lost:

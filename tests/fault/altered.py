@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from fault.disks import obey_modes
 from fault.site import Ahead
 
 from synapse_apply.cli.main import main
@@ -29,10 +30,11 @@ WRITES = frozenset({"begin", "settle", "put", "remove", "move", "mark_applied"})
 class Altered:
     """What is not as it is here.
 
-    `signal` is sent by the process to itself `before` or `after` its `nth` write of the state, of
-    all or of those that are called `write`. `lease` in seconds. `host` is another machine's name.
+    `signal` is sent by the process to itself `before` or `after` its `nth` write of the state, or
+    its nth call of what is named by `write`. `lease` in seconds. `host` is another machine's name.
     The wall clock runs `ahead` seconds ahead; with `later` so much time has really passed. For
-    `patience` seconds a database that went away is tried again.
+    `patience` seconds a database that went away is tried again. As `nobody` even root may do
+    only what the modes of files say.
     """
 
     signal: int = 0
@@ -44,6 +46,7 @@ class Altered:
     ahead: float = 0.0
     later: float = 0.0
     patience: float = 0.0
+    nobody: bool = False
     counted: bool = False
 
     def alter(self) -> None:
@@ -60,6 +63,8 @@ class Altered:
         if self.patience:
             made = partial(postgres.PostgresDatabase, patience=self.patience)
             vars(postgres)["PostgresDatabase"] = made
+        if self.nobody:
+            obey_modes()
         if self.signal or self.counted:
             vars(state_file)["open_store"] = partial(_opened, state_file.open_store, self)
 
@@ -74,16 +79,18 @@ class Signalled:
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._store, name)
-        if name not in WRITES or self._altered.write not in ("", name):
+        chosen = self._altered.write
+        if name != chosen and (chosen or name not in WRITES):
             return method
 
-        def write(*given: Any) -> None:
+        def write(*given: Any) -> Any:
             self.writes += 1
             if self._altered.counted:
                 sys.stderr.write(f"{name}\n")
             self._send_signal("before")
-            method(*given)
+            answer = method(*given)
             self._send_signal("after")
+            return answer
 
         return write
 
