@@ -16,6 +16,7 @@ from typing import Any
 from fault.disks import obey_modes
 from fault.site import Ahead
 
+from synapse_apply.cli import applying as cli_applying
 from synapse_apply.cli.main import main
 from synapse_apply.session import context, state_file, surroundings
 from synapse_apply.stores import postgres
@@ -34,7 +35,7 @@ class Altered:
     its nth call of what is named by `write`. `lease` in seconds. `host` is another machine's name.
     The wall clock runs `ahead` seconds ahead; with `later` so much time has really passed. For
     `patience` seconds a database that went away is tried again. As `nobody` even root may do
-    only what the modes of files say.
+    only what the modes of files say. A run that is told to stop ends within `drain` seconds.
     """
 
     signal: int = 0
@@ -47,6 +48,7 @@ class Altered:
     later: float = 0.0
     patience: float = 0.0
     nobody: bool = False
+    drain: float = 0.0
     counted: bool = False
 
     def alter(self) -> None:
@@ -63,6 +65,8 @@ class Altered:
         if self.patience:
             made = partial(postgres.PostgresDatabase, patience=self.patience)
             vars(postgres)["PostgresDatabase"] = made
+        if self.drain:
+            vars(cli_applying)["DRAIN_SECONDS"] = self.drain
         if self.nobody:
             obey_modes()
         if self.signal or self.counted:
