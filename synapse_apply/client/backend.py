@@ -84,7 +84,7 @@ class BackendClient(IntegrationClientMixin):
         self._transport.hang_up(why)
 
     def close(self) -> None:
-        """Close the connections; calls fail from now on."""
+        """Close the connections; calls under way end, and calls fail from now on."""
         self._transport.close()
 
     def __enter__(self) -> Self:

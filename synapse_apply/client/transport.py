@@ -92,7 +92,8 @@ class Transport:
 
     def close(self) -> None:
         """Close the connections; calls fail from now on."""
-        self._ended = self._ended or "the client is closed"
+        """Calls under way end, and others fail from now on."""
+        self.hang_up(self._ended or "the client is closed")
         self._session.close()
 
     def hang_up(self, why: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,14 @@ def make_shared_site(
     return lambda *given, **named: make_site(
         *given, state_url=database.url(schema=f"state_{uuid4().hex}"), **named
     )
+
+
+@pytest.fixture
+def with_ctrl_c() -> Iterator[None]:
+    """Children heed SIGINT even where these tests run in a shell's background, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture

@@ -19,14 +19,6 @@ PLANNING = 6  # of them, before the first call
 FOREVER = 1000
 
 
-@pytest.fixture
-def with_ctrl_c() -> Iterator[None]:
-    """Children heed SIGINT even where these tests run in a shell's background, which ignores it."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 @pytest.mark.usefixtures("with_ctrl_c")
 @pytest.mark.parametrize("commit", ["before", "after"])
 def test_interrupted_at_a_request(

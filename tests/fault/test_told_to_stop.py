@@ -103,3 +103,22 @@ def test_the_second_signal_names_what_is_under_way(
     (told,) = [line for line in err.splitlines() if "Outcome unknown: " in line]
     assert all(str(address) in told for address in site.open_intents())
     converge(site, None, row)
+
+
+@pytest.mark.usefixtures("with_ctrl_c")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_plan_in_the_making_ends_at_once(
+    number: int, make_site: Callable[..., Site], server: Server
+) -> None:
+    """Nothing has begun, so nothing is waited for."""
+    site = make_site()
+    assert site.apply().code == 0
+    server.faults({"match": {"method": "GET", "from": 3}, "do": {"hang": FOREVER}})
+    with applying(site, parallelism=3) as process:
+        reaches(server, process)
+        process.send_signal(number)
+        begun = time.monotonic()
+        code, _, err = ended(process)
+    assert code == 128 + number
+    assert err.strip() in ("Interrupted.", "Terminated.")
+    assert time.monotonic() - begun < A_CI_RUNNER / 2
