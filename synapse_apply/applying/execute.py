@@ -96,7 +96,8 @@ def _create(task: Task, tools: Tools, live: Live) -> Outcome:
 
 def _send_create(task: Task, tools: Tools, sent: Sent) -> Outcome:
     # Packing may have taken minutes: absence is believed by the age of the call, not of its plan.
-    sent = replace(sent, intent=replace(sent.intent, sent_at=tools.clock.now()))
+    now, up = tools.clock.now(), tools.uptime()
+    sent = replace(sent, intent=replace(sent.intent, sent_at=now, sent_up=up))
     tools.store.begin(sent.intent)
     try:
         answer = task.binding.create(tools.api, sent.body)
@@ -307,6 +308,7 @@ def _intent(
         version=version,
         protected=bool(task.desired and task.desired.lifecycle.prevent_destroy),
         sent_at=tools.clock.now(),
+        sent_up=tools.uptime(),
         deadline=tools.longest_call(package.size if package else 0),
     )
 

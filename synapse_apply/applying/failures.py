@@ -26,8 +26,9 @@ def explain(task: Task, failure: RemoteError, marks: SecretMarks) -> Diagnostic:
         what += f"the backend answered {failure.status_code}" + (f": {said}" if said else "")
     else:
         what += str(failure)
+    refused = "The backend refused a call" if failure.status_code else "A call was not made"
     return error(
-        "The backend refused a call" if failure.effect is Effect.NONE else "A call went wrong",
+        refused if failure.effect is Effect.NONE else "A call went wrong",
         what.rstrip(".") + ".",
         recourse(failure, "apply again", "Apply again; what was done is recorded."),
         address=str(task.address),

@@ -22,7 +22,7 @@ from synapse_apply.model.errors import NotFound, RemoteError
 from synapse_apply.model.marks import SecretMarks
 from synapse_apply.model.observed import Capabilities, Lookup, Observed
 from synapse_apply.model.ports import Api, Secrets
-from synapse_apply.model.state import Intent, IntentState, Record
+from synapse_apply.model.state import Intent, IntentState, Record, Uptime
 from synapse_apply.model.values import ABSENT, Mac, Withheld, dig
 
 # In a digest's place: the secret may have arrived, and nobody saw it.
@@ -57,7 +57,10 @@ class Settled:
 
 @dataclass(frozen=True, slots=True)
 class Settler:
-    """Looks open intents up. `now` is RFC 3339 UTC; nothing is written here."""
+    """Looks open intents up; nothing is written here.
+
+    `now` is RFC 3339 UTC, `up` the same moment as the machine counts it.
+    """
 
     api: Api
     catalogue: Catalogue
@@ -66,6 +69,7 @@ class Settler:
     capabilities: Capabilities
     now: str
     settle_after: float
+    up: Uptime = Uptime()
 
     def settle(self, intent: Intent, record: Record | None) -> Settled:
         """The intent closed where the backend can tell, else open with the reason."""
@@ -145,8 +149,15 @@ class Settler:
         return Settled(replace(intent, state=IntentState.DONE, remote_id=live.remote_id), made)
 
     def _too_young(self, intent: Intent) -> float:
-        """Seconds until absence may be believed; a clock set back makes it wait, never rush."""
-        age = (_time(self.now) - _time(intent.sent_at)).total_seconds()
+        """Seconds until absence may be believed.
+
+        On the machine that sent it, by what it counted since: a wall clock that was set forward
+        would rush. Elsewhere by the wall clocks; one that was set back makes it wait.
+        """
+        if self.up.boot and self.up.boot == intent.sent_up.boot:
+            age = self.up.seconds - intent.sent_up.seconds
+        else:
+            age = (_time(self.now) - _time(intent.sent_at)).total_seconds()
         return intent.deadline + self.settle_after - max(age, 0.0)
 
 

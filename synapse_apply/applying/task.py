@@ -15,7 +15,7 @@ from synapse_apply.model.marks import SecretMarks
 from synapse_apply.model.observed import Capabilities, Observed
 from synapse_apply.model.plan import Change
 from synapse_apply.model.ports import Api, Clock, Packages, Progress, Secrets, StateStore
-from synapse_apply.model.state import AuditEntry, Intent, Record
+from synapse_apply.model.state import AuditEntry, Intent, Record, Uptime
 from synapse_apply.model.values import Fields
 
 # The live objects a run knows by now, those it made included.
@@ -89,9 +89,9 @@ class Tools:
 
     `longest_call` gives the seconds after which a call that uploads so many bytes has surely
     ended. `request_id` gives the server's id of the last request this thread made ("" without one).
-    `pause` waits so many seconds. `saw` is told each object as a call of this run left it; what
-    depends on it is made from that. `keep_aside` keeps a call that has ended and could not be
-    recorded, and gives the place, "" where there is none.
+    `pause` waits so many seconds. `uptime` counts what no wall clock does. `saw` is told each
+    object as a call of this run left it; what depends on it is made from that. `keep_aside` keeps
+    a call that has ended and could not be recorded, and gives the place, "" where there is none.
     """
 
     api: Api
@@ -108,5 +108,6 @@ class Tools:
     longest_call: Callable[[int], float] = lambda _size: 60.0
     settle_after: float = 30.0
     pause: Callable[[float], None] = lambda _seconds: None
+    uptime: Callable[[], Uptime] = Uptime
     saw: Callable[[Address, Observed], None] = lambda _address, _observed: None
     keep_aside: Callable[[Intent, Record | None, AuditEntry], str] = lambda *_ended: ""

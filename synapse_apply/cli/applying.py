@@ -20,6 +20,9 @@ from synapse_apply.views.json import report_document
 from synapse_apply.views.progress import open_progress
 from synapse_apply.views.text import render_plan, render_report
 
+# Within which a run that is told to stop ends where nobody can tell it once more.
+DRAIN_SECONDS = 6.0
+
 
 @dataclass
 class Run:
@@ -103,7 +106,8 @@ class Run:
             display = open_progress(
                 sys.stderr, color=self.face.color_err, quiet=not self.face.on_terminal
             )
-            with Stop(display) as stop:
+            seconds = 0.0 if self.face.on_terminal else DRAIN_SECONDS
+            with Stop(display, seconds, self.context.hang_up) as stop:
                 report = apply(self.context, planned, stop, stop, once=once)
         else:
             report = Report(planned.plan)

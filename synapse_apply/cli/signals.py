@@ -1,9 +1,14 @@
-"""Ctrl-C and SIGTERM during an apply: the first one lets what has begun end, the second stops."""
+"""Ctrl-C and SIGTERM during an apply: the first one lets what has begun end, the second stops.
+
+Where nobody is there for a second one, as in CI, what has begun gets some seconds to end: a
+runner kills what outlives its signals by a little, and then there would be no report.
+"""
 
 from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType, TracebackType
 from typing import Any, Self
@@ -22,9 +27,20 @@ class Stop:
     way, so that a second signal can name what nobody knows the outcome of.
     """
 
-    def __init__(self, display: Display) -> None:
-        """Signals are taken over in `with`, and given back after it."""
+    def __init__(
+        self,
+        display: Display,
+        seconds: float = 0.0,
+        hang_up: Callable[[str], None] = lambda _why: None,
+    ) -> None:
+        """Signals are taken over in `with`, and given back after it.
+
+        `hang_up` is called so many `seconds` after the first one, unless all has ended by then;
+        never with 0.
+        """
         self._display = display
+        self._seconds = seconds
+        self._hang_up = hang_up
         self._under_way: dict[Address, str] = {}
         self._before: dict[int, Any] = {}
         self.signal = 0
@@ -36,6 +52,8 @@ class Stop:
         for number in _ASKS:
             with suppress(ValueError, OSError):  # not the main thread: nobody sends it signals
                 self._before[number] = signal.signal(number, self._heard)
+        with suppress(ValueError, OSError):
+            self._before[signal.SIGALRM] = signal.signal(signal.SIGALRM, self._out_of_time)
         self._display.__enter__()
         return self
 
@@ -46,6 +64,8 @@ class Stop:
         at: TracebackType | None,
     ) -> None:
         self._display.__exit__(kind, error, at)
+        if self._before:
+            signal.setitimer(signal.ITIMER_REAL, 0)
         for number, before in self._before.items():
             # Once asked to end, nothing may cut the report short that tells what was done.
             signal.signal(number, signal.SIG_IGN if self.signal else before)
@@ -68,7 +88,13 @@ class Stop:
         if self.signal:
             self._leave(number)
         self.signal = number
-        _write("\nStopping: what has begun ends first. Once more stops at once.\n")
+        within = f" within {self._seconds:g} s" if self._seconds else " first"
+        _write(f"\nStopping: what has begun ends{within}. Once more stops at once.\n")
+        signal.setitimer(signal.ITIMER_REAL, self._seconds)
+
+    def _out_of_time(self, _number: int, _frame: FrameType | None) -> None:
+        """Answers that are still to come are given up; the report says which."""
+        self._hang_up("the run was stopped")
 
     def _leave(self, number: int) -> None:
         """No more waiting; intents are on disk already, and the next run looks them up."""

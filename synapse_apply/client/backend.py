@@ -47,8 +47,9 @@ class BackendClient(IntegrationClientMixin):
         on_rate_limit: OnRateLimit | None = None,
         clock: Clock = time.monotonic,
         now: Clock = time.time,
-        sleep: Callable[[float], None] = time.sleep,
+        sleep: Callable[[float], None] | None = None,
         jitter: Callable[[], float] = random.random,
+        refusal: Callable[[], str] = lambda: "",
     ) -> None:
         """Nothing is sent yet. InputError for a URL or a token that cannot be used.
 
@@ -58,22 +59,18 @@ class BackendClient(IntegrationClientMixin):
         arrives ends when nothing comes for `idle_timeout` instead. `retries` are repeats of
         reads; what changes the server is repeated only when it was not sent, or was answered 429
         (unless `resend_rate_limited` is off). `verify` is True, False or a CA bundle's path.
+        `refusal` is asked before bytes leave; what it gives, unless "", is why they must not.
         """
         self._limits = Limits(
             connect_timeout, read_timeout, total_timeout, upload_rate, max_answer_size, max_pages,
             idle_timeout,
         )  # fmt: skip
-        token = _one_token(api_token, access_token)
-        headers = _headers(token, tenant, agent_token)
+        headers = _headers(_one_token(api_token, access_token), tenant, agent_token)
         options = Options(
-            limits=self._limits,
-            backoff=Backoff(max(0, retries), jitter=jitter),
-            timing=Timing(clock, now, sleep),
-            resend_limited=resend_rate_limited,
-            connections=pool_size,
-            on_request=on_request,
-            on_rate_limit=on_rate_limit,
-        )
+            self._limits, Backoff(max(0, retries), jitter=jitter), Timing(clock, now, sleep),
+            resend_limited=resend_rate_limited, connections=pool_size,
+            on_request=on_request, on_rate_limit=on_rate_limit, refusal=refusal,
+        )  # fmt: skip
         route = route_to(base_url, verify)
         self.base_url = route.base
         self._transport = Transport(route, headers, options)
@@ -82,8 +79,15 @@ class BackendClient(IntegrationClientMixin):
         """Seconds after which a call has surely ended, one way or the other."""
         return self._limits.seconds_for(upload_size)
 
+    def hang_up(self, why: str) -> None:
+        """End calls under way without their answers; from now on calls fail, saying `why`.
+
+        May be called from another thread or a signal handler.
+        """
+        self._transport.hang_up(why)
+
     def close(self) -> None:
-        """Close the connections; calls fail from now on."""
+        """Close the connections; calls under way end, and calls fail from now on."""
         self._transport.close()
 
     def __enter__(self) -> Self:

@@ -11,6 +11,8 @@ import io
 import logging
 import socket
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from contextvars import ContextVar
 from typing import Any
 
@@ -27,18 +29,48 @@ FRESH_SECONDS = 2.0
 _BLOCK = 64 * 1024
 
 
+class CutOffError(Exception):
+    """Nothing may leave any more, for the reason in its text."""
+
+
 class Flight:
     """One attempt on its way: its time, and whether any byte of it has left."""
 
     def __init__(
-        self, deadline: Deadline, *, writing: float, reading: float, repeatable: bool
+        self,
+        deadline: Deadline,
+        refusal: Callable[[], str],
+        *,
+        writing: float,
+        reading: float,
+        repeatable: bool,
     ) -> None:
-        """`writing` and `reading` are the longest waits, in seconds, for one write or read."""
+        """`writing` and `reading` are the longest waits, in seconds, for one write or read.
+
+        `refusal` gives why nothing may leave any more, "" while it may.
+        """
         self._deadline = deadline
+        self._refusal = refusal
         self._writing = writing
         self._reading = reading
+        self._socket: Any = None
         self.repeatable = repeatable
         self.sent = False
+
+    def leave(self, sock: Any) -> None:
+        """Bytes are about to leave on this socket; CutOffError where they may not."""
+        self._socket = sock  # before the question, so that `cut` misses nothing
+        if why := self._refusal():
+            raise CutOffError(why)
+        self.sent = True
+
+    def cut(self) -> None:
+        """Wake whoever waits for the answer; it will not come. Safe in a signal handler."""
+        below = getattr(self._socket, "socket", self._socket)  # TLS inside TLS wraps its socket
+        if isinstance(below, socket.socket):
+            with suppress(OSError):
+                # The class's own: that of TLS forgets its session while another thread reads.
+                socket.socket.shutdown(below, socket.SHUT_RDWR)
 
     def write_time(self) -> float:
         """Seconds the next write may take; TimeoutError when there are none left."""
@@ -118,7 +150,7 @@ class _TimedConnection(HTTPConnection):
             if self.sock is None:
                 self.connect()
             self.sock.settimeout(flight.write_time())
-            flight.sent = True
+            flight.leave(self.sock)
         super().send(data)
 
     def getresponse(self) -> Any:

@@ -2,6 +2,7 @@
 
 ClientError               every failure of a call
   NotSentError            refused on this side: nothing left this machine
+  EndedError              ended on this side, before its answer or before it left
   ClientConnectionError   no connection, or it broke
     IncompleteAnswerError   the answer stopped half-way or cannot be decoded
   ClientTimeoutError      no whole answer in time
@@ -18,6 +19,7 @@ from synapse_apply.model.diagnostic import Path
 from synapse_apply.model.error_body import field_errors
 from synapse_apply.model.errors import (
     Conflict,
+    Ended,
     Forbidden,
     Invalid,
     NotFound,
@@ -52,6 +54,10 @@ class ClientError(RemoteError):
 
 class NotSentError(ClientError, Invalid):
     """The request cannot be sent as it is: a path, a body or a file that is not usable."""
+
+
+class EndedError(ClientError, Ended):
+    """The client was hung up, or may not send any more."""
 
 
 class ClientConnectionError(ClientError, Unreachable):

@@ -15,10 +15,12 @@ import urllib3.exceptions
 
 from synapse_apply.client.answers import Answer
 from synapse_apply.client.calls import Call
+from synapse_apply.client.connections import CutOffError
 from synapse_apply.client.errors import (
     ClientConnectionError,
     ClientError,
     ClientTimeoutError,
+    EndedError,
     IncompleteAnswerError,
     NotSentError,
     RateLimitError,
@@ -36,6 +38,7 @@ LIBRARY_ERRORS = (
     urllib3.exceptions.HTTPError,
     http.client.HTTPException,
     UnreadableBodyError,
+    CutOffError,
     OSError,
     UnicodeError,
     ValueError,
@@ -72,6 +75,13 @@ def from_exception(call: Call, failure: Exception, *, sent: bool, late: bool) ->
         return NotSentError(f"{call}: not sent: {why}")
     made.transient = not _is_lasting(causes)
     return made
+
+
+def cut_off(call: Call, why: str, *, sent: bool) -> ClientError:
+    """The error for a call that was ended, or not let out, on this side."""
+    effect = Effect.UNKNOWN if sent and call.mutates else Effect.NONE
+    text = _lost(call, f"no answer: {why}", effect, sent) if sent else f"{call}: not sent: {why}"
+    return EndedError(text, effect=effect)
 
 
 def from_status(call: Call, answer: Answer) -> ClientError:

@@ -15,9 +15,9 @@ import requests
 from synapse_apply.client import failures
 from synapse_apply.client.answers import Answer
 from synapse_apply.client.calls import Call
-from synapse_apply.client.connections import FLIGHT, Flight, TimedAdapter
+from synapse_apply.client.connections import FLIGHT, CutOffError, Flight, TimedAdapter
 from synapse_apply.client.deadlines import Backoff, Clock, Deadline, Limits
-from synapse_apply.client.errors import ClientError, NotSentError, RateLimitError
+from synapse_apply.client.errors import ClientError, RateLimitError
 from synapse_apply.client.events import OnRateLimit, OnRequest, RequestEvent
 from synapse_apply.client.multipart import MultipartBody
 from synapse_apply.client.surroundings import Route
@@ -25,20 +25,27 @@ from synapse_apply.client.surroundings import Route
 _log = logging.getLogger(__name__)
 _BLOCK = 64 * 1024
 _HOPS = 5
+_SLICE = 0.25  # seconds between two looks at whether there is any use in waiting
 
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """Time as the transport sees it; tests bring their own."""
+    """Time as the transport sees it; tests bring their own.
+
+    Without a `sleep` it waits in slices, so that who hangs up is not kept waiting.
+    """
 
     clock: Clock = time.monotonic
     now: Clock = time.time
-    sleep: Callable[[float], None] = time.sleep
+    sleep: Callable[[float], None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How calls are sent. `resend_limited`: a 429, which was not acted on, is sent again."""
+    """How calls are sent. `resend_limited`: a 429, which was not acted on, is sent again.
+
+    `refusal` gives why nothing may be sent any more, "" while it may.
+    """
 
     limits: Limits = field(default_factory=Limits)
     backoff: Backoff = field(default_factory=Backoff)
@@ -47,6 +54,7 @@ class Options:
     connections: int = 32
     on_request: OnRequest | None = None
     on_rate_limit: OnRateLimit | None = None
+    refusal: Callable[[], str] = lambda: ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +83,8 @@ class Transport:
             **headers,
         }
         self._options = options
-        self._closed = False
+        self._ended = ""
+        self._flights: set[Flight] = set()
         self._session = requests.Session()
         self._session.trust_env = False  # the route has what the environment says, read once
         adapter = TimedAdapter(options.connections)
@@ -87,9 +96,18 @@ class Transport:
         return self._options.limits
 
     def close(self) -> None:
-        """Close the connections; calls fail from now on."""
-        self._closed = True
+        """Calls under way end, and others fail from now on."""
+        self.hang_up(self._ended or "the client is closed")
         self._session.close()
+
+    def hang_up(self, why: str) -> None:
+        """End what is under way without its answer, and send nothing more: `why` says so.
+
+        Safe in a signal handler.
+        """
+        self._ended = why
+        for flight in list(self._flights):
+            flight.cut()
 
     def send(self, call: Call) -> Answer:
         """The successful answer (2xx). ClientError for everything else."""
@@ -133,16 +151,28 @@ class Transport:
             wait = options.backoff.wait(attempt, asked)
             if wait >= deadline.remaining():
                 break
-            options.timing.sleep(wait)
+            self._rest(wait)
         return ended
 
     def _may_repeat(self, call: Call, ended: _Ended) -> bool:
         """What may have reached the server is repeated only when a repeat does no harm."""
-        if ended.error is None or not ended.error.transient:
+        if ended.error is None or not ended.error.transient or self._refusal():
             return False
         if isinstance(ended.error, RateLimitError):
             return call.repeatable or (self._options.resend_limited and not call.once)
         return call.repeatable or not ended.sent
+
+    def _refusal(self) -> str:
+        """Why nothing may be sent any more, "" while it may."""
+        return self._ended or self._options.refusal()
+
+    def _rest(self, seconds: float) -> None:
+        if self._options.timing.sleep is not None:
+            self._options.timing.sleep(seconds)
+            return
+        until = time.monotonic() + seconds
+        while not self._refusal() and (left := until - time.monotonic()) > 0:
+            time.sleep(min(left, _SLICE))
 
     def _observed(self, call: Call, deadline: Deadline, attempt: int) -> _Ended:
         options = self._options
@@ -169,9 +199,16 @@ class Transport:
 
     def _attempt(self, call: Call, deadline: Deadline) -> _Ended:
         """One attempt, redirects of a harmless call included."""
-        if self._closed:
-            return _Ended(None, NotSentError(f"{call}: not sent: the client is closed"), sent=False)
+        if why := self._refusal():
+            return _Ended(None, failures.cut_off(call, why, sent=False), sent=False)
         flight = self._flight(call, deadline)
+        self._flights.add(flight)
+        try:
+            return self._travel(call, flight, deadline)
+        finally:
+            self._flights.discard(flight)
+
+    def _travel(self, call: Call, flight: Flight, deadline: Deadline) -> _Ended:
         url, query, hops = self._route.base + call.path, call.query, 0
         while True:
             ended = self._exchange(call, url, query, flight, deadline)
@@ -191,7 +228,11 @@ class Transport:
         if call.accept:
             reading = self.limits.idle
         return Flight(
-            deadline, writing=self.limits.read, reading=reading, repeatable=call.repeatable
+            deadline,
+            self._refusal,
+            writing=self.limits.read,
+            reading=reading,
+            repeatable=call.repeatable,
         )
 
     def _exchange(
@@ -211,6 +252,9 @@ class Transport:
             FLIGHT.reset(token)
         if answer is not None and answer.status >= 400 and not call.repeatable:
             return _Ended(answer, None, flight.sent)
+        if self._ended or isinstance(failure, CutOffError):
+            error = failures.cut_off(call, self._refusal(), sent=flight.sent)
+            return _Ended(None, error, flight.sent)
         error = failures.from_exception(call, failure, sent=flight.sent, late=deadline.passed)
         return _Ended(None, error, flight.sent)
 

@@ -177,6 +177,10 @@ class ServerFault(RemoteError):
     """5xx: the server failed; a mutating call may have been acted on."""
 
 
+class Ended(RemoteError):
+    """This side ended the call before its answer, or did not let it out."""
+
+
 _RECOURSE = {
     0: "Check the target's url and the network, then {again}.",
     400: "Correct the manifest, then {again}.",
@@ -191,4 +195,6 @@ _RECOURSE = {
 
 def recourse(failure: RemoteError, again: str, otherwise: str) -> str:
     """What a person can do about a failed call; `again` is the command's way to say "retry"."""
+    if isinstance(failure, Ended):
+        return otherwise
     return _RECOURSE.get(failure.status_code, otherwise).format(again=again)

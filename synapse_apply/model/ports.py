@@ -90,6 +90,10 @@ class StateStore(Protocol):
         """Whether a request may be started now: the lock is held and not lost. Costs nothing."""
         ...
 
+    def lost(self) -> bool:
+        """Whether this process holds a lock that it has lost: it may start no request then."""
+        ...
+
     def unlock(self, lock_id: str) -> None:
         """Remove the lock with this id from a holder that is gone; StateError for another id."""
         ...

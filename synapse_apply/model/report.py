@@ -74,11 +74,12 @@ class Report:
         unknown_before = any(r.outcome_unknown for c in self.plan.refused for r in c.refusals)
         if self.count(Result.UNKNOWN) or unknown_before:
             codes.append(Exit.UNKNOWN)
-        if self.lock_lost:
-            codes.append(Exit.LOCKED)
         if self.stopped:
             codes.append(Exit.SIGINT if self.stopped == 2 else Exit.SIGTERM)
-        if self.count(Result.FAILED) or self.count(Result.SKIPPED):
+        if self.lock_lost:
+            # What was left undone was left for that; who has the lock now does it.
+            codes.append(Exit.LOCKED)
+        elif self.count(Result.FAILED) or self.count(Result.SKIPPED):
             codes.append(Exit.INCOMPLETE)
         rules = {refusal.rule for change in self.plan.refused for refusal in change.refusals}
         if rules & STALE_RULES:

@@ -68,11 +68,24 @@ class IntentState(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class Uptime:
+    """How long a machine has been up, in seconds: no wall clock, so nobody can set it.
+
+    `boot` names the machine's run that it counts from; "" where the system tells none, and then
+    nothing follows from the seconds.
+    """
+
+    boot: str = ""
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Intent:
     """A mutating call that is about to be made; durable before it is sent.
 
-    `fields` and `digest` are what the call makes ours. `sent_at` is RFC 3339 UTC; `deadline` the
-    request's total deadline in seconds. `remote_id` is empty for a create.
+    `fields` and `digest` are what the call makes ours. `sent_at` is RFC 3339 UTC, `sent_up` the
+    same moment as the machine counts it; `deadline` the request's total deadline in seconds.
+    `remote_id` is empty for a create.
     """
 
     id: str
@@ -91,6 +104,7 @@ class Intent:
     version: str = ""
     protected: bool = False
     sent_at: str = ""
+    sent_up: Uptime = Uptime()
     deadline: float = 0.0
     state: IntentState = IntentState.OPEN
 

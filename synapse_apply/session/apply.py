@@ -77,6 +77,7 @@ def apply(
         longest_call=context.longest_call,
         settle_after=context.target.settle_after,
         pause=context.pause,
+        uptime=context.uptime,
         keep_aside=Aside(
             folders(context.project), context.target.name, plan.base.lineage, plan.id
         ).keep,

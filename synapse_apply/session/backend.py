@@ -23,6 +23,7 @@ from synapse_apply.session.embedded import Embedded, running
 from synapse_apply.session.surroundings import base_url, check_host
 
 TOKEN_VARIABLE = "SYNAPSE_ACCESS_TOKEN"  # noqa: S105 - a variable's name, not a token
+LOST = "the lock on the state was lost"
 _log = logging.getLogger("synapse_apply.http")
 
 
@@ -36,6 +37,7 @@ class Backend:
     request_id: Callable[[], str]
     longest_call: Callable[[int], float]
     server_clock: ServerClock
+    hang_up: Callable[[str], None]
 
 
 class LastRequest(threading.local):
@@ -62,11 +64,14 @@ def connected(
     target: Target,
     environ: Mapping[str, str],
     parallelism: int,
+    lost: Callable[[], bool] = lambda: False,
     *,
     looking: bool = False,
 ) -> Iterator[Backend]:
     """The backend of a target; nothing is sent yet. InputError without url or token.
 
+    `lost` says whether a lock that this run needs is lost. It is asked before any bytes leave:
+    a process may be stopped between two instructions, and wake up when another has its place.
     `looking`: nothing is to be kept, so an embedded backend that has no data yet gets none.
     """
     with ExitStack() as stack:
@@ -77,7 +82,7 @@ def connected(
         if embedded is None:
             check_host(url, environ)
         token = token_of(project, target, environ)
-        with client_of(url, token, target, parallelism) as backend:
+        with client_of(url, token, target, parallelism, lost=lost) as backend:
             yield replace(
                 backend,
                 binding=state_file.binding_of(base_url(url), target, embedded),
@@ -87,9 +92,18 @@ def connected(
 
 @contextmanager
 def client_of(
-    url: str, token: str | None, target: Target, parallelism: int, *, retries: int = 3
+    url: str,
+    token: str | None,
+    target: Target,
+    parallelism: int,
+    *,
+    retries: int = 3,
+    lost: Callable[[], bool] = lambda: False,
 ) -> Iterator[Backend]:
-    """A client of the backend at a url; InputError for a url or credentials that cannot be used."""
+    """A client of the backend at a url; InputError for a url or credentials that cannot be used.
+
+    `lost` as for `connected`.
+    """
     last, clock = LastRequest(), ServerClock()
 
     def heard(event: RequestEvent) -> None:
@@ -103,9 +117,17 @@ def client_of(
         pool_size=max(parallelism, 1),
         retries=retries,
         on_request=heard,
+        refusal=lambda: LOST if lost() else "",
     ) as client:
-        binding = state_file.binding_of(base_url(url), target, None)
-        yield Backend(client, binding, None, lambda: last.id, client.longest_call, clock)
+        yield Backend(
+            api=client,
+            binding=state_file.binding_of(base_url(url), target, None),
+            embedded=None,
+            request_id=lambda: last.id,
+            longest_call=client.longest_call,
+            server_clock=clock,
+            hang_up=client.hang_up,
+        )
 
 
 def url_of(target: Target) -> str:

@@ -22,6 +22,7 @@ from synapse_apply.model.plan import Plan
 from synapse_apply.model.ports import Api, Clock, Packages, Secrets, StateStore
 from synapse_apply.model.project import Project, Target
 from synapse_apply.model.skew import Skew
+from synapse_apply.model.state import Uptime
 from synapse_apply.packages.carried import CarriedPackages
 from synapse_apply.packages.opening import SourcePackages
 from synapse_apply.planning.situation import Item
@@ -31,7 +32,7 @@ from synapse_apply.secrets.resolve import Resolver
 from synapse_apply.secrets.store import SecretStore
 from synapse_apply.session import declare, state_file
 from synapse_apply.session.sources import Carrier, Held
-from synapse_apply.session.surroundings import SystemClock, actor
+from synapse_apply.session.surroundings import SystemClock, actor, uptime
 from synapse_apply.session.unrecorded import left_behind
 from synapse_apply.session.where import Where
 
@@ -71,6 +72,7 @@ class Context:
     server's id of this thread's last request. `partial`: only some of the manifests were asked for.
     `held` is what package sources held.
     `skew` tells how the server's clock differs, as far as answers have shown by then.
+    `hang_up` ends calls under way and refuses all others; what it is given says why.
     """
 
     project: Project
@@ -93,6 +95,8 @@ class Context:
     version: str = __version__
     catalogue: Catalogue = field(default_factory=lambda: CATALOGUE)
     new_salt: Callable[[], str] = new_salt
+    uptime: Callable[[], Uptime] = uptime
+    hang_up: Callable[[str], None] = lambda _why: None
     patience: float = 0.0
     skew: Callable[[], Skew | None] = lambda: None
 
@@ -132,7 +136,7 @@ def open_context(where: Where, carrier: Carrier | None = None) -> Iterator[Conte
         raise ManifestError(*findings)
     store = state_file.open_store(project, target, where.environ)
     try:
-        with connected(project, target, where.environ, where.parallelism) as backend:
+        with connected(project, target, where.environ, where.parallelism, store.lost) as backend:
             made = state_file.ensure(store, target, backend.binding, backend.embedded)
             keys = state_file.keys(project, target, where.environ, create=made)
             findings += state_file.key_findings(keys, project, target, declared.desired)
@@ -154,6 +158,7 @@ def open_context(where: Where, carrier: Carrier | None = None) -> Iterator[Conte
                 actor=who,
                 request_id=backend.request_id,
                 longest_call=backend.longest_call,
+                hang_up=backend.hang_up,
                 parallelism=where.parallelism,
                 patience=where.patience,
                 pause=time.sleep,

@@ -24,6 +24,7 @@ def look_up(context: Context, state: State, observer: Observer) -> list[Settled]
         observer.probed(intent.address.kind for intent in state.open_intents),
         context.clock.now(),
         context.target.settle_after,
+        context.uptime(),
     )
     records: dict[Address, Record] = dict(state.records)
     results = []

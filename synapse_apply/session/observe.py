@@ -8,8 +8,9 @@ answer) is asked for once and is one finding.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from threading import Lock
 
@@ -96,7 +97,7 @@ class Observer:
         by_rank: dict[int, list[Address]] = defaultdict(list)
         for address in sorted(desired):
             by_rank[self._catalogue[address.kind].rank].append(address)
-        with ThreadPoolExecutor(self._parallelism, thread_name_prefix="observe") as pool:
+        with _threads(self._parallelism) as pool:
             for rank in sorted(by_rank):
                 addresses = by_rank[rank]
                 sights = pool.map(
@@ -273,3 +274,18 @@ def _ambiguous(desired: Desired, key: str, hits: Sequence[Raw]) -> Diagnostic:
         address=str(desired.address),
         position=desired.position,
     )
+
+
+@contextmanager
+def _threads(size: int) -> Iterator[ThreadPoolExecutor]:
+    """Waited for at the end, unless an interrupt ends it: the client's end wakes them then."""
+    pool = ThreadPoolExecutor(size, thread_name_prefix="observe")
+    waits = False
+    try:
+        yield pool
+        waits = True
+    except Exception:
+        waits = True
+        raise
+    finally:
+        pool.shutdown(wait=waits, cancel_futures=True)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 import getpass
 import os
 import socket
 import subprocess
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from synapse_apply.applying.task import Actor
 from synapse_apply.model.errors import InputError
+from synapse_apply.model.state import Uptime
+from synapse_apply.stores.holding import boottime
 from synapse_apply.stores.sql import utc_now
 
 
@@ -24,6 +28,24 @@ class SystemClock:
 
     def seconds(self) -> float:
         return time.monotonic()
+
+
+def uptime() -> Uptime:
+    """How long this machine has been up."""
+    return Uptime(_boot(), boottime())
+
+
+@functools.cache
+def _boot() -> str:
+    """This boot and, since a container may count from its own zero, the space of its clocks."""
+    space = ""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
+    with suppress(OSError):  # a system without such spaces has one zero for all
+        space = str(Path("/proc/self/ns/time").readlink())
+    return f"{boot} {space}"
 
 
 def actor(environ: Mapping[str, str], root: Path) -> Actor:

@@ -112,6 +112,9 @@ class MemoryStore:
     def still_ours(self) -> bool:
         return bool(self._lock_id)
 
+    def lost(self) -> bool:
+        return self._held and not self._lock_id
+
     def unlock(self, lock_id: str) -> None:
         with self._turn:
             if not self._lock_id or lock_id != self._lock_id:

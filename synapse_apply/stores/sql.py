@@ -1,13 +1,11 @@
 """The state store over any SQL database: its rules and its statements, once.
 
-Every public write is one piece of work inside `_write`, which moves the serial by one when it
-changed what `read` returns. Pieces that come together share one transaction (group.py).
+Every public write is one piece of work inside `_write` (locked.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -26,14 +24,10 @@ from synapse_apply.model.state import (
 from synapse_apply.stores import contents, faults, schema, texts
 from synapse_apply.stores.contents import Contents, History, Rows
 from synapse_apply.stores.database import Database, Row, Run, Statement
-from synapse_apply.stores.group import Group
 from synapse_apply.stores.holder import Holder
-from synapse_apply.stores.holding import Holding
-from synapse_apply.stores.lock import Lock, Runner
+from synapse_apply.stores.lock import Runner
+from synapse_apply.stores.locked import Locked
 from synapse_apply.stores.moves import renamed
-
-# Tells whether it changed what `read` returns.
-Work = Callable[[Run], bool]
 
 
 def utc_now() -> str:
@@ -41,7 +35,7 @@ def utc_now() -> str:
     return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
-class SqlStore:
+class SqlStore(Locked):
     """A StateStore (model/ports.py) whose rows live in a Database."""
 
     def __init__(
@@ -52,18 +46,9 @@ class SqlStore:
         runner: Runner | None = None,
     ) -> None:
         """Touches nothing: a state is looked for when it is first used."""
-        self._database = database
+        super().__init__(database, runner or Runner(), now)
         self._tool_version = tool_version
         self._now = now
-        self._runner = runner or Runner()
-        self._lock = Lock(database, self._runner, now)
-        self._holding: Holding | None = None
-        self._group = Group(self._commit)
-
-    @property
-    def where(self) -> str:
-        """The place of this state, for messages."""
-        return self._database.where
 
     def warnings(self) -> tuple[Diagnostic, ...]:
         """What is risky about where this state is kept."""
@@ -95,30 +80,6 @@ class SqlStore:
 
         rows = self._database.read(work)
         return texts.record_from(rows[0][0], self.where, str(address)) if rows else None
-
-    @contextmanager
-    def lock(self, operation: str, timeout: float = 0.0) -> Iterator[None]:
-        """Every thread of this process may write while it is held."""
-        with self._locked(operation, timeout):
-            yield
-
-    def still_ours(self) -> bool:
-        """Whether a request may be started: the lock is held and this process was not silent.
-
-        Asks no database. What others did is noticed at the next write or sign of life.
-        """
-        return self._holding is not None and self._holding.ours
-
-    def in_the_way(self) -> tuple[Diagnostic, ...]:
-        """Who holds the lock, as a run that wants it would be told; nothing where it is free."""
-        return self._lock.in_the_way()
-
-    def unlock(self, lock_id: str) -> None:
-        """Remove the lock of another process that is gone; its next write fails.
-
-        StateError when that is not the lock there is now.
-        """
-        self._lock.remove(lock_id)
 
     def note(self, entry: AuditEntry) -> None:
         row = (entry.at, entry.address, texts.audit_to(entry, self.where))
@@ -275,36 +236,6 @@ class SqlStore:
             self._database.create(statements)
             holding.seat(holder, written_at)
 
-    def close(self) -> None:
-        self._database.close()
-
-    def _write(self, work: Work) -> None:
-        self._group.write(lambda run: work(run) and run(schema.NEXT_SERIAL, ()))
-
-    def _commit(self, together: Callable[[Run], object]) -> None:
-        """One transaction of the pieces that came together, by the holder of the lock."""
-        holding = self._holding
-        if holding is None:
-            raise faults.not_locked(self.where)
-        holding.check()
-
-        def whole(run: Run) -> None:
-            # Another version may have changed the format since this process looked.
-            meta = self._meta(run)
-            if holding.seated:
-                holding.check_rows(run, *meta[schema.HOLDER])
-            together(run)
-
-        self._database.write(whole)
-
-    def _meta(self, run: Run, where: str = "") -> Row:
-        rows = run(schema.GET_META, ())
-        if not rows:
-            raise faults.damaged(where or self.where, "its first row is missing")
-        if rows[0][0] > STATE_FORMAT:
-            raise faults.newer(where or self.where, rows[0][0])
-        return rows[0]
-
     def _rows(self, run: Run) -> Rows:
         return self._meta(run), run(schema.ALL_RECORDS, ()), run(schema.ALL_INTENTS, ())
 
@@ -334,24 +265,3 @@ class SqlStore:
             return self.serial()
         except StateError:
             return 0
-
-    @contextmanager
-    def _locked(
-        self, operation: str, timeout: float = 0.0, *, repair: bool = False
-    ) -> Iterator[Holding]:
-        if self._holding is not None:
-            raise faults.locked_here(self.where, operation)
-        with self._lock.hold(operation, timeout, repair=repair) as holding:
-            self._holding = holding
-            try:
-                yield holding
-            finally:
-                self._holding = None
-
-    @contextmanager
-    def _locked_or_now(self, operation: str, *, repair: bool = False) -> Iterator[Holding]:
-        if self._holding is not None:
-            yield self._holding
-        else:
-            with self._locked(operation, repair=repair) as holding:
-                yield holding

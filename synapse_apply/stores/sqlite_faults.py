@@ -42,9 +42,22 @@ def _explain(problem: sqlite3.Error, where: str, doing: str) -> StateError:
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         who = "another program keeps the file open for writing"
         return faults.busy(where, doing, who, "Close it and try again.")
+    if code == sqlite3.SQLITE_IOERR:
+        return _not_taken(where, doing, str(problem))
     if str(problem).startswith("no such "):
         return faults.damaged(where, str(problem))
     return StateError(error("The state cannot be used", f"{doing} {where} failed: {problem}."))
+
+
+def _not_taken(where: str, doing: str, why: str) -> StateError:
+    """A quota and a limit on the size of files come as this, not as a full disk."""
+    return StateError(
+        error(
+            "The disk does not take or give the state",
+            f"{doing} {where} failed: {why}. What was recorded before is whole.",
+            "Check quota, limits (ulimit -f) and the health of the disk, then try again.",
+        )
+    )
 
 
 def _full(where: str, doing: str, why: str) -> StateError:

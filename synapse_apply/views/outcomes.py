@@ -159,8 +159,10 @@ def _next(report: Report, counts: Counts) -> list[str]:
     unrecorded = [outcome for outcome in report.outcomes if outcome.unrecorded is not None]
     if report.stopped:
         name = _SIGNALS.get(report.stopped, f"signal {report.stopped}")
-        recorded = "" if unrecorded else " and recorded"
-        lines.append(f"It was stopped by {name}; what had begun was finished{recorded}.")
+        begun = "what had begun was finished" + ("" if unrecorded else " and recorded")
+        if any(o.result is Result.UNKNOWN and o.unrecorded is None for o in report.outcomes):
+            begun = "not all that had begun could end"
+        lines.append(f"It was stopped by {name}; {begun}.")
     if report.lock_lost:
         lines.append("The lock on the state was lost to another run; nothing was started after.")
     for file in sorted({outcome.unrecorded for outcome in unrecorded if outcome.unrecorded}):

@@ -2,30 +2,40 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from fault.site import TENANT, TOKEN, Server, Site
 from installed import BIN, environment
 
-APPLY = ("apply", "--auto-approve", "--json", "--target", "site")
+TESTS = Path(__file__).resolve().parents[1]
+COMMAND = [str(BIN / "synapse-apply")]
+APPLY = ["apply", "--auto-approve", "--json", "--target", "site"]
 SECONDS = 60
 
 
 @contextmanager
-def applying(site: Site, *more: str, parallelism: int = 1) -> Iterator[subprocess.Popen[str]]:
-    """An apply under way; killed at the end if it has not ended by itself."""
+def applying(
+    site: Site, *more: str, parallelism: int = 1, by: Sequence[str] = (), **altered: Any
+) -> Iterator[subprocess.Popen[str]]:
+    """An apply under way; killed at the end if it has not ended by itself.
+
+    `altered` is what is not as it is here: see fault/altered.py. `by` is a command that runs it.
+    """
+    command = [sys.executable, "-m", "fault.altered", json.dumps(altered)] if altered else COMMAND
     process = subprocess.Popen(
-        [str(BIN / "synapse-apply"), *APPLY, "--parallelism", str(parallelism), *more],
+        [*by, *command, *APPLY, "--parallelism", str(parallelism), *more],
         cwd=site.root,
-        env=environment(site.environ),
+        env={**environment(site.environ), **({"PYTHONPATH": str(TESTS)} if altered else {})},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -42,6 +52,15 @@ def reaches(server: Server, process: subprocess.Popen[str]) -> None:
     """Wait until the first rule's deed has begun, while the process runs."""
     until = time.monotonic() + SECONDS
     while not server.counts()[0]["done"]:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < until
+        time.sleep(0.005)
+
+
+def stands_still(process: subprocess.Popen[str]) -> None:
+    """Wait until SIGSTOP has reached it (proc_pid_stat(5), field 3)."""
+    until = time.monotonic() + SECONDS
+    while Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0] != "T":
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < until
         time.sleep(0.005)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import itertools
 import json
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from fault.convergence import Row
 from fault.site import TENANT, TOKEN, Server, Site
+from postgres.server import PostgresServer
 
 from synapse_apply.emulator.serve import EmbeddedServer
 
@@ -32,6 +35,27 @@ def make_site(server: Server, tmp_path: Path) -> Callable[..., Site]:
     return lambda *given, **named: Site.make(
         tmp_path / f"project-{next(numbers)}", server, *given, **named
     )
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def make_shared_site(
+    request: pytest.FixtureRequest, make_site: Callable[..., Site]
+) -> Callable[..., Site]:
+    """The same for each sort of state that processes share."""
+    if request.param == "sqlite":
+        return make_site
+    database: PostgresServer = request.getfixturevalue("postgres")
+    return lambda *given, **named: make_site(
+        *given, state_url=database.url(schema=f"state_{uuid4().hex}"), **named
+    )
+
+
+@pytest.fixture
+def with_ctrl_c() -> Iterator[None]:
+    """Children heed SIGINT even where these tests run in a shell's background, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture

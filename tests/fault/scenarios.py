@@ -35,15 +35,15 @@ def _raise_version(root: Path, number: int) -> None:
 
 
 SCENARIOS: dict[str, Callable[[Site], None]] = {"first-apply": first_apply, "changes": changes}
-_COUNTS: dict[str, int] = {}
+_COUNTS: dict[tuple[str, int], int] = {}
 
 
-def requests_of(make_site: Callable[..., Site], scenario: str) -> int:
+def requests_of(make_site: Callable[..., Site], scenario: str, groups: int = 4) -> int:
     """How many requests an apply makes when nothing goes wrong."""
-    if scenario not in _COUNTS:
-        site = make_site()
+    if (scenario, groups) not in _COUNTS:
+        site = make_site(groups=groups)
         SCENARIOS[scenario](site)
         site.server.faults({"match": {"nth": 1_000_000}, "do": {"latency": 0}})
         assert site.apply().code == 0
-        _COUNTS[scenario] = site.server.counts()[0]["seen"]
-    return _COUNTS[scenario]
+        _COUNTS[scenario, groups] = site.server.counts()[0]["seen"]
+    return _COUNTS[scenario, groups]

@@ -18,13 +18,14 @@ from synapse_apply.client import BackendClient
 from synapse_apply.model.address import Address
 from synapse_apply.model.plan import Action, Plan
 from synapse_apply.model.report import Report
+from synapse_apply.model.state import AuditEntry
 from synapse_apply.planning.situation import Choices
 from synapse_apply.session import state_file, states
 from synapse_apply.session.apply import apply, check
 from synapse_apply.session.backend import LastRequest
 from synapse_apply.session.context import Context, open_context, open_state
 from synapse_apply.session.plan import plan
-from synapse_apply.session.surroundings import base_url
+from synapse_apply.session.surroundings import base_url, uptime
 from synapse_apply.session.where import Where
 from synapse_apply.views.progress import Silent
 
@@ -86,6 +87,10 @@ class Server:
         found: list[dict[str, int]] = self.send("GET", "/_emulator/faults/")["counts"]
         return found
 
+    def posts(self) -> int:
+        """How many creates were asked for since the last `empty`."""
+        return sum(asked.startswith("POST ") for asked in self.requests())
+
     def requests(self) -> list[str]:
         """METHOD PATH of each request since the last `empty`."""
         log = self.send("GET", "/_emulator/requests/")["last"]
@@ -137,10 +142,20 @@ class Site:
     environ: Mapping[str, str] = field(default_factory=lambda: dict(ENVIRON))
 
     @classmethod
-    def make(cls, root: Path, server: Server, groups: int = 4, extra_storages: int = 0) -> Site:
-        """Write the project and make an empty state; the server is emptied."""
+    def make(
+        cls,
+        root: Path,
+        server: Server,
+        groups: int = 4,
+        extra_storages: int = 0,
+        state_url: str = "",
+    ) -> Site:
+        """Write the project and make an empty state, at a url or in a file of the project.
+
+        The server is emptied.
+        """
         server.empty()
-        made = cls(root, server, groups)
+        made = cls(root, server, groups, {**ENVIRON, "FAULT_STATE_URL": state_url})
         root.mkdir(parents=True, exist_ok=True)
         target = {
             "url": server.url,
@@ -148,6 +163,7 @@ class Site:
             "token": {"env": "FAULT_TOKEN"},
             "allow_env": ["RAW_*"],
             "settle_after": SETTLE_AFTER,
+            **({"state": {"url": {"env": "FAULT_STATE_URL"}}} if state_url else {}),
         }
         project = {"apiVersion": "synapse-apply/v1", "kind": "Project", "manifests": ["manifests/"]}
         (root / "synapse-apply.yaml").write_text(
@@ -195,6 +211,7 @@ class Site:
                 context,
                 api=api,
                 clock=Ahead(ahead),
+                uptime=lambda: replace(up := uptime(), seconds=up.seconds + ahead),
                 request_id=lambda: last.id,
                 longest_call=api.longest_call,
             )
@@ -217,6 +234,11 @@ class Site:
         with open_state(self.where()) as state:
             read = state.store.read()
             return {str(address): record.remote_id for address, record in read.records.items()}
+
+    def written(self) -> tuple[int, list[AuditEntry]]:
+        """The state's serial and all that was ever done, the newest first."""
+        with open_state(self.where()) as state:
+            return state.store.serial(), state.store.audit()
 
     def open_intents(self) -> list[Address]:
         with open_state(self.where()) as state:

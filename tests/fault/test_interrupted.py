@@ -1,4 +1,4 @@
-"""Ctrl-C at any request, a second apply beside the first, a backend that dies half-way."""
+"""Ctrl-C at any request, and a backend that dies half-way."""
 
 from __future__ import annotations
 
@@ -6,26 +6,17 @@ import json
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fault.commands import Backend, applying, ended, reaches
-from fault.convergence import DEEP, Row, converge, some, tells_the_truth
+from fault.convergence import Row, converge, some, tells_the_truth
 from fault.site import Applied, Server, Site, pending, tally
 
 REQUESTS = 18  # of an apply of twelve resources
 PLANNING = 6  # of them, before the first call
 FOREVER = 1000
-
-
-@pytest.fixture
-def with_ctrl_c() -> Iterator[None]:
-    """Children heed SIGINT even where these tests run in a shell's background, which ignores it."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.usefixtures("with_ctrl_c")
@@ -55,23 +46,6 @@ def _tells_the_truth(server: Server, report: dict[str, Any], called: int) -> Non
     assert {name for name, result in outcomes.items() if result == "done"} == set(found)
     assert set(outcomes.values()) <= {"done", "skipped"}
     assert len(found) == called
-
-
-def test_two_at_once(make_site: Callable[..., Site], server: Server, row: Row) -> None:
-    """One works; the others are told who does, or wait and find nothing to do."""
-    site = make_site()
-    server.faults({"match": {"method": "POST", "nth": 2}, "do": {"hang": 2}})
-    with ExitStack() as stack:
-        first = stack.enter_context(applying(site))
-        reaches(server, first)
-        others = [stack.enter_context(applying(site)) for _ in range(19 if DEEP else 1)]
-        codes = [ended(process)[0] for process in [first, *others]]
-    assert codes[0] == 0
-    assert set(codes[1:]) <= {0, 6}, codes
-    posts = [asked for asked in server.requests() if asked.startswith("POST ")]
-    assert len(posts) == 12
-    converge(site, None, row)
-    assert row.unknowns == 0
 
 
 @pytest.fixture

@@ -11,17 +11,19 @@ from fault.scenarios import SCENARIOS, requests_of
 from fault.site import Server, Site
 
 FOREVER = 1000
+# Of a plugin, its release and a storage each.
+GROUPS = {"first-apply": 10, "changes": 4}
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
 @pytest.mark.parametrize("commit", ["before", "after"])
 def test_killed_at_a_request(
-    commit: str, scenario: str, make_site: Callable[..., Site], server: Server, row: Row
+    commit: str, scenario: str, make_shared_site: Callable[..., Site], server: Server, row: Row
 ) -> None:
     """The server has the request, has or has not done it, and nobody gets the answer."""
-    count = requests_of(make_site, scenario)
-    for number in some(count, 2, turn=count // 3 + (commit == "after")):
-        site = make_site()
+    count = requests_of(make_shared_site, scenario, GROUPS[scenario])
+    for number in some(count, 1, turn=count // 2 + 5 * (commit == "after")):
+        site = make_shared_site(groups=GROUPS[scenario])
         SCENARIOS[scenario](site)
         server.faults({"match": {"nth": number}, "do": {"hang": FOREVER, "commit": commit}})
         with applying(site) as process:
@@ -31,11 +33,11 @@ def test_killed_at_a_request(
 
 
 def test_killed_with_many_requests_under_way(
-    make_site: Callable[..., Site], server: Server, row: Row
+    make_shared_site: Callable[..., Site], server: Server, row: Row
 ) -> None:
     """Ten at once: half of them done, half of them not, none of them answered."""
     for first in some(12, 1, turn=3):
-        site = make_site()
+        site = make_shared_site()
         server.faults(
             {"match": {"method": "POST", "nth": first}, "do": {"hang": FOREVER}},
             {

@@ -2,47 +2,37 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import signal
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
-from fault.commands import applying, kill, reaches
+from fault.commands import applying, ended, kill, reaches
 from fault.convergence import DEEP, Row, converge, some
 from fault.site import Server, Site
-from installed import environment
 
-TESTS = Path(__file__).resolve().parents[1]
-# Intents begun and settled by an apply of twelve resources.
-WRITES = 24
-
-
-def dying(site: Site, nth: int, moment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "fault.dying", str(site.root), str(nth), moment],
-        env={**environment(site.environ), "PYTHONPATH": str(TESTS)},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+GROUPS = 10  # of a plugin, its release and a storage each
+# A call is announced and settled, each once.
+WRITES = 2 * 3 * GROUPS
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
-def test_killed_at_a_write(moment: str, make_site: Callable[..., Site], row: Row) -> None:
+def test_killed_at_a_write(
+    moment: str, make_shared_site: Callable[..., Site], server: Server, row: Row
+) -> None:
     """The write is not begun, or it is on disk and nothing has followed it."""
-    for nth in some(WRITES, 3, turn=3 if moment == "before" else 4):
-        site = make_site()
-        assert dying(site, nth, moment).returncode == -9, nth
+    for nth in some(WRITES, 2, turn=14 if moment == "before" else 19):
+        site = make_shared_site(groups=GROUPS)
+        with applying(site, signal=signal.SIGKILL, nth=nth, moment=moment) as process:
+            assert process.wait(60) == -signal.SIGKILL, nth
         converge(site, None, row)
 
 
 def test_no_write_is_left_out(make_site: Callable[..., Site]) -> None:
     """The boundaries above are all there are."""
-    if DEEP:
-        assert dying(make_site(), 0, "").stdout.split() == [str(WRITES), "0"]
+    with applying(make_site(groups=GROUPS), counted=True) as process:
+        code, _, err = ended(process)
+    assert (code, err.split()) == (0, ["begin", "settle"] * (WRITES // 2))
 
 
 def test_killed_at_any_time(make_site: Callable[..., Site], server: Server, row: Row) -> None:

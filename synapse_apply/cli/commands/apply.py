@@ -78,8 +78,8 @@ def command(
     """Make the backend what the manifests say, and nothing else.
 
     Plans first, shows the plan and asks; everything is checked before the first call. A failure
-    skips what depends on it and the rest goes on. The first Ctrl-C lets what has begun end and
-    reports truthfully; the second stops at once.
+    skips what depends on it and the rest goes on. The first Ctrl-C lets what has begun end (off a
+    terminal for 6 s at most) and reports truthfully; the second stops at once.
 
     With a saved PLAN (`plan --out`) only what it says is done, once, and nobody is asked. Objects
     that changed since are refused alone. Where the plan carries packages (`plan --out FILE

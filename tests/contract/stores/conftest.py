@@ -5,7 +5,6 @@ from __future__ import annotations
 from uuid import uuid4
 
 import pytest
-from contract.stores.postgres_server import PostgresServer
 from contract.stores.samples import BINDING, LINEAGE
 
 from synapse_apply.stores.memory import MemoryStore
@@ -13,15 +12,10 @@ from synapse_apply.stores.postgres import open_postgres
 from synapse_apply.stores.sqlite import open_sqlite
 
 
-@pytest.fixture(scope="session")
-def server():
-    """A PostgreSQL server, one a test process; made when the first test needs it."""
-    made = PostgresServer()
-    try:
-        made.start()
-        yield made
-    finally:
-        made.remove()
+@pytest.fixture
+def server(postgres):
+    """The PostgreSQL server of this test process."""
+    return postgres
 
 
 @pytest.fixture

@@ -132,6 +132,7 @@ def test_a_holder_that_was_suspended_stops_by_itself(theirs):
         theirs.put(record("in time", "2"))
         clock.now += 1
         assert not theirs.still_ours()
+        assert theirs.lost()
         with pytest.raises(LockLost, match="ran out") as caught:
             theirs.put(record("late", "3"))
         assert "30 seconds" in told(caught)
@@ -241,8 +242,10 @@ def test_signs_of_life_are_given_by_themselves(open_store, shared):
         eventually(lambda: other._lock.holder().counter >= 3)
         assert store.still_ours()
         store.put(record())
+        assert not store.lost()
     assert (other._lock.holder(), other.serial()) == (None, 1)
     assert not store.still_ours()
+    assert not store.lost()
 
 
 def test_a_lock_lost_between_two_writes_is_noticed_without_a_write(open_store, shared):
@@ -252,6 +255,7 @@ def test_a_lock_lost_between_two_writes_is_noticed_without_a_write(open_store, s
     with store.lock("apply"):
         other.unlock(store._holding.holder.owner)
         eventually(lambda: not store.still_ours())
+        assert store.lost()
 
 
 def test_two_that_come_at_once_are_one_after_the_other(open_store, shared):

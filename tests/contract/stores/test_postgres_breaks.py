@@ -7,8 +7,8 @@ from threading import Event, Thread
 
 import pytest
 from contract.stores.leases import NEVER, eventually, quick
-from contract.stores.proxy import Proxy
 from contract.stores.samples import BINDING, LINEAGE, entry, intent, record
+from postgres.proxy import Proxy
 
 from synapse_apply.model.errors import LockLost, StateError
 from synapse_apply.model.state import IntentState

@@ -6,11 +6,10 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from contract.stores.postgres_server import PostgresServer
+from postgres.server import PostgresServer
 
 from synapse_apply.emulator.serve import EmbeddedServer
 
@@ -28,14 +27,9 @@ spec:
 
 
 @pytest.fixture
-def database() -> Iterator[str]:
+def database(postgres: PostgresServer) -> str:
     """The url of a database, with its password."""
-    server = PostgresServer()
-    try:
-        server.start()
-        yield server.url(schema="state_of_prod")
-    finally:
-        server.remove()
+    return postgres.url(schema="state_of_prod")
 
 
 def write_project(folder: Path, at: str, **state: object) -> None:

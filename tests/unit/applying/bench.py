@@ -26,7 +26,7 @@ from synapse_apply.model.marks import KindMarks, SecretMarks
 from synapse_apply.model.observed import Lookup, Observed
 from synapse_apply.model.project import Project, Target
 from synapse_apply.model.report import Outcome, Report
-from synapse_apply.model.state import Binding, Record
+from synapse_apply.model.state import Binding, Record, Uptime
 from synapse_apply.model.values import Reference
 from synapse_apply.planning.situation import Choices
 from synapse_apply.secrets.keys import Keys, StateKey
@@ -177,6 +177,7 @@ class Bench:
     target: Target = field(default_factory=lambda: Target("test", "http://localhost"))
     keys: Keys = field(default_factory=lambda: Keys((KEY,)))
     salts: int = 0
+    up: Uptime = Uptime()
 
     def __post_init__(self) -> None:
         self.store.init(Binding("http://localhost"), "lineage")
@@ -205,6 +206,7 @@ class Bench:
             parallelism=1,
             catalogue=self.catalogue,
             new_salt=self._salt,
+            uptime=lambda: self.up,
         )
 
     def _salt(self) -> str:

@@ -12,7 +12,7 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.errors import StateError
 from synapse_apply.model.observed import Lookup
 from synapse_apply.model.plan import Action
-from synapse_apply.model.state import IntentState
+from synapse_apply.model.state import IntentState, Uptime
 from synapse_apply.model.values import SecretRef
 from synapse_apply.session import states
 from synapse_apply.session.adopt import import_all
@@ -95,6 +95,29 @@ def test_a_clock_set_back_waits_and_never_hurries(bench):
     cut(bench, widget("w"))
     bench.clock.at = "2025-12-31T00:00:00.000000Z"
     assert refusal(bench.plan(widget("w"))).outcome_unknown
+
+
+@pytest.mark.parametrize("wall", ["2025-12-31T00:00:00.000000Z", "2027-01-01T00:00:00.000000Z"])
+def test_on_one_machine_its_own_count_decides(bench, wall):
+    """However the wall clock is set meanwhile: a call is as old as the machine says."""
+    bench.up = Uptime("this boot", 1000.0)
+    cut(bench, widget("w"))
+    bench.clock.at, bench.up = wall, Uptime("this boot", 1089.0)
+    (said,) = bench.plan(widget("w")).plan.diagnostics
+    assert "run again in 1 s" in said.detail
+    bench.up = Uptime("this boot", 1090.0)
+    assert bench.apply(widget("w")).exit_code == 0
+    assert len(bench.api.objects["widget"]) == 1
+
+
+def test_counts_of_two_machines_are_not_compared(bench):
+    """Between them the wall clocks decide."""
+    bench.up = Uptime("this boot", 5.0)
+    cut(bench, widget("w"))
+    bench.up = Uptime("another", 1_000_000.0)
+    assert refusal(bench.plan(widget("w"))).outcome_unknown
+    bench.clock.at = LATER
+    assert bench.apply(widget("w")).exit_code == 0
 
 
 def test_several_objects_of_the_name_settle_nothing(bench):

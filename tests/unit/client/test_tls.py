@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from synapse_apply.client.errors import ClientConnectionError, ClientTimeoutError
+from synapse_apply.client.errors import ClientConnectionError, ClientTimeoutError, EndedError
 from synapse_apply.model.errors import Effect
 
 CERTIFICATE, KEY = (Path(__file__).parent / "tls" / name for name in ("cert.pem", "key.pem"))
@@ -72,5 +72,15 @@ def test_a_dripping_answer_ends(connect, url):
     client = connect(url, verify=str(CERTIFICATE), total_timeout=0.3)
     begun = time.monotonic()
     with pytest.raises(ClientTimeoutError):
+        client.get_plugin("slow")
+    assert time.monotonic() - begun < 1.5
+
+
+def test_hanging_up_ends_a_dripping_answer(connect, url):
+    """What waits inside TLS is woken too."""
+    client = connect(url, verify=str(CERTIFICATE))
+    threading.Timer(0.3, client.hang_up, ["the run was stopped"]).start()
+    begun = time.monotonic()
+    with pytest.raises(EndedError, match="the run was stopped"):
         client.get_plugin("slow")
     assert time.monotonic() - begun < 1.5

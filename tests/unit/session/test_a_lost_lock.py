@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+from synapse_apply.model.address import Address
 from synapse_apply.model.errors import Exit
-from synapse_apply.model.plan import Base, Plan
-from synapse_apply.model.report import Report
+from synapse_apply.model.plan import Action, Base, Plan
+from synapse_apply.model.report import Outcome, Report, Result
 from synapse_apply.model.state import Binding
 from synapse_apply.views.text import render_report
+
+PLAN = Plan("p", "2026-01-01T00:00:00Z", "1", Base("prod", Binding("https://x"), "l", 1))
 
 
 def test_the_report_of_a_run_that_lost_its_lock() -> None:
     """Exit 6, and words for it: what was done before stands."""
-    plan = Plan("p", "2026-01-01T00:00:00Z", "1", Base("prod", Binding("https://x"), "l", 1))
-    report = Report(plan, lock_lost=True)
+    report = Report(PLAN, lock_lost=True)
 
     assert report.exit_code == Exit.LOCKED
     text = render_report(report, color=False)
     assert "Apply incomplete!" in text
     assert "The lock on the state was lost to another run; nothing was started after." in text
+
+
+def test_a_lost_lock_explains_what_was_left_undone() -> None:
+    """Exit 6 where all else follows from it; 7 where a call may have been done all the same."""
+    left = Outcome(Address("storage", "a"), Action.CREATE, Result.SKIPPED)
+    unknown = Outcome(Address("storage", "b"), Action.CREATE, Result.UNKNOWN)
+
+    assert Report(PLAN, (left,), lock_lost=True).exit_code == Exit.LOCKED
+    assert Report(PLAN, (left, unknown), lock_lost=True).exit_code == Exit.UNKNOWN

@@ -1,4 +1,4 @@
-"""A connection between a client and a PostgreSQL server that breaks at a chosen moment."""
+"""A connection between a client and a server that breaks, or stands still, at a chosen moment."""
 
 from __future__ import annotations
 
@@ -11,24 +11,28 @@ COMMIT = b"Q\x00\x00\x00\x0bCOMMIT\x00"
 
 
 class Proxy:
-    """Listens on loopback; `url(server)` leads through it.
+    """Listens at `port` of an address of this machine.
 
-    `break_at` is None, `before` (the next COMMIT never arrives) or `after` (its answer never
-    arrives); then it goes back to None.
+    `break_at` is None, `before` (PostgreSQL's next COMMIT never arrives) or `after` (its answer
+    never arrives); then it goes back to None. While `flows` is not set nothing gets through, and
+    nothing is lost.
     """
 
-    def __init__(self, port):
-        """`port` is where the server listens."""
+    def __init__(self, port, address="127.0.0.1", at=0):
+        """`port` is where the server listens, on loopback; `at` our own, 0 for any."""
         self.break_at = None
+        self.flows = Event()
+        self.flows.set()
         self.broken = Event()
         self._to = port
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server((address, at))
         self.port = self._listener.getsockname()[1]
         self._sockets = []
         Thread(target=self._accept, daemon=True).start()
 
     def close(self):
         """Nothing stays open."""
+        self.flows.set()
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         for one in self._sockets:
@@ -47,6 +51,7 @@ class Proxy:
     def _up(self, client, server, gate):
         with suppress(OSError):
             while data := client.recv(65536):
+                self.flows.wait()
                 how = self.break_at if COMMIT in data else None
                 if how is not None:
                     self.break_at = None
@@ -60,6 +65,7 @@ class Proxy:
     def _down(self, server, client, gate):
         with suppress(OSError):
             while data := server.recv(65536):
+                self.flows.wait()
                 if gate.is_set():
                     break
                 client.sendall(data)

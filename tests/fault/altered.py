@@ -1,0 +1,113 @@
+"""`python -m fault.altered JSON ARGUMENTS...`: the command itself, in other surroundings.
+
+Nothing of the command is replaced but what a machine tells it (its name, its clocks, how long a
+lease lasts) and the moment at which a signal reaches it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from fault.disks import obey_modes
+from fault.site import Ahead
+
+from synapse_apply.cli import applying as cli_applying
+from synapse_apply.cli.main import main
+from synapse_apply.session import context, state_file, surroundings
+from synapse_apply.stores import postgres
+from synapse_apply.stores.holder import Process
+from synapse_apply.stores.holding import Timing, boottime
+from synapse_apply.stores.lock import Runner
+
+WRITES = frozenset({"begin", "settle", "put", "remove", "move", "mark_applied"})
+
+
+@dataclass(frozen=True)
+class Altered:
+    """What is not as it is here.
+
+    `signal` is sent by the process to itself `before` or `after` its `nth` write of the state, or
+    its nth call of what is named by `write`. `lease` in seconds. `host` is another machine's name.
+    The wall clock runs `ahead` seconds ahead; with `later` so much time has really passed. For
+    `patience` seconds a database that went away is tried again. As `nobody` even root may do
+    only what the modes of files say. A run that is told to stop ends within `drain` seconds.
+    """
+
+    signal: int = 0
+    write: str = ""
+    nth: int = 0
+    moment: str = "before"
+    lease: float = 0.0
+    host: str = ""
+    ahead: float = 0.0
+    later: float = 0.0
+    patience: float = 0.0
+    nobody: bool = False
+    drain: float = 0.0
+    counted: bool = False
+
+    def alter(self) -> None:
+        """Before the command begins."""
+        runner: dict[str, Any] = {}
+        if self.lease:
+            runner["timing"] = Timing(self.lease, self.lease / 12, longest_pause=0.05)
+        if self.host:
+            runner["process"] = Process(self.host, "another boot", 1, "5", f"they@{self.host}")
+        vars(state_file)["Runner"] = partial(Runner, **runner)
+        if by := self.ahead + self.later:
+            vars(context)["SystemClock"] = lambda: Ahead(by)
+            vars(surroundings)["boottime"] = lambda: boottime() + self.later
+        if self.patience:
+            made = partial(postgres.PostgresDatabase, patience=self.patience)
+            vars(postgres)["PostgresDatabase"] = made
+        if self.drain:
+            vars(cli_applying)["DRAIN_SECONDS"] = self.drain
+        if self.nobody:
+            obey_modes()
+        if self.signal or self.counted:
+            vars(state_file)["open_store"] = partial(_opened, state_file.open_store, self)
+
+
+class Signalled:
+    """A state store whose process gets a signal at a certain write."""
+
+    def __init__(self, store: Any, altered: Altered) -> None:
+        self._store = store
+        self._altered = altered
+        self.writes = 0
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._store, name)
+        chosen = self._altered.write
+        if name != chosen and (chosen or name not in WRITES):
+            return method
+
+        def write(*given: Any) -> Any:
+            self.writes += 1
+            if self._altered.counted:
+                sys.stderr.write(f"{name}\n")
+            self._send_signal("before")
+            answer = method(*given)
+            self._send_signal("after")
+            return answer
+
+        return write
+
+    def _send_signal(self, moment: str) -> None:
+        if (self.writes, moment) == (self._altered.nth, self._altered.moment):
+            os.kill(os.getpid(), self._altered.signal)
+
+
+def _opened(open_store: Any, altered: Altered, *given: Any) -> Signalled:
+    return Signalled(open_store(*given), altered)
+
+
+if __name__ == "__main__":
+    Altered(**json.loads(sys.argv[1])).alter()
+    del sys.argv[1]
+    main()

@@ -1,0 +1,85 @@
+"""The state's database is killed or cut off in the middle of an apply."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from uuid import uuid4
+
+import pytest
+from fault.commands import applying, ended, reaches
+from fault.convergence import Row, converge, some
+from fault.site import Server, Site
+from postgres.proxy import Proxy
+from postgres.server import PostgresServer
+
+POSTS = 12
+A_MOMENT = {"hang": 0.3, "commit": "after"}
+
+
+@pytest.fixture
+def proxy(postgres: PostgresServer) -> Iterator[Proxy]:
+    """A way to the database that can break."""
+    made = Proxy(postgres.port)
+    yield made
+    made.close()
+
+
+def a_schema(postgres: PostgresServer) -> str:
+    return postgres.url(schema=f"state_{uuid4().hex}")
+
+
+def test_a_database_that_is_killed_and_comes_back(
+    make_site: Callable[..., Site], server: Server, postgres: PostgresServer, row: Row
+) -> None:
+    """What it acknowledged is there; the same run goes on and ends well."""
+    for nth in some(POSTS, 1, turn=2):
+        site = make_site(state_url=a_schema(postgres))
+        server.faults({"match": {"method": "POST", "nth": nth}, "do": A_MOMENT})
+        with applying(site, parallelism=1 + nth % 4) as process:
+            reaches(server, process)
+            postgres.kill()
+            postgres.start()
+            code, out, err = ended(process)
+        assert code == 0, out + err
+        converge(site, None, row)
+
+
+def test_a_database_that_stays_away(
+    make_site: Callable[..., Site], server: Server, postgres: PostgresServer, row: Row
+) -> None:
+    """The run says so and ends; what was done is told, and one more run knows it."""
+    for nth in some(POSTS, 1, turn=6):
+        site = make_site(state_url=a_schema(postgres))
+        server.faults({"match": {"method": "POST", "nth": nth}, "do": A_MOMENT})
+        with applying(site, lease=2.0) as process:
+            reaches(server, process)
+            postgres.kill()
+            try:
+                code, out, err = ended(process)
+            finally:
+                postgres.start()
+        print(code, out, err)
+        converge(site, None, row)
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_connection_that_is_cut(
+    moment: str,
+    make_site: Callable[..., Site],
+    server: Server,
+    postgres: PostgresServer,
+    proxy: Proxy,
+    row: Row,
+) -> None:
+    """In the midst of a write, which the database did or did not hear of: nobody notices."""
+    through = a_schema(postgres).replace(f":{postgres.port}/", f":{proxy.port}/")
+    for nth in some(POSTS, 1, turn=4):
+        site = make_site(state_url=f"{through}_{nth}")
+        server.faults({"match": {"method": "POST", "nth": nth}, "do": A_MOMENT})
+        with applying(site) as process:
+            reaches(server, process)
+            proxy.break_at = moment
+            code, out, err = ended(process)
+        assert proxy.break_at is None
+        assert code == 0, out + err
+        converge(site, None, row)

@@ -1,0 +1,83 @@
+"""A state that cannot be written any more, from the middle of an apply on."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from fault.commands import applying, ended, stands_still
+from fault.convergence import Row, command, converge, some
+from fault.disks import FULL, READ_ONLY, Way
+from fault.site import Server, Site, pending
+
+POSTS = 6
+WORDS = {
+    "limit": "The disk does not take or give the state",
+    "tmpfs": "The disk is full",
+    "modes": "The state cannot be written",
+    "mount": "The state cannot be written",
+}
+WAYS: dict[str, Way] = {**FULL, **READ_ONLY}
+
+
+@pytest.mark.parametrize("write", ["begin", "settle"])
+@pytest.mark.parametrize("way", WAYS)
+def test_a_state_that_takes_no_more(
+    way: str, write: str, make_site: Callable[..., Site], server: Server, row: Row
+) -> None:
+    """What was done is told, ids included; the printed command and one more apply do the rest."""
+    for nth in some(POSTS, 1, turn=3):
+        site = make_site(groups=2)
+        stop = {"signal": signal.SIGSTOP, "write": write, "nth": nth, "moment": "before"}
+        nobody = {"nobody": True} if way == "modes" else {}
+        with WAYS[way](site.root / ".synapse-apply" / "state") as breaks:
+            with applying(site, **stop, **nobody) as process:
+                stands_still(process)
+                breaks(process)
+                process.send_signal(signal.SIGCONT)
+                code, out, err = ended(process)
+            report = json.loads(out)
+            assert code == (7 if write == "settle" else 3), out + err
+            assert told(report) == {name: one for name, (one,) in server.ids().items()}
+            assert WORDS[way] in out
+            if way in ("tmpfs", "mount"):
+                still_so(site, WORDS[way])
+        for file in sorted({one["unrecorded_in"] for one in report["outcomes"]} - {None}):
+            command(site, f"state recover -t site {file}")
+        converge(site, None, row)
+
+
+def told(report: dict[str, Any]) -> dict[str, str]:
+    """The objects that a report says were made, by address."""
+    return {one["address"]: one["id"] for one in report["outcomes"] if one["id"]}
+
+
+def still_so(site: Site, words: str) -> None:
+    """Another run says why before it sends anything; a plan needs no room."""
+    posts = site.server.posts()
+    assert words in command(site, "apply --auto-approve --target site", code=1)
+    assert site.server.posts() == posts
+    assert "Plan: " in command(site, "plan --target site")
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_before_the_first_call(
+    way: str, make_site: Callable[..., Site], server: Server, row: Row
+) -> None:
+    """Exit 1 with the reason, and nothing is sent."""
+    site = make_site(groups=1)
+    nobody = {"nobody": True} if way == "modes" else {}
+    with WAYS[way](site.root / ".synapse-apply" / "state") as breaks:
+        with applying(site, signal=signal.SIGSTOP, write="lock", nth=1, **nobody) as process:
+            stands_still(process)
+            breaks(process)
+            process.send_signal(signal.SIGCONT)
+            code, out, err = ended(process)
+        assert code == 1, out + err
+        assert WORDS[way] in out
+        assert server.posts() == 0
+    assert pending(site.plan())
+    converge(site, None, row)

@@ -1,0 +1,78 @@
+"""A holder that is stopped past its lease, replaced by another apply, and continued."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from fault.commands import applying, ended, reaches, stands_still
+from fault.convergence import Row, converge, some
+from fault.site import LATER, Server, Site, tally
+
+LEASE = 2.0  # of all who take part
+POSTS = 12
+
+
+def another(site: Site, **altered: Any) -> int:
+    """An apply that waits for the state and does what is left; its exit code."""
+    with applying(site, "--lock-timeout", "30", lease=LEASE, **altered) as process:
+        code, out, err = ended(process)
+    assert code in (0, 7), out + err
+    return code
+
+
+def goes_on(first: subprocess.Popen[str], site: Site) -> dict[str, Any]:
+    """What the first one reports when it is continued; it asks for nothing and writes nothing."""
+    requests, written = site.server.requests(), site.written()
+    first.send_signal(signal.SIGCONT)
+    code, out, err = ended(first)
+    report: dict[str, Any] = json.loads(out)
+    assert code in (6, 7), out + err
+    assert code == report["exit_code"]
+    assert report["lock_lost"]
+    assert site.server.requests() == requests
+    assert site.written() == written
+    return report
+
+
+def words_of(report: dict[str, Any]) -> str:
+    return json.dumps(report["diagnostics"])
+
+
+def test_stopped_before_a_call_is_sent(
+    make_shared_site: Callable[..., Site], server: Server, row: Row
+) -> None:
+    """Its call was announced; another found nothing, believed it, and made the object."""
+    for nth in some(POSTS, 1, turn=1):
+        site = make_shared_site()
+        stop = {"signal": signal.SIGSTOP, "write": "begin", "nth": nth, "moment": "after"}
+        with applying(site, lease=LEASE, **stop) as first:
+            stands_still(first)
+            code = another(site, later=LATER)
+            report = goes_on(first, site)
+        assert "not sent: the lock on the state was lost" in words_of(report)
+        assert not tally(server, site.expected)["duplicates"]
+        assert code == (7 if site.open_intents() else 0)
+        converge(site, None, row)
+
+
+@pytest.mark.parametrize("commit", ["before", "after"])
+def test_stopped_while_a_call_is_under_way(
+    commit: str, make_site: Callable[..., Site], server: Server, row: Row
+) -> None:
+    """What the server did is found by the other one, or left until the call can have arrived."""
+    for nth in some(POSTS, 1, turn=10):
+        site = make_site()
+        under_way = {"hang": 2 * LEASE, "commit": commit}
+        server.faults({"match": {"method": "POST", "nth": nth}, "do": under_way})
+        with applying(site, lease=LEASE) as first:
+            reaches(server, first)
+            first.send_signal(signal.SIGSTOP)
+            another(site)
+            report = goes_on(first, site)
+        assert "The lock on the state ran out" in words_of(report)
+        converge(site, None, row)

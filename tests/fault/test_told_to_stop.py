@@ -1,0 +1,124 @@
+"""A run that is told to stop while a call does not end, where nobody says it once more."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from fault.commands import applying, ended, reaches
+from fault.convergence import Row, converge, some
+from fault.site import Server, Site
+
+POSTS = 12
+FOREVER = 1000
+DRAIN = 1.0  # of those who are altered; in CI it is six times as much
+A_CI_RUNNER = 10.0  # seconds after its first signal one kills (GitHub: 7.5 and 2.5)
+
+
+def stopped(
+    site: Site, rule: dict[str, Any], *, parallelism: int = 1, **altered: Any
+) -> tuple[int, dict[str, Any], float]:
+    """Exit code and report of an apply that gets SIGTERM at a request, and how long it took."""
+    site.server.faults(rule)
+    with applying(site, parallelism=parallelism, **altered) as process:
+        reaches(site.server, process)
+        process.send_signal(signal.SIGTERM)
+        begun = time.monotonic()
+        code, out, _ = ended(process)
+    report: dict[str, Any] = json.loads(out)
+    assert report["exit_code"] == code
+    assert report["stopped"] == signal.SIGTERM
+    return code, report, time.monotonic() - begun
+
+
+def names(report: dict[str, Any], result: str) -> set[str]:
+    return {one["address"] for one in report["outcomes"] if one["result"] == result}
+
+
+def test_it_reports_before_a_runner_loses_patience(
+    make_site: Callable[..., Site], server: Server, row: Row
+) -> None:
+    """Off a terminal, without anything altered: what is still under way is told as unknown."""
+    site = make_site()
+    hang = {"hang": FOREVER, "commit": "after"}
+    rule = {"match": {"method": "POST", "from": 2}, "do": hang}
+    code, report, seconds = stopped(site, rule, parallelism=3)
+    assert code == 7
+    assert seconds < A_CI_RUNNER
+    assert names(report, "unknown")
+    assert names(report, "done") | names(report, "unknown") == set(server.ids())
+    assert {str(address) for address in site.open_intents()} == names(report, "unknown")
+    converge(site, None, row)
+
+
+@pytest.mark.parametrize("commit", ["before", "after"])
+def test_any_call_may_be_the_one_that_hangs(
+    commit: str, make_site: Callable[..., Site], row: Row
+) -> None:
+    """It is unknown and named, the rest is skipped."""
+    for nth in some(POSTS, 1, turn=5 if commit == "before" else 9):
+        site = make_site()
+        hang = {"hang": FOREVER, "commit": commit}
+        rule = {"match": {"method": "POST", "nth": nth}, "do": hang}
+        code, report, _ = stopped(site, rule, drain=DRAIN)
+        assert code == 7
+        assert len(names(report, "unknown")) == 1
+        assert len(names(report, "done")) == nth - 1
+        assert "no answer: the run was stopped" in json.dumps(report["diagnostics"])
+        converge(site, None, row)
+
+
+def test_a_wait_for_a_busy_server_ends_too(make_site: Callable[..., Site], row: Row) -> None:
+    """A call that was turned away and is not sent again has not been made: nothing is unknown."""
+    site = make_site()
+    rule = {"match": {"method": "POST", "from": 2}, "do": {"status": 429, "retry_after": 50}}
+    code, report, seconds = stopped(site, rule, drain=DRAIN)
+    assert code == 143
+    assert seconds < A_CI_RUNNER
+    assert len(names(report, "failed")) == 1
+    assert names(report, "unknown") == set()
+    converge(site, None, row)
+    assert row.unknowns == 0
+
+
+def test_the_second_signal_names_what_is_under_way(
+    make_site: Callable[..., Site], server: Server, row: Row
+) -> None:
+    """It waits for nothing: exit 7, and the next run knows what to look for."""
+    site = make_site()
+    hang = {"hang": FOREVER, "commit": "after"}
+    server.faults({"match": {"method": "POST", "from": 2}, "do": hang})
+    with applying(site, parallelism=3) as process:
+        reaches(server, process)
+        assert process.stderr is not None
+        process.send_signal(signal.SIGTERM)
+        assert any("Stopping: what has begun ends within 6 s." in line for line in process.stderr)
+        process.send_signal(signal.SIGTERM)
+        code, _, err = ended(process)
+    assert code == 7
+    (told,) = [line for line in err.splitlines() if "Outcome unknown: " in line]
+    assert all(str(address) in told for address in site.open_intents())
+    converge(site, None, row)
+
+
+@pytest.mark.usefixtures("with_ctrl_c")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_plan_in_the_making_ends_at_once(
+    number: int, make_site: Callable[..., Site], server: Server
+) -> None:
+    """Nothing has begun, so nothing is waited for."""
+    site = make_site()
+    assert site.apply().code == 0
+    server.faults({"match": {"method": "GET", "from": 3}, "do": {"hang": FOREVER}})
+    with applying(site, parallelism=3) as process:
+        reaches(server, process)
+        process.send_signal(number)
+        begun = time.monotonic()
+        code, _, err = ended(process)
+    assert code == 128 + number
+    assert err.strip() in ("Interrupted.", "Terminated.")
+    assert time.monotonic() - begun < A_CI_RUNNER / 2

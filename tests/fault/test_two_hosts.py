@@ -1,0 +1,109 @@
+"""Runners on two hosts that share a state: nobody can see whether the other still lives."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from fault.commands import applying, ended, kill, reaches
+from fault.convergence import Row, converge
+from fault.namespaces import another_host, can_be_made
+from fault.site import Server, Site
+from postgres.proxy import Proxy
+from postgres.server import PostgresServer
+
+LEASE = 2.0  # of all who take part
+WAITS = ("--lock-timeout", "30")
+A_MOMENT = {"match": {"method": "POST", "nth": 3}, "do": {"hang": 0.3, "commit": "after"}}
+
+
+def test_a_silent_holder_is_replaced_after_one_lease(
+    make_shared_site: Callable[..., Site], server: Server, row: Row
+) -> None:
+    """It was killed, which its own host alone could tell; until then it is named, with the way out."""
+    site = make_shared_site()
+    server.faults({"match": {"method": "POST", "nth": 3}, "do": {"hang": 1000, "commit": "after"}})
+    with applying(site, lease=LEASE, host="elsewhere") as first:
+        reaches(server, first)
+        assert kill(first)
+    begun = time.monotonic()
+    with applying(site, "--lock-timeout", "0", lease=LEASE) as second:
+        code, out, _ = ended(second)
+    (finding,) = json.loads(out)["diagnostics"]
+    assert code == 6
+    assert "they@elsewhere" in finding["detail"]
+    assert "synapse-apply unlock " in finding["hint"]
+    with applying(site, *WAITS, lease=LEASE) as third:
+        code, out, err = ended(third)
+    assert time.monotonic() - begun >= LEASE
+    assert code == 0, out + err
+    converge(site, None, row)
+
+
+@dataclass(frozen=True)
+class There:
+    """A runner on another host that can be cut off from the database, or from all, for a time."""
+
+    altered: dict[str, Any]
+    state_url: str
+    cut_off: Callable[[], None]
+    comes_back: Callable[[], None]
+
+
+@contextmanager
+def by_identity(state_url: str, database: int, _backend: int) -> Iterator[There]:
+    """Its lock names another host. It reaches the backend all the time."""
+    with ExitStack() as stack:
+        proxy = Proxy(database)
+        stack.callback(proxy.close)
+        through = state_url.replace(f":{database}/", f":{proxy.port}/")
+        yield There({"host": "elsewhere"}, through, proxy.flows.clear, proxy.flows.set)
+
+
+@contextmanager
+def by_namespace(state_url: str, database: int, backend: int) -> Iterator[There]:
+    """It has a name and a network of its own, whose one link goes down."""
+    with ExitStack() as stack:
+        host = stack.enter_context(another_host())
+        for port in (database, backend):
+            stack.callback(Proxy(port, host.address, at=port).close)
+        back = partial(host.cut_off, cut=False)
+        yield There({"by": host.by}, state_url, host.cut_off, back)
+
+
+WAYS = {"identity": by_identity, **({"namespace": by_namespace} if can_be_made() else {})}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_holder_that_is_cut_off_stops_and_is_replaced(
+    way: str, server: Server, postgres: PostgresServer, tmp_path: Path, row: Row
+) -> None:
+    """What it sends to the database later is refused; it starts no request after its lease."""
+    backend = int(server.url.rpartition(":")[2])
+    near = Server(f"http://localhost:{backend}")  # where that is, each host knows for itself
+    url = postgres.url(schema=f"state_{uuid4().hex}").replace("127.0.0.1", "localhost")
+    with WAYS[way](url, postgres.port, backend) as there:
+        site = Site.make(tmp_path / "project", near, state_url=url)
+        elsewhere = replace(site, environ={**site.environ, "FAULT_STATE_URL": there.state_url})
+        server.faults(A_MOMENT)
+        with applying(elsewhere, lease=LEASE, **there.altered) as first:
+            reaches(server, first)
+            there.cut_off()
+            with applying(site, *WAITS, lease=LEASE) as second:
+                code, out, err = ended(second)
+            assert code == 0, out + err
+            requests, written = server.requests(), site.written()
+            there.comes_back()
+            code, out, err = ended(first)
+        assert code == 7, out + err
+        assert json.loads(out)["lock_lost"]
+        assert (server.requests(), site.written()) == (requests, written)
+        converge(site, None, row)

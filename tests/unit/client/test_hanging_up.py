@@ -1,0 +1,91 @@
+"""Calls that end because this side ends them, and calls that are not let out."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+from unit.client.scripted import answer, drip, hang, head
+
+from synapse_apply.client.errors import EndedError
+from synapse_apply.model.errors import Effect
+
+CALLS = {
+    "get_plugin": ((1,), Effect.NONE),
+    "create_plugin": (({},), Effect.UNKNOWN),
+    "update_plugin": ((1, {}), Effect.UNKNOWN),
+}
+
+
+def soon(client, server):
+    """Hang up once the server has the request."""
+
+    def work():
+        while not server.received:
+            time.sleep(0.005)
+        time.sleep(0.05)
+        client.hang_up("the run was stopped")
+
+    threading.Thread(target=work, daemon=True).start()
+
+
+@pytest.mark.parametrize("method", CALLS)
+@pytest.mark.parametrize("step", [hang, lambda: drip(head(200, {"Content-Length": "9999"}))])
+def test_a_call_under_way_ends_at_once(server, client, waits, method, step):
+    """Without its answer and without a repeat; what it may have done is unknown."""
+    arguments, effect = CALLS[method]
+    server.then(step())
+    soon(client, server)
+    begun = time.monotonic()
+    with pytest.raises(EndedError, match="no answer: the run was stopped") as caught:
+        getattr(client, method)(*arguments)
+    assert time.monotonic() - begun < 1.5
+    assert (caught.value.effect, waits, len(server.received)) == (effect, [], 1)
+
+
+def test_nothing_is_sent_after_it(server, client):
+    """Every later call says why, and the server hears of none."""
+    client.hang_up("the run was stopped")
+    for method, (arguments, _) in CALLS.items():
+        with pytest.raises(EndedError, match="not sent: the run was stopped") as caught:
+            getattr(client, method)(*arguments)
+        assert caught.value.effect is Effect.NONE
+    assert server.received == []
+
+
+def test_a_wait_before_a_repeat_ends_too(server, connect):
+    """What a server asks for may be long."""
+    client = connect(server, sleep=None)
+    server.then(answer(429, Retry_After="50"), answer(200))
+    soon(client, server)
+    begun = time.monotonic()
+    with pytest.raises(EndedError, match="the run was stopped"):
+        client.create_plugin({})
+    assert time.monotonic() - begun < 1.5
+    assert len(server.received) == 1
+
+
+def test_a_refusal_is_asked_for_last(server, connect):
+    """After the connection stands and before the first byte: nothing arrives."""
+    asked = []
+
+    def refusal():
+        asked.append(1)
+        return "" if len(asked) == 1 else "the lock was lost"
+
+    client = connect(server, refusal=refusal)
+    with pytest.raises(EndedError, match="not sent: the lock was lost") as caught:
+        client.create_plugin({})
+    assert caught.value.effect is Effect.NONE
+    assert server.received == []
+
+
+def test_what_is_refused_once_is_not_tried_again(server, connect, waits):
+    """A read that failed is not repeated by one who may not send."""
+    reasons = iter(["", ""])
+    client = connect(server, refusal=lambda: next(reasons, "the lock was lost"))
+    server.then(answer(503))
+    with pytest.raises(Exception, match="503"):
+        client.get_plugin(1)
+    assert (len(server.received), waits) == (1, [])
