@@ -18,9 +18,11 @@ COMMANDS = {
     "validate": _entry("commands.validate", "Check manifests; needs no backend, no secret.", _WORK),
     "plan": _entry("commands.plan", "Show what apply would do.", _WORK),
     "apply": _entry("commands.apply", "Make the backend what the manifests say.", _WORK),
+    "bump": _entry("commands.bump", "Raise the version of a release, in its files.", _WORK),
     "show": _entry("commands.show", "Show a resource from all sides, or a saved plan.", _LOOK),
     "history": _entry("commands.history", "List what was done, by whom and when.", _LOOK),
     "import": _entry("commands.import_", "Take objects that exist into the state.", _LOOK),
+    "package": _entry("package.group", "Look at packages: build, digest, diff.", _LOOK),
     "state": _entry("state.group", "Look after the state of a target.", _LOOK),
     "emulator": _entry("emulator.group", "Serve or reset the embedded backend.", _MORE),
     "unlock": _entry("commands.unlock", "Remove the lock of a run that is gone.", _MORE),
@@ -42,11 +44,17 @@ STATE = {
     "migrate": _entry("state.migrate", "Copy the state to another store."),
     "inventory": _entry("state.inventory", "Print addresses and ids, for `import -f`."),
 }
+PACKAGE = {
+    "show": _entry("package.show", "Show what is in it, what is left out, and by which rule."),
+    "digest": _entry("package.digest", "Print its digest."),
+    "build": _entry("package.build", "Write its zip to a file."),
+    "diff": _entry("package.diff", "Show which files differ from what was published."),
+}
 EMULATOR = {
     "serve": _entry("emulator.serve", "Serve the embedded backend until stopped."),
     "reset": _entry("emulator.reset", "Remove its objects and the state of target embedded."),
 }
-GROUPS = frozenset({"state", "emulator"})
+GROUPS = frozenset({"package", "state", "emulator"})
 
 EXITS = (
     ("0", "fine"),

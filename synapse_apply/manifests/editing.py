@@ -93,18 +93,17 @@ class _Asked:
         # By way of JSON, since what aliases share in memory must not change in two places.
         values = json.loads(json.dumps([document.value for document in self._documents]))
         at: Any = values[self._edit.document]
-        *above, last = self._edit.path
-        for part in above:
+        last: Any = self._edit.path[-1]
+        for part in self._edit.path[:-1]:
             at = at[part]
         if isinstance(at, list) or last in at:
             at[last] = self._edit.value
-            return list(values)
-        pairs = list(at.items())
-        keys = list(at)
-        behind = keys.index(self._edit.after) + 1 if self._edit.after in at else len(keys)
-        pairs.insert(behind, (str(last), self._edit.value))
-        at.clear()
-        at.update(pairs)
+        else:
+            pairs, keys = list(at.items()), list(at)
+            behind = keys.index(self._edit.after) + 1 if self._edit.after in at else len(keys)
+            pairs.insert(behind, (last, self._edit.value))
+            at.clear()
+            at.update(pairs)
         return list(values)
 
     def candidates(self) -> Iterator[str]:

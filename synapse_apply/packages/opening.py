@@ -18,7 +18,6 @@ from synapse_apply.packages.changes import changes
 from synapse_apply.packages.content import BLOCK, Measured, digest_of
 from synapse_apply.packages.inspect import MAX_SIZE, measured_within
 from synapse_apply.packages.sources import FILE, PUBLISHED, open_source_file, opened
-from synapse_apply.packages.zipping import write_zip
 
 
 class SourcePackages:
@@ -101,12 +100,7 @@ class SourcePackages:
             with open_zip(copy, source.path) as archive:
                 return measured_within(gather_zip(archive), self._max_size, source)
         with opened(source, self._root, self._allow_files) as found:
-            if found.findings:
-                raise InputError(*found.findings)
-            measured = write_zip(found.entries, copy)
-        if measured.findings:
-            raise InputError(*measured.findings)
-        return measured
+            return measured_within(found, self._max_size, source, copy)
 
 
 def _changed(address: Address, package: Package, measured: Measured) -> NoReturn:

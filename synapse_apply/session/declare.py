@@ -84,7 +84,12 @@ def variables_of(where: Where, project: Project) -> dict[str, Any]:
 
 def declared(where: Where, project: Project, target: Target) -> Declared:
     """Manifests and packages of one target, with every finding."""
-    loaded = load(
+    return with_packages(project, target, loaded(where, project, target))
+
+
+def loaded(where: Where, project: Project, target: Target) -> Loaded:
+    """The manifests of one target, with every finding; no package is looked at."""
+    return load(
         project,
         target,
         variables=variables_of(where, project),
@@ -92,7 +97,6 @@ def declared(where: Where, project: Project, target: Target) -> Declared:
         package_config=config_reader(project, target),
         paths=[str(path) for path in where.paths],
     )
-    return with_packages(project, target, loaded)
 
 
 def with_packages(
