@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from synapse_apply.manifests.draft import Config
-from synapse_apply.manifests.loading import Loaded, load
+from synapse_apply.manifests.draft import Config, PackageConfig
+from synapse_apply.manifests.loading import Loaded, Shelf, load
 from synapse_apply.manifests.project import (
     find_project,
     given_variables,
@@ -87,15 +87,26 @@ def declared(where: Where, project: Project, target: Target) -> Declared:
     return with_packages(project, target, loaded(where, project, target))
 
 
-def loaded(where: Where, project: Project, target: Target) -> Loaded:
-    """The manifests of one target, with every finding; no package is looked at."""
+def loaded(
+    where: Where,
+    project: Project,
+    target: Target,
+    *,
+    shelf: Shelf | None = None,
+    package_config: PackageConfig | None = None,
+) -> Loaded:
+    """The manifests of one target, with every finding; no package is looked at.
+
+    `shelf` has files that were read already, `package_config` another reader of config.yaml.
+    """
     return load(
         project,
         target,
         variables=variables_of(where, project),
         strict=where.strict,
-        package_config=config_reader(project, target),
+        package_config=package_config or config_reader(project, target),
         paths=[str(path) for path in where.paths],
+        shelf=shelf,
     )
 
 
