@@ -11,22 +11,18 @@ from synapse_apply.manifests.decode import API_VERSION, KINDS
 from synapse_apply.manifests.files import manifest_files, shown
 from synapse_apply.manifests.loading import Shelf
 from synapse_apply.manifests.reader import Document
-from synapse_apply.model.diagnostic import Diagnostic, Position
+from synapse_apply.model.diagnostic import Position
 from synapse_apply.model.project import Project, Target
 
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """One document of a file; `index` counts those of the file that are not empty, from 0.
-
-    `broken` are the findings of the reader about this file.
-    """
+    """One document of a file; `index` counts those of the file that are not empty, from 0."""
 
     file: FilePath
     name: str
     index: int
     document: Document = field(repr=False)
-    broken: tuple[Diagnostic, ...] = ()
 
     @property
     def prefix(self) -> str:
@@ -49,18 +45,17 @@ class Written:
 
 
 def written(
-    project: Project, targets: Iterable[Target], paths: Sequence[str] = (), cwd: str = ""
+    project: Project, targets: Iterable[Target], paths: Sequence[str] = ()
 ) -> Iterator[Written]:
     """Every document of the manifests of these targets, each once; raises nothing.
 
-    `paths` replace the listed manifests; names are shown from the folder `cwd`.
+    `paths` replace the listed manifests.
     """
     shelf = Shelf()
     files: dict[FilePath, None] = {}
     for target in targets:
         files.update(dict.fromkeys(manifest_files(project, target, paths).files))
     for file in files:
-        reading = shelf.read(file, shown(file, cwd or str(FilePath.cwd())))
-        broken = reading.diagnostics
+        reading = shelf.read(file, shown(file, str(FilePath.cwd())))
         for index, document in enumerate(reading.documents):
-            yield Written(file, document.source.file, index, document, broken)
+            yield Written(file, document.source.file, index, document)

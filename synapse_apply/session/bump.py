@@ -158,14 +158,14 @@ def _decoded(place: _Place, document: Written) -> list[Desired]:
 
 def _nothing(place: _Place, plugin: str, name: str) -> NoReturn:
     owners = sorted({_owner(one) for one in place.documents if one.prefix == RELEASE})
-    broken = [one for written in place.documents for one in written.broken]
+    unread = [one for one in place.errors() if one.path is None and one.address is None]
     raise InputError(
         error(
             "There is no such release",
             f"No manifest declares a release of plugin {name or plugin!r}.",
             did_you_mean(name, owners) or "`synapse-apply new release NAME` writes one.",
         ),
-        *dict.fromkeys(broken),
+        *unread,
     )
 
 
