@@ -119,7 +119,7 @@ class Transport:
             return False
         if isinstance(ended.error, RateLimitError):
             return call.repeatable or self._options.resend_limited
-        return call.repeatable or not ended.sent
+        return call.repeatable or not ended.sent or failures.is_cut_short(call)
 
     def _observed(self, call: Call, deadline: Deadline, attempt: int) -> _Ended:
         options = self._options
