@@ -19,11 +19,13 @@ COMMANDS = {
     "validate": _entry("commands.validate", "Check manifests; needs no backend, no secret.", _WORK),
     "plan": _entry("commands.plan", "Show what apply would do.", _WORK),
     "apply": _entry("commands.apply", "Make the backend what the manifests say.", _WORK),
+    "bump": _entry("commands.bump", "Raise the version of a release, in its files.", _WORK),
     "show": _entry("commands.show", "Show a resource from all sides, or a saved plan.", _LOOK),
     "doctor": _entry("commands.doctor", "Say everything that is wrong with a target.", _LOOK),
     "history": _entry("commands.history", "List what was done, by whom and when.", _LOOK),
     "import": _entry("commands.import_", "Take objects that exist into the state.", _LOOK),
     "settle": _entry("commands.settle", "Find out how calls ended that nobody saw end.", _LOOK),
+    "package": _entry("package.group", "Look at packages: build, digest, diff.", _LOOK),
     "state": _entry("state.group", "Look after the state of a target.", _LOOK),
     "agents": _entry("agents.group", "Check the health of a target's agents.", _LOOK),
     "run": _entry("commands.run", "Run a plugin, and follow its job.", _LIVE),
@@ -67,6 +69,12 @@ STORAGES = {
     "list": _entry("storages.listing", "List the storages."),
     "get": _entry("storages.get", "Show a storage."),
 }
+PACKAGE = {
+    "show": _entry("package.show", "Show what is in it, what is left out, and by which rule."),
+    "digest": _entry("package.digest", "Print its digest."),
+    "build": _entry("package.build", "Write its zip to a file."),
+    "diff": _entry("package.diff", "Show which files differ from what was published."),
+}
 EMULATOR = {
     "serve": _entry("emulator.serve", "Serve the embedded backend until stopped."),
     "reset": _entry("emulator.reset", "Remove its objects and the state of target embedded."),
@@ -74,7 +82,9 @@ EMULATOR = {
 AGENTS = {
     "check": _entry("agents.check", "Check the health of agents."),
 }
-GROUPS = frozenset({"state", "agents", "jobs", "plugins", "releases", "storages", "emulator"})
+GROUPS = frozenset(
+    {"package", "state", "agents", "jobs", "plugins", "releases", "storages", "emulator"}
+)
 
 EXITS = (
     ("0", "fine"),

@@ -27,7 +27,7 @@ from synapse_apply.client.errors import (
     UnexpectedAnswerError,
     by_status,
 )
-from synapse_apply.client.multipart import UnreadableBodyError
+from synapse_apply.client.multipart import MultipartBody, UnreadableBodyError
 from synapse_apply.model.diagnostic import Path
 from synapse_apply.model.error_body import field_errors
 from synapse_apply.model.errors import Effect
@@ -45,6 +45,7 @@ LIBRARY_ERRORS = (
 )
 MAY_HAVE_ACTED = "The server may have acted on it: look before it is sent again."
 NOT_ACTED = "It did not reach the server."
+CUT_SHORT = "Only a part of the upload was sent, so nothing was done with it."
 
 _LONGEST = 400
 _TRANSIENT = frozenset({429, 502, 503, 504})
@@ -59,7 +60,8 @@ def from_exception(call: Call, failure: Exception, *, sent: bool, late: bool) ->
     if isinstance(failure, UnreadableBodyError):
         return NotSentError(f"{call}: not sent: {failure}")
     causes = list(_causes(failure))
-    effect = Effect.UNKNOWN if sent and call.mutates else Effect.NONE
+    unknown = sent and call.mutates and not is_cut_short(call)
+    effect = Effect.UNKNOWN if unknown else Effect.NONE
     why = _reason(causes)
     if late or any(_is_timeout(cause) for cause in causes):
         made: ClientError = ClientTimeoutError(
@@ -84,13 +86,19 @@ def cut_off(call: Call, why: str, *, sent: bool) -> ClientError:
     return EndedError(text, effect=effect)
 
 
+def is_cut_short(call: Call) -> bool:
+    """Whether the call's body did not leave whole: no server can act on such a request."""
+    return isinstance(call.body, MultipartBody) and not call.body.is_whole
+
+
 def from_status(call: Call, answer: Answer) -> ClientError:
     """The error for an answer whose status is not a success."""
     status = answer.status
     parsed = answer.parsed
     foreign = status == 404 and parsed is None and bool(answer.body.strip())
     kind = UnexpectedAnswerError if foreign else by_status(status)
-    effect = Effect.UNKNOWN if status >= 500 and call.mutates else Effect.NONE
+    unknown = status >= 500 and call.mutates and not is_cut_short(call)
+    effect = Effect.UNKNOWN if unknown else Effect.NONE
     words = _words(call, answer)
     if foreign:
         words += "; this is not the API's own 404: check the URL of the backend"
@@ -191,6 +199,8 @@ def _lost(call: Call, why: str, effect: Effect, sent: bool) -> str:
     text = f"{call}: {why}."
     if effect is Effect.UNKNOWN:
         return f"{text} {MAY_HAVE_ACTED}"
+    if sent and is_cut_short(call):
+        return f"{text} {CUT_SHORT}"
     return text if sent else f"{text} {NOT_ACTED}"
 
 

@@ -41,6 +41,11 @@ class MultipartBody:
     def content_type(self) -> str:
         return f"multipart/form-data; boundary={self._boundary}"
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether all of it was read: a server that got less has no request to act on."""
+        return self._at >= len(self)
+
     def __len__(self) -> int:
         return len(self._head) + self._size + len(self._tail)
 

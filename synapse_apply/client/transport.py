@@ -160,7 +160,7 @@ class Transport:
             return False
         if isinstance(ended.error, RateLimitError):
             return call.repeatable or (self._options.resend_limited and not call.once)
-        return call.repeatable or not ended.sent
+        return call.repeatable or not ended.sent or failures.is_cut_short(call)
 
     def _refusal(self) -> str:
         """Why nothing may be sent any more, "" while it may."""

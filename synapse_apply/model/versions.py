@@ -44,3 +44,21 @@ def next_version(version: str, taken: Iterable[str]) -> str:
     while f"{major}.{minor}.{patch}" in used:
         patch += 1
     return f"{major}.{minor}.{patch}"
+
+
+def bumped(version: str, part: str) -> str:
+    """The next major, minor or patch version; "" for what is no semantic version.
+
+    A prerelease counts as not yet the version it leads to: 1.2.0-rc.1 is followed by 1.2.0 for
+    patch and minor, by 2.0.0 for major. Prerelease and build metadata fall away.
+    """
+    at = order(version)
+    if at is None:
+        return ""
+    major, minor, patch, prerelease = at
+    leads_up = prerelease != _RELEASED
+    if part == "major":
+        return f"{major + (not (leads_up and minor == patch == 0))}.0.0"
+    if part == "minor":
+        return f"{major}.{minor + (not (leads_up and patch == 0))}.0"
+    return f"{major}.{minor}.{patch + (not leads_up)}"

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from synapse_apply.model.desired import Package, PackageSource
 from synapse_apply.model.diagnostic import Diagnostic, error, warning
 from synapse_apply.model.errors import InputError
 from synapse_apply.packages.content import Gathered, Measured, digest_of, measure
 from synapse_apply.packages.sources import CONFIG_FILES, FILE, config_text, opened
+from synapse_apply.packages.zipping import write_zip
 
 MAX_SIZE = 4 * 1024**3
 
@@ -52,8 +53,9 @@ def inspect(
             measured = measured_within(found, max_size, source)
     except InputError as problem:
         raise InputError(*(one.with_(**told) for one in problem.diagnostics)) from None
-    if warn is not None and measured.files and not measured.files.keys() & set(CONFIG_FILES):
-        warn(_no_config(source).with_(**told))
+    if warn is not None:
+        for finding in doubts(source, measured):
+            warn(finding.with_(**told))
     digest = digest_of(measured.files) if measured.files else ""
     return Package(digest, measured.files, measured.size, source)
 
@@ -80,13 +82,19 @@ def listing(source: PackageSource, root: Path, *, allow_files: Sequence[str] = (
         return Listing({entry.path: entry.size for entry in found.entries}, tuple(found.excluded))
 
 
-def measured_within(found: Gathered, max_size: int, source: PackageSource) -> Measured:
-    """The content measured; InputError with all that is wrong with it."""
+def measured_within(
+    found: Gathered, max_size: int, source: PackageSource, to: IO[bytes] | None = None
+) -> Measured:
+    """The content measured, and written to `to` as a zip; InputError with all that is wrong."""
     findings = [*found.findings, *_size_findings(found, max_size, source)]
-    if findings and source.kind == FILE:  # an entry that was refused is never unpacked
+    # An entry that was refused is never unpacked, and a zip of less than all is no use.
+    if findings and (source.kind == FILE or to is not None):
         raise InputError(*findings)
-    too_large = sum(entry.size for entry in found.entries) > max_size
-    measured = Measured() if too_large else measure(found.entries)
+    if to is not None:
+        measured = write_zip(found.entries, to)
+    else:
+        too_large = sum(entry.size for entry in found.entries) > max_size
+        measured = Measured() if too_large else measure(found.entries)
     findings += measured.findings
     if findings:
         raise InputError(*findings)
@@ -117,10 +125,12 @@ def _size_findings(found: Gathered, max_size: int, source: PackageSource) -> lis
     return []
 
 
-def _no_config(source: PackageSource) -> Diagnostic:
-    return warning(
-        "Package without config.yaml",
-        f"{source} has neither config.yaml nor synapse.yaml at its root.",
-        "The platform reads the plugin's actions from it. "
-        "Is this the plugin's own folder, and does no ignore rule leave the file out?",
-    )
+def doubts(source: PackageSource, measured: Measured) -> Iterator[Diagnostic]:
+    """What is odd about a package and no error."""
+    if measured.files and not measured.files.keys() & set(CONFIG_FILES):
+        yield warning(
+            "Package without config.yaml",
+            f"{source} has neither config.yaml nor synapse.yaml at its root.",
+            "The platform reads the plugin's actions from it. "
+            "Is this the plugin's own folder, and does no ignore rule leave the file out?",
+        )

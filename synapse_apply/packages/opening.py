@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,14 +19,16 @@ from synapse_apply.packages.changes import changes
 from synapse_apply.packages.content import BLOCK, Measured, digest_of
 from synapse_apply.packages.inspect import MAX_SIZE, measured_within
 from synapse_apply.packages.sources import FILE, PUBLISHED, open_source_file, opened
-from synapse_apply.packages.zipping import write_zip
+
+_LARGE = Path("/var/tmp")  # noqa: S108 - the files in it have no name
 
 
 class SourcePackages:
     """The `Packages` port over the sources of one plan.
 
     `packages` are those that were planned, `root` is the project's folder, `scratch` the folder
-    for temporary files (the system's own when None). Safe to use from several threads.
+    for temporary files (when None: what TMPDIR names, else one on a disk). Safe to use from several
+    threads.
     """
 
     def __init__(
@@ -39,7 +42,7 @@ class SourcePackages:
     ) -> None:
         self._packages = dict(packages)
         self._root = root
-        self._scratch = scratch
+        self._scratch = scratch or _on_disk()
         self._max_size = max_size
         self._allow_files = tuple(allow_files)
 
@@ -78,12 +81,14 @@ class SourcePackages:
             with open_zip(copy, source.path) as archive:
                 return measured_within(gather_zip(archive), self._max_size, source)
         with opened(source, self._root, self._allow_files) as found:
-            if found.findings:
-                raise InputError(*found.findings)
-            measured = write_zip(found.entries, copy)
-        if measured.findings:
-            raise InputError(*measured.findings)
-        return measured
+            return measured_within(found, self._max_size, source, copy)
+
+
+def _on_disk() -> Path | None:
+    """A folder for large temporary files: /tmp is memory on many systems, /var/tmp never is."""
+    asked = any(os.environ.get(name) for name in ("TMPDIR", "TEMP", "TMP"))
+    usable = os.access(_LARGE, os.W_OK | os.X_OK)
+    return _LARGE if usable and not asked else None
 
 
 def private_copy(

@@ -55,13 +55,36 @@ def config_text(
     return None
 
 
+def config_file(source: PackageSource, root: Path, allow_files: Sequence[str] = ()) -> Path | None:
+    """Where the config.yaml (or synapse.yaml) of a folder is on disk, None without one.
+
+    InputError when the folder cannot be read.
+    """
+    try:
+        with _tree(source, root, allow_files) as tree:
+            found = _config_of(tree)
+    except UnreadableError as problem:
+        raise InputError(problem.finding) from None
+    # A link is followed: whoever writes must write to what the package holds.
+    return (root / source.path / found[0]).resolve() if found else None
+
+
 def _config_in_tree(source: PackageSource, tree: Tree) -> tuple[str, str] | None:
+    found = _config_of(tree)
+    if found is None:
+        return None
+    name, text = found
+    at = f" at {source.ref}" if source.ref else ""
+    return text, (name if source.path in ("", ".") else f"{source.path}/{name}") + at
+
+
+def _config_of(tree: Tree) -> tuple[str, str] | None:
+    """(name, text) of the file that counts: what a rule leaves out is no part of the package."""
     rules = Rules().entering("", lambda path: read_text(tree, path))
     for name in CONFIG_FILES:
         text = None if rules.why(name) else read_text(tree, name)
         if text is not None:
-            at = f" at {source.ref}" if source.ref else ""
-            return text, (name if source.path in ("", ".") else f"{source.path}/{name}") + at
+            return name, text
     return None
 
 

@@ -80,6 +80,20 @@ def gather(tree: Tree) -> Gathered:
     return made
 
 
+def left_out(tree: Tree, path: str) -> str | None:
+    """The rule that leaves a path out, or a folder above it; None when it would be taken."""
+    rules = Rules()
+    parts = path.split("/")
+    for depth in range(len(parts)):
+        folder = "/".join(parts[:depth])
+        rules = rules.entering(folder, lambda name: read_text(tree, name))
+        at = "/".join(parts[: depth + 1])
+        rule = rules.why(at, folder=depth + 1 < len(parts))
+        if rule is not None:
+            return rule
+    return None
+
+
 def _take(tree: Tree, node: Node, made: Gathered) -> None:
     made.findings += name_findings(canonical(node.path))
     try:

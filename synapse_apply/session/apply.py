@@ -9,6 +9,7 @@ from synapse_apply.applying.applier import Applier
 from synapse_apply.applying.execute import CREATES
 from synapse_apply.applying.executors import Serial, Threads
 from synapse_apply.applying.task import Task, Tools
+from synapse_apply.applying.uploading import WatchedPackages
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic, error, lies_in
 from synapse_apply.model.errors import InputError, Refused, SecretUnavailable, Stale
@@ -66,7 +67,7 @@ def apply(
         api=context.api,
         store=context.store,
         secrets=context.secrets,
-        packages=context.packages,
+        packages=WatchedPackages(context.packages, progress, context.clock),
         clock=context.clock,
         progress=progress,
         marks=context.loaded.marks,

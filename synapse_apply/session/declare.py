@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from synapse_apply.manifests.loading import Loaded, load
+from synapse_apply.manifests.draft import PackageConfig
+from synapse_apply.manifests.loading import Loaded, Shelf, load
 from synapse_apply.manifests.project import (
     find_project,
     given_variables,
@@ -88,15 +89,31 @@ def declared(where: Where, project: Project, target: Target, told: Iterable[Held
     `told` is what a saved plan knows of package sources, which are not read then.
     """
     sources = Sources(project, told)
-    loaded = load(
+    found = loaded(where, project, target, package_config=sources.reader(target))
+    return with_packages(target, found, sources)
+
+
+def loaded(
+    where: Where,
+    project: Project,
+    target: Target,
+    *,
+    shelf: Shelf | None = None,
+    package_config: PackageConfig | None = None,
+) -> Loaded:
+    """The manifests of one target, with every finding; no package is looked at.
+
+    `shelf` has files that were read already, `package_config` another reader of config.yaml.
+    """
+    return load(
         project,
         target,
         variables=variables_of(where, project),
         strict=where.strict,
-        package_config=sources.reader(target),
+        package_config=package_config or Sources(project).reader(target),
         paths=[str(path) for path in where.paths],
+        shelf=shelf,
     )
-    return with_packages(target, loaded, sources)
 
 
 def with_packages(target: Target, loaded: Loaded, sources: Sources) -> Declared:

@@ -172,7 +172,10 @@ class Lines(Silent):
         """`release/yolo@1.2.0: Uploading... 50% of 27.0 MiB`."""
         share = done / total if total > 0 else 1.0
         with self._lock:
-            due = share - self._told.get(address, 0.0) >= _STEP and share < 1
+            told = self._told.get(address, 0.0)
+            if share < told:  # sent anew
+                self._told[address] = told = 0.0
+            due = share - told >= _STEP and share < 1
             if due:
                 self._told[address] = share
         if due:
@@ -222,13 +225,16 @@ class Live(Lines):
             return
         with suppress(Exception), self._lock:
             text = f"{clean(address)}: {words_of(verb).doing}..."
-            self._tasks[address] = self._bars.add_task(text, total=None)
+            self._tasks[address] = self._bars.add_task(text, total=None, sent="")
 
     def sent(self, address: Address, done: int, total: int) -> None:
-        """The bar of an upload."""
+        """The bar of an upload, and how much of it has gone: `12.1 MiB of 1.0 GiB`."""
         with suppress(Exception), self._lock:
             if self._bars is not None and address in self._tasks:
-                self._bars.update(self._tasks[address], completed=done, total=max(total, 1))
+                text = f"{byte_size(done)} of {byte_size(total)}"
+                self._bars.update(
+                    self._tasks[address], completed=done, total=max(total, 1), sent=text
+                )
 
     def finished(self, address: Address, verb: str, result: str, seconds: float) -> None:
         """The bar makes room for a line that stays."""
@@ -252,6 +258,7 @@ def _bars(stream: Forgiving) -> Bars:
     return Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=24),
+        TextColumn("{task.fields[sent]}", markup=False),
         TimeElapsedColumn(),
         console=Console(file=cast("TextIO", stream)),
         transient=True,

@@ -27,6 +27,8 @@ GOOD: list[dict[str, Any]] = [
     {"do": {"truncate": 0}},
     {"do": {"slow": 1}},
     {"do": {"page_shift": "insert"}},
+    {"do": {"cut": 0}},
+    {"do": {"cut": 1000, "wait": 0.5}},
 ]
 BAD: list[Any] = [
     [],
@@ -47,6 +49,9 @@ BAD: list[Any] = [
     {"do": {"truncate": -1}},
     {"do": {"slow": 0}},
     {"do": {"page_shift": "update"}},
+    {"do": {"cut": -1}},
+    {"do": {"cut": 1, "wait": "long"}},
+    {"do": {"reset": "before", "wait": 1}},
     {"do": {"latency": 1}, "when": 1},
     {"match": [], "do": {"latency": 1}},
     {"match": {"method": "FETCH"}, "do": {"latency": 1}},
@@ -124,7 +129,7 @@ def test_the_page_says_it_all() -> None:
         for do in re.findall(r"^\| `(\{.*?\})` \|", PAGE, re.MULTILINE)
     ]
     assert len(examples) == 2
-    assert len(rows) == 12
+    assert len(rows) == 14
     for document in [*map(json.loads, examples), *rows]:
         jsonschema.validate(document, SCHEMA, cls=jsonschema.Draft202012Validator)
         parse(document)

@@ -29,7 +29,7 @@ _KINDS: dict[str, Kind] = {
 
 @dataclass(frozen=True, slots=True)
 class _Exchange:
-    """One request that was received whole, and the ways to answer it."""
+    """One request that was received whole (unless it is cut), and the ways to answer it."""
 
     app: ASGIApp
     scope: Scope
@@ -77,6 +77,8 @@ class _Exchange:
     async def cut(self, *, reset: bool) -> None:
         """End the connection: with RST, or with FIN after what was written."""
         transport: asyncio.Transport = self.scope["state"][TRANSPORT]
+        if transport.is_closing():  # the client was first
+            return
         if reset:
             raw = transport.get_extra_info("socket")
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
@@ -101,6 +103,9 @@ class FaultMiddleware:
             rule = faults.take(scope["method"], scope["path"])
         if rule is None:
             await self.app(scope, receive, send)
+            return
+        if rule.deed.kind == "cut":  # the only deed that comes while the request still arrives
+            await self._cut(_Exchange(self.app, scope, (), receive, send), rule)
             return
         body = await _whole(receive)
         if body is not None:
@@ -131,6 +136,19 @@ class FaultMiddleware:
 
     async def _reset(self, exchange: _Exchange, rule: Rule) -> None:
         await self._when(exchange, rule)
+        await exchange.cut(reset=True)
+
+    async def _cut(self, exchange: _Exchange, rule: Rule) -> None:
+        left = rule.deed.value
+        while left > 0:
+            message = await exchange.receive()
+            if message["type"] != "http.request":
+                return
+            left -= len(message.get("body", b""))
+            if not message.get("more_body", False):
+                break
+        rule.done += 1
+        await asyncio.sleep(rule.deed.wait)
         await exchange.cut(reset=True)
 
     async def _truncate(self, exchange: _Exchange, rule: Rule) -> None:

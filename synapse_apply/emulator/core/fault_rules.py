@@ -25,6 +25,7 @@ _BESIDE: dict[str, tuple[str, ...]] = {
     "truncate": (),
     "slow": (),
     "page_shift": (),
+    "cut": ("wait",),
 }
 DEEDS = tuple(_BESIDE)
 
@@ -38,14 +39,16 @@ class Deed:
     """What happens to a request.
 
     `value`: latency in ms, hang in seconds, status as such, reset `before` or `after`, truncate
-    in bytes, slow in bytes per second, page_shift `insert` or `delete`. `commit` says whether the
-    deed comes before or after the server has acted.
+    in bytes, slow in bytes per second, page_shift `insert` or `delete`, cut in bytes of a request.
+    `commit` says whether the deed comes before or after the server has acted, `wait` for how many
+    seconds nothing more is read before a cut.
     """
 
     kind: str
     value: Any
     commit: str = AFTER
     retry_after: float | None = None
+    wait: float = 0.0
 
 
 @dataclass(slots=True)
@@ -130,7 +133,7 @@ def _rule(raw: Mapping[str, Any]) -> Rule:
     place = do[kind] if kind == "reset" else do.get("commit", _usual_place(kind))
     nth = match.get("nth")
     return Rule(
-        deed=Deed(kind, do[kind], place, do.get("retry_after")),
+        deed=Deed(kind, do[kind], place, do.get("retry_after"), do.get("wait", 0.0)),
         raw=raw,
         method=match.get("method", ""),
         path=match.get("path", "*"),
@@ -188,8 +191,9 @@ def _deed_problems(do: Mapping[str, Any]) -> Iterator[str]:
         yield "commit is before or after"
     elif kind == "status" and do.get("commit") == AFTER and _is_number(value) and value < 500:
         yield "a status below 500 says that nothing was done: it cannot come after the commit"
-    if "retry_after" in do and not _is_number(do["retry_after"]):
-        yield "retry_after is a number of seconds"
+    for name in ("retry_after", "wait"):
+        if name in do and not _is_number(do[name]):
+            yield f"{name} is a number of seconds"
 
 
 def _is_count(value: Any) -> bool:
@@ -208,4 +212,5 @@ _FITTING: dict[str, tuple[Any, str]] = {
     "truncate": (lambda value: value == 0 or _is_count(value), "a number of bytes"),
     "slow": (_is_count, "a number of bytes per second, from 1 on"),
     "page_shift": (lambda value: value in ("insert", "delete"), "insert or delete"),
+    "cut": (lambda value: value == 0 or _is_count(value), "a number of bytes"),
 }

@@ -112,9 +112,13 @@ def drip(start: bytes, *, every: float = 0.02) -> Step:
 
 @dataclass
 class ScriptedServer:
-    """Answers by the script's next step; when it has run out, 200 with an empty object."""
+    """Answers by the script's next step; when it has run out, 200 with an empty object.
+
+    `cuts` are bytes of the next requests' bodies after which the connection is reset.
+    """
 
     script: deque[Step] = field(default_factory=deque)
+    cuts: deque[int] = field(default_factory=deque)
     received: list[Received] = field(default_factory=list)
     stopped: threading.Event = field(default_factory=threading.Event)
     route: Callable[[Received], Step] | None = None
@@ -153,9 +157,10 @@ class ScriptedServer:
     def _serve(self, sock: socket.socket, connection: int) -> None:
         try:
             with sock, sock.makefile("rb") as stream:
-                while request := _read(stream, connection):
+                while request := _read(stream, connection, self.cuts):
                     self.received.append(request)
-                    step = self._next(request)
+                    cut = len(request.body) < int(request.headers.get("content-length", 0))
+                    step = reset() if cut else self._next(request)
                     if not step(self, sock, request):
                         return
         except (OSError, ValueError):
@@ -167,7 +172,7 @@ class ScriptedServer:
         return self.script.popleft() if self.script else answer(200, {})
 
 
-def _read(stream: Any, connection: int) -> Received | None:
+def _read(stream: Any, connection: int, cuts: deque[int]) -> Received | None:
     first = stream.readline().decode().split()
     if len(first) != 3:
         return None
@@ -175,5 +180,6 @@ def _read(stream: Any, connection: int) -> Received | None:
     while line := stream.readline().strip().decode("latin-1"):
         name, _, value = line.partition(":")
         headers[name.strip().lower()] = value.strip()
-    body = stream.read(int(headers.get("content-length", 0)))
+    length = int(headers.get("content-length", 0))
+    body = stream.read(min(length, cuts.popleft()) if cuts and length else length)
     return Received(first[0], first[1], headers, body, connection)

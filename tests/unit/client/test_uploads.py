@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from unit.client.scripted import Received, answer, hang
+from unit.client.scripted import Received, answer, hang, reset
 
 from synapse_apply.client import ClientError
 from synapse_apply.client.errors import ClientTimeoutError
 from synapse_apply.client.multipart import MultipartBody
 from synapse_apply.model.errors import Effect, InputError
 
+LARGE = bytes(range(256)) * 100_000  # more than the buffers of a connection hold
 DATA = {"plugin": 123, "version": "2.0.0", "is_stable": True, "changelog": None}
 
 
@@ -101,6 +102,34 @@ def test_a_429_is_sent_again_from_the_first_byte(server, client):
     client.create_plugin_release({**DATA, "file": io.BytesIO(b"x" * 200_000)})
     first, second = server.received
     assert first.body == second.body
+
+
+def test_an_upload_that_is_cut_is_sent_again_whole(server, client):
+    """What a server got only a part of it cannot have acted on: a repeat does no harm."""
+    server.cuts.extend([1000, 3_000_000])
+    server.then(answer(201, {"id": 1}))
+    assert client.create_plugin_release({**DATA, "file": io.BytesIO(LARGE)}) == {"id": 1}
+    *_, whole = server.received
+    assert len(server.received) == 3
+    assert parts(whole)[-1][2] == LARGE
+
+
+def test_an_upload_that_is_cut_each_time_had_no_effect(server, client):
+    """The error says so, and no lookup is needed to know."""
+    server.cuts.extend([1000] * 4)
+    with pytest.raises(ClientError, match="Only a part of the upload was sent") as caught:
+        client.create_plugin_release({**DATA, "file": io.BytesIO(LARGE)})
+    assert caught.value.effect is Effect.NONE
+    assert len(server.received) == 4
+
+
+def test_an_upload_that_is_whole_and_unanswered_is_sent_once(server, client):
+    """The last byte has left: nobody knows what the server did."""
+    server.then(reset())
+    with pytest.raises(ClientError, match="may have acted") as caught:
+        client.create_plugin_release({**DATA, "file": io.BytesIO(LARGE)})
+    assert caught.value.effect is Effect.UNKNOWN
+    assert len(server.received) == 1
 
 
 def test_memory_stays_constant(tmp_path):

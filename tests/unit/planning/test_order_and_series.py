@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from synapse_apply.model.address import Address
-from synapse_apply.model.versions import next_version, order
+from synapse_apply.model.versions import bumped, next_version, order
 from synapse_apply.planning.order import dependency_order
 
 
@@ -93,3 +93,24 @@ def test_other_versions_have_no_order(version: str) -> None:
 def test_next_version(version: str, taken: list[str], following: str) -> None:
     """The patch version after it that nobody has."""
     assert next_version(version, taken) == following
+
+
+@given(
+    *[st.integers(0, 3)] * 3,
+    st.sampled_from(["", "-rc.1", "-0", "+b", "-a+b"]),
+    st.sampled_from(["major", "minor", "patch"]),
+)
+def test_a_raised_version_comes_after(
+    major: int, minor: int, patch: int, more: str, part: str
+) -> None:
+    """It is higher, released, and leaves no version of its kind out on the way."""
+    version = f"{major}.{minor}.{patch}{more}"
+    before, after = order(version), order(bumped(version, part))
+    assert before
+    assert after
+    assert before < after
+    at = ("major", "minor", "patch").index(part)
+    assert after[at] - before[at] in (0, 1)
+    assert after[:at] == before[:at]
+    assert after[at + 1 : 3] == (0,) * (2 - at)
+    assert not bumped("1.0", part)

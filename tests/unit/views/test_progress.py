@@ -71,6 +71,29 @@ def test_live_bars_leave_a_line_for_each_that_ended():
     assert "release/yolo@1.2.0: Failed after 1m15s" in shown
 
 
+def test_a_bar_tells_how_much_has_gone():
+    """Bytes sent and their sum stand behind the bar of an upload, and nothing behind others."""
+    stream = Terminal()
+    with Live(stream) as live:
+        live.started(YOLO, "create")
+        live.started(RELEASE, "create")
+        live.sent(RELEASE, 3 * 1024**2, 1024**3)
+    shown = stream.getvalue()
+    assert "3.0 MiB of 1.0 GiB" in shown
+    assert shown.count(" of ") == shown.count("3.0 MiB of 1.0 GiB")
+
+
+def test_an_upload_that_begins_anew_is_told_anew():
+    """The quarters of the second try are told as those of the first."""
+    stream = Terminal()
+    lines = Lines(stream)
+    for done in (30, 60, 5, 30, 60):
+        lines.sent(RELEASE, done * 1024, 100 * 1024)
+    assert [line.rpartition("... ")[2][:3] for line in stream.getvalue().splitlines()] == [
+        "30%", "60%", "30%", "60%",
+    ]  # fmt: skip
+
+
 def test_live_outside_with_falls_back_to_lines():
     """A display nobody opened still tells."""
     stream = Terminal()

@@ -1,0 +1,67 @@
+"""`synapse-apply bump`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from synapse_apply.cli import options
+from synapse_apply.cli.face import Face
+from synapse_apply.cli.manual import manual
+
+if TYPE_CHECKING:
+    from synapse_apply.session.where import Where
+
+
+@manual(
+    "bump",
+    examples=[
+        ("synapse-apply bump yolo patch", "1.1.0 becomes 1.1.1."),
+        ('synapse-apply bump yolo minor -m "Finds smaller things"', "With a changelog."),
+        ("synapse-apply bump yolo --to 2.0.0-rc.1", "To a version of your choice."),
+        ("synapse-apply bump yolo major --dry-run", "See what would be edited."),
+    ],
+    exits=[("0", "edited"), ("1", "it cannot be edited, with the reason: nothing was written")],
+)
+@options.output
+@options.place
+@options.files
+@options.variables
+@click.argument("plugin")
+@click.argument("part", required=False, type=click.Choice(["major", "minor", "patch"]))
+@click.option("--to", default="", metavar="VERSION", help="This version, instead of a part.")
+@click.option("-m", "--changelog", metavar="TEXT", help="Also set the release's changelog.")
+@click.option("--dry-run", is_flag=True, help="Show the edits and write nothing.")
+def command(
+    *,
+    face: Face,
+    where: Where,
+    plugin: str,
+    part: str | None,
+    to: str,
+    changelog: str | None,
+    dry_run: bool,
+) -> int:
+    """Raise the version of a plugin's release in the files that say it.
+
+    PLUGIN is the plugin's name, or NAME@VERSION where several of its releases are declared. The
+    version is edited where it is written: in the Release manifest, in the package's config.yaml,
+    and in the Plugin manifest if it says the same version. Comments, quotes and all else stay.
+
+    A prerelease leads up to its version: `patch` makes 1.2.0 of 1.2.0-rc.1. With -t only the
+    manifests of that target are looked at, otherwise those of all.
+    """
+    from synapse_apply.cli import bumping
+    from synapse_apply.session.bump import Wanted, bump
+
+    if bool(part) == bool(to):
+        raise click.UsageError("Say major, minor or patch, or --to VERSION: one of the two.")
+    wanted = Wanted(plugin, part or "", to, changelog)
+    made = bump(where, wanted, write=not dry_run)
+    if face.as_json:
+        face.document(bumping.document(made, written=not dry_run))
+    else:
+        hints = "SYNAPSE_APPLY_IN_AUTOMATION" not in face.environ
+        face.out(bumping.text(made, written=not dry_run, color=face.color_out, hints=hints))
+    return 0

@@ -1,0 +1,1 @@
+"""The commands of `synapse-apply package`, one module each."""

@@ -1,0 +1,60 @@
+"""`synapse-apply package diff`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from synapse_apply.cli import options
+from synapse_apply.cli.face import Face
+from synapse_apply.cli.manual import manual
+from synapse_apply.model.errors import Exit
+
+if TYPE_CHECKING:
+    from synapse_apply.session.where import Where
+
+
+@manual(
+    "diff",
+    examples=[
+        ("synapse-apply package diff release/yolo@1.1.0", "What changed since it was published."),
+        ("synapse-apply package diff yolo --against 1.0.0", "Since an older version."),
+        ("synapse-apply package diff yolo --detailed-exitcode", "In CI: 2 means it differs."),
+    ],
+    exits=[
+        ("0", "compared"),
+        ("1", "no such release, or the state does not know what was published"),
+        ("2", "with --detailed-exitcode: it differs"),
+    ],
+)
+@options.output
+@options.place
+@options.files
+@options.variables
+@click.argument("release")
+@click.option(
+    "--against",
+    default="",
+    metavar="RELEASE",
+    help="A recorded release of the same plugin, by address or version, instead of this one.",
+)
+@click.option("--detailed-exitcode", is_flag=True, help="Exit with 2 when there is a difference.")
+def command(
+    *, face: Face, where: Where, release: str, against: str, detailed_exitcode: bool
+) -> int:
+    """Show which files of a declared release differ from what was published.
+
+    The state remembers the digest of every file that was published from here. A release that is
+    not published yet is compared with the newest one of its plugin that is.
+    """
+    from synapse_apply.cli import packing
+    from synapse_apply.session import package
+
+    found = package.difference(where, release, against)
+    if face.as_json:
+        face.document(packing.difference_document(found))
+    else:
+        hints = "SYNAPSE_APPLY_IN_AUTOMATION" not in face.environ
+        face.out(packing.difference_text(found, color=face.color_out, hints=hints))
+    return Exit.CHANGES if detailed_exitcode and found.differs else Exit.OK

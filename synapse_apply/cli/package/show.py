@@ -1,0 +1,43 @@
+"""`synapse-apply package show`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from synapse_apply.cli.face import Face
+from synapse_apply.cli.manual import manual
+from synapse_apply.cli.package import options
+
+if TYPE_CHECKING:
+    from synapse_apply.session.where import Where
+
+
+@manual(
+    "show",
+    examples=[
+        ("synapse-apply package show plugins/yolo", "What goes into the zip, and what does not."),
+        ("synapse-apply package show release/yolo@1.1.0 --by-size", "The largest files first."),
+        ("synapse-apply package show plugins/yolo --json", "The same for a script."),
+    ],
+    exits=[("0", "shown"), ("1", "no such package, or names in it that no package can have")],
+)
+@options.sought
+@click.option("--by-size", is_flag=True, help="The largest files first.")
+def command(*, face: Face, where: Where, what: str, ref: str, by_size: bool) -> int:
+    """Show what goes into a package, what is left out, and the rule that leaves it out.
+
+    A rule is a line of an ignore file (`.synapseignore`, which goes before `.gitignore`) or
+    built in. A folder that is left out stands for all below it.
+    """
+    from synapse_apply.cli import packing
+    from synapse_apply.session import package
+
+    found = package.find(where, what, ref)
+    listing = package.contents(found)
+    if face.as_json:
+        face.document(packing.contents_document(found, listing, by_size=by_size))
+    else:
+        face.out(packing.contents_text(found, listing, by_size=by_size, color=face.color_out))
+    return 0
