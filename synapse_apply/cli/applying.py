@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from synapse_apply.cli.approval import FRESH_SECONDS, ask, same
 from synapse_apply.cli.face import Face
@@ -30,6 +30,7 @@ class Run:
     auto_approve: bool = False
     all_or_nothing: bool = False
     show_unchanged: bool = False
+    operation: str = "apply"
 
     def run(self) -> int:
         """Plan, ask, apply, report. Raises what stops it before its first call."""
@@ -99,6 +100,7 @@ class Run:
                 report = apply(self.context, planned, stop, stop, once=once)
         else:
             report = Report(planned.plan)
+        report = replace(report, extras={**report.extras, "operation": self.operation})
         if self.face.as_json:
             self.face.document(report_document(report))
         else:

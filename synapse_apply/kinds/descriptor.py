@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
+from synapse_apply.kinds.proof import Proof
 from synapse_apply.model.marks import SecretMarks
 from synapse_apply.model.observed import Capabilities, Lookup, Observed
 from synapse_apply.model.ports import Api
@@ -103,7 +104,7 @@ class ResourceType:
     `identity` are the fields that make a live object the one recorded. `series`: a newer member
     supersedes the older; it names the field that groups members, `version` the one that orders
     them. `carries_package`: a create uploads a package. `update_hint` is the way out shown where
-    this kind cannot be updated at all.
+    this kind cannot be updated at all. `proof`: how such an object proves itself, where it can.
     """
 
     kind: str
@@ -117,6 +118,7 @@ class ResourceType:
     version: str = ""
     carries_package: bool = False
     update_hint: str = ""
+    proof: Proof | None = None
 
     def rule(self, path: tuple[Any, ...]) -> FieldRule:
         """The rule of the top-level field a path lies in."""

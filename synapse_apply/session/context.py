@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 
 from synapse_apply import __version__
 from synapse_apply.applying.settle import Settled
@@ -21,6 +22,7 @@ from synapse_apply.model.observed import Capabilities
 from synapse_apply.model.plan import Plan
 from synapse_apply.model.ports import Api, Clock, Packages, Secrets, StateStore
 from synapse_apply.model.project import Project, Target
+from synapse_apply.model.verification import Elsewhere
 from synapse_apply.packages.opening import SourcePackages
 from synapse_apply.planning.situation import Item
 from synapse_apply.secrets.keys import Keys
@@ -28,6 +30,7 @@ from synapse_apply.secrets.macs import new_salt
 from synapse_apply.secrets.resolve import Resolver
 from synapse_apply.secrets.store import SecretStore
 from synapse_apply.session import declare, state_file
+from synapse_apply.session.elsewhere import elsewhere
 from synapse_apply.session.surroundings import SystemClock, actor
 from synapse_apply.session.where import Where
 
@@ -65,6 +68,7 @@ class Context:
     `desired` are the declared resources with their packages inspected; `diagnostics` the warnings
     found on the way. `secrets_under` is `secrets` with other state keys. `request_id` gives the
     server's id of this thread's last request. `partial`: only some of the manifests were asked for.
+    `elsewhere` reads what other targets have verified, where this one requires it.
     """
 
     project: Project
@@ -94,6 +98,7 @@ class Context:
         return self.store.lock(operation, self.patience)
 
     pause: Callable[[float], None] = lambda _seconds: None
+    elsewhere: Callable[[], Mapping[str, Elsewhere]] = dict
 
 
 @contextmanager
@@ -155,6 +160,7 @@ def open_context(where: Where) -> Iterator[Context]:
                 pause=time.sleep,
                 partial=bool(where.paths),
                 commit=who.commit,
+                elsewhere=partial(elsewhere, project, target, where.environ),
             )
     finally:
         store.close()

@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from synapse_apply.applying.runs import started
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import InputError, StateError
 from synapse_apply.model.state import AuditEntry, Binding, Intent, IntentState, Record, State
+from synapse_apply.model.verification import RUN
 from synapse_apply.session.context import StateContext
 from synapse_apply.session.state_file import describe, keys, open_store, open_store_at
 from synapse_apply.stores.inventory import inventory as inventory_of
@@ -119,29 +121,58 @@ def settle_absent(context: StateContext, address: Address, *, at: str) -> Intent
     """Close an open intent as not done, on the user's word; StateError when none is open."""
     with context.lock("state settle"):
         state = context.store.read()
-        found = next((i for i in state.open_intents if i.address == address), None)
-        if found is None:
-            open_ones = ", ".join(str(i.address) for i in state.open_intents) or "none"
-            raise StateError.of(
-                "No call of this address is open",
-                f"{address} has no open call. Open: {open_ones}.",
-                "`synapse-apply plan` shows what is refused and why.",
-            )
-        entry = AuditEntry(
-            at=at,
-            who=context.actor.who,
-            run=context.actor.run,
-            commit=context.actor.commit,
-            plan_id=found.plan_id,
-            address=str(address),
-            verb=found.verb,
-            remote_id=found.remote_id,
-            request_id="",
-            result="settled by hand: absent",
-        )
+        found = _open_intent(state, address)
         closed = replace(found, state=IntentState.ABSENT)
-        context.store.settle(closed, state.records.get(address), entry)
+        record = state.records.get(address)
+        context.store.settle(closed, record, _by_hand(context, found, at, "absent"))
     return closed
+
+
+def settle_job(context: StateContext, address: Address, job: str, *, at: str) -> Intent:
+    """Close an open run with the job that it started, which the next apply follows.
+
+    StateError when no run of the address is open.
+    """
+    with context.lock("state settle"):
+        state = context.store.read()
+        found = _open_intent(state, address)
+        if found.verb != RUN:
+            raise StateError.of(
+                "The open call is no run",
+                f"An earlier {found.verb} of {address} is open, which has no job.",
+                f"`synapse-apply import {address} ID` if it was done, "
+                f"`synapse-apply state settle {address} --absent` if not.",
+            )
+        closed, record = started(found, state.records.get(address), job, at)
+        context.store.settle(closed, record, _by_hand(context, closed, at, f"job {job}"))
+    return closed
+
+
+def _open_intent(state: State, address: Address) -> Intent:
+    found = next((i for i in state.open_intents if i.address == address), None)
+    if found is None:
+        open_ones = ", ".join(str(i.address) for i in state.open_intents) or "none"
+        raise StateError.of(
+            "No call of this address is open",
+            f"{address} has no open call. Open: {open_ones}.",
+            "`synapse-apply plan` shows what is refused and why.",
+        )
+    return found
+
+
+def _by_hand(context: StateContext, intent: Intent, at: str, how: str) -> AuditEntry:
+    return AuditEntry(
+        at=at,
+        who=context.actor.who,
+        run=context.actor.run,
+        commit=context.actor.commit,
+        plan_id=intent.plan_id,
+        address=str(intent.address),
+        verb=intent.verb,
+        remote_id=intent.remote_id,
+        request_id="",
+        result=f"settled by hand: {how}",
+    )
 
 
 def _unknown(context: StateContext, address: Address) -> StateError:
