@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from synapse_apply.kinds.compare import same
-from synapse_apply.kinds.descriptor import ResourceType
-from synapse_apply.kinds.proof import MARK, Proof, digest_of
+from synapse_apply.kinds.descriptor import Proof, ResourceType
+from synapse_apply.kinds.proof import MARK, digest_of
 from synapse_apply.model.desired import Desired
 from synapse_apply.model.errors import RemoteError
 from synapse_apply.model.job import Job, job_of

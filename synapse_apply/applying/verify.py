@@ -18,7 +18,8 @@ from synapse_apply.applying.following import Pace, follow
 from synapse_apply.applying.runs import Trail, look_for, noted, started
 from synapse_apply.applying.second_look import pauses
 from synapse_apply.applying.task import Live, Task, Tools
-from synapse_apply.kinds.proof import Proof, context_of, marked
+from synapse_apply.kinds.descriptor import Proof
+from synapse_apply.kinds.proof import context_of, marked
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import (
     Effect,

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-from synapse_apply.kinds.proof import Proof
 from synapse_apply.model.marks import SecretMarks
 from synapse_apply.model.observed import Capabilities, Lookup, Observed
 from synapse_apply.model.ports import Api
@@ -92,6 +91,23 @@ class Binding:
             if capabilities.has(capability):
                 return lookup.get(form, Lookup.NONE)
         return self.lookup.get(form, Lookup.NONE)
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """How a thing proves itself: by a run of the object that the field `owner` refers to.
+
+    `body` makes what is sent of a spec and its `verify:` block, `run` sends it for the owner's
+    remote id and gives the server's answer. `jobs` are the owner's jobs since a time (RFC 3339);
+    it may give more. Both raise RemoteError. `mend` says how to go on when what was published is
+    wrong; `{owner}` in it is the owner's name.
+    """
+
+    owner: str
+    body: Callable[[Mapping[str, Any], Mapping[str, Any]], dict[str, Any]]
+    run: Callable[[Api, str, Mapping[str, Any]], Mapping[str, Any]]
+    jobs: Callable[[Api, str, str], Iterable[Mapping[str, Any]]]
+    mend: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from synapse_apply.kinds.descriptor import Binding, FieldRule, Raw, ResourceType
-from synapse_apply.kinds.proof import Proof
+from synapse_apply.kinds.descriptor import Binding, FieldRule, Proof, Raw, ResourceType
 from synapse_apply.kinds.wire import pick, remote_id, secure, wire_id
 from synapse_apply.model.errors import NotFound
 from synapse_apply.model.marks import SecretMarks

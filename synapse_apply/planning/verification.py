@@ -23,10 +23,10 @@ from synapse_apply.planning.rulings import Ruling
 from synapse_apply.planning.series import Series
 from synapse_apply.planning.situation import Item
 
-NEVER = "it was never verified"
+NEVER = "never verified"
 CHANGED = "its parameters changed"
 FAILED = "the last run failed"
-ASKED = "it was asked for"
+ASKED = "asked for"
 _MAKES = frozenset({Action.CREATE, Action.RECREATE})
 
 

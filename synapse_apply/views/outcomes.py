@@ -141,7 +141,7 @@ def _totals(report: Report, pen: Pen) -> str:
     lines = [refused_line(counts.refused, pen)] if counts.refused else []
     lines += verified_line(report, pen)
     if report.extras.get("operation") == "verify":
-        return "\n".join([*lines, *(() if complete(report) else _next(report, counts))])
+        return "\n".join([*lines, *_why_early(report, counts)])
     if complete(report):
         lines.append(pen(f"Apply complete! Resources: {counts.resources}.", "done"))
         return "\n".join(lines)
@@ -151,6 +151,11 @@ def _totals(report: Report, pen: Pen) -> str:
 
 
 def _next(report: Report, counts: Counts) -> list[str]:
+    again = "Run apply again to do the rest; what is done is not done twice."
+    return [*_why_early(report, counts), again]
+
+
+def _why_early(report: Report, counts: Counts) -> list[str]:
     lines = []
     if report.stopped:
         name = _SIGNALS.get(report.stopped, f"signal {report.stopped}")
@@ -159,5 +164,4 @@ def _next(report: Report, counts: Counts) -> list[str]:
         lines.append("The lock on the state was lost to another run; nothing was started after.")
     if counts.unknown:
         lines.append("The next run looks up what is unknown before it does anything else.")
-    lines.append("Run apply again to do the rest; what is done is not done twice.")
     return lines

@@ -71,19 +71,14 @@ def _row(one: Verified, pen: Pen) -> str:
 
 
 def ended_blocks(verified: Iterable[Verified], pen: Pen) -> list[str]:
-    """The findings of runs, each followed by the last lines of its job's log."""
-    blocks = []
+    """The findings of runs, each after the last lines of its job's log."""
+    blocks: list[str] = []
     for one in verified:
-        if one.verdict is Verdict.SKIPPED:
-            continue
-        found = finding_blocks(one.diagnostics, pen)
         if one.logs:
-            lines = [
-                f"Last lines of the log of job {one.job}:",
-                *(f"  {line}" for line in _log(one.logs)),
-            ]
-            found.append("\n".join(indented("\n".join(lines))))
-        blocks += ["\n".join(found)] if one.logs else found
+            head = f"Last lines of the log of {clean(one.address)} (job {clean(one.job)}):"
+            blocks.append("\n".join([head, *indented("\n".join(_log(one.logs)))]))
+        if one.verdict is not Verdict.SKIPPED:
+            blocks += finding_blocks(one.diagnostics, pen)
     return blocks
 
 
