@@ -38,13 +38,14 @@ HOMES = {
 SHARED_BY_USE_CASES = {
     "where",
     "declare",
-    "elsewhere",
     "context",
     "backend",
     "embedded",
     "state_file",
     "surroundings",
+    "unrecorded",
     "observe",
+    "intents",
     "prepare",
 }
 

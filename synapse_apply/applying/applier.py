@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from synapse_apply.applying import failures
-from synapse_apply.applying.execute import CREATES, execute
+from synapse_apply.applying.execute import execute
 from synapse_apply.applying.second_look import look_again, may_show, pauses
 from synapse_apply.applying.task import Task, Tools
 from synapse_apply.applying.verify import verify
@@ -31,8 +32,8 @@ class Applier:
     ) -> None:
         """`live` are the objects that exist before the first call, by address."""
         self._tasks = {task.address: task for task in tasks}
-        self._tools = tools
         self._live = dict(live)
+        self._tools = replace(tools, saw=self._live.__setitem__)
         self._stop = stop
         self._waiting = {
             task.address: {address for address in task.after if address in self._tasks}
@@ -132,8 +133,6 @@ class Applier:
         if outcome.result is not Result.DONE:
             self._skip_dependents(address)
             return []
-        if task.change.action in CREATES:
-            self._live[address] = self._made(task, outcome)
         return self._freed(address) if self._is_over(task) else [address]
 
     def _settle_run(self, task: Task, result: Any) -> Iterable[Address]:
@@ -153,13 +152,6 @@ class Applier:
             if not self._waiting[dependent]:
                 freed.append(dependent)
         return freed
-
-    def _made(self, task: Task, outcome: Outcome) -> Observed:
-        """What dependents need of an object made in this run: its id and identity fields."""
-        record = self._tools.store.record(task.address)
-        seen = record.seen if record else {}
-        spec = {str(path[0]): value for path, value in seen.items() if len(path) == 1}
-        return Observed(outcome.remote_id, task.binding.api, spec)
 
     def _skip_dependents(self, address: Address) -> None:
         """Skip all that depends on it, however far, without recursion; its own run, too."""

@@ -6,8 +6,6 @@ Every mutating call has an intent that is durable before it is sent and is settl
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -25,7 +23,6 @@ from synapse_apply.applying.body import (
 from synapse_apply.applying.records import adopted, not_taken, rebased, record_of
 from synapse_apply.applying.task import Live, Task, Tools
 from synapse_apply.kinds.descriptor import UpdateMode
-from synapse_apply.model.codec import fields_to_json
 from synapse_apply.model.diagnostic import Diagnostic, Path
 from synapse_apply.model.errors import Effect, NotFound, RemoteError, StateError, SynapseApplyError
 from synapse_apply.model.observed import Observed
@@ -111,7 +108,7 @@ def _send_create(task: Task, tools: Tools, sent: Sent) -> Outcome:
         tools.store.settle(
             replace(sent.intent, state=IntentState.FAILED),
             task.record,
-            _entry(task, tools, sent.intent, "failed", None),
+            _entry(tools, sent.intent, "failed", None),
         )
         raise
     return _finish(task, tools, sent, made)
@@ -200,7 +197,7 @@ def _delete(task: Task, tools: Tools) -> Outcome:
         if not _is_gone(task, tools, record.remote_id):
             return _unknown(task, failure, why)
     settled = replace(intent, state=IntentState.DONE)
-    entry = _entry(task, tools, intent, "done", tools.request_id())
+    entry = _entry(tools, intent, "done", tools.request_id())
     return _settled(
         tools, settled, None, entry, _outcome(task, Result.DONE, remote_id=record.remote_id)
     )
@@ -243,17 +240,18 @@ def _done(
     request_id: str | None,
     warnings: tuple[Diagnostic, ...],
 ) -> Outcome:
+    tools.saw(task.address, observed)
     record: Record = record_of(task, sent.intent, observed, tools, sent.ours)
     settled = replace(sent.intent, state=IntentState.DONE, remote_id=observed.remote_id)
     outcome = _outcome(task, Result.DONE, warnings, observed.remote_id, request_id)
-    entry = _entry(task, tools, settled, "done", request_id)
+    entry = _entry(tools, settled, "done", request_id)
     return _settled(tools, settled, record, entry, outcome)
 
 
 def _failed(task: Task, tools: Tools, sent: Sent, failure: RemoteError, why: Diagnostic) -> Outcome:
     """The call was certainly not acted on: the intent closes and the record stays."""
     settled = replace(sent.intent, state=IntentState.FAILED)
-    entry = _entry(task, tools, settled, "failed", failure.request_id)
+    entry = _entry(tools, settled, "failed", failure.request_id)
     outcome = _outcome(task, Result.FAILED, (why,), request_id=failure.request_id)
     return _settled(tools, settled, task.record, entry, outcome)
 
@@ -266,10 +264,15 @@ def _settled(
         tools.store.settle(intent, record, entry)
     except StateError as broken:
         done = outcome.result is Result.DONE
+        kept = tools.keep_aside(intent, record, entry)
         return replace(
             outcome,
             result=Result.UNKNOWN if done else outcome.result,
-            diagnostics=(*outcome.diagnostics, failures.unrecorded(intent), *broken.diagnostics),
+            diagnostics=(
+                *outcome.diagnostics,
+                failures.unrecorded(intent, kept),
+                *broken.diagnostics,
+            ),
         )
     return outcome
 
@@ -311,22 +314,9 @@ def _intent(
     )
 
 
-def _entry(
-    task: Task, tools: Tools, intent: Intent, result: str, request_id: str | None
-) -> AuditEntry:
-    text = json.dumps(fields_to_json(intent.fields), sort_keys=True)
-    return AuditEntry(
-        at=tools.clock.now(),
-        who=tools.actor.who,
-        run=tools.actor.run,
-        commit=tools.actor.commit,
-        plan_id=tools.plan_id,
-        address=str(task.address),
-        verb=intent.verb,
-        remote_id=intent.remote_id,
-        request_id=request_id or "",
-        result=result,
-        digest=intent.digest or "sha256:" + hashlib.sha256(text.encode()).hexdigest(),
+def _entry(tools: Tools, intent: Intent, result: str, request_id: str | None) -> AuditEntry:
+    return tools.actor.audit(
+        intent, result, at=tools.clock.now(), plan_id=tools.plan_id, request_id=request_id
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -126,14 +127,16 @@ def no_read_back(task: Task, failure: RemoteError) -> Diagnostic:
     )
 
 
-def unrecorded(intent: Intent) -> Diagnostic:
-    """The call has ended, and the state could not be told."""
+def unrecorded(intent: Intent, kept: str) -> Diagnostic:
+    """The call has ended, and the state could not be told; `kept` is the file that knows it."""
+    way = "then apply again: the next run looks it up before it does anything else."
+    if kept:
+        way = f"then `synapse-apply state recover {shlex.quote(kept)}`, before the next apply."
     return error(
         "The state could not be told how a call ended",
         f"{intent.verb} of {intent.address} has ended (id {intent.remote_id or 'none'}), and its "
         "record could not be written.",
-        "Settle what keeps the state from being written, then apply again: the next run looks it "
-        "up before it does anything else.",
+        f"Settle what keeps the state from being written, {way}",
         address=str(intent.address),
     )
 

@@ -33,7 +33,7 @@ def _mend(task: Task) -> str:
     owner = spec.get(proof.owner) if proof is not None else None
     bump = "raise the version"
     if proof is not None and isinstance(owner, Reference):
-        bump = proof.mend.format(owner=owner.address.name)
+        bump = f"`{proof.mend.format(owner=owner.address.name)}`"
     return f"Parameters wrong: edit spec.verify. Code wrong: {bump}."
 
 
@@ -124,13 +124,11 @@ def unknown(task: Task, failure: RemoteError, trail: Trail) -> Diagnostic:
 
 
 def unrecorded(task: Task, job: str) -> Diagnostic:
-    """The run ended or was started, and the state could not be told."""
-    what = f"Job {job} of" if job else "The run of"
+    """The job has ended, and the state could not be told."""
     return error(
-        "The state could not be told of a run",
-        f"{what} {task.address} is not recorded as it is.",
-        "Settle what keeps the state from being written, then apply again: the next run looks "
-        "the job up before it starts anything.",
+        "The state could not be told how a run ended",
+        f"Job {job} of {task.address} has ended, and is recorded as running.",
+        f"Settle what keeps the state from being written. {_FOLLOWED}",
         address=str(task.address),
     )
 

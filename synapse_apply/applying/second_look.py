@@ -20,7 +20,7 @@ from synapse_apply.model.diagnostic import warning
 from synapse_apply.model.errors import SynapseApplyError
 from synapse_apply.model.observed import Lookup
 from synapse_apply.model.report import Outcome, Result
-from synapse_apply.model.state import AuditEntry, Intent, IntentState
+from synapse_apply.model.state import Intent, IntentState
 
 _PARTS = (1, 2, 4, 8, 16)
 _SLICE = 0.25  # seconds between two looks at whether the run shall end
@@ -61,7 +61,11 @@ def _looked(task: Task, tools: Tools, live: Live, before: Outcome) -> Outcome:
     settled = settler.settle(intent, task.record)
     if settled.intent.state is not IntentState.DONE:
         return before
-    tools.store.settle(settled.intent, settled.record, _entry(settled.intent, tools))
+    tools.saw(task.address, found)
+    entry = tools.actor.audit(
+        settled.intent, settled.told, at=tools.clock.now(), plan_id=tools.plan_id
+    )
+    tools.store.settle(settled.intent, settled.record, entry)
     told = warning(
         "The outcome of a call was looked up",
         f"Nobody saw how {intent.verb} of {task.address} ended, but it was there when it was "
@@ -89,18 +93,3 @@ def pauses(tools: Tools, stop: Callable[[], bool]) -> Iterator[None]:
 def _open_intent(task: Task, tools: Tools) -> Intent | None:
     opened = tools.store.read().open_intents
     return next((intent for intent in opened if intent.address == task.address), None)
-
-
-def _entry(intent: Intent, tools: Tools) -> AuditEntry:
-    return AuditEntry(
-        at=tools.clock.now(),
-        who=tools.actor.who,
-        run=tools.actor.run,
-        commit=tools.actor.commit,
-        plan_id=tools.plan_id,
-        address=str(intent.address),
-        verb=intent.verb,
-        remote_id=intent.remote_id,
-        request_id="",
-        result=f"settled: {intent.state.value}",
-    )

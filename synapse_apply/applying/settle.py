@@ -47,6 +47,15 @@ class Settled:
     def is_open(self) -> bool:
         return self.intent.state is IntentState.OPEN
 
+    @property
+    def is_done(self) -> bool:
+        return self.intent.state is IntentState.DONE
+
+    @property
+    def told(self) -> str:
+        """The result as history tells it."""
+        return f"settled: {self.intent.state.value}"
+
 
 @dataclass(frozen=True, slots=True)
 class Settler:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from synapse_apply.kinds.descriptor import Binding, ResourceType
 from synapse_apply.model.address import Address
+from synapse_apply.model.codec import fields_to_json
 from synapse_apply.model.desired import Desired
 from synapse_apply.model.marks import SecretMarks
 from synapse_apply.model.observed import Capabilities, Observed
 from synapse_apply.model.plan import Action, Change
 from synapse_apply.model.ports import Api, Clock, Packages, Progress, Secrets, StateStore
-from synapse_apply.model.state import Record
+from synapse_apply.model.state import AuditEntry, Intent, Record
 from synapse_apply.model.values import Fields
 
 # The live objects a run knows by now, those it made included.
@@ -56,6 +59,34 @@ class Actor:
     run: str = ""
     commit: str = ""
 
+    def audit(
+        self,
+        intent: Intent,
+        result: str,
+        *,
+        at: str,
+        plan_id: str = "",
+        request_id: str | None = None,
+    ) -> AuditEntry:
+        """What history keeps of a call that this actor made or settled: digests, never values.
+
+        `plan_id` is that of the run that settles it, by default of the one that announced it.
+        """
+        text = json.dumps(fields_to_json(intent.fields), sort_keys=True)
+        return AuditEntry(
+            at=at,
+            who=self.who,
+            run=self.run,
+            commit=self.commit,
+            plan_id=plan_id or intent.plan_id,
+            address=str(intent.address),
+            verb=intent.verb,
+            remote_id=intent.remote_id,
+            request_id=request_id or "",
+            result=result,
+            digest=intent.digest or "sha256:" + hashlib.sha256(text.encode()).hexdigest(),
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Tools:
@@ -63,7 +94,9 @@ class Tools:
 
     `longest_call` gives the seconds after which a call that uploads so many bytes has surely
     ended. `request_id` gives the server's id of the last request this thread made ("" without one).
-    `pause` waits so many seconds.
+    `pause` waits so many seconds. `saw` is told each object as a call of this run left it; what
+    depends on it is made from that. `keep_aside` keeps a call that has ended and could not be
+    recorded, and gives the place, "" where there is none.
     """
 
     api: Api
@@ -80,3 +113,5 @@ class Tools:
     longest_call: Callable[[int], float] = lambda _size: 60.0
     settle_after: float = 30.0
     pause: Callable[[float], None] = lambda _seconds: None
+    saw: Callable[[Address, Observed], None] = lambda _address, _observed: None
+    keep_aside: Callable[[Intent, Record | None, AuditEntry], str] = lambda *_ended: ""

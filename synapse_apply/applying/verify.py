@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 from uuid import uuid4
 
+from synapse_apply.applying import failures
 from synapse_apply.applying import run_words as words
 from synapse_apply.applying.body import wanted
 from synapse_apply.applying.following import Pace, follow
@@ -30,7 +31,7 @@ from synapse_apply.model.errors import (
     SynapseApplyError,
 )
 from synapse_apply.model.job import Job, JobStatus, job_of
-from synapse_apply.model.state import AuditEntry, Intent, IntentState, Record
+from synapse_apply.model.state import Intent, IntentState, Record
 from synapse_apply.model.values import leaves
 from synapse_apply.model.verification import RUN, Verdict, Verification, Verified
 
@@ -114,30 +115,27 @@ class _Run:
         if judged:
             record = self._noted(Verdict.FAILED)
         closed = replace(intent, state=IntentState.FAILED, remote_id="")
-        self._settle(closed, record, failure.request_id or "")
+        broken = self._settle(closed, record, failure.request_id or "")
         return self._said(
             Verdict.FAILED,
             words.refused(self.task, failure),
+            *broken,
             request_id=failure.request_id or "",
-            tolerated=judged and self.due.tolerant,
+            tolerated=judged and self.due.tolerant and not broken,
         )
 
     def _answered(self, intent: Intent, request_id: str) -> Verified:
         """The answer names no job: it is the direct result of a run that is over."""
         closed = replace(intent, state=IntentState.DONE, remote_id="")
-        try:
-            self._settle(closed, self._noted(Verdict.PASSED), request_id)
-        except StateError as broken:
-            return self._unrecorded(Verdict.UNKNOWN, "", broken)
-        return self._said(Verdict.PASSED, request_id=request_id)
+        broken = self._settle(closed, self._noted(Verdict.PASSED), request_id)
+        verdict = Verdict.UNKNOWN if broken else Verdict.PASSED
+        return self._said(verdict, *broken, request_id=request_id)
 
     def _go_on(self, intent: Intent, job: str, request_id: str, *told: Diagnostic) -> Verified:
         """Record at once which job it is, then follow it."""
         closed, record = started(intent, self.record, job, self.tools.clock.now())
-        try:
-            self._settle(closed, record, request_id)
-        except StateError as broken:
-            return self._unrecorded(Verdict.UNKNOWN, job, broken)
+        if broken := self._settle(closed, record, request_id):
+            return self._said(Verdict.UNKNOWN, *broken, job=job, request_id=request_id)
         verified = self._followed(job, fresh=True)
         told_all = (*told, *verified.diagnostics)
         return replace(verified, request_id=request_id, diagnostics=told_all)
@@ -201,7 +199,8 @@ class _Run:
         try:
             self.tools.store.put(self._noted(verdict, job))
         except StateError as broken:
-            return self._unrecorded(Verdict.RUNNING, job, broken)
+            told = (words.unrecorded(self.task, job), *broken.diagnostics)
+            return self._said(Verdict.RUNNING, *told, job=job)
         tolerated = verdict is not Verdict.PASSED and self.due.tolerant
         return self._said(verdict, *told, job=job, logs=logs, tolerated=tolerated)
 
@@ -212,26 +211,20 @@ class _Run:
     def _said(self, verdict: Verdict, *told: Diagnostic, **more: Any) -> Verified:
         return Verified(self.task.address, verdict, diagnostics=told, **more)
 
-    def _unrecorded(self, verdict: Verdict, job: str, broken: StateError) -> Verified:
-        told = (words.unrecorded(self.task, job), *broken.diagnostics)
-        return self._said(verdict, *told, job=job)
-
-    def _settle(self, intent: Intent, record: Record | None, request_id: str) -> None:
-        actor = self.tools.actor
-        entry = AuditEntry(
-            at=self.tools.clock.now(),
-            who=actor.who,
-            run=actor.run,
-            commit=actor.commit,
-            plan_id=self.tools.plan_id,
-            address=str(intent.address),
-            verb=intent.verb,
-            remote_id=intent.remote_id,
-            request_id=request_id,
-            result=intent.state.value,
-            digest=intent.digest or "",
+    def _settle(
+        self, intent: Intent, record: Record | None, request_id: str
+    ) -> tuple[Diagnostic, ...]:
+        """Tell the state how the call ended; gives why it could not be told, () when it was."""
+        tools, result, at = self.tools, intent.state.value, self.tools.clock.now()
+        entry = tools.actor.audit(
+            intent, result, at=at, plan_id=tools.plan_id, request_id=request_id
         )
-        self.tools.store.settle(intent, record, entry)
+        try:
+            tools.store.settle(intent, record, entry)
+        except StateError as broken:
+            kept = tools.keep_aside(intent, record, entry)
+            return (failures.unrecorded(intent, kept), *broken.diagnostics)
+        return ()
 
 
 def _line(entry: Any) -> str:

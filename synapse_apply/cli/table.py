@@ -22,6 +22,7 @@ COMMANDS = {
     "show": _entry("commands.show", "Show a resource from all sides, or a saved plan.", _LOOK),
     "history": _entry("commands.history", "List what was done, by whom and when.", _LOOK),
     "import": _entry("commands.import_", "Take objects that exist into the state.", _LOOK),
+    "settle": _entry("commands.settle", "Find out how calls ended that nobody saw end.", _LOOK),
     "state": _entry("state.group", "Look after the state of a target.", _LOOK),
     "emulator": _entry("emulator.group", "Serve or reset the embedded backend.", _MORE),
     "unlock": _entry("commands.unlock", "Remove the lock of a run that is gone.", _MORE),
@@ -40,6 +41,7 @@ STATE = {
     "rekey": _entry("state.rekey", "Make the digests of secrets anew with the current key."),
     "backup": _entry("state.backup", "Copy the whole state to a file."),
     "restore": _entry("state.restore", "Replace the state by a backup."),
+    "recover": _entry("state.recover", "Record what a run did and could not record."),
     "migrate": _entry("state.migrate", "Copy the state to another store."),
     "inventory": _entry("state.inventory", "Print addresses and ids, for `import -f`."),
 }

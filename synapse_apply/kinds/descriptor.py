@@ -99,8 +99,8 @@ class Proof:
 
     `body` makes what is sent of a spec and its `verify:` block, `run` sends it for the owner's
     remote id and gives the server's answer. `jobs` are the owner's jobs since a time (RFC 3339);
-    it may give more. Both raise RemoteError. `mend` says how to go on when what was published is
-    wrong; `{owner}` in it is the owner's name.
+    it may give more. Both raise RemoteError. `mend` is the command that helps when what was
+    published is wrong; `{owner}` in it is the owner's name.
     """
 
     owner: str

@@ -13,7 +13,7 @@ from synapse_apply.model.desired import Desired
 from synapse_apply.model.diagnostic import Diagnostic, Path, error
 from synapse_apply.model.errors import InputError, NotFound, RemoteError
 from synapse_apply.model.observed import Observed
-from synapse_apply.model.state import AuditEntry, IntentState, Record
+from synapse_apply.model.state import IntentState, Record
 from synapse_apply.model.values import Reference, leaves
 from synapse_apply.model.verification import RUN
 from synapse_apply.session.context import Context
@@ -202,18 +202,8 @@ def _settle_open(context: Context, records: Mapping[Address, Record]) -> None:
         record = records.get(intent.address)
         if record is None or intent.verb == RUN:  # of a run only a job would tell
             continue
-        entry = AuditEntry(
-            at=context.clock.now(),
-            who=context.actor.who,
-            run=context.actor.run,
-            commit=context.actor.commit,
-            plan_id=intent.plan_id,
-            address=str(intent.address),
-            verb=intent.verb,
-            remote_id=record.remote_id,
-            request_id="",
-            result="settled by hand: imported",
-        )
+        closed = replace(intent, state=IntentState.DONE, remote_id=record.remote_id)
+        entry = context.actor.audit(closed, "settled by hand: imported", at=context.clock.now())
         ours = replace(
             record,
             digest=intent.digest or record.digest,
@@ -221,7 +211,6 @@ def _settle_open(context: Context, records: Mapping[Address, Record]) -> None:
             # What we made ourselves is not taken over: its run is still to be made.
             verification=None if intent.verb == "create" else record.verification,
         )
-        closed = replace(intent, state=IntentState.DONE, remote_id=record.remote_id)
         context.store.settle(closed, ours, entry)
 
 

@@ -8,7 +8,6 @@ from dataclasses import replace
 from synapse_apply.applying.applier import Applier
 from synapse_apply.applying.execute import CREATES
 from synapse_apply.applying.executors import Serial, Threads
-from synapse_apply.applying.settle import Settled
 from synapse_apply.applying.task import Task, Tools
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic, error, lies_in
@@ -17,10 +16,11 @@ from synapse_apply.model.observed import Observed
 from synapse_apply.model.plan import Action, Change, Plan
 from synapse_apply.model.ports import Progress
 from synapse_apply.model.report import STALE_RULES, Report
-from synapse_apply.model.state import AuditEntry, IntentState
 from synapse_apply.model.values import SecretRef, leaves
 from synapse_apply.session.context import Context, Planned
+from synapse_apply.session.intents import close
 from synapse_apply.session.prepare import kept
+from synapse_apply.session.unrecorded import Aside, folders
 
 
 def check(plan: Plan, *, all_or_nothing: bool = False) -> None:
@@ -61,8 +61,7 @@ def apply(
     _check_secrets(context, tasks)
     if once and tasks:
         context.store.mark_applied(plan.id)
-    for settled in planned.settled:
-        _write(context, settled, plan.id)
+    close(context, planned.settled, plan.id)
     tools = Tools(
         api=context.api,
         store=context.store,
@@ -78,6 +77,9 @@ def apply(
         longest_call=context.longest_call,
         settle_after=context.target.settle_after,
         pause=context.pause,
+        keep_aside=Aside(
+            folders(context.project), context.target.name, plan.base.lineage, plan.id
+        ).keep,
     )
     ours = context.store.still_ours
     applier = Applier(tasks, tools, _live(planned), lambda: bool(stop()) or not ours())
@@ -85,26 +87,6 @@ def apply(
         outcomes = applier.run(executor)
     verified = applier.verified
     return Report(plan, outcomes, stopped=stop(), lock_lost=not ours(), verified=verified)
-
-
-def _write(context: Context, settled: Settled, plan_id: str) -> None:
-    """Close what was looked up, so that the state says what the plan was made from."""
-    intent = settled.intent
-    if intent.state is IntentState.OPEN:
-        return
-    entry = AuditEntry(
-        at=context.clock.now(),
-        who=context.actor.who,
-        run=context.actor.run,
-        commit=context.actor.commit,
-        plan_id=plan_id,
-        address=str(intent.address),
-        verb=intent.verb,
-        remote_id=intent.remote_id,
-        request_id="",
-        result=f"settled: {intent.state.value}",
-    )
-    context.store.settle(intent, settled.record, entry)
 
 
 def _tasks(planned: Planned) -> list[Task]:

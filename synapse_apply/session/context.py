@@ -30,8 +30,8 @@ from synapse_apply.secrets.macs import new_salt
 from synapse_apply.secrets.resolve import Resolver
 from synapse_apply.secrets.store import SecretStore
 from synapse_apply.session import declare, state_file
-from synapse_apply.session.elsewhere import elsewhere
 from synapse_apply.session.surroundings import SystemClock, actor
+from synapse_apply.session.unrecorded import left_behind
 from synapse_apply.session.where import Where
 
 
@@ -132,7 +132,7 @@ def open_context(where: Where) -> Iterator[Context]:
             made = state_file.ensure(store, target, backend.binding, backend.embedded)
             keys = state_file.keys(project, target, where.environ, create=made)
             findings += state_file.key_findings(keys, project, target, declared.desired)
-            findings += tuple(store.warnings())
+            findings += (*store.warnings(), *left_behind(project, target))
             who = actor(where.environ, project.root)
             resolver = Resolver(project.root, where.environ, target.allow_env, target.allow_files)
             yield Context(
@@ -160,7 +160,7 @@ def open_context(where: Where) -> Iterator[Context]:
                 pause=time.sleep,
                 partial=bool(where.paths),
                 commit=who.commit,
-                elsewhere=partial(elsewhere, project, target, where.environ),
+                elsewhere=partial(state_file.elsewhere, project, target, where.environ),
             )
     finally:
         store.close()

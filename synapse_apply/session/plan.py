@@ -6,14 +6,15 @@ import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
-from synapse_apply.applying.settle import Settled, Settler, after_settling
+from synapse_apply.applying.settle import Settled, after_settling
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic, warning
 from synapse_apply.model.plan import Base
-from synapse_apply.model.state import IntentState, Record, State
+from synapse_apply.model.state import Record
 from synapse_apply.planning.planner import plan as make_plan
 from synapse_apply.planning.situation import Choices, Item, Situation
 from synapse_apply.session.context import Context, Planned
+from synapse_apply.session.intents import look_up
 from synapse_apply.session.observe import Observer
 from synapse_apply.session.prepare import items
 
@@ -32,7 +33,7 @@ def plan(context: Context, choices: Choices) -> Planned:
         context.loaded.marks,
         context.parallelism,
     )
-    settled = settle(context, state, observer)
+    settled = look_up(context, state, observer)
     records = after_settling(state.records, settled)
     desired = context.desired
     observer.observe(desired, records)
@@ -65,29 +66,6 @@ def plan(context: Context, choices: Choices) -> Planned:
         elsewhere=context.elsewhere() if any(map(_may_be_proved, made.values())) else {},
     )
     return Planned(make_plan(situation), made, tuple(settled), observer.capabilities)
-
-
-def settle(context: Context, state: State, observer: Observer) -> list[Settled]:
-    """Look every open intent up; nothing is written before apply."""
-    if not state.open_intents:
-        return []
-    settler = Settler(
-        context.api,
-        context.catalogue,
-        context.secrets,
-        context.loaded.marks,
-        observer.probed(intent.address.kind for intent in state.open_intents),
-        context.clock.now(),
-        context.target.settle_after,
-    )
-    records: dict[Address, Record] = dict(state.records)
-    results = []
-    for intent in state.open_intents:
-        result = settler.settle(intent, records.get(intent.address))
-        if result.intent.state is IntentState.DONE and result.record is not None:
-            records[intent.address] = result.record
-        results.append(result)
-    return results
 
 
 def _unsettled(settled: Iterable[Settled]) -> Iterator[Diagnostic]:

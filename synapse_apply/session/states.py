@@ -10,9 +10,10 @@ from pathlib import Path
 from synapse_apply.applying.runs import started
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import InputError, StateError
-from synapse_apply.model.state import AuditEntry, Binding, Intent, IntentState, Record, State
+from synapse_apply.model.state import Binding, Intent, IntentState, Record, State
 from synapse_apply.model.verification import RUN
 from synapse_apply.session.context import StateContext
+from synapse_apply.session.intents import no_open_call
 from synapse_apply.session.state_file import describe, keys, open_store, open_store_at
 from synapse_apply.stores.inventory import inventory as inventory_of
 from synapse_apply.stores.migrate import migrate as migrate_store
@@ -123,8 +124,8 @@ def settle_absent(context: StateContext, address: Address, *, at: str) -> Intent
         state = context.store.read()
         found = _open_intent(state, address)
         closed = replace(found, state=IntentState.ABSENT)
-        record = state.records.get(address)
-        context.store.settle(closed, record, _by_hand(context, found, at, "absent"))
+        entry = context.actor.audit(found, "settled by hand: absent", at=at)
+        context.store.settle(closed, state.records.get(address), entry)
     return closed
 
 
@@ -144,35 +145,16 @@ def settle_job(context: StateContext, address: Address, job: str, *, at: str) ->
                 f"`synapse-apply state settle {address} --absent` if not.",
             )
         closed, record = started(found, state.records.get(address), job, at)
-        context.store.settle(closed, record, _by_hand(context, closed, at, f"job {job}"))
+        entry = context.actor.audit(closed, f"settled by hand: job {job}", at=at)
+        context.store.settle(closed, record, entry)
     return closed
 
 
 def _open_intent(state: State, address: Address) -> Intent:
     found = next((i for i in state.open_intents if i.address == address), None)
     if found is None:
-        open_ones = ", ".join(str(i.address) for i in state.open_intents) or "none"
-        raise StateError.of(
-            "No call of this address is open",
-            f"{address} has no open call. Open: {open_ones}.",
-            "`synapse-apply plan` shows what is refused and why.",
-        )
+        raise no_open_call(address, state)
     return found
-
-
-def _by_hand(context: StateContext, intent: Intent, at: str, how: str) -> AuditEntry:
-    return AuditEntry(
-        at=at,
-        who=context.actor.who,
-        run=context.actor.run,
-        commit=context.actor.commit,
-        plan_id=intent.plan_id,
-        address=str(intent.address),
-        verb=intent.verb,
-        remote_id=intent.remote_id,
-        request_id="",
-        result=f"settled by hand: {how}",
-    )
 
 
 def _unknown(context: StateContext, address: Address) -> StateError:

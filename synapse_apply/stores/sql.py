@@ -1,7 +1,7 @@
 """The state store over any SQL database: its rules and its statements, once.
 
-Every public write is one piece of work inside `_write`: one transaction, which moves the serial by
-one when the work changed what `read` returns. A group commit needs to change that method alone.
+Every public write is one piece of work inside `_write`, which moves the serial by one when it
+changed what `read` returns. Pieces that come together share one transaction (group.py).
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from synapse_apply.model.state import (
 from synapse_apply.stores import contents, faults, schema, texts
 from synapse_apply.stores.contents import Contents, History, Rows
 from synapse_apply.stores.database import Database, Row, Run, Statement
+from synapse_apply.stores.group import Group
 from synapse_apply.stores.holder import Holder
 from synapse_apply.stores.holding import Holding
 from synapse_apply.stores.lock import Lock, Runner
@@ -57,6 +58,7 @@ class SqlStore:
         self._runner = runner or Runner()
         self._lock = Lock(database, self._runner, now)
         self._holding: Holding | None = None
+        self._group = Group(self._commit)
 
     @property
     def where(self) -> str:
@@ -269,6 +271,10 @@ class SqlStore:
         self._database.close()
 
     def _write(self, work: Work) -> None:
+        self._group.write(lambda run: work(run) and run(schema.NEXT_SERIAL, ()))
+
+    def _commit(self, together: Callable[[Run], object]) -> None:
+        """One transaction of the pieces that came together, by the holder of the lock."""
         holding = self._holding
         if holding is None:
             raise faults.not_locked(self.where)
@@ -279,8 +285,7 @@ class SqlStore:
             meta = self._meta(run)
             if holding.seated:
                 holding.check_rows(run, *meta[schema.HOLDER])
-            if work(run):
-                run(schema.NEXT_SERIAL, ())
+            together(run)
 
         self._database.write(whole)
 

@@ -1,0 +1,48 @@
+"""`synapse-apply settle`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from synapse_apply.cli import options
+from synapse_apply.cli.face import Face
+from synapse_apply.cli.manual import manual
+
+if TYPE_CHECKING:
+    from synapse_apply.model.address import Address
+    from synapse_apply.session.where import Where
+
+
+@manual(
+    "settle",
+    examples=[
+        ("synapse-apply settle -t prod", "Look up every call whose end nobody saw."),
+        ("synapse-apply settle storage/raw-data", "Only this one."),
+        ("synapse-apply settle --json", "What became of each, for a script."),
+    ],
+    exits=[
+        ("0", "nothing is open any more"),
+        ("1", "error, or no call of this address is open"),
+        ("6", "the state is locked by another run"),
+        ("7", "something is still open; the words say what to do"),
+    ],
+)
+@options.output
+@options.place
+@options.variables
+@click.argument("addresses", nargs=-1, type=options.ADDRESS, metavar="[ADDRESS]...")
+@options.patience
+def command(*, face: Face, where: Where, addresses: tuple[Address, ...]) -> int:
+    """Find out how calls ended whose answer was lost, and record it; nothing is changed.
+
+    A run that was killed, or whose connection broke, leaves its calls open. Each is looked up on
+    the backend. `apply` does this by itself before anything else; this command does only this.
+    """
+    from synapse_apply.cli.settling import tell
+    from synapse_apply.session.context import open_context
+    from synapse_apply.session.settle import settle
+
+    with open_context(where) as context:
+        return tell(face, settle(context, addresses))

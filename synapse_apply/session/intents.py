@@ -1,0 +1,59 @@
+"""Open calls of earlier runs: looked up before anything is planned, closed under the lock."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from synapse_apply.applying.settle import Settled, Settler
+from synapse_apply.model.address import Address
+from synapse_apply.model.errors import StateError
+from synapse_apply.model.state import Record, State
+from synapse_apply.session.context import Context
+from synapse_apply.session.observe import Observer
+
+
+def look_up(context: Context, state: State, observer: Observer) -> list[Settled]:
+    """What became of every open intent, as far as the backend can tell; nothing is written."""
+    if not state.open_intents:
+        return []
+    settler = Settler(
+        context.api,
+        context.catalogue,
+        context.secrets,
+        context.loaded.marks,
+        observer.probed(intent.address.kind for intent in state.open_intents),
+        context.clock.now(),
+        context.target.settle_after,
+    )
+    records: dict[Address, Record] = dict(state.records)
+    results = []
+    for intent in state.open_intents:
+        result = settler.settle(intent, records.get(intent.address))
+        if result.is_done and result.record is not None:
+            records[intent.address] = result.record
+        results.append(result)
+    return results
+
+
+def close(context: Context, settled: Iterable[Settled], plan_id: str = "") -> None:
+    """Write what was looked up, so that the state says what is known; open ones stay open.
+
+    The caller holds the lock. `plan_id` is that of the run that settles them.
+    """
+    for item in settled:
+        if not item.is_open:
+            entry = context.actor.audit(
+                item.intent, item.told, at=context.clock.now(), plan_id=plan_id
+            )
+            context.store.settle(item.intent, item.record, entry)
+
+
+def no_open_call(address: Address, state: State) -> StateError:
+    """What to say of an address that has nothing to settle."""
+    opened = ", ".join(str(intent.address) for intent in state.open_intents) or "none"
+    failure = StateError.of(
+        "No call of this address is open",
+        f"{address} has no open call. Open: {opened}.",
+        "`synapse-apply plan` shows what is refused and why.",
+    )
+    return StateError(*failure.diagnostics)

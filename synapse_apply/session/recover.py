@@ -1,0 +1,78 @@
+"""Use case: tell the state what an earlier run did and could not record."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from synapse_apply.model.address import Address
+from synapse_apply.model.errors import InputError, StateError
+from synapse_apply.model.state import Intent, IntentState, State
+from synapse_apply.session.context import StateContext
+from synapse_apply.session.unrecorded import Ended, read
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """`written` are the calls the state knows of now, `known` those it knew of before."""
+
+    written: tuple[Intent, ...]
+    known: tuple[Intent, ...]
+
+
+def recover(context: StateContext, path: Path) -> Recovered:
+    """Settle each call of the file that is not settled yet, then remove the file.
+
+    Under the state's lock, which is taken here. StateError, with nothing removed, when the file
+    is another state's or says something else than the state does.
+    """
+    found = read(path)
+    written, known = [], []
+    with context.lock("state recover"):
+        for ended in found:
+            state = context.store.read()
+            _check_lineage(path, ended, state)
+            if _is_known(path, ended, state):
+                known.append(ended.intent)
+                continue
+            if ended.intent.id not in {intent.id for intent in state.open_intents}:
+                context.store.begin(ended.intent)  # a backup from before the call was restored
+            context.store.settle(ended.intent, ended.record, ended.entry)
+            written.append(ended.intent)
+    path.unlink(missing_ok=True)
+    return Recovered(tuple(written), tuple(known))
+
+
+def _check_lineage(path: Path, ended: Ended, state: State) -> None:
+    if ended.lineage != state.lineage:
+        failure = InputError.of(
+            "This file is of another state",
+            f"{path} belongs to lineage {ended.lineage}, this state is {state.lineage}.",
+            "Name the target whose apply wrote it.",
+        )
+        raise InputError(*failure.diagnostics)
+
+
+def _is_known(path: Path, ended: Ended, state: State) -> bool:
+    """Whether nothing is left to say of this call: it was settled, or it changed nothing."""
+    intent, record = ended.intent, state.records.get(ended.intent.address)
+    if intent.id in {opened.id for opened in state.open_intents}:
+        return False
+    if intent.state is not IntentState.DONE or intent.verb != "create" or ended.record is None:
+        return True
+    if record is None:
+        return False
+    if record.remote_id != ended.record.remote_id:
+        raise _other_object(path, intent.address, record.remote_id, ended.record.remote_id)
+    return True
+
+
+def _other_object(path: Path, address: Address, recorded: str, made: str) -> StateError:
+    failure = StateError.of(
+        "The state knows another object under this address",
+        f"{address} is recorded as id {recorded}; {path} says that id {made} was made.",
+        f"Look at both on the backend. To go on with {made}: `synapse-apply state rm {address}`, "
+        "then this command again.",
+        address=str(address),
+    )
+    return StateError(*failure.diagnostics)

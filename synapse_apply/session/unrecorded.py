@@ -1,0 +1,140 @@
+"""What was done and the state could not be told: kept in a file until it can (design section 7).
+
+One line a call, as JSON: the intent as it ended, the record it leads to, and the line of history.
+Like a state it holds digests in place of secrets.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+from synapse_apply.model import codec
+from synapse_apply.model.diagnostic import Diagnostic, warning
+from synapse_apply.model.errors import InputError
+from synapse_apply.model.project import Project, Target
+from synapse_apply.model.state import AuditEntry, Intent, Record
+from synapse_apply.stores.private_files import make_file, make_folder
+
+FORMAT = 1
+_PREFIX = "unrecorded"
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A call that has ended, and what the state is to say of it."""
+
+    lineage: str
+    intent: Intent
+    record: Record | None
+    entry: AuditEntry
+
+
+class Aside:
+    """The file of one run. It is made when the first call cannot be recorded; any thread writes."""
+
+    def __init__(self, folders: Sequence[Path], target: str, lineage: str, plan_id: str) -> None:
+        """`folders` are tried in their order: the disk of the state may be the full one."""
+        self._folders = list(folders)
+        self._name = f"{_PREFIX}-{target}-{plan_id}.jsonl"
+        self._lineage = lineage
+        self._turn = Lock()
+
+    def keep(self, intent: Intent, record: Record | None, entry: AuditEntry) -> str:
+        """Write a call down, durably; gives the file's path, "" where it could not be kept."""
+        line = codec.canonical(
+            {
+                "format": FORMAT,
+                "lineage": self._lineage,
+                "intent": codec.intent_to_json(intent),
+                "record": codec.record_to_json(record) if record else None,
+                "entry": codec.audit_to_json(entry),
+            }
+        )
+        with self._turn:
+            for folder in self._folders:
+                with suppress(OSError):
+                    return str(_append(folder / self._name, line))
+        return ""
+
+
+def _append(path: Path, line: str) -> Path:
+    """A whole line or none, on the disk when this returns."""
+    make_folder(path.parent)
+    with suppress(FileExistsError):
+        make_file(path)
+    with path.open("r+b") as file:
+        end = file.seek(0, os.SEEK_END)
+        try:
+            file.write(f"{line}\n".encode())
+            file.flush()
+            os.fsync(file.fileno())
+        except OSError:
+            with suppress(OSError):
+                file.truncate(end)
+            raise
+    return path
+
+
+def folders(project: Project) -> tuple[Path, Path]:
+    """Beside the project, else where the system keeps temporary files."""
+    return _home(project), Path(tempfile.gettempdir())
+
+
+def _home(project: Project) -> Path:
+    return project.root / ".synapse-apply"
+
+
+def left_behind(project: Project, target: Target) -> tuple[Diagnostic, ...]:
+    """A warning for each such file that nobody has given to the state yet."""
+    found = sorted(_home(project).glob(f"{_PREFIX}-{target.name}-*.jsonl"))
+    return tuple(
+        warning(
+            "An earlier run could not record what it did",
+            f"{path} tells which calls were done; the state does not know of them yet.",
+            f"Before you apply: `synapse-apply state recover -t {target.name} {path}`.",
+            target=target.name,
+        )
+        for path in found
+    )
+
+
+def read(path: Path) -> list[Ended]:
+    """The calls in a file, in their order; InputError when it is none of ours."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as problem:
+        why = getattr(problem, "strerror", None) or "it is not text"
+        raise _unusable(path, why) from None
+    return [_ended(path, number, line) for number, line in enumerate(lines, start=1)]
+
+
+def _ended(path: Path, number: int, line: str) -> Ended:
+    try:
+        found: Any = json.loads(line)
+        if found["format"] != FORMAT:
+            raise _unusable(path, "another version wrote it")
+        return Ended(
+            str(found["lineage"]),
+            codec.intent_from_json(found["intent"]),
+            codec.record_from_json(found["record"]) if found["record"] else None,
+            codec.audit_from_json(found["entry"]),
+        )
+    except (KeyError, TypeError, ValueError, RecursionError):
+        raise _unusable(path, f"line {number} is not what a run writes") from None
+
+
+def _unusable(path: Path, why: str) -> InputError:
+    failure = InputError.of(
+        "This file does not tell what a run did",
+        f"{path}: {why}.",
+        "Give the file that the report of the run names.",
+    )
+    return InputError(*failure.diagnostics)

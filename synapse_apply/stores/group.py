@@ -1,0 +1,136 @@
+"""Group commit: the writes of many threads as few transactions.
+
+A commit waits for the disk, and so many writes would wait in line. Who comes while a commit is
+under way shares the next one with everybody else who came. Nobody's write returns before the
+commit that holds it is durable, so a shared commit promises what one alone does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from threading import Event, Lock
+
+from synapse_apply.model.errors import StateError
+from synapse_apply.stores.database import Row, Run
+
+# Done again where its transaction is: it must do nothing but run statements.
+Work = Callable[[Run], object]
+
+
+class Piece:
+    """One thread's part of a transaction. `ended` tells that it is durable or has failed."""
+
+    def __init__(self, work: Work) -> None:
+        self.work = work
+        self.failure: BaseException | None = None
+        self.ended = False
+        self.turn = Event()  # it has ended, or its thread is the next to lead
+
+
+class Group:
+    """Writes by one transaction at a time; any number of threads."""
+
+    def __init__(self, commit: Callable[[Work], None]) -> None:
+        """`commit` does work in one transaction: durable when it returns, undone when it raises."""
+        self._commit = commit
+        self._mutex = Lock()
+        self._waiting: list[Piece] = []
+        self._leading = False
+
+    def write(self, work: Work) -> None:
+        """Do one piece of work and wait until it is durable; raises what it raised."""
+        piece = Piece(work)
+        with self._mutex:
+            self._waiting.append(piece)
+            leads = not self._leading
+            self._leading = True
+        if not leads:
+            self._wait(piece)
+        if not piece.ended:
+            self._lead()
+        if piece.failure is not None:
+            raise _own(piece.failure)
+
+    def _wait(self, piece: Piece) -> None:
+        try:
+            piece.turn.wait()
+        except BaseException:  # an interrupt: nobody may wait for this thread to lead
+            with self._mutex:
+                if piece in self._waiting:
+                    self._waiting.remove(piece)
+                    if piece.turn.is_set():
+                        self._pass_on()
+            raise
+
+    def _pass_on(self) -> None:
+        """Let the first of those who wait lead, if there is one. The mutex is held."""
+        self._leading = bool(self._waiting)
+        if self._waiting:
+            self._waiting[0].turn.set()
+
+    def _lead(self) -> None:
+        """Write what is waiting, our own piece among it, and let the next one lead."""
+        with self._mutex:
+            pieces, self._waiting = self._waiting, []
+        try:
+            self._write(pieces)
+        except BaseException as failure:
+            for piece in pieces:
+                piece.failure = piece.failure or failure
+            if not isinstance(failure, Exception):
+                raise
+        finally:
+            for piece in pieces:
+                piece.ended = True
+                piece.turn.set()
+            with self._mutex:
+                self._pass_on()
+
+    def _write(self, pieces: Sequence[Piece]) -> None:
+        """What fails by itself is left out, and the rest is done again without it."""
+        left = list(pieces)
+        while left:
+            attempt = _Attempt(left)
+            try:
+                self._commit(attempt)
+            except Exception as failure:
+                if attempt.culprit is None or failure is not attempt.culprit.failure:
+                    raise
+                left.remove(attempt.culprit)
+            else:
+                return
+
+
+class _Attempt:
+    """One transaction of several pieces; it may be carried out more than once."""
+
+    def __init__(self, pieces: Sequence[Piece]) -> None:
+        self._pieces = pieces
+        self.culprit: Piece | None = None
+
+    def __call__(self, run: Run) -> None:
+        self.culprit = None
+        broken: list[BaseException] = []
+
+        def watched(sql: str, values: Sequence[object]) -> list[Row]:
+            try:
+                return run(sql, values)
+            except BaseException as failure:
+                broken.append(failure)
+                raise
+
+        for piece in self._pieces:
+            try:
+                piece.work(watched)
+            except Exception as failure:
+                # What a statement raised is the database's: it concerns every piece alike.
+                if not broken:
+                    piece.failure, self.culprit = failure, piece
+                raise
+
+
+def _own(failure: BaseException) -> BaseException:
+    """An exception that several threads raise must not be one object: it keeps tracebacks."""
+    if isinstance(failure, StateError):
+        return type(failure)(*failure.diagnostics)
+    return failure

@@ -1,0 +1,91 @@
+"""Many threads of one process write at once: shared commits promise what single ones do."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import pytest
+from contract.stores.leases import open_at
+from contract.stores.samples import BINDING, LINEAGE, entry, intent, record
+
+from synapse_apply.model.errors import LockLost, StateError
+from synapse_apply.model.state import IntentState
+
+THREADS = 12
+
+
+@pytest.fixture
+def made(where):
+    """A store with an empty state, and how many transactions it has made."""
+    store = open_at(where)
+    store.init(BINDING, LINEAGE)
+    yield store
+    store.close()
+
+
+def transactions(store, monkeypatch):
+    """Counts the writes that reach the database."""
+    counted = []
+    write = store._database.write
+    monkeypatch.setattr(store._database, "write", lambda work: counted.append(1) or write(work))
+    return counted
+
+
+def test_writes_share_commits_and_none_is_lost(made, monkeypatch):
+    """Calls of twelve threads are begun and settled; each is there when its write returns."""
+
+    def call(number):
+        name, ident = f"p{number}", f"i{number}"
+        begun = intent(name, ident=ident)
+        made.begin(begun)
+        written = record(name, str(number))
+        made.settle(replace(begun, state=IntentState.DONE), written, entry(name))
+        return made.record(begun.address) == written
+
+    with made.lock("test"):
+        counted = transactions(made, monkeypatch)
+        with ThreadPoolExecutor(THREADS) as pool:
+            assert all(pool.map(call, range(120)))
+        assert len(counted) < 120
+    state = made.read()
+    assert len(state.records) == 120
+    assert state.open_intents == ()
+    assert len(made.audit()) == 120
+
+
+def test_a_write_that_is_wrong_takes_none_with_it(made):
+    """Every second thread settles what nobody announced."""
+
+    def call(number):
+        begun = intent(f"p{number}", ident=f"i{number}")
+        try:
+            if number % 2:
+                made.settle(replace(begun, state=IntentState.FAILED), None, entry())
+            else:
+                made.begin(begun)
+        except StateError as failure:
+            return str(failure)
+        return ""
+
+    with made.lock("test"), ThreadPoolExecutor(THREADS) as pool:
+        said = list(pool.map(call, range(60)))
+    assert set(said[::2]) == {""}
+    assert set(said[1::2]) == {"A call that is not open cannot be settled"}
+    assert len(made.read().open_intents) == 30
+
+
+def test_a_lock_that_was_removed_stops_every_thread(made, where):
+    """None of them writes, and each hears why."""
+    other = open_at(where)
+    with made.lock("test"):
+        other.unlock(made._holding.holder.owner)
+
+        def call(number):
+            with pytest.raises(LockLost):
+                made.put(record(f"p{number}", str(number)))
+
+        with ThreadPoolExecutor(THREADS) as pool:
+            list(pool.map(call, range(24)))
+    other.close()
+    assert made.read().records == {}

@@ -1,0 +1,93 @@
+"""`settle` finds out what became of calls that nobody saw end, and changes nothing else."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+from fault.commands import applying, kill, reaches
+from fault.convergence import command
+from fault.site import Server, Site
+
+# Of an apply of three resources, in the order of its creates.
+STORAGE, PLUGIN, RELEASE = 1, 2, 3
+
+
+def killed(make_site: Callable[..., Site], server: Server, nth: int, commit: str) -> Site:
+    """A site whose apply was killed while its nth create was under way."""
+    site = make_site(groups=1)
+    rule = {"method": "POST", "nth": nth}
+    server.faults({"match": rule, "do": {"hang": 1000, "commit": commit}})
+    with applying(site) as process:
+        reaches(server, process)
+        assert kill(process)
+    server.faults()
+    return site
+
+
+def test_what_was_done_is_recorded(make_site: Callable[..., Site], server: Server) -> None:
+    """The object is found, and the next apply makes only the rest."""
+    site = killed(make_site, server, STORAGE, "after")
+    said = command(site, "settle -t site")
+    assert "storage/storage-0: create was done (id " in said
+    assert "Settled: 1. Still open: 0." in said
+    assert site.records() == {name: one for name, (one,) in server.ids().items()}
+    assert site.open_intents() == []
+    assert "No call is open." in command(site, "settle -t site")
+
+
+def test_absence_is_not_believed_too_early(make_site: Callable[..., Site], server: Server) -> None:
+    """The request may still be on its way: exit 7 says in how many seconds to look again."""
+    site = killed(make_site, server, STORAGE, "before")
+    said = command(site, "settle -t site", code=7)
+    assert "! storage/storage-0: create of " in said
+    assert "run again in " in said
+    assert "--absent" not in said
+    assert "Settled: 0. Still open: 1." in said
+
+
+def test_what_nobody_can_tell_comes_with_its_two_commands(
+    make_site: Callable[..., Site], server: Server
+) -> None:
+    """A plugin cannot be looked up: either command closes the call."""
+    for commit, typed in (("after", "import plugin/plugin-0 ID"),
+                          ("before", "state settle plugin/plugin-0 --absent")):  # fmt: skip
+        site = killed(make_site, server, PLUGIN, commit)
+        said = command(site, "settle -t site plugin/plugin-0", code=7)
+        assert f"`synapse-apply {typed}`" in said
+        there = server.ids().get("plugin/plugin-0")
+        command(site, typed.replace(" ID", f" {there[0]}") if there else typed)
+        assert "No call is open." in command(site, "settle -t site")
+        assert site.apply().code == 0
+        assert len(server.ids()["plugin/plugin-0"]) == 1
+
+
+def test_json_tells_each_call(make_site: Callable[..., Site], server: Server) -> None:
+    """A script sees what is open and why."""
+    site = killed(make_site, server, PLUGIN, "after")
+    document = json.loads(command(site, "settle -t site --json", code=7))
+    assert document["open"] == 1
+    (call,) = document["calls"]
+    assert (call["address"], call["verb"], call["result"]) == ("plugin/plugin-0", "create", "open")
+    assert call["why"] == "this API cannot tell whether it was made"
+    assert len(call["ways_out"]) == 2
+
+
+def test_an_address_without_an_open_call_is_an_error(
+    make_site: Callable[..., Site], server: Server
+) -> None:
+    """It names the calls that are open; nothing is settled."""
+    site = killed(make_site, server, PLUGIN, "after")
+    said = command(site, "settle -t site storage/storage-0", code=1)
+    assert "Open: plugin/plugin-0" in said
+    assert len(site.open_intents()) == 1
+
+
+def test_history_keeps_what_was_settled(make_site: Callable[..., Site], server: Server) -> None:
+    """The call has its line, with its digest, under the plan that announced it."""
+    site = killed(make_site, server, RELEASE, "after")
+    command(site, "settle -t site")
+    runs = json.loads(command(site, "history -t site --json"))["runs"]
+    (call,) = [c for run in runs for c in run["calls"] if c["address"].startswith("release/")]
+    assert call["result"] == "settled: done"
+    assert call["digest"].startswith("pkg1:sha256:")

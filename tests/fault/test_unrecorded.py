@@ -1,0 +1,144 @@
+"""The state is gone when a call ends: what was done is kept aside, and recorded by one command."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from fault.commands import applying, ended, reaches
+from fault.convergence import command
+from fault.site import Server, Site, pending, tally
+
+_RECOVER = re.compile(r"`synapse-apply (state recover [^`]+)`")
+
+
+def state_of(site: Site) -> Path:
+    return site.root / ".synapse-apply" / "state" / "site.db"
+
+
+def lose_state_during(
+    make_site: Callable[..., Site], server: Server, nth: int, parallelism: int = 1
+) -> tuple[Site, str, int]:
+    """An apply whose state goes away while its nth create is done and not yet answered."""
+    site = make_site(groups=2)
+    shutil.copy(state_of(site), site.root / "empty.db")
+    rule = {"method": "POST", "nth": nth}
+    server.faults({"match": rule, "do": {"hang": 0.3, "commit": "after"}})
+    with applying(site, parallelism=parallelism) as process:
+        reaches(server, process)
+        state_of(site).replace(site.root / "lost.db")
+        code, out, err = ended(process)
+    server.faults()
+    return site, out + err, code
+
+
+def one_file(site: Site) -> Path:
+    (found,) = (site.root / ".synapse-apply").glob("unrecorded-site-*.jsonl")
+    return found
+
+
+def converged(site: Site, server: Server) -> None:
+    assert pending(site.plan()) == []
+    assert site.open_intents() == []
+    assert not tally(server, site.expected)["duplicates"]
+    assert {name: [remote] for name, remote in site.records().items()} == server.ids()
+
+
+def test_one_command_records_what_was_done(make_site: Callable[..., Site], server: Server) -> None:
+    """Also a plugin, which nobody can look up: the file knows its id."""
+    for nth in range(1, 7):
+        site, said, code = lose_state_during(make_site, server, nth)
+        assert code == 7, said
+        made = set(server.ids())
+        assert len(made) == nth
+        (typed,) = set(_RECOVER.findall(said))
+        (site.root / "lost.db").replace(state_of(site))
+        assert "Recorded: 1. Known before: 0." in command(site, typed)
+        assert not list((site.root / ".synapse-apply").glob("unrecorded-*"))
+        assert set(site.records()) == made
+        assert site.open_intents() == []
+        assert site.apply().code == 0
+        converged(site, server)
+
+
+def test_a_backup_from_before_the_run_learns_what_was_done(
+    make_site: Callable[..., Site], server: Server
+) -> None:
+    """The state that comes back never heard of the call, and the object is not made twice."""
+    site, _, _ = lose_state_during(make_site, server, 1)
+    (site.root / "empty.db").replace(state_of(site))
+    command(site, f"state recover -t site {one_file(site)}")
+    assert site.apply().code == 0
+    converged(site, server)
+
+
+def test_what_the_state_knows_already_is_passed_over(
+    make_site: Callable[..., Site], server: Server
+) -> None:
+    """Recovering late, or a copy of the file twice, changes nothing."""
+    site, _, _ = lose_state_during(make_site, server, 1)
+    copy = shutil.copy(one_file(site), site.root / "copy.jsonl")
+    (site.root / "lost.db").replace(state_of(site))
+    command(site, f"state recover -t site {one_file(site)}")
+    assert "Recorded: 0. Known before: 1." in command(site, f"state recover -t site {copy}")
+    assert site.apply().code == 0
+    converged(site, server)
+
+
+def test_the_next_run_says_that_something_is_unrecorded(
+    make_site: Callable[..., Site], server: Server
+) -> None:
+    """A person who did not read the report is told before anything is made twice."""
+    site, _, _ = lose_state_during(make_site, server, 2)
+    (site.root / "lost.db").replace(state_of(site))
+    assert f"state recover -t site {one_file(site)}" in command(site, "plan -t site", code=0)
+
+
+def test_many_calls_at_once_are_all_kept(make_site: Callable[..., Site], server: Server) -> None:
+    """Every call that was under way is a line, and none of them is made again."""
+    site, said, code = lose_state_during(make_site, server, 1, parallelism=4)
+    assert code == 7, said
+    made = set(server.ids())
+    (site.root / "lost.db").replace(state_of(site))
+    command(site, f"state recover -t site {one_file(site)}")
+    assert set(site.records()) == made
+    assert site.apply().code == 0
+    converged(site, server)
+
+
+def test_the_file_holds_no_secret_and_belongs_to_its_owner(
+    make_site: Callable[..., Site], server: Server
+) -> None:
+    """It is as private as a state."""
+    for nth in range(1, 7):
+        site, _, _ = lose_state_during(make_site, server, nth)
+        found = one_file(site)
+        assert found.stat().st_mode & 0o777 == 0o600
+        assert site.environ["RAW_KEY"] not in found.read_text()
+
+
+def test_a_file_that_is_not_ours_changes_nothing(
+    make_site: Callable[..., Site], server: Server
+) -> None:
+    """Each wrong file is an error in words, and stays where it is."""
+    site, _, _ = lose_state_during(make_site, server, 1)
+    (site.root / "lost.db").replace(state_of(site))
+    line = json.loads(one_file(site).read_text())
+    wrong = {
+        "nothing.jsonl": None,
+        "text.jsonl": "hello\n",
+        "newer.jsonl": json.dumps({**line, "format": 2}),
+        "other.jsonl": json.dumps({**line, "lineage": "another"}),
+        "half.jsonl": json.dumps(line)[:-9],
+        "odd.jsonl": json.dumps({**line, "intent": [1]}),
+    }
+    before = site.records()
+    for name, text in wrong.items():
+        if text is not None:
+            (site.root / name).write_text(text)
+        assert "Error: " in command(site, f"state recover -t site {name}", code=1)
+        assert (site.root / name).exists() == (text is not None)
+    assert site.records() == before
