@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from synapse_apply.model.diagnostic import Diagnostic, Severity
 from synapse_apply.model.plan import Action
 from synapse_apply.model.report import Outcome, Report, Result
+from synapse_apply.model.verification import Verdict
 from synapse_apply.views.findings import finding_blocks
 from synapse_apply.views.grammar import PAST, SYMBOL, cannot, elapsed
 from synapse_apply.views.pen import Pen
@@ -162,6 +163,6 @@ def _why_early(report: Report, counts: Counts) -> list[str]:
         lines.append(f"It was stopped by {name}; what had begun was finished and recorded.")
     if report.lock_lost:
         lines.append("The lock on the state was lost to another run; nothing was started after.")
-    if counts.unknown:
+    if counts.unknown or any(one.verdict is Verdict.UNKNOWN for one in report.verified):
         lines.append("The next run looks up what is unknown before it does anything else.")
     return lines

@@ -24,7 +24,7 @@ _BECAME = {
     Verdict.FAILED: "did not pass its verification",
     Verdict.TIMED_OUT: "was not verified in time",
     Verdict.RUNNING: "is still being verified",
-    Verdict.UNKNOWN: "may be being verified: nobody can tell yet",
+    Verdict.UNKNOWN: "may have been run: nobody can tell yet",
 }
 
 
@@ -66,7 +66,8 @@ def _row(one: Verified, pen: Pen) -> str:
     facts = [f"job {clean(one.job)}"] if one.job else []
     facts += [elapsed(one.seconds)] if one.seconds else []
     more = pen(f" ({', '.join(facts)})", "dim") if facts else ""
-    mark = " " if one.verdict is Verdict.PASSED else "." if one.is_well else "!"
+    quiet = one.is_well or one.verdict is Verdict.RUNNING
+    mark = " " if one.verdict is Verdict.PASSED else "." if quiet else "!"
     return f"  {pen.mark(mark)}{address} {_BECAME[one.verdict]}{more}"
 
 
