@@ -134,7 +134,8 @@ def _lacks(item: Item, target: str, there: Elsewhere) -> tuple[str, tuple[str, .
     if last is None or last.result is Verdict.UNVERIFIED:
         verify = f"`synapse-apply verify {item.address} -t {target}`"
         return f"{must} it was never verified there", (apply, verify)
-    if last.result is Verdict.PASSED and last.digest == mine:
-        return None
+    if last.result is Verdict.PASSED:
+        other = f"{must} what passed there had other content", (apply,)
+        return None if last.digest == mine else other
     how = f" (job {last.job})" if last.job else ""
     return f"{must} its run there has not passed: {last.result.value}{how}", (apply,)
