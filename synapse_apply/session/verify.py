@@ -56,7 +56,7 @@ def _run_of(change: Change, timeout: float | None) -> Change:
 def _obstacle(change: Change, item: Item | None) -> Diagnostic | None:
     """Why nothing can be run for it: an error where it should be, else a warning."""
     address = str(change.address)
-    if change.refused:
+    if any(refusal.outcome_unknown for refusal in change.refusals):
         return None
     if item is None or item.type.proof is None or item.desired is None:
         detail = f"{address} is no declared resource that is verified by a run."
@@ -68,7 +68,7 @@ def _obstacle(change: Change, item: Item | None) -> Diagnostic | None:
     if change.action not in {Action.NO_OP, Action.UPDATE}:
         detail = f"{address} is not published from here yet."
         return error("Not applied yet", detail, "`synapse-apply apply` first.", address=address)
-    if change.verification is None:
+    if change.verification is None and not change.refused:
         detail = f"A newer version than {address} is declared: a run would show that one's work."
         return warning("Nothing to run", detail, "Name the newer one.", address=address)
     return None
