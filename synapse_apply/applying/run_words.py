@@ -7,9 +7,10 @@ from synapse_apply.applying.task import Task
 from synapse_apply.model.diagnostic import Diagnostic, error, warning
 from synapse_apply.model.error_body import field_errors
 from synapse_apply.model.errors import Invalid, RemoteError, recourse
-from synapse_apply.model.job import Job
+from synapse_apply.model.job import Job, JobStatus
 from synapse_apply.model.values import Reference
 
+_ENDED = {JobStatus.STOPPED: "was stopped"}
 _FOLLOWED = "Apply again: the next run follows the same job and starts none."
 
 
@@ -45,9 +46,9 @@ def _published(task: Task) -> str:
     return f"{version} is published and cannot be withdrawn on {task.binding.api}."
 
 
-def failed(task: Task, job: Job) -> Diagnostic:
-    """The job ended, and not well."""
-    detail = f"Job {job.id} {job.status.value}. {_published(task)}"
+def failed(task: Task, what: str, status: JobStatus) -> Diagnostic:
+    """The run ended, and not well; `what` is `Job 12`, or the run where there was no job."""
+    detail = f"{what} {_ENDED.get(status, status.value)}. {_published(task)}"
     return _told(task, "The verification failed", detail, _mend(task))
 
 

@@ -46,6 +46,8 @@ def look_for(api: Api, proof: Proof, intent: Intent, record: Record | None) -> T
     maybe = []
     for raw in proof.jobs(api, intent.remote_id, since.replace("+00:00", "Z")):
         job = _job(raw)
+        if "context" not in raw and job.id != known and _may_be(job, intent):
+            job = _job(api.get_job(job.id))  # an item of a list may be short
         if job.context.get(MARK) == intent.id:
             return Trail(job)
         if job.id != known and _may_be(job, intent):

@@ -6,7 +6,7 @@ backend cannot tell stays open for the next run (design section 7).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -30,7 +30,7 @@ from synapse_apply.model.errors import (
     StateError,
     SynapseApplyError,
 )
-from synapse_apply.model.job import Job, JobStatus, job_of
+from synapse_apply.model.job import Job, JobStatus, job_of, status_of
 from synapse_apply.model.state import Intent, IntentState, Record
 from synapse_apply.model.values import leaves
 from synapse_apply.model.verification import RUN, Verdict, Verification, Verified
@@ -91,7 +91,7 @@ class _Run:
         try:
             job = job_of(answer).id
         except ValueError:
-            return self._answered(intent, request_id)
+            return self._answered(intent, answer, request_id)
         return self._go_on(intent, job, request_id)
 
     def _intent(self) -> Intent:
@@ -124,12 +124,17 @@ class _Run:
             tolerated=judged and self.due.tolerant and not broken,
         )
 
-    def _answered(self, intent: Intent, request_id: str) -> Verified:
+    def _answered(self, intent: Intent, answer: Mapping[str, Any], request_id: str) -> Verified:
         """The answer names no job: it is the direct result of a run that is over."""
+        ended = status_of(answer.get("status", JobStatus.COMPLETED.value))
+        badly = ended in {JobStatus.FAILED, JobStatus.STOPPED}
+        verdict = Verdict.FAILED if badly else Verdict.PASSED
+        told = (words.failed(self.task, "The run", ended),) if badly else ()
         closed = replace(intent, state=IntentState.DONE, remote_id="")
-        broken = self._settle(closed, self._noted(Verdict.PASSED), request_id)
-        verdict = Verdict.UNKNOWN if broken else Verdict.PASSED
-        return self._said(verdict, *broken, request_id=request_id)
+        if broken := self._settle(closed, self._noted(verdict), request_id):
+            return self._said(Verdict.UNKNOWN, *told, *broken, request_id=request_id)
+        tolerated = badly and self.due.tolerant
+        return self._said(verdict, *told, request_id=request_id, tolerated=tolerated)
 
     def _go_on(self, intent: Intent, job: str, request_id: str, *told: Diagnostic) -> Verified:
         """Record at once which job it is, then follow it."""
@@ -178,7 +183,7 @@ class _Run:
         if job.status is JobStatus.COMPLETED:
             return self._ended(Verdict.PASSED, job_id)
         if job.status.ended:
-            told = words.failed(self.task, job)
+            told = words.failed(self.task, f"Job {job_id}", job.status)
             return self._ended(Verdict.FAILED, job_id, told, logs=self._logs(job_id))
         if self.stop():
             return self._said(Verdict.RUNNING, job=job_id)

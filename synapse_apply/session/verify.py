@@ -41,6 +41,8 @@ def only_runs(planned: Planned, timeout: float | None = None) -> Planned:
     problems += [one for one in findings if one.is_error or not changes]
     if problems:
         raise InputError(*(one.with_(severity=Severity.ERROR) for one in problems))
+    named = {str(change.address) for change in changes}
+    findings += [one for one in planned.plan.diagnostics if one.address in named]
     plan = replace(planned.plan, changes=tuple(changes), guards=(), diagnostics=tuple(findings))
     return replace(planned, plan=plan)
 

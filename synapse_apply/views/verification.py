@@ -23,7 +23,7 @@ _BECAME = {
     Verdict.PASSED: "was verified",
     Verdict.FAILED: "did not pass its verification",
     Verdict.TIMED_OUT: "was not verified in time",
-    Verdict.RUNNING: "is still being verified",
+    Verdict.RUNNING: "is still being verified; the next run follows its job",
     Verdict.UNKNOWN: "may have been run: nobody can tell yet",
 }
 

@@ -138,6 +138,15 @@ def test_where_no_mark_comes_back_the_user_says(bench, context):
     assert runs(bench) == 1
 
 
+def test_a_mark_that_only_the_whole_job_shows_is_found(bench):
+    """Items of a list may be short: a job that may be it is read before anybody is asked."""
+    cut(bench)
+    short = [{"id": 3, "plugin": 1, "status": "completed"}]
+    bench.api.iterate_jobs = lambda _params=None: iter(short)
+    assert bench.apply(*DECLARED).exit_code == 0
+    assert (runs(bench), last(bench).job) == (1, "3")
+
+
 def test_settled_by_hand_as_absent_it_is_started(bench):
     """`state settle --absent`: the user looked."""
     bench.api.tells_context = False

@@ -170,6 +170,16 @@ def test_a_direct_result_is_a_run_that_is_over(bench):
     assert (last(bench).result, last(bench).job) == (Verdict.PASSED, "")
 
 
+def test_a_direct_result_that_says_it_failed_is_a_failure(bench):
+    """No job, and a status that is no success: exit 3, and it is run again."""
+    bench.api.run_plugin = lambda _pk, _data: {"status": "FAILED", "error": "no GPU"}
+    report = bench.apply(plugin(), release(verify=PAGE))
+    assert report.exit_code == 3
+    assert "The run failed. 1.0.0 is published" in told(report)
+    assert last(bench).result is Verdict.FAILED
+    assert bench.plan(plugin(), release(verify=PAGE)).plan.has_changes
+
+
 @pytest.mark.parametrize("on_failure", ["fail", "warn"])
 def test_refused_parameters_are_a_failure(bench, on_failure):
     """400: the server's words, no job; as the manifest says it fails or warns."""
