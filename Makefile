@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 JOBS ?= auto
 
-.PHONY: help demo test check lint types unit smoke laws faults golden docs fix dist clean
+.PHONY: help demo test check lint types unit smoke laws faults bench golden docs fix dist clean
 
 help: ## Say what each target does
 	@sed -n 's/^\([a-z]*\):.*## /\1: /p' $(MAKEFILE_LIST)
@@ -48,6 +48,9 @@ laws: $(READY) ## The property tests with many examples
 
 faults: $(READY) ## Every fault at every request, a kill at every boundary, and a table of it
 	SYNAPSE_APPLY_TEST_DEEP=1 $(BIN)/python -m pytest -n $(JOBS) tests/fault
+
+bench: $(READY) ## What a resource costs the state, as the state grows
+	$(BIN)/python tests/benchmarks/state_writes.py
 
 golden: $(READY) ## Rewrite the renderings; look at the difference before committing it
 	UPDATE_GOLDEN=1 $(BIN)/python -m pytest tests/unit/views

@@ -226,6 +226,8 @@ def _takes(schema: Mapping[str, Any]) -> str:
         return f"`{schema['const']}`"
     if "enum" in schema:
         return " or ".join(f"`{value}`" for value in schema["enum"])
+    if named := WORDS.get(_part(schema.get("additionalProperties") or {})):
+        return f"map of names to {named}"
     kinds = schema.get("type", "anything")
     kinds = [kinds] if isinstance(kinds, str) else kinds
     if kinds == ["array"]:

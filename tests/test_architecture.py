@@ -47,6 +47,9 @@ SHARED_BY_USE_CASES = {
     "observe",
     "intents",
     "prepare",
+    "sources",
+    "plan_file",
+    "carried",
 }
 
 

@@ -268,11 +268,8 @@ def _settled(
         return replace(
             outcome,
             result=Result.UNKNOWN if done else outcome.result,
-            diagnostics=(
-                *outcome.diagnostics,
-                failures.unrecorded(intent, kept),
-                *broken.diagnostics,
-            ),
+            unrecorded=kept,
+            diagnostics=(*outcome.diagnostics, failures.unrecorded(intent, kept, broken)),
         )
     return outcome
 

@@ -9,7 +9,7 @@ from typing import Any
 from synapse_apply.applying.task import Task
 from synapse_apply.model.diagnostic import Diagnostic, Path, error, warning
 from synapse_apply.model.error_body import field_errors
-from synapse_apply.model.errors import Effect, RemoteError, recourse
+from synapse_apply.model.errors import Effect, RemoteError, StateError, recourse
 from synapse_apply.model.marks import SecretMarks
 from synapse_apply.model.observed import Observed
 from synapse_apply.model.state import Intent
@@ -127,16 +127,17 @@ def no_read_back(task: Task, failure: RemoteError) -> Diagnostic:
     )
 
 
-def unrecorded(intent: Intent, kept: str) -> Diagnostic:
+def unrecorded(intent: Intent, kept: str, broken: StateError) -> Diagnostic:
     """The call has ended, and the state could not be told; `kept` is the file that knows it."""
-    way = "then apply again: the next run looks it up before it does anything else."
+    why = "; ".join(f"{one.summary}: {one.detail}".rstrip(". ") for one in broken.diagnostics)
+    way = "apply again: the next run looks it up before it does anything else."
     if kept:
-        way = f"then `synapse-apply state recover {shlex.quote(kept)}`, before the next apply."
+        way = f"`synapse-apply state recover {shlex.quote(kept)}`, before the next apply."
     return error(
         "The state could not be told how a call ended",
         f"{intent.verb} of {intent.address} has ended (id {intent.remote_id or 'none'}), and its "
-        "record could not be written.",
-        f"Settle what keeps the state from being written, {way}",
+        f"record could not be written. {why}.",
+        f"Settle what keeps the state from being written, then {way}",
         address=str(intent.address),
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from synapse_apply.model.errors import RemoteError
 from synapse_apply.model.job import Job, job_of
 from synapse_apply.model.ports import Api
 
@@ -34,17 +35,25 @@ def follow(api: Api, job_id: str, pace: Pace, seen: Callable[[Job], None]) -> Jo
     """
     until = None if pace.timeout is None else pace.seconds() + pace.timeout
     while True:
-        job = job_of(api.get_job(job_id))
+        job = look(api, job_id)
         seen(job)
         if job.status.ended or pace.stop():
             return job
         left = pace.interval if until is None else min(pace.interval, until - pace.seconds())
-        if left <= 0 or not _wait(left, pace):
+        if left <= 0 or not wait(left, pace):
             return job
 
 
-def _wait(seconds: float, pace: Pace) -> bool:
-    """False when a stop was asked for meanwhile."""
+def look(api: Api, job_id: str) -> Job:
+    """The job as it is now; RemoteError also for an answer that is no job."""
+    try:
+        return job_of(api.get_job(job_id))
+    except ValueError as problem:
+        raise RemoteError(f"GET jobs/{job_id}/: {problem}") from None
+
+
+def wait(seconds: float, pace: Pace) -> bool:
+    """Wait; False when a stop was asked for meanwhile."""
     until = pace.seconds() + seconds
     while (left := until - pace.seconds()) > 0:
         if pace.stop():

@@ -217,7 +217,7 @@ def not_taken(task: Task, sent: Mapping[Path, Any], observed: Observed) -> tuple
         if isinstance(value, SecretRef | Mac) or rule.write_only or rule.references:
             continue
         answered = dig(observed.spec, path)
-        if not met(rule, value, answered):
+        if not met(rule, value, answered) and not _known(task, path, value, answered):
             findings.append(
                 warning(
                     "The server did not take a field as it was sent",
@@ -229,6 +229,16 @@ def not_taken(task: Task, sent: Mapping[Path, Any], observed: Observed) -> tuple
                 )
             )
     return tuple(findings)
+
+
+def _known(task: Task, path: Path, sent: Any, answered: Any) -> bool:
+    """Whether that very value was answered so before: it was said then, and neither has moved."""
+    record = task.record
+    return (
+        record is not None
+        and record.applied.get(path, ABSENT) == sent
+        and record.seen.get(path, ABSENT) == answered
+    )
 
 
 def _dotted(path: Path) -> str:

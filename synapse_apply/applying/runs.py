@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from synapse_apply.applying.following import look
 from synapse_apply.kinds.compare import same
 from synapse_apply.kinds.descriptor import Proof, ResourceType
 from synapse_apply.kinds.proof import MARK, digest_of
@@ -47,7 +48,7 @@ def look_for(api: Api, proof: Proof, intent: Intent, record: Record | None) -> T
     for raw in proof.jobs(api, intent.remote_id, since.replace("+00:00", "Z")):
         job = _job(raw)
         if "context" not in raw and job.id != known and _may_be(job, intent):
-            job = _job(api.get_job(job.id))  # an item of a list may be short
+            job = look(api, job.id)  # an item of a list may be short
         if job.context.get(MARK) == intent.id:
             return Trail(job)
         if job.id != known and _may_be(job, intent):

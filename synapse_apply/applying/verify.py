@@ -6,6 +6,7 @@ backend cannot tell stays open for the next run (design section 7).
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -174,7 +175,7 @@ class _Run:
         pace = Pace(self.due.poll_interval, self.due.timeout, tools.pause, clock, self.stop)
         try:
             job = follow(tools.api, job_id, pace, seen)
-        except (RemoteError, ValueError) as failure:
+        except RemoteError as failure:
             if isinstance(failure, NotFound) and (looks or not fresh):
                 return self._ended(Verdict.FAILED, job_id, words.gone(self.task, job_id))
             # A job that was started just now may be slow to show.
@@ -192,10 +193,10 @@ class _Run:
 
     def _logs(self, job_id: str) -> tuple[str, ...]:
         try:
-            lines = self.tools.api.list_job_console_logs(job_id)
+            lines = deque(self.tools.api.iterate_job_console_logs(job_id), maxlen=_LINES)
         except RemoteError as failure:
             return (f"(the log could not be read: {str(failure).removesuffix('.')})",)
-        return tuple(map(_line, lines[-_LINES:]))
+        return tuple(map(_line, lines))
 
     def _ended(
         self, verdict: Verdict, job: str, *told: Diagnostic, logs: tuple[str, ...] = ()
@@ -228,7 +229,7 @@ class _Run:
             tools.store.settle(intent, record, entry)
         except StateError as broken:
             kept = tools.keep_aside(intent, record, entry)
-            return (failures.unrecorded(intent, kept), *broken.diagnostics)
+            return (failures.unrecorded(intent, kept, broken),)
         return ()
 
 

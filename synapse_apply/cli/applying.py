@@ -15,12 +15,13 @@ from synapse_apply.planning.situation import Choices
 from synapse_apply.session.apply import apply, check
 from synapse_apply.session.context import Context, Planned
 from synapse_apply.session.plan import plan as make_plan
+from synapse_apply.session.preflight import Preflight
 from synapse_apply.views.json import report_document
 from synapse_apply.views.progress import open_progress
 from synapse_apply.views.text import render_plan, render_report
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass
 class Run:
     """What was asked of this apply; `run` gives its exit code."""
 
@@ -31,6 +32,9 @@ class Run:
     all_or_nothing: bool = False
     show_unchanged: bool = False
     operation: str = "apply"
+
+    def __post_init__(self) -> None:
+        self._preflight = Preflight(self.context)
 
     def run(self) -> int:
         """Plan, ask, apply, report. Raises what stops it before its first call."""
@@ -54,8 +58,12 @@ class Run:
             self.show(planned.plan)
         return Exit.ERROR
 
+    def make_plan(self) -> Planned:
+        """The plan as things are now, with what else is wrong."""
+        return self._preflight.plan(lambda: make_plan(self.context, self.choices))
+
     def _plan(self) -> Planned:
-        planned = make_plan(self.context, self.choices)
+        planned = self.make_plan()
         self.show(planned.plan)
         return planned
 
@@ -76,7 +84,7 @@ class Run:
     def _again(self, planned: Planned, age: float) -> Planned | None:
         """The plan made anew, when it is old or somebody else wrote to the state."""
         moved = self.context.store.serial() != planned.plan.base.serial
-        return make_plan(self.context, self.choices) if moved or age > FRESH_SECONDS else None
+        return self.make_plan() if moved or age > FRESH_SECONDS else None
 
     def _approved(self, plan: Plan) -> bool:
         where = f"target {plan.base.target}"

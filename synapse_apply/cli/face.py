@@ -19,16 +19,22 @@ class OutputFailed(OSError):
 
 @dataclass(frozen=True, slots=True)
 class Face:
-    """Data goes to stdout, everything else to stderr; `color` is auto, always or never."""
+    """Data goes to stdout, everything else to stderr; `color` is auto, always or never.
+
+    `in_lines`: JSON is one object a line, each a document of its own.
+    """
 
     as_json: bool = False
     color: str = "auto"
     environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
+    in_lines: bool = False
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Self:
         """The face that a command's options ask for."""
-        return cls(bool(given.get("as_json")), given.get("color") or "auto")
+        in_lines = bool(given.get("as_lines"))
+        as_json = in_lines or bool(given.get("as_json"))
+        return cls(as_json, given.get("color") or "auto", in_lines=in_lines)
 
     @property
     def on_terminal(self) -> bool:
@@ -85,9 +91,9 @@ class Face:
 
     def document(self, document: Mapping[str, Any]) -> None:
         """One JSON document on stdout."""
-        from synapse_apply.views.json import json_text
+        from synapse_apply.views.json import json_line, json_text
 
-        self.out(json_text(document))
+        self.out((json_line if self.in_lines else json_text)(document))
 
     def warn(self, findings: Iterable[Diagnostic]) -> None:
         """Findings that do not end the command."""

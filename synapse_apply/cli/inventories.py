@@ -1,14 +1,24 @@
-"""Reads the file of `import -f`."""
+"""Reads files that are given to a command: the inventory of `import -f`, parameters of a run."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from synapse_apply.manifests.reader import read_mapping
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import error
 from synapse_apply.model.errors import InputError
 from synapse_apply.session.adopt import read_inventory
+
+
+def mapping_of(path: Path) -> dict[str, Any]:
+    """The map in a YAML or JSON file; InputError with the place of what is wrong."""
+    try:
+        mapping, _ = read_mapping(path.read_bytes(), str(path))
+    except OSError as problem:
+        raise InputError(error("The file cannot be read", f"{path}: {problem.strerror}.")) from None
+    return dict(mapping)
 
 
 def wanted_from(path: Path) -> dict[Address, str]:

@@ -33,7 +33,7 @@ class ManualCommand(click.Command):
         rest["context_settings"] = _SETTINGS
         super().__init__(*args, **rest)
         # How it is printed comes last in help, whatever the order of the decorators.
-        self.params.sort(key=lambda param: param.name in {"as_json", "color"})
+        self.params.sort(key=lambda param: param.name in {"as_json", "as_lines", "color"})
         self.examples = examples
         self._sections = {"Exit codes": exits, "Environment": environment}
 

@@ -36,6 +36,18 @@ def output(body: Body) -> Body:
     return wrapped
 
 
+def line_output(body: Body) -> Body:
+    """The same where --json gives one object a line."""
+
+    @click.option("--json", "as_lines", is_flag=True, help="Print one JSON object a line.")
+    @text_output
+    @functools.wraps(body)
+    def wrapped(*, face: Face, as_lines: bool, **rest: Any) -> int:
+        return body(face=Face(as_lines, face.color, in_lines=as_lines), **rest)
+
+    return wrapped
+
+
 def text_output(body: Body) -> Body:
     """--color and --no-color, for commands that have no JSON."""
 
@@ -116,6 +128,15 @@ def _guards(
     return given
 
 
+def _only_following(
+    ctx: click.Context, _param: click.Parameter, given: float | None
+) -> float | None:
+    """What bounds the following means nothing without it."""
+    if given is not None and not ctx.params.get("follow"):
+        raise click.UsageError("--timeout needs --follow.", ctx)
+    return given
+
+
 variables = _adding(
     click.option(
         "--var",
@@ -166,6 +187,26 @@ patience = _adding(
         help="How long to wait for a state that another run holds; by default not at all on a "
         "terminal, 45 s off it.",
     )
+)
+following = _adding(
+    click.option(
+        "-f", "--follow", is_flag=True, is_eager=True, help="Show what it writes until it ends."
+    ),
+    click.option(
+        "--timeout",
+        type=click.FloatRange(min=0, min_open=True),
+        metavar="SECONDS",
+        callback=_only_following,
+        help="Follow no longer than this; the job goes on.",
+    ),
+    click.option(
+        "--interval",
+        type=click.FloatRange(min=0.1),
+        default=5.0,
+        show_default=True,
+        metavar="SECONDS",
+        help="How often to look how the job stands.",
+    ),
 )
 choices = _adding(
     click.option(

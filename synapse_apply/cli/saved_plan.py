@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,10 @@ from typing import Any
 import click
 
 from synapse_apply.cli.applying import Run
-from synapse_apply.model.errors import Exit
-from synapse_apply.session.plan import plan as make_plan
+from synapse_apply.model.diagnostic import Diagnostic, error
+from synapse_apply.model.errors import Exit, ManifestError, Stale
+from synapse_apply.session import carried
+from synapse_apply.session.context import Context, open_context
 from synapse_apply.session.saved import Saved, check, fit, read
 from synapse_apply.session.where import Where
 
@@ -41,6 +44,38 @@ def read_given(
     return read(where.directory / path)
 
 
+@contextmanager
+def context_of(where: Where, given: Saved | None, *, reviewed: bool) -> Iterator[Context]:
+    """What to apply in. A saved plan was made from what could be used: what cannot is Stale.
+
+    A reviewed plan is not bound to the manifests, so that its packages are not used either.
+    """
+    if given is None or reviewed:
+        with open_context(where) as context:
+            yield context
+        return
+    with ExitStack() as stack:
+        try:
+            context = stack.enter_context(open_context(where, given.carrier))
+        except ManifestError as problem:
+            raise Stale(_not_here(given), *problem.diagnostics) from None
+        yield context
+
+
+def _not_here(given: Saved) -> Diagnostic:
+    hint = (
+        "Bring it back, or give the same --var, --var-file and --file as for the plan; "
+        "otherwise plan again."
+    )
+    if given.carrier is None:
+        hint += " A plan made with --with-packages needs no package sources."
+    return error(
+        "What was planned is not here any more",
+        f"{given.file} was made from manifests and packages without an error. Nothing was sent.",
+        hint,
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class SavedRun:
     """An apply of a saved plan; `run` gives its exit code."""
@@ -57,7 +92,10 @@ class SavedRun:
             warnings = check(
                 context, self.saved, reviewed=self.reviewed, allow_unsigned=self.allow_unsigned
             )
-            fresh = make_plan(context, run.choices)
+            if self.saved.carrier is not None and not self.reviewed:
+                limit = context.project.max_package_size
+                carried.check(self.saved.carrier, self.saved.plan, limit)
+            fresh = run.make_plan()
             if not fresh.plan.errored:
                 fresh = fit(self.saved, fresh, reviewed=self.reviewed)
             run.show(fresh.plan)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from synapse_apply.cli.manual import Entry
 
 _START, _WORK, _LOOK, _MORE = "Getting started", "Main commands", "Looking closer", "Further"
+_LIVE = "On the backend itself"
 _HERE = "synapse_apply.cli"
 
 
@@ -20,10 +21,17 @@ COMMANDS = {
     "apply": _entry("commands.apply", "Make the backend what the manifests say.", _WORK),
     "verify": _entry("commands.verify", "Run a release now to see that it works.", _WORK),
     "show": _entry("commands.show", "Show a resource from all sides, or a saved plan.", _LOOK),
+    "doctor": _entry("commands.doctor", "Say everything that is wrong with a target.", _LOOK),
     "history": _entry("commands.history", "List what was done, by whom and when.", _LOOK),
     "import": _entry("commands.import_", "Take objects that exist into the state.", _LOOK),
     "settle": _entry("commands.settle", "Find out how calls ended that nobody saw end.", _LOOK),
     "state": _entry("state.group", "Look after the state of a target.", _LOOK),
+    "agents": _entry("agents.group", "Check the health of a target's agents.", _LOOK),
+    "run": _entry("commands.run", "Run a plugin, and follow its job.", _LIVE),
+    "jobs": _entry("jobs.group", "List, show, follow and update jobs.", _LIVE),
+    "plugins": _entry("plugins.group", "Show a plugin as it is live.", _LIVE),
+    "releases": _entry("releases.group", "Show and list releases as they are live.", _LIVE),
+    "storages": _entry("storages.group", "Show and list storages, without their secrets.", _LIVE),
     "emulator": _entry("emulator.group", "Serve or reset the embedded backend.", _MORE),
     "unlock": _entry("commands.unlock", "Remove the lock of a run that is gone.", _MORE),
     "schema": _entry("commands.schema", "Print a JSON schema, for editors.", _MORE),
@@ -45,11 +53,29 @@ STATE = {
     "migrate": _entry("state.migrate", "Copy the state to another store."),
     "inventory": _entry("state.inventory", "Print addresses and ids, for `import -f`."),
 }
+JOBS = {
+    "list": _entry("jobs.listing", "List jobs by status, plugin, date or user."),
+    "get": _entry("jobs.get", "Show a job."),
+    "logs": _entry("jobs.logs", "Show or follow the log of a job."),
+    "update": _entry("jobs.update", "Report on a job: status, progress, result."),
+}
+PLUGINS = {"get": _entry("plugins.get", "Show a plugin.")}
+RELEASES = {
+    "list": _entry("releases.listing", "List the releases of a plugin."),
+    "get": _entry("releases.get", "Show a release."),
+}
+STORAGES = {
+    "list": _entry("storages.listing", "List the storages."),
+    "get": _entry("storages.get", "Show a storage."),
+}
 EMULATOR = {
     "serve": _entry("emulator.serve", "Serve the embedded backend until stopped."),
     "reset": _entry("emulator.reset", "Remove its objects and the state of target embedded."),
 }
-GROUPS = frozenset({"state", "emulator"})
+AGENTS = {
+    "check": _entry("agents.check", "Check the health of agents."),
+}
+GROUPS = frozenset({"state", "agents", "jobs", "plugins", "releases", "storages", "emulator"})
 
 EXITS = (
     ("0", "fine"),

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from synapse_apply.client.deadlines import retry_after
+from synapse_apply.client.deadlines import http_date, retry_after
 
 # What servers and proxies give as ids; anything else may be an echo of what was sent.
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
@@ -21,7 +21,8 @@ _TEXT_LONGEST = 20_000
 class Answer:
     """Status, headers and the whole body (empty when `complete` is False: it was lost).
 
-    `now` is wall-clock seconds since the epoch, against which a Retry-After date is read.
+    `now` is wall-clock seconds since the epoch, against which a Retry-After date is read. `secret`
+    is a text of the request that holds a credential: a piece of it that comes back is no id.
     """
 
     status: int
@@ -29,6 +30,7 @@ class Answer:
     body: bytes = field(default=b"")
     complete: bool = True
     now: Callable[[], float] = lambda: 0.0
+    secret: str = ""
 
     @cached_property
     def parsed(self) -> Any:
@@ -70,9 +72,17 @@ class Answer:
             found = meta.get("request_id")
         if not isinstance(found, str):
             return None
-        return found if _ID.fullmatch(found) else None
+        return found if _ID.fullmatch(found) and found not in self.secret else None
 
     @property
     def retry_after(self) -> float | None:
         """Seconds the server asks to wait."""
         return retry_after(self.headers.get("Retry-After"), self.now)
+
+    @property
+    def server_date(self) -> float | None:
+        """What the server's clock said, in seconds since the epoch; None where nobody can tell.
+
+        A cache's answer (RFC 9111, 5.1) tells when the server spoke, not when this was sent.
+        """
+        return None if "Age" in self.headers else http_date(self.headers.get("Date"))

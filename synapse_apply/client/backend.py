@@ -35,6 +35,7 @@ class BackendClient(IntegrationClientMixin):
         connect_timeout: float = 5.0,
         read_timeout: float = 15.0,
         total_timeout: float = 60.0,
+        idle_timeout: float = 60.0,
         upload_rate: float = 256 * 1024,
         retries: int = 3,
         resend_rate_limited: bool = True,
@@ -53,13 +54,15 @@ class BackendClient(IntegrationClientMixin):
 
         `api_token` and `access_token` are two names of one thing. Timeouts are seconds;
         `total_timeout` bounds a whole call, its repeats included, and an upload gets
-        `size / upload_rate` (bytes per second) more: see `longest_call`. `retries` are repeats of
+        `size / upload_rate` (bytes per second) more: see `longest_call`. A log that is taken as it
+        arrives ends when nothing comes for `idle_timeout` instead. `retries` are repeats of
         reads; what changes the server is repeated only when it was not sent, or was answered 429
         (unless `resend_rate_limited` is off). `verify` is True, False or a CA bundle's path.
         """
         self._limits = Limits(
-            connect_timeout, read_timeout, total_timeout, upload_rate, max_answer_size, max_pages
-        )
+            connect_timeout, read_timeout, total_timeout, upload_rate, max_answer_size, max_pages,
+            idle_timeout,
+        )  # fmt: skip
         token = _one_token(api_token, access_token)
         headers = _headers(token, tenant, agent_token)
         options = Options(

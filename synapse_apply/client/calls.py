@@ -41,6 +41,11 @@ def _segment(part: int | str, keep: str) -> str:
     return quote(text, safe=keep)
 
 
+def everything(_path: Path) -> bool:
+    """All that is said of a request is sensitive: its path holds a credential."""
+    return True
+
+
 def under(*names: str) -> IsSensitive:
     """Sensitive is what stands under these top-level fields."""
     return lambda path: bool(path) and path[0] in names
@@ -51,9 +56,10 @@ class Call:
     """One call.
 
     `mutates`: the server may change, so a lost answer leaves the effect unknown. `repeatable`:
-    sending it again after it may have arrived does no harm. `empty_ok`: success may have no body.
-    `fields`: top-level names a body has. `sensitive`: None when the body carries no secret. A
-    repr shows method and path alone.
+    sending it again after it may have arrived does no harm. `once`: not even a 429 lets it be sent
+    again. `empty_ok`: success may have no body. `fields`: top-level names a body has. `sensitive`:
+    None when the body carries no secret. `accept`: the content type asked for where the answer is
+    taken as it arrives, else "". A repr shows method and path alone.
     """
 
     method: str
@@ -64,8 +70,10 @@ class Call:
     fields: frozenset[str] = frozenset()
     mutates: bool = False
     repeatable: bool = False
+    once: bool = False
     empty_ok: bool = False
     sensitive: IsSensitive | None = None
+    accept: str = ""
 
     def __repr__(self) -> str:
         return f"<Call {self}>"

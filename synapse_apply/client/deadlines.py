@@ -6,7 +6,7 @@ import email.utils
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC
 
 Clock = Callable[[], float]
 
@@ -16,6 +16,7 @@ class Limits:
     """Times in seconds, sizes in bytes, rates in bytes per second.
 
     `total` covers a whole call, its repeats and waits; an upload gets `size / upload_rate` more.
+    An answer that is taken as it arrives has no total: it ends when nothing comes for `idle`.
     """
 
     connect: float = 5.0
@@ -24,6 +25,7 @@ class Limits:
     upload_rate: float = 256 * 1024
     answer_size: int = 64 * 1024 * 1024
     pages: int = 10_000
+    idle: float = 60.0
 
     def seconds_for(self, upload_size: int) -> float:
         """The total time of a call with a body of this size."""
@@ -72,10 +74,14 @@ def retry_after(value: str | None, now: Clock) -> float | None:
     text = (value or "").strip()
     if text.isascii() and text.isdigit():
         return float(text[:9])
+    date = http_date(text)
+    return None if date is None else max(0.0, date - now())
+
+
+def http_date(value: str | None) -> float | None:
+    """An HTTP date (RFC 9110, 5.6.7) in seconds since the epoch; None if unusable."""
     try:
-        date = email.utils.parsedate_to_datetime(text)
+        date = email.utils.parsedate_to_datetime(value or "")
     except ValueError:
         return None
-    if date.tzinfo is None:
-        date = date.replace(tzinfo=UTC)
-    return max(0.0, (date - datetime.fromtimestamp(now(), UTC)).total_seconds())
+    return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from synapse_apply.client import failures, lists
+from synapse_apply.client import failures, lists, sse
 from synapse_apply.client.answers import Answer
-from synapse_apply.client.calls import Call, IsSensitive, path_to, under
+from synapse_apply.client.calls import Call, IsSensitive, everything, path_to, under
 from synapse_apply.client.errors import ClientError, NotSentError, UnexpectedAnswerError
 from synapse_apply.client.multipart import MultipartBody, UnreadableBodyError
 from synapse_apply.client.transport import Transport
@@ -35,9 +35,15 @@ class IntegrationClientMixin:
     _transport: Transport
 
     def health_check_agent(self, token: str) -> Object:
-        """Health of an agent. A POST on the wire that only reads; sent once."""
+        """Health of an agent. A POST on the wire that only reads; sent once, also after a 429.
+
+        The path holds the token, so nothing of what the server says of an error is told.
+        """
         path = path_to("agents", token, "connect")
-        return self._object(Call("POST", path, content_type=_JSON, empty_ok=True))
+        call = Call(
+            "POST", path, content_type=_JSON, once=True, empty_ok=True, sensitive=everything
+        )
+        return self._object(call)
 
     def get_plugin(self, pk: Pk) -> Object:
         """The plugin: id, name and whatever else the server keeps."""
@@ -151,6 +157,26 @@ class IntegrationClientMixin:
             return logs
         page = lists.page_in(call, answer)
         return self._all(call.path) if page.following is not None else page.items
+
+    def iterate_job_console_logs(self, pk: Pk) -> Iterator[Any]:
+        """The same entries one by one as they arrive: of a long log, never all at a time."""
+        path = path_to("jobs", pk, "console_logs")
+        return lists.entries(self._transport.stream, path, ("logs", "results"))
+
+    def tail_job_console_logs(self, pk: Pk, *, longest: float | None = None) -> Iterator[Object]:
+        """What a job writes, as it writes it: objects with a `type`, until the stream ends.
+
+        `connected`, `log` (with `data`), `complete`, `error` (with `message`) as the server sends
+        them, and `heartbeat` for its signs of life. `longest` is a bound in seconds. Nothing tells
+        where a second stream begins: servers have no resume. A stream that breaks off, or is
+        silent for too long, is a ClientError; a server without it answers 404 or 405.
+        """
+        path = path_to("jobs", pk, "tail_console_logs")
+        call = Call("GET", path, repeatable=True, accept="text/event-stream")
+        try:
+            yield from sse.frames(self._transport.stream(call, longest))
+        except sse.OversizedEventError as failure:
+            raise UnexpectedAnswerError(f"{call}: {failure}") from None
 
     def list_storages(self) -> list[Object]:
         """All storages, of all pages."""

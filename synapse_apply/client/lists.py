@@ -9,11 +9,14 @@ from typing import Any
 from synapse_apply.client import failures
 from synapse_apply.client.answers import Answer
 from synapse_apply.client.calls import Call
-from synapse_apply.client.dialects.v1 import PAGE_SIZE, Page, read_page
+from synapse_apply.client.dialects.v1 import PAGE_SIZE, Page, next_query, read_page
+from synapse_apply.client.errors import UnexpectedAnswerError
+from synapse_apply.client.json_items import Items, NotItemsError
 from synapse_apply.model.errors import NotFound
 
 Params = Mapping[str, Any]
 Fetch = Callable[[Call], Answer]
+Stream = Callable[[Call], Iterator[bytes]]
 _MOST_READINGS = 6
 
 
@@ -43,6 +46,26 @@ def walk(fetch: Fetch, path: str, params: Params | None, most: int) -> Iterator[
             raise failures.unexpected(call, answer, "its pages go in a circle")
         if len(seen) >= most:
             raise failures.unexpected(call, answer, f"it has more than {most} pages")
+
+
+def entries(stream: Stream, path: str, names: tuple[str, ...]) -> Iterator[Any]:
+    """The items of a list as they arrive, of every page if it has several.
+
+    `names` are those that the list may have in an object. UnexpectedAnswerError for what is none.
+    """
+    query: tuple[tuple[str, str], ...] | None = ()
+    seen: set[tuple[tuple[str, str], ...]] = set()
+    while query is not None:
+        call = Call("GET", path, query=query, repeatable=True, accept="application/json")
+        if query in seen:
+            raise UnexpectedAnswerError(f"{call}: its pages go in a circle")
+        seen.add(query)
+        items = Items(stream(call), names)
+        try:
+            yield from items
+        except NotItemsError as failure:
+            raise UnexpectedAnswerError(f"{call}: the answer is {failure}") from None
+        query = next_query(items.beside.get("next"))
 
 
 def whole(fetch: Fetch, path: str, params: Params | None, most: int) -> list[Any]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import unquote, urljoin, urlsplit
 
 import requests
 
@@ -50,11 +51,15 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class _Ended:
-    """How one attempt ended: with an answer or an error, and whether it had left."""
+    """How one attempt ended: with an answer or an error, and whether it had left.
+
+    `body` is what is still to come of an answer that is taken as it arrives.
+    """
 
     answer: Answer | None
     error: ClientError | None
     sent: bool
+    body: requests.Response | None = None
 
 
 class Transport:
@@ -88,14 +93,36 @@ class Transport:
 
     def send(self, call: Call) -> Answer:
         """The successful answer (2xx). ClientError for everything else."""
-        error = self._run(call)
-        if isinstance(error, Answer):
-            return error
-        raise error
+        seconds = self.limits.seconds_for(call.upload_size)
+        ended = self._run(call, Deadline(self._options.timing.clock, seconds))
+        if ended.error is not None:
+            raise ended.error
+        if ended.answer is None:  # pragma: no cover - an attempt ends with one of the two
+            raise AssertionError("an attempt without an end")
+        return ended.answer
 
-    def _run(self, call: Call) -> Answer | ClientError:
+    def stream(self, call: Call, longest: float | None = None) -> Iterator[bytes]:
+        """The body of a successful answer as it arrives, in pieces that are never empty.
+
+        It may go on without end, as long as something comes now and then; `longest` is a bound in
+        seconds for the whole of it. ClientError as for `send`, and where it breaks off half-way.
+        """
+        seconds = math.inf if longest is None else longest
+        deadline = Deadline(self._options.timing.clock, seconds)
+        ended = self._run(call, deadline)
+        if ended.error is not None:
+            raise ended.error
+        if ended.body is None:  # pragma: no cover - a success has its body still to come
+            raise AssertionError("an answer without its body")
+        with ended.body as body:
+            if ended.answer is not None and "html" in ended.answer.content_type:
+                words = "the answer is an HTML page; check the URL of the backend"
+                raise failures.unexpected(call, ended.answer, words)
+            while piece := _piece(call, body, deadline):
+                yield piece
+
+    def _run(self, call: Call, deadline: Deadline) -> _Ended:
         options = self._options
-        deadline = Deadline(options.timing.clock, options.limits.seconds_for(call.upload_size))
         for attempt in range(1, options.backoff.repeats + 2):
             ended = self._observed(call, deadline, attempt)
             if ended.error is None:
@@ -107,23 +134,19 @@ class Transport:
             if wait >= deadline.remaining():
                 break
             options.timing.sleep(wait)
-        if ended.error is not None:
-            return ended.error
-        if ended.answer is None:  # pragma: no cover - an attempt ends with one of the two
-            raise AssertionError("an attempt without an end")
-        return ended.answer
+        return ended
 
     def _may_repeat(self, call: Call, ended: _Ended) -> bool:
         """What may have reached the server is repeated only when a repeat does no harm."""
         if ended.error is None or not ended.error.transient:
             return False
         if isinstance(ended.error, RateLimitError):
-            return call.repeatable or self._options.resend_limited
+            return call.repeatable or (self._options.resend_limited and not call.once)
         return call.repeatable or not ended.sent
 
     def _observed(self, call: Call, deadline: Deadline, attempt: int) -> _Ended:
         options = self._options
-        begun = options.timing.clock()
+        begun, begun_at = options.timing.clock(), options.timing.now()
         ended = self._attempt(call, deadline)
         error, answer = ended.error, ended.answer
         if isinstance(error, RateLimitError) and options.on_rate_limit is not None:
@@ -138,6 +161,8 @@ class Transport:
                 attempt=attempt,
                 mutates=call.mutates,
                 failure=type(error).__name__ if error else None,
+                begun_at=begun_at,
+                server_date=answer.server_date if answer else None,
             )
             _tell(options.on_request, event)
         return ended
@@ -163,6 +188,8 @@ class Transport:
     def _flight(self, call: Call, deadline: Deadline) -> Flight:
         # A server that has a large package to store may say nothing for long.
         reading = deadline.remaining() if call.upload_size else self.limits.read
+        if call.accept:
+            reading = self.limits.idle
         return Flight(
             deadline, writing=self.limits.read, reading=reading, repeatable=call.repeatable
         )
@@ -176,7 +203,7 @@ class Transport:
         try:
             response = self._request(call, url, query, deadline)
             # The status line is here; what comes after it can only add to it.
-            answer = self._answer(response, b"", complete=False)
+            answer = self._answer(call, response, b"", complete=False)
             return self._received(call, response, flight)
         except failures.LIBRARY_ERRORS as caught:
             failure = caught
@@ -189,6 +216,10 @@ class Transport:
 
     def _request(self, call: Call, url: str, query: Any, deadline: Deadline) -> requests.Response:
         headers = dict(self._headers)
+        if call.accept:
+            headers["Accept"] = f"{call.accept}, application/json;q=0.5"
+            # What is compressed comes in blocks, and so late.
+            headers["Accept-Encoding"] = "identity"
         if call.content_type:
             headers["Content-Type"] = call.content_type
         if isinstance(call.body, MultipartBody):
@@ -197,7 +228,7 @@ class Transport:
         request = requests.Request(
             call.method, url, headers=headers, params=query, data=call.body
         ).prepare()
-        left = max(deadline.remaining(), 0.001)
+        left = max(min(deadline.remaining(), self.limits.idle if call.accept else math.inf), 0.001)
         # Past Session.send, which reads a redirect's whole body and parses where it leads.
         return self._session.get_adapter(url).send(
             request,
@@ -208,19 +239,37 @@ class Transport:
         )
 
     def _received(self, call: Call, response: requests.Response, flight: Flight) -> _Ended:
+        if call.accept and 200 <= response.status_code < 300:
+            head = self._answer(call, response, b"", complete=False)
+            return _Ended(head, None, flight.sent, response)
         body = bytearray()
         with response:
             for block in response.iter_content(_BLOCK):
                 body += block
                 if len(body) > self.limits.answer_size:
-                    answer = self._answer(response, b"", complete=False)
+                    answer = self._answer(call, response, b"", complete=False)
                     words = f"the answer has more than {self.limits.answer_size} bytes"
                     return _Ended(answer, failures.unexpected(call, answer, words), flight.sent)
-        return _Ended(self._answer(response, bytes(body), complete=True), None, flight.sent)
+        return _Ended(self._answer(call, response, bytes(body), complete=True), None, flight.sent)
 
-    def _answer(self, response: requests.Response, body: bytes, *, complete: bool) -> Answer:
+    def _answer(
+        self, call: Call, response: requests.Response, body: bytes, *, complete: bool
+    ) -> Answer:
         now = self._options.timing.now
-        return Answer(response.status_code, response.headers, body, complete, now)
+        secret = unquote(call.path) if call.path != call.shown_path else ""
+        return Answer(response.status_code, response.headers, body, complete, now, secret)
+
+
+def _piece(call: Call, body: requests.Response, deadline: Deadline) -> bytes:
+    """What has arrived, waiting for it if there is nothing yet; empty at the end."""
+    failure: Exception
+    try:
+        piece: bytes | None = body.raw.read1(_BLOCK, decode_content=True)
+    except failures.LIBRARY_ERRORS as caught:
+        failure = caught
+    else:
+        return piece or b""
+    raise failures.from_exception(call, failure, sent=True, late=deadline.passed)
 
 
 def _tell(observer: Callable[[Any], None], news: Any) -> None:

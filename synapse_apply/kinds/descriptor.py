@@ -57,7 +57,8 @@ class Binding:
 
     `read` takes a remote id. `list` gives every object once a run (where the capability
     `list_needs`, if any, is there: 404 and 405 say no) and `keys` the natural keys of a listed one;
-    `list_is_whole` when items are whole objects. `find` searches one natural key where there is
+    `list_is_whole` when items are whole objects. `has_list` asks for that capability alone, by one
+    small request. `find` searches one natural key where there is
     no list. `decode` turns a server object into an Observed with its secrets wrapped; `encode`
     turns resolved spec fields into the body of a create, or of an update. All raise RemoteError
     as the client does.
@@ -77,6 +78,7 @@ class Binding:
     find: Callable[[Api, str], Sequence[Raw]] | None = None
     list: Callable[[Api], Sequence[Raw]] | None = None
     list_needs: str = ""
+    has_list: Callable[[Api], bool] | None = None
     list_is_whole: bool = False
     keys: Callable[[Raw], tuple[str, ...]] = lambda _raw: ()
     update: Callable[[Api, str, Mapping[str, Any]], Raw] | None = None

@@ -67,6 +67,7 @@ V1 = Binding(
     find=_find,
     list=lambda api: api.list_plugins(),
     list_needs=LIST,
+    has_list=lambda api: api.lists_plugins(),
     keys=_keys,
     create=lambda api, body: api.create_plugin(body),
     update=lambda api, found, body: api.update_plugin(wire_id(found), body),

@@ -82,6 +82,8 @@ def _walk(folder: str, project: Project, result: ManifestFiles) -> Iterator[File
             continue
         if entry.is_dir(follow_symlinks=False):
             yield from _walk(entry.path, project, result)
+        elif entry.is_symlink() and entry.is_dir():
+            result.findings.append(_linked_folder(entry.path))
         elif entry.name.endswith(_SUFFIXES) and entry.name != FILE_NAME:
             if entry.is_symlink() and not _links_inside(project, entry.path):
                 result.findings.append(_leads_out(entry.path, project))
@@ -107,6 +109,16 @@ def _leads_out(path: str, project: Project) -> Diagnostic:
         f"{shown(FilePath(path), str(FilePath.cwd()))} is a link to {os.path.realpath(path)}, "
         f"outside {project.root}",
         "put the file itself there",
+    )
+
+
+def _linked_folder(path: str) -> Diagnostic:
+    """Following it could lead in circles; passing it over would forget what it declares."""
+    return error(
+        "A linked folder among the manifests",
+        f"{shown(FilePath(path), str(FilePath.cwd()))} is a link to a folder, "
+        f"{os.path.realpath(path)}; such links are not followed",
+        "put the folder itself there, or list the one it leads to under `manifests:`",
     )
 
 

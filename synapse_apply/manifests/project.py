@@ -206,6 +206,10 @@ class _Decoder:
             tenant=settings.get("tenant", ""),
             api={"*": api} if isinstance(api, str) else {"*": "v1", **api},
             token=SecretRef("env", token["env"]) if token else None,
+            agents={
+                agent: SecretRef("env", of["env"])
+                for agent, of in settings.get("agents", {}).items()
+            },
             state=StateSettings(_state_url(state.get("url", "")), state.get("lineage", "")),
             variables=dict(settings.get("variables", {})),
             manifests=self._listed(("targets", name, "manifests"), settings),

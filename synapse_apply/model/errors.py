@@ -2,10 +2,12 @@
 
 SynapseApplyError            carries diagnostics and the exit code of design section 9
   InputError                 manifests, project file, flags: exit 1, nothing sent, nothing written
+    ManifestError            of these, what is declared: manifests and the packages they name
   StateError                 state missing, foreign, newer, damaged
     LockHeld                 another process holds the state: exit 6
     LockLost                 the state is not ours to write any more: exit 6
   Refused                    a guard, protection, policy or refusal row: exit 5
+  OutcomeUnknown             a call may have been acted on: exit 7
   SecretUnavailable          a secret that is needed now has no value
 RemoteError                  a call to a backend failed; `effect` says whether it may have acted
   Unreachable, RemoteTimeout, Unauthorized, Forbidden, NotFound, Conflict, Invalid,
@@ -63,6 +65,10 @@ class InputError(SynapseApplyError):
     """Manifests, project file, variables or packages that cannot be used as they are."""
 
 
+class ManifestError(InputError):
+    """What is declared cannot be used: manifests, or packages that they name."""
+
+
 class StateError(SynapseApplyError):
     """State that is missing, foreign, damaged or of a newer format."""
 
@@ -89,6 +95,12 @@ class Stale(SynapseApplyError):
     """A saved plan that is not true any more, not genuine, or used already."""
 
     exit_code = Exit.STALE
+
+
+class OutcomeUnknown(SynapseApplyError):
+    """A call may have been acted on, and no record can be looked up to tell."""
+
+    exit_code = Exit.UNKNOWN
 
 
 class SecretUnavailable(SynapseApplyError):

@@ -32,6 +32,22 @@ _WORDS = {
 }
 
 
+# As the platform writes them; the page's words are the values above.
+PLATFORM_WORDS = {
+    JobStatus.QUEUED: "PENDING",
+    JobStatus.RUNNING: "RUNNING",
+    JobStatus.COMPLETED: "SUCCEEDED",
+    JobStatus.FAILED: "FAILED",
+    JobStatus.STOPPED: "STOPPED",
+}
+
+
+def words_of(status: JobStatus) -> tuple[str, ...]:
+    """What a server may call a status, the API page's word first."""
+    word = PLATFORM_WORDS[status]
+    return tuple(dict.fromkeys((status.value, word.lower(), word)))
+
+
 def status_of(word: object) -> JobStatus:
     """What a server's word means; UNKNOWN for one that neither vocabulary has."""
     return _WORDS.get(str(word).strip().lower(), JobStatus.UNKNOWN)

@@ -17,6 +17,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import from_pointer, pointer
 from synapse_apply.model.json_values import (
+    LONGEST_DECIMAL_BITS,
     Json,
     WrongShape,
     address_of,
@@ -66,7 +67,7 @@ SCALARS: Mapping[Any, str] = {str: "a text", int: "an integer", float: "a number
 def _scalar(kind: type[Any]) -> Coder:
     def check(value: Any) -> bool:
         number = isinstance(value, int | float) and not isinstance(value, bool)
-        return number if kind is float else _is_exactly(kind, value)
+        return number if kind is float else _is_exactly(kind, value) and _is_printable(value)
 
     def encode(value: Any) -> Any:
         if not check(value):
@@ -175,6 +176,10 @@ def _union(args: tuple[Any, ...]) -> Coder:
         return value
 
     return Coder(lambda value: check(value, TypeError), lambda data: check(data, WrongShape))
+
+
+def _is_printable(value: Any) -> bool:
+    return not isinstance(value, int) or value.bit_length() <= LONGEST_DECIMAL_BITS
 
 
 def _is_exactly(kind: type[Any], value: Any) -> bool:

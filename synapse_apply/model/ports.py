@@ -37,7 +37,22 @@ class Api(Protocol):
     def run_plugin(self, pk: int | str, data: Json) -> dict[str, Any]: ...
     def get_job(self, pk: int | str, params: Json | None = None) -> dict[str, Any]: ...
     def iterate_jobs(self, params: Json | None = None) -> Iterator[dict[str, Any]]: ...
+    def update_job(self, pk: int | str, data: Json) -> dict[str, Any]: ...
     def list_job_console_logs(self, pk: int | str) -> list[Any]: ...
+    def lists_plugins(self) -> bool: ...
+    def health_check_agent(self, token: str) -> dict[str, Any]: ...
+    def iterate_job_console_logs(self, pk: int | str) -> Iterator[Any]:
+        """The same one by one: a long log is never in memory as a whole."""
+        ...
+
+    def tail_job_console_logs(
+        self, pk: int | str, *, longest: float | None = None
+    ) -> Iterator[dict[str, Any]]:
+        """Objects with a `type` (connected, log, complete, error, heartbeat) as they come.
+
+        `longest` in seconds. A server without it answers 404 or 405.
+        """
+        ...
 
 
 class StateStore(Protocol):
@@ -82,6 +97,10 @@ class StateStore(Protocol):
 
     def warnings(self) -> tuple[Diagnostic, ...]:
         """What is risky about the place where this state is kept."""
+        ...
+
+    def note(self, entry: AuditEntry) -> None:
+        """Add to the audit a call that belongs to no record and had no intent."""
         ...
 
     def begin(self, intent: Intent) -> None:
@@ -135,6 +154,10 @@ class Secrets(Protocol):
 
     def resolve(self, ref: SecretRef) -> Sensitive:
         """The value; SecretUnavailable when it is not there or not allowed (never its value)."""
+        ...
+
+    def resolve_setting(self, ref: SecretRef) -> Sensitive:
+        """The value of the project file's own reference; SecretUnavailable without one."""
         ...
 
     def mac(self, salt: str, path: Path, value: Sensitive) -> Mac | None:

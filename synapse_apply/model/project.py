@@ -40,8 +40,9 @@ class StateSettings:
 class Target:
     """One backend as the project file (or the environment) names it.
 
-    `api` maps a kind's prefix, or `*`, to the newest API version to use. `require_verified` are
-    the targets in which a release must have been verified before it is made here.
+    `api` maps a kind's prefix, or `*`, to the newest API version to use; `agents` the names of
+    agents to their tokens. `require_verified` are the targets in which a release must have been
+    verified before it is made here.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Target:
     tenant: str = ""
     api: Mapping[str, str] = field(default_factory=lambda: {"*": "v1"})
     token: SecretRef | None = None
+    agents: Mapping[str, SecretRef] = field(default_factory=dict)
     state: StateSettings = StateSettings()
     variables: Mapping[str, Any] = field(default_factory=dict)
     manifests: tuple[str, ...] = ()

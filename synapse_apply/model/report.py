@@ -31,7 +31,9 @@ class Outcome:
     """What became of one change.
 
     `seconds` is the time its calls took. `diagnostics` say why it failed, was skipped or is
-    unknown, and carry warnings of what was done (a field the server did not take).
+    unknown, and carry warnings of what was done (a field the server did not take). `unrecorded`
+    is set where the call has ended and the state could not be told: the file that keeps it, "" when
+    there is none.
     """
 
     address: Address
@@ -41,6 +43,7 @@ class Outcome:
     request_id: str = ""
     seconds: float = 0.0
     diagnostics: tuple[Diagnostic, ...] = ()
+    unrecorded: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,11 +33,16 @@ def open_zip(file: IO[bytes], name: str) -> zipfile.ZipFile:
     raise InputError(why)
 
 
-def gather_zip(archive: zipfile.ZipFile) -> Gathered:
-    """The files of a zip by path; all findings, not the first. Folders do not count."""
+def gather_zip(archive: zipfile.ZipFile, size: int | None = None) -> Gathered:
+    """The files of a zip by path; all findings, not the first. Folders do not count.
+
+    `size` is what it is known to unpack to, where that is known: how well it is packed then
+    proves nothing, and another size is a finding.
+    """
     made = Gathered()
     infos = archive.infolist()
-    made.findings += _bomb_findings(archive, infos)
+    made.findings += _bomb_findings(infos) if size is None else _size_findings(infos, size)
+    made.findings += _overlap_findings(archive, infos)
     for info in infos:
         findings = list(_findings(info))
         made.findings += findings
@@ -93,7 +98,15 @@ def _findings(info: zipfile.ZipInfo) -> Iterator[Diagnostic]:
         )
 
 
-def _bomb_findings(archive: zipfile.ZipFile, infos: list[zipfile.ZipInfo]) -> Iterator[Diagnostic]:
+def _size_findings(infos: list[zipfile.ZipInfo], size: int) -> Iterator[Diagnostic]:
+    total = sum(info.file_size for info in infos)
+    if total != size:
+        yield error(
+            "Other size in the zip", f"It unpacks to {total} bytes, not to {size}.", _REBUILD
+        )
+
+
+def _bomb_findings(infos: list[zipfile.ZipInfo]) -> Iterator[Diagnostic]:
     total = sum(info.file_size for info in infos)
     packed = sum(info.compress_size for info in infos)
     if total > _BOMB_FROM and total > _BOMB_RATIO * max(packed, 1):
@@ -102,6 +115,11 @@ def _bomb_findings(archive: zipfile.ZipFile, infos: list[zipfile.ZipInfo]) -> It
             f"{packed} bytes would unpack to {total}.",
             "If this is meant, store the large file without compression.",
         )
+
+
+def _overlap_findings(
+    archive: zipfile.ZipFile, infos: list[zipfile.ZipInfo]
+) -> Iterator[Diagnostic]:
     end = archive.start_dir
     for info in sorted(infos, key=lambda info: info.header_offset, reverse=True):
         stop = info.header_offset + _LOCAL_HEADER + info.compress_size

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, NoReturn
@@ -12,7 +12,7 @@ from typing import BinaryIO, NoReturn
 from synapse_apply.model.address import Address
 from synapse_apply.model.desired import Package
 from synapse_apply.model.diagnostic import error
-from synapse_apply.model.errors import InputError
+from synapse_apply.model.errors import InputError, Stale
 from synapse_apply.packages.archive import gather_zip, open_zip
 from synapse_apply.packages.changes import changes
 from synapse_apply.packages.content import BLOCK, Measured, digest_of
@@ -61,31 +61,8 @@ class SourcePackages:
                     address=str(address),
                 )
             )
-        with self._filled(address, package) as copy:
+        with private_copy(address, package, self._scratch, self._fill) as copy:
             yield copy
-
-    def _filled(self, address: Address, package: Package) -> BinaryIO:
-        try:
-            copy: BinaryIO = tempfile.TemporaryFile(dir=self._scratch)  # noqa: SIM115 - handed out
-            try:
-                self._fill(copy, address, package)
-                copy.seek(0)
-            except BaseException:
-                copy.close()
-                raise
-        except InputError as problem:
-            told = {"address": str(address), "position": package.source.position}
-            raise InputError(*(one.with_(**told) for one in problem.diagnostics)) from None
-        except OSError as problem:
-            raise InputError(
-                error(
-                    "Package cannot be written",
-                    f"{package.source}: the temporary file: {problem.strerror}.",
-                    "Make room on the disk, or point TMPDIR at a larger one.",
-                    address=str(address),
-                )
-            ) from None
-        return copy
 
     def _fill(self, copy: BinaryIO, address: Address, package: Package) -> None:
         measured = self._copied(copy, package)
@@ -109,6 +86,39 @@ class SourcePackages:
         return measured
 
 
+def private_copy(
+    address: Address,
+    package: Package,
+    scratch: Path | None,
+    fill: Callable[[BinaryIO, Address, Package], None],
+) -> BinaryIO:
+    """A temporary file that `fill` filled, at its first byte; findings get address and position.
+
+    InputError also where there is no room for it.
+    """
+    try:
+        copy: BinaryIO = tempfile.TemporaryFile(dir=scratch)  # noqa: SIM115 - handed out
+        try:
+            fill(copy, address, package)
+            copy.seek(0)
+        except BaseException:
+            copy.close()
+            raise
+    except (InputError, Stale) as problem:
+        told = {"address": str(address), "position": package.source.position}
+        raise type(problem)(*(one.with_(**told) for one in problem.diagnostics)) from None
+    except OSError as problem:
+        raise InputError(
+            error(
+                "Package cannot be written",
+                f"{package.source}: the temporary file: {problem.strerror}.",
+                "Make room on the disk, or point TMPDIR at a larger one.",
+                address=str(address),
+            )
+        ) from None
+    return copy
+
+
 def _changed(address: Address, package: Package, measured: Measured) -> NoReturn:
     added, removed, changed = changes(package.files, measured.files)
     said = [f"added {path}" for path in added]
@@ -117,7 +127,7 @@ def _changed(address: Address, package: Package, measured: Measured) -> NoReturn
     more = f" and {len(said) - 5} more" if len(said) > 5 else ""
     raise InputError(
         error(
-            "Package changed while applying",
+            "Package changed since it was planned",
             f"{package.source} is not what was planned: {', '.join(said[:5])}{more}.",
             "Nothing was uploaded. Plan again; give the change a new version "
             "if this one is published.",

@@ -21,7 +21,12 @@ def narrowed(saved: Plan, fresh: Plan, *, reviewed: bool) -> Plan:
     Rows that the saved plan does not have are left out, for it did not touch them; with
     `reviewed` they are refused. What was planned and is so already is a note.
     """
-    before = {change.address: change for change in saved.changes}
+    ids = {change.address: change.remote_id for change in fresh.changes}
+    now = {change.address: change for change in fresh.changes}
+    before = {
+        change.address: stale.known_by_now(change, now.get(change.address), ids)
+        for change in saved.changes
+    }
     stopped: set[Address] = set()
     rows: list[Change] = []
     for change in fresh.changes:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from synapse_apply.model.desired import Package
+from synapse_apply.model.plan import Change
 from synapse_apply.model.versions import next_version
 from synapse_apply.planning.series import Series
 from synapse_apply.planning.situation import Item
@@ -24,6 +25,13 @@ def package_extras(item: Item) -> dict[str, Any]:
             "source": str(package.source),
         }
     }
+
+
+def uploaded_digest(change: Change) -> str:
+    """The digest of what a row uploads; "" where it uploads nothing."""
+    package = change.extras.get("package")
+    digest = package.get("digest") if isinstance(package, Mapping) else None
+    return digest if isinstance(digest, str) else ""
 
 
 def published_digest(item: Item) -> str | None:

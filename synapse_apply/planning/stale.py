@@ -14,8 +14,9 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.codec import value_text
 from synapse_apply.model.diagnostic import Path
 from synapse_apply.model.plan import Action, Change, FieldChange, Refusal
-from synapse_apply.model.values import ABSENT, dig, leaves
+from synapse_apply.model.values import ABSENT, KnownAfterApply, dig, leaves
 from synapse_apply.model.verification import Verification
+from synapse_apply.planning.package import uploaded_digest
 from synapse_apply.planning.refusals import dotted, listing
 
 STALE, UNREVIEWED = "stale", "unreviewed"
@@ -49,6 +50,21 @@ def same_run(before: Change, now: Change) -> bool:
 def _run(change: Change) -> Verification | None:
     due = change.verification
     return replace(due, reason="", job="") if due is not None else None
+
+
+def known_by_now(before: Change, now: Change | None, ids: Mapping[Address, str]) -> Change:
+    """The planned row with the ids that only a made object has, where those are there by now.
+
+    An apply that ended half-way made them: what refers to them is still what was planned.
+    """
+    fresh = {field.path: field.after for field in now.fields} if now else {}
+
+    def resolved(field: FieldChange) -> FieldChange:
+        after, value = field.after, fresh.get(field.path)
+        known = isinstance(after, KnownAfterApply) and value == ids.get(after.address)
+        return replace(field, after=value) if known and value else field
+
+    return replace(before, fields=tuple(map(resolved, before.fields)))
 
 
 def refused(before: Change, now: Change, *, reviewed: bool = False) -> Change:
@@ -89,10 +105,8 @@ def _effect(field: FieldChange) -> tuple[Path, bool, str, str]:
     return (field.path, field.sensitive, value_text(field.before), value_text(field.after))
 
 
-def _content(change: Change) -> tuple[Any, Any]:
-    package = change.extras.get("package")
-    digest = package.get("digest") if isinstance(package, Mapping) else None
-    return digest, change.extras.get("published_digest")
+def _content(change: Change) -> tuple[str, Any]:
+    return uploaded_digest(change), change.extras.get("published_digest")
 
 
 def _moves(before: Change, now: Change) -> Iterator[str]:
@@ -185,4 +199,6 @@ def _short(value: Any) -> str:
         text = json.dumps(value, ensure_ascii=False, sort_keys=True)
     except TypeError:
         text = str(value)
+    except ValueError:  # an integer too long for decimal
+        text = value_text(value)
     return text if len(text) <= _SHORT else text[: _SHORT - 3] + "..."

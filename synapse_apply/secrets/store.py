@@ -36,6 +36,10 @@ class SecretStore:
                 self._values[at] = self._resolver.resolve(ref)
             return self._values[at]
 
+    def resolve_setting(self, ref: SecretRef) -> Sensitive:
+        """The value of the project file's own reference; SecretUnavailable without one."""
+        return self._resolver.resolve_setting(ref)
+
     def mac(self, salt: str, path: Path, value: Sensitive) -> Mac | None:
         """Keyed digest of a value in one field of one record; None without a key."""
         current = self._keys.current

@@ -7,13 +7,13 @@ import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
 from synapse_apply.client import BackendClient
 from synapse_apply.client.events import RequestEvent
+from synapse_apply.client.server_clock import ServerClock
 from synapse_apply.model.errors import InputError, SecretUnavailable
-from synapse_apply.model.ports import Api
 from synapse_apply.model.project import Project, Target
 from synapse_apply.model.state import Binding
 from synapse_apply.model.values import SecretRef
@@ -30,11 +30,12 @@ _log = logging.getLogger("synapse_apply.http")
 class Backend:
     """A connected backend and what its state must be bound to."""
 
-    api: Api
+    api: BackendClient
     binding: Binding
     embedded: Embedded | None
     request_id: Callable[[], str]
     longest_call: Callable[[int], float]
+    server_clock: ServerClock
 
 
 class LastRequest(threading.local):
@@ -57,34 +58,58 @@ class LastRequest(threading.local):
 
 @contextmanager
 def connected(
-    project: Project, target: Target, environ: Mapping[str, str], parallelism: int
+    project: Project,
+    target: Target,
+    environ: Mapping[str, str],
+    parallelism: int,
+    *,
+    looking: bool = False,
 ) -> Iterator[Backend]:
-    """The backend of a target; nothing is sent yet. InputError without url or token."""
-    last = LastRequest()
+    """The backend of a target; nothing is sent yet. InputError without url or token.
+
+    `looking`: nothing is to be kept, so an embedded backend that has no data yet gets none.
+    """
     with ExitStack() as stack:
-        embedded = stack.enter_context(running(project.root)) if target.is_embedded else None
-        url = embedded.url if embedded else _url(target)
+        embedded = None
+        if target.is_embedded:
+            embedded = stack.enter_context(running(project.root, looking=looking))
+        url = embedded.url if embedded else url_of(target)
         if embedded is None:
             check_host(url, environ)
-        client = stack.enter_context(
-            BackendClient(
-                url,
-                _token(project, target, environ, url),
-                tenant=target.tenant or None,
-                pool_size=max(parallelism, 1),
-                on_request=last.heard,
+        token = token_of(project, target, environ)
+        with client_of(url, token, target, parallelism) as backend:
+            yield replace(
+                backend,
+                binding=state_file.binding_of(base_url(url), target, embedded),
+                embedded=embedded,
             )
-        )
-        yield Backend(
-            client,
-            state_file.binding_of(base_url(url), target, embedded),
-            embedded,
-            lambda: last.id,
-            client.longest_call,
-        )
 
 
-def _url(target: Target) -> str:
+@contextmanager
+def client_of(
+    url: str, token: str | None, target: Target, parallelism: int, *, retries: int = 3
+) -> Iterator[Backend]:
+    """A client of the backend at a url; InputError for a url or credentials that cannot be used."""
+    last, clock = LastRequest(), ServerClock()
+
+    def heard(event: RequestEvent) -> None:
+        last.heard(event)
+        clock.heard(event)
+
+    with BackendClient(
+        url,
+        token,
+        tenant=target.tenant or None,
+        pool_size=max(parallelism, 1),
+        retries=retries,
+        on_request=heard,
+    ) as client:
+        binding = state_file.binding_of(base_url(url), target, None)
+        yield Backend(client, binding, None, lambda: last.id, client.longest_call, clock)
+
+
+def url_of(target: Target) -> str:
+    """The url of a target that is not embedded; InputError without one."""
     if target.url:
         return target.url
     raise InputError.of(
@@ -95,13 +120,14 @@ def _url(target: Target) -> str:
     )
 
 
-def _token(project: Project, target: Target, environ: Mapping[str, str], url: str) -> str | None:
+def token_of(project: Project, target: Target, environ: Mapping[str, str]) -> str | None:
+    """The access token of a target; InputError without one, unless none is needed."""
     if target.is_embedded and target.token is None:
         return "embedded"  # it takes any token unless it was started with one of its own
     if target.token is not None:
         return _declared_token(project, target, target.token, environ)
     token = environ.get(TOKEN_VARIABLE)
-    if token or _is_loopback(url):
+    if token or _is_loopback(target.url):
         return token or None
     raise InputError.of(
         "There are no credentials for this target",

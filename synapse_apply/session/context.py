@@ -17,12 +17,14 @@ from synapse_apply.manifests.loading import Loaded
 from synapse_apply.model.address import Address
 from synapse_apply.model.desired import Desired
 from synapse_apply.model.diagnostic import Diagnostic
-from synapse_apply.model.errors import InputError
+from synapse_apply.model.errors import ManifestError
 from synapse_apply.model.observed import Capabilities
 from synapse_apply.model.plan import Plan
 from synapse_apply.model.ports import Api, Clock, Packages, Secrets, StateStore
 from synapse_apply.model.project import Project, Target
+from synapse_apply.model.skew import Skew
 from synapse_apply.model.verification import Elsewhere
+from synapse_apply.packages.carried import CarriedPackages
 from synapse_apply.packages.opening import SourcePackages
 from synapse_apply.planning.situation import Item
 from synapse_apply.secrets.keys import Keys
@@ -30,6 +32,7 @@ from synapse_apply.secrets.macs import new_salt
 from synapse_apply.secrets.resolve import Resolver
 from synapse_apply.secrets.store import SecretStore
 from synapse_apply.session import declare, state_file
+from synapse_apply.session.sources import Carrier, Held
 from synapse_apply.session.surroundings import SystemClock, actor
 from synapse_apply.session.unrecorded import left_behind
 from synapse_apply.session.where import Where
@@ -69,6 +72,8 @@ class Context:
     found on the way. `secrets_under` is `secrets` with other state keys. `request_id` gives the
     server's id of this thread's last request. `partial`: only some of the manifests were asked for.
     `elsewhere` reads what other targets have verified, where this one requires it.
+    `held` is what package sources held.
+    `skew` tells how the server's clock differs, as far as answers have shown by then.
     """
 
     project: Project
@@ -92,6 +97,7 @@ class Context:
     catalogue: Catalogue = field(default_factory=lambda: CATALOGUE)
     new_salt: Callable[[], str] = new_salt
     patience: float = 0.0
+    skew: Callable[[], Skew | None] = lambda: None
 
     def lock(self, operation: str) -> AbstractContextManager[None]:
         """Hold the state for writing; LockHeld when another run keeps it for too long."""
@@ -99,6 +105,7 @@ class Context:
 
     pause: Callable[[float], None] = lambda _seconds: None
     elsewhere: Callable[[], Mapping[str, Elsewhere]] = dict
+    held: tuple[Held, ...] = ()
 
 
 @contextmanager
@@ -114,18 +121,19 @@ def open_state(where: Where) -> Iterator[StateContext]:
 
 
 @contextmanager
-def open_context(where: Where) -> Iterator[Context]:
+def open_context(where: Where, carrier: Carrier | None = None) -> Iterator[Context]:
     """Everything of one target; InputError with every finding before anything is connected.
 
-    StateError when the state is missing or belongs elsewhere. Nothing has been sent yet.
+    StateError when the state is missing or belongs elsewhere. Nothing has been sent yet. With a
+    `carrier` packages come from it, and no package source is read that it tells of.
     """
     from synapse_apply.session.backend import connected
 
     project, target = declare.target_of(where)
-    declared = declare.declared(where, project, target)
+    declared = declare.declared(where, project, target, carrier.held if carrier else ())
     findings = declared.diagnostics
     if any(finding.is_error for finding in findings):
-        raise InputError(*findings)
+        raise ManifestError(*findings)
     store = state_file.open_store(project, target, where.environ)
     try:
         with connected(project, target, where.environ, where.parallelism) as backend:
@@ -145,12 +153,7 @@ def open_context(where: Where) -> Iterator[Context]:
                 store=store,
                 secrets=SecretStore(resolver, keys),
                 secrets_under=lambda others: SecretStore(resolver, others),
-                packages=SourcePackages(
-                    declared.packages,
-                    project.root,
-                    max_size=project.max_package_size,
-                    allow_files=target.allow_files,
-                ),
+                packages=_packages(project, target, declared, carrier),
                 clock=SystemClock(),
                 actor=who,
                 request_id=backend.request_id,
@@ -161,6 +164,18 @@ def open_context(where: Where) -> Iterator[Context]:
                 partial=bool(where.paths),
                 commit=who.commit,
                 elsewhere=partial(state_file.elsewhere, project, target, where.environ),
+                held=declared.held,
+                skew=lambda: backend.server_clock.skew,
             )
     finally:
         store.close()
+
+
+def _packages(
+    project: Project, target: Target, declared: declare.Declared, carrier: Carrier | None
+) -> Packages:
+    """Where bytes come from: the carrier, or else the sources."""
+    packages, limit = declared.packages, project.max_package_size
+    if carrier is not None:
+        return CarriedPackages(carrier.file, packages, max_size=limit)
+    return SourcePackages(packages, project.root, max_size=limit, allow_files=target.allow_files)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from synapse_apply.manifests.draft import Config
 from synapse_apply.manifests.loading import Loaded, load
 from synapse_apply.manifests.project import (
     find_project,
@@ -15,27 +14,28 @@ from synapse_apply.manifests.project import (
     read_project,
     without_file,
 )
-from synapse_apply.manifests.reader import read_mapping
 from synapse_apply.manifests.targets import choose_target
 from synapse_apply.model.address import Address
-from synapse_apply.model.desired import Desired, Package, PackageSource
+from synapse_apply.model.desired import Desired, Package
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.project import Project, Target
-from synapse_apply.packages.inspect import config_of, inspect
+from synapse_apply.session.sources import Held, Sources
 from synapse_apply.session.where import Where
-
-Inspected = dict[tuple[PackageSource, tuple[str, ...]], tuple[Package | None, list[Diagnostic]]]
 
 
 @dataclass(frozen=True, slots=True)
 class Declared:
-    """What one target declares; with an error among the diagnostics it must not be used."""
+    """What one target declares; with an error among the diagnostics it must not be used.
+
+    `held` is what its package sources held.
+    """
 
     loaded: Loaded
     desired: Mapping[Address, Desired]
     packages: Mapping[Address, Package]
     diagnostics: tuple[Diagnostic, ...]
+    held: tuple[Held, ...] = ()
 
 
 def project_of(where: Where) -> Project:
@@ -82,77 +82,39 @@ def variables_of(where: Where, project: Project) -> dict[str, Any]:
     return given
 
 
-def declared(where: Where, project: Project, target: Target) -> Declared:
-    """Manifests and packages of one target, with every finding."""
+def declared(where: Where, project: Project, target: Target, told: Iterable[Held] = ()) -> Declared:
+    """Manifests and packages of one target, with every finding.
+
+    `told` is what a saved plan knows of package sources, which are not read then.
+    """
+    sources = Sources(project, told)
     loaded = load(
         project,
         target,
         variables=variables_of(where, project),
         strict=where.strict,
-        package_config=config_reader(project, target),
+        package_config=sources.reader(target),
         paths=[str(path) for path in where.paths],
     )
-    return with_packages(project, target, loaded)
+    return with_packages(target, loaded, sources)
 
 
-def with_packages(
-    project: Project, target: Target, loaded: Loaded, inspected: Inspected | None = None
-) -> Declared:
-    """The same with every package inspected and put on its resource.
-
-    `inspected` keeps what was looked at, so that several targets hash each source once.
-    """
-    known = inspected if inspected is not None else {}
+def with_packages(target: Target, loaded: Loaded, sources: Sources) -> Declared:
+    """The same with every package inspected and put on its resource."""
     findings = list(loaded.diagnostics)
     packages: dict[Address, Package] = {}
     desired = dict(loaded.desired)
     for address, resource in loaded.desired.items():
         if resource.source is None or resource.source.kind == "published":
             continue
-        key = (replace(resource.source, position=None), target.allow_files)
-        if key not in known:
-            known[key] = _inspected(project, target, resource)
-        package, found = known[key]
+        package, found = sources.package(resource.source, target)
         told = [finding.with_(address=str(address)) for finding in found]
         findings.extend(finding.with_(position=resource.source.position) for finding in told)
         if package is not None:
             packages[address] = replace(package, source=resource.source)
             desired[address] = replace(resource, package=packages[address])
-    return Declared(loaded, desired, packages, tuple(dict.fromkeys(findings)))
-
-
-def _inspected(
-    project: Project, target: Target, resource: Desired
-) -> tuple[Package | None, list[Diagnostic]]:
-    findings: list[Diagnostic] = []
-    if resource.source is None:
-        return None, findings
-    try:
-        package = inspect(
-            resource.source,
-            project.root,
-            project.max_package_size,
-            allow_files=target.allow_files,
-            warn=findings.append,
-        )
-    except InputError as problem:
-        return None, [*findings, *problem.diagnostics]
-    return package, findings
-
-
-def config_reader(project: Project, target: Target) -> Any:
-    """Reads the config.yaml of a package source, each source once."""
-    known: dict[PackageSource, Config | None] = {}
-
-    def read(source: PackageSource) -> Config | None:
-        at = replace(source, position=None)
-        if at not in known:
-            known[at] = config_of(
-                source, project.root, read_mapping, allow_files=target.allow_files
-            )
-        return known[at]
-
-    return read
+    held = sources.held(target)
+    return Declared(loaded, desired, packages, tuple(dict.fromkeys(findings)), held)
 
 
 def shown(path: Path) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from synapse_apply.model.errors import StateError
 
@@ -25,8 +26,12 @@ def data_folder(root: Path) -> Path:
 
 
 @contextmanager
-def running(root: Path) -> Iterator[Embedded]:
-    """The embedded backend of a project; StateError when its data cannot be used."""
+def running(root: Path, *, looking: bool = False) -> Iterator[Embedded]:
+    """The embedded backend of a project; StateError when its data cannot be used.
+
+    With `looking` nothing is left behind: where there is no data yet, it serves a data set as new
+    ones are, in a folder that goes with it. One without a state would look like a state lost.
+    """
     from synapse_apply.emulator.data_set import find_running, is_untouched
 
     data = data_folder(root)
@@ -35,10 +40,21 @@ def running(root: Path) -> Iterator[Embedded]:
         yield Embedded(served.url, served.data_set, fresh=is_untouched(data))
         return
     from synapse_apply.emulator.core.backend import DATABASE
+
+    missing = not (data / DATABASE).exists()
+    if looking and missing:
+        with TemporaryDirectory(prefix="synapse-apply-") as folder, _started(Path(folder)) as new:
+            yield new
+        return
+    with _started(data, fresh=missing or is_untouched(data)) as started:
+        yield started
+
+
+@contextmanager
+def _started(data: Path, *, fresh: bool = True) -> Iterator[Embedded]:
     from synapse_apply.emulator.core.store import DataSetError
     from synapse_apply.emulator.serve import EmbeddedServer, ServeError
 
-    fresh = not (data / DATABASE).exists()
     try:
         server = EmbeddedServer(data)
         server.__enter__()

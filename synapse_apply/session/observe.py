@@ -1,6 +1,8 @@
 """Learns what is live of every declared address: by pin, by record, by natural key, in this order.
 
-A read that failed is a problem of its address, never absence (design section 5).
+A read that failed is a problem of its address, never absence (design section 5). What concerns
+every address alike (a list that cannot be had, a token that is wrong, a backend that does not
+answer) is asked for once and is one finding.
 """
 
 from __future__ import annotations
@@ -17,12 +19,32 @@ from synapse_apply.kinds.wire import remote_id
 from synapse_apply.model.address import Address
 from synapse_apply.model.desired import Desired
 from synapse_apply.model.diagnostic import Diagnostic, error
-from synapse_apply.model.errors import NotFound, RemoteError, recourse
+from synapse_apply.model.errors import (
+    NotFound,
+    RemoteError,
+    RemoteTimeout,
+    Unauthorized,
+    Unreachable,
+    recourse,
+)
 from synapse_apply.model.marks import SecretMarks
 from synapse_apply.model.observed import Capabilities, FoundBy, Lookup, Observed, Sighting
 from synapse_apply.model.ports import Api
 from synapse_apply.model.state import Record
 from synapse_apply.model.values import Reference
+
+# Whoever is asked next would be told the same, and a client's own retries are over by then.
+_FINAL = (Unauthorized, Unreachable)
+# One object may be slow; a backend that lets so many reads wait in vain is not asked for more.
+_MOST_TIMEOUTS = 3
+
+
+class _Unlisted(RemoteError):
+    """The list of a kind could not be had; `finding` says it of all its resources."""
+
+    def __init__(self, finding: Diagnostic) -> None:
+        super().__init__(finding.detail)
+        self.finding = finding
 
 
 class Observer:
@@ -43,6 +65,9 @@ class Observer:
         self._marks = marks
         self._parallelism = parallelism
         self._lists: dict[str, dict[str, list[Raw]] | None] = {}
+        self._unlisted: dict[str, _Unlisted] = {}
+        self._down: Diagnostic | None = None
+        self._timeouts = 0
         self._facts: dict[str, bool] = {}
         self._lock = Lock()
         self._referred: dict[tuple[str, str], Observed] = {}
@@ -94,10 +119,22 @@ class Observer:
         return self._guard(desired.address, lambda: self._identify(desired, record))
 
     def _guard(self, address: Address, look: Callable[[], Sighting]) -> Sighting:
+        if self._down is not None:
+            return Sighting(address, problem=self._down)
         try:
             return look()
+        except _Unlisted as failure:
+            return Sighting(address, problem=failure.finding)
         except RemoteError as failure:
-            return Sighting(address, problem=_problem(address, failure))
+            return Sighting(address, problem=self._failed(address, failure))
+
+    def _failed(self, address: Address, failure: RemoteError) -> Diagnostic:
+        """The finding of one address, or of every one from now on where the backend is down."""
+        with self._lock:
+            self._timeouts += isinstance(failure, RemoteTimeout)
+            if isinstance(failure, _FINAL) or self._timeouts >= _MOST_TIMEOUTS:
+                self._down = self._down or _problem(None, failure)
+        return self._down or _problem(address, failure)
 
     def _identify(self, desired: Desired, record: Record | None) -> Sighting:
         address = desired.address
@@ -160,8 +197,10 @@ class Observer:
     def _listed(self, kind: str, binding: Binding) -> dict[str, list[Raw]] | None:
         """Listed objects by natural key, asked for once a run; None where there is no list."""
         with self._lock:
+            if kind in self._unlisted:
+                raise self._unlisted[kind]
             if kind not in self._lists:
-                raws = probe(self._api, binding)
+                raws = self._probe(kind, binding)
                 if binding.list_needs:
                     self._facts[binding.list_needs] = raws is not None
                 index: dict[str, list[Raw]] = defaultdict(list)
@@ -170,6 +209,15 @@ class Observer:
                         index[key].append(raw)
                 self._lists[kind] = None if raws is None else dict(index)
             return self._lists[kind]
+
+    def _probe(self, kind: str, binding: Binding) -> Sequence[Raw] | None:
+        try:
+            return probe(self._api, binding)
+        except (*_FINAL, RemoteTimeout):
+            raise
+        except RemoteError as failure:
+            self._unlisted[kind] = _Unlisted(_problem(None, failure))
+            raise self._unlisted[kind] from None
 
     def _parents(self, kind: ResourceType, desired: Desired) -> tuple[dict[str, Observed], bool]:
         """Live objects of the reference fields; and whether one is certainly not there."""
@@ -200,16 +248,17 @@ class Observer:
             return self._referred[at]
 
 
-def _problem(address: Address, failure: RemoteError) -> Diagnostic:
+def _problem(address: Address | None, failure: RemoteError) -> Diagnostic:
+    """What to say of a read that failed: of one address, or of all that it would concern."""
     status = failure.status_code
     other = "Run again; nothing was changed."
     if 200 <= status < 300:
         other = "That is no answer of this API: check the target's url."
     return error(
         "Reading the live state failed",
-        f"{address}: {str(failure).removesuffix('.')}.",
+        f"{f'{address}: ' if address else ''}{str(failure).removesuffix('.')}.",
         recourse(failure, "run again", other),
-        address=str(address),
+        address=str(address) if address else None,
         request_id=failure.request_id,
     )
 

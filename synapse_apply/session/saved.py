@@ -2,19 +2,17 @@
 
 The file is a zip with plan.json in it: the plan, the options it was made with, and a signature
 over both. It is bound by content: what it was made from, and what each object it touches looked
-like. It holds no secret; url, token and allow-lists come from the checkout, never from it.
+like. It holds no secret; url, token and allow-lists come from the checkout, never from it. It may
+carry packages, each under its digest, which the plan names, so that the signature covers them.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from synapse_apply.model import codec
 from synapse_apply.model.address import Address
@@ -26,16 +24,15 @@ from synapse_apply.model.ports import StateStore
 from synapse_apply.model.values import Mac, Sensitive
 from synapse_apply.planning.narrow import narrowed
 from synapse_apply.planning.situation import Choices
+from synapse_apply.session import plan_file
+from synapse_apply.session.carried import openings
 from synapse_apply.session.context import Context, Planned
+from synapse_apply.session.sources import Carrier, held_from_json, held_to_json
 from synapse_apply.session.state_file import describe
 
-FORMAT = 1
-_PLAN = "plan.json"
+FORMAT, FORMAT_WITH_PACKAGES = 1, 2
 _SIGNED_AS = ("plan",)
-_LARGEST_PLAN = 1024**3
-_FIXED_TIME = (1980, 1, 1, 0, 0, 0)
-# Among the RuntimeErrors are those of unknown zip features and of JSON nested too deeply.
-_DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError)
+_SIGNED = ("plan", "choices", "sources")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +41,7 @@ class Saved:
 
     `choices` are the options it was made with; the rules of the project file are not among them.
     `signed` is the text that `mac`, its signature under a state key if it has one, is over.
+    `carrier` is its file where that carries packages.
     """
 
     file: Path
@@ -51,6 +49,7 @@ class Saved:
     choices: Choices
     signed: str
     mac: Mac | None
+    carrier: Carrier | None = None
 
     def choices_for(self, now: Choices) -> Choices:
         """What to plan anew with: as it was planned, under the rules of now.
@@ -67,74 +66,63 @@ class Saved:
         )
 
 
-def check_free(path: Path) -> None:
-    """InputError when there is something at this path: a plan never replaces a file."""
-    if path.exists() or path.is_symlink():
-        raise _exists(path)
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """How a plan was saved: signed or not, and the bytes of each package by its digest."""
+
+    signed: bool
+    packages: Mapping[str, int]
 
 
-def save(context: Context, plan: Plan, choices: Choices, path: Path) -> bool:
-    """Write a plan to a new file (0600), whole or not at all; True when it is signed.
+def save(
+    context: Context, plan: Plan, choices: Choices, path: Path, *, with_packages: bool = False
+) -> Kept:
+    """Write a plan to a new file (0600), whole or not at all.
 
-    InputError when it is there already, cannot be written, or the plan has errors.
+    `with_packages` puts the packages it uploads in, and what apply needs to know of any source.
+    InputError when the file is there already, cannot be written, a package changed meanwhile, or
+    the plan has errors.
     """
     if plan.errored:
         raise InputError(*(finding for finding in plan.diagnostics if finding.is_error))
-    body = {"plan": codec.plan_to_json(plan), "choices": _choices_to(choices)}
+    body: Json = {"plan": codec.plan_to_json(plan), "choices": _choices_to(choices)}
+    if with_packages:
+        body["sources"] = [held_to_json(one) for one in context.held]
     mac = _signature(context, codec.canonical(body))
     signature = {"key_id": mac.key_id, "mac": mac.digest} if mac else None
-    text = json.dumps({"format": FORMAT, **body, "signature": signature}, sort_keys=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with _private(aside) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
-            archive.writestr(zipfile.ZipInfo(_PLAN, _FIXED_TIME), text, zipfile.ZIP_DEFLATED)
-        _publish(aside, path)
-    except FileExistsError:
-        raise _exists(path) from None
-    except OSError as problem:
-        why = problem.strerror or "it cannot be written"
-        raise _unusable(path, why, "Choose another place for --out.") from None
-    finally:
-        _discard(aside)
-    return mac is not None
+    number = FORMAT_WITH_PACKAGES if with_packages else FORMAT
+    text = json.dumps({"format": number, **body, "signature": signature}, sort_keys=True)
+    sizes = plan_file.write(path, text, openings(context, plan) if with_packages else ())
+    return Kept(mac is not None, sizes)
 
 
 def read(path: Path) -> Saved:
     """The plan in a file; InputError when it is none, is damaged or of a newer version."""
-    again = "Make the plan again with this version."
+    contents = plan_file.read(path)
     try:
-        with zipfile.ZipFile(path) as archive:
-            if archive.getinfo(_PLAN).file_size > _LARGEST_PLAN:
-                raise _unusable(path, "its plan is too large", again)
-            document: Any = json.loads(archive.read(_PLAN))
-        if not isinstance(document, Mapping) or document.get("format") != FORMAT:
-            raise _unusable(path, "another version wrote it", again)
-        return _saved(path, document)
-    except OSError as problem:
-        raise _unusable(path, problem.strerror or "it cannot be read", "Check the path.") from None
-    except (*_DAMAGED, KeyError, TypeError, ValueError, AttributeError):
-        way = "`synapse-apply plan --out FILE` makes one."
-        raise _unusable(path, "it is not a plan, or it is damaged", way) from None
+        return _saved(path, contents)
+    except plan_file.DAMAGED:
+        raise plan_file.damaged(path) from None
 
 
-def _saved(path: Path, document: Mapping[str, Any]) -> Saved:
-    signature = document.get("signature")
+def _saved(path: Path, contents: plan_file.Contents) -> Saved:
+    document = contents.document
+    number = document["format"]
+    if number not in (FORMAT, FORMAT_WITH_PACKAGES):
+        why = "another version wrote it"
+        raise plan_file.unusable(path, why, "Make the plan again with this version.")
+    carrier, signature = None, document["signature"]
+    if number == FORMAT_WITH_PACKAGES:
+        held = tuple(map(held_from_json, document["sources"]))
+        carrier = Carrier(path, held, contents.sizes)
     return Saved(
         path,
         codec.plan_from_json(document["plan"]),
         _choices_from(document["choices"]),
-        codec.canonical({"plan": document["plan"], "choices": document["choices"]}),
+        codec.canonical({name: document[name] for name in _SIGNED if name in document}),
         Mac(str(signature["key_id"]), str(signature["mac"])) if signature else None,
+        carrier,
     )
-
-
-def is_plan(path: Path) -> bool:
-    """Whether a file looks like a saved plan."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return _PLAN in archive.namelist()
-    except (OSError, zipfile.BadZipFile, RuntimeError, ValueError):
-        return False
 
 
 def check(
@@ -268,34 +256,3 @@ def _choices_from(data: Mapping[str, Any]) -> Choices:
 
 def _signature(context: Context, signed: str) -> Mac | None:
     return context.secrets.mac("", _SIGNED_AS, Sensitive(signed))
-
-
-def _private(path: Path) -> BinaryIO:
-    """A new file that nobody else may read; FileExistsError when it is there."""
-    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
-
-
-def _publish(aside: Path, path: Path) -> None:
-    """Give a finished file its name; unlike a rename, this never replaces a file."""
-    try:
-        path.hardlink_to(aside)
-    except FileExistsError:
-        raise
-    except OSError:  # a file system without hard links
-        with _private(path) as file:
-            file.write(aside.read_bytes())
-
-
-def _discard(path: Path) -> None:
-    try:
-        path.unlink(missing_ok=True)
-    except OSError:
-        return  # the file that was asked for is there, or its own error is being told
-
-
-def _exists(path: Path) -> InputError:
-    return _unusable(path, "it exists already", "Give another name, or remove it.")
-
-
-def _unusable(path: Path, why: str, hint: str) -> InputError:
-    return InputError(error("This plan file cannot be used", f"{path}: {why}.", hint))

@@ -10,7 +10,7 @@ from synapse_apply import __version__
 from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.model.address import Address
 from synapse_apply.model.desired import Desired
-from synapse_apply.model.diagnostic import Diagnostic, warning
+from synapse_apply.model.diagnostic import Diagnostic, error, warning
 from synapse_apply.model.errors import InputError, StateError, SynapseApplyError
 from synapse_apply.model.ports import StateStore
 from synapse_apply.model.project import Project, Target
@@ -27,6 +27,8 @@ from synapse_apply.stores.sql import SqlStore
 from synapse_apply.stores.sqlite import open_sqlite
 
 EMBEDDED_URL = "embedded:"
+NO_STATE = "has objects, but there is no state that remembers them"
+OTHER_DATA = "is another data set than the one this state remembers"
 
 
 def folder(project: Project) -> Path:
@@ -58,9 +60,14 @@ def key_findings(
     keys: Keys, project: Project, target: Target, desired: Mapping[Address, Desired]
 ) -> tuple[Diagnostic, ...]:
     """The key's own warnings, and one when secrets are declared but there is no key at all."""
-    if keys.current is not None or not any(_has_secret(one) for one in desired.values()):
+    if keys.current is not None or not needs_key(desired):
         return keys.warnings
-    finding = warning(
+    return (*keys.warnings, keyless(project, target))
+
+
+def keyless(project: Project, target: Target) -> Diagnostic:
+    """There are secrets, and no key at all that could digest them."""
+    return warning(
         "There is no state key: secrets are not compared",
         f"Neither {KEY_VARIABLE} nor {key_path(project, target)} holds the key that this state's "
         "secrets were digested with.",
@@ -68,11 +75,12 @@ def key_findings(
         "resolved.",
         target=target.name,
     )
-    return (*keys.warnings, finding)
 
 
-def _has_secret(desired: Desired) -> bool:
-    return any(isinstance(value, SecretRef) for _, value in leaves(desired.spec))
+def needs_key(desired: Mapping[Address, Desired]) -> bool:
+    """Whether a secret is declared."""
+    specs = (one.spec for one in desired.values())
+    return any(isinstance(value, SecretRef) for spec in specs for _, value in leaves(spec))
 
 
 def open_store(project: Project, target: Target, environ: Mapping[str, str]) -> SqlStore:
@@ -135,34 +143,51 @@ def ensure(store: StateStore, target: Target, binding: Binding, embedded: Embedd
         if embedded is None:
             raise missing(target)
         if not embedded.fresh:
-            raise _half(target, "has objects, but there is no state that remembers them")
+            raise half(target, NO_STATE)
         store.init(binding, target.state.lineage or str(uuid.uuid4()))
         return True
     if embedded is not None and store.binding().data_set != binding.data_set:
-        raise _half(target, "is another data set than the one this state remembers")
+        raise half(target, OTHER_DATA)
     check_binding(store, target, binding)
     return False
 
 
 def check_binding(store: StateStore, target: Target, binding: Binding) -> None:
     """StateError when this state belongs to another backend, tenant or lineage."""
-    has = store.binding()
-    if has != binding:
-        raise StateError.of(
-            "This state belongs to another backend",
-            f"It was made for {describe(has)}; target {target.name} is {describe(binding)}.",
-            "Correct the target's url or tenant. If the backend moved and is the same one: "
-            f"`synapse-apply state rebind -t {target.name}`.",
-            position=target.position,
-        )
+    found = (
+        *other_backend(store.binding(), target, binding),
+        *other_lineage(store.lineage(), target),
+    )
+    if found:
+        raise StateError(*found)
+
+
+def other_backend(has: Binding, target: Target, binding: Binding) -> tuple[Diagnostic, ...]:
+    """An error where a state is bound to something else than the target is now."""
+    if has == binding:
+        return ()
+    finding = error(
+        "This state belongs to another backend",
+        f"It was made for {describe(has)}; target {target.name} is {describe(binding)}.",
+        "Correct the target's url or tenant. If the backend moved and is the same one: "
+        f"`synapse-apply state rebind -t {target.name}`.",
+        position=target.position,
+    )
+    return (finding,)
+
+
+def other_lineage(has: str, target: Target) -> tuple[Diagnostic, ...]:
+    """An error where a state is not the one that the project file pins."""
     pinned = target.state.lineage
-    if pinned and store.lineage() != pinned:
-        raise StateError.of(
-            "This state is not the one that the project file pins",
-            f"The project file pins lineage {pinned}, this state has {store.lineage()}.",
-            "Restore the right one: `synapse-apply state restore FILE`.",
-            position=target.position,
-        )
+    if not pinned or has == pinned:
+        return ()
+    finding = error(
+        "This state is not the one that the project file pins",
+        f"The project file pins lineage {pinned}, this state has {has}.",
+        "Restore the right one: `synapse-apply state restore FILE`.",
+        position=target.position,
+    )
+    return (finding,)
 
 
 def missing(target: Target) -> StateError:
@@ -182,7 +207,8 @@ def missing(target: Target) -> StateError:
     return StateError(*failure.diagnostics)
 
 
-def _half(target: Target, what: str) -> StateError:
+def half(target: Target, what: str) -> StateError:
+    """The embedded backend and its state are no pair; `what` ends a sentence about the first."""
     failure = StateError.of(
         "The embedded backend and its state do not belong together",
         f"The embedded backend {what}.",

@@ -8,6 +8,7 @@ from synapse_apply.manifests.loading import validate as validate_manifests
 from synapse_apply.manifests.targets import targets_to_check
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.session import declare
+from synapse_apply.session.sources import Sources
 from synapse_apply.session.where import Where
 
 
@@ -31,19 +32,19 @@ def validate(where: Where, *, every_target: bool = True) -> Validated:
     """Check every target, or the one that was named; InputError for what hides all the rest."""
     project = declare.project_of(where)
     targets = targets_to_check(project, None if every_target else where.target)
+    sources = Sources(project)
     loaded, findings = validate_manifests(
         project,
         targets,
         variables=declare.variables_of(where, project),
         strict=where.strict,
-        package_config=lambda target: declare.config_reader(project, target),
+        package_config=sources.reader,
         paths=[str(path) for path in where.paths],
     )
     found = dict.fromkeys(findings)
     counts = {}
-    inspected: declare.Inspected = {}
     for target, one in zip(targets, loaded, strict=True):
-        checked = declare.with_packages(project, target, one, inspected)
+        checked = declare.with_packages(target, one, sources)
         known = set(one.diagnostics)
         found.update(dict.fromkeys(f for f in checked.diagnostics if f not in known))
         counts[target.name] = len(one.desired)

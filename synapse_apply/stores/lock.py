@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from uuid import uuid4
 
+from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import LockHeld, StateError
 from synapse_apply.stores import faults, schema
 from synapse_apply.stores.database import Database, Run
@@ -54,6 +55,13 @@ class Lock:
     def holder(self) -> Holder | None:
         """Who holds it now."""
         return self._database.read(_holder)
+
+    def in_the_way(self) -> tuple[Diagnostic, ...]:
+        """What whoever wants it now would be told; nothing where the holder certainly has ended."""
+        holder = self.holder()
+        if holder is None or is_gone(holder.process, self._runner.process):
+            return ()
+        return self._held(holder).diagnostics
 
     def remove(self, owner: str) -> None:
         """Take it from its holder, whose next write fails; StateError when another holds it."""

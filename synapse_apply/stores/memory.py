@@ -118,6 +118,11 @@ class MemoryStore:
                 raise faults.not_that_lock(WHERE, lock_id, None)
             self._lock_id = ""
 
+    def note(self, entry: AuditEntry) -> None:
+        text = texts.audit_to(entry, WHERE)
+        with self._writing() as rows:
+            rows.audit.append(text)
+
     def begin(self, intent: Intent) -> None:
         with self._writing() as rows:
             if intent.id in rows.intents:

@@ -109,12 +109,20 @@ class SqlStore:
         """
         return self._holding is not None and self._holding.ours
 
+    def in_the_way(self) -> tuple[Diagnostic, ...]:
+        """Who holds the lock, as a run that wants it would be told; nothing where it is free."""
+        return self._lock.in_the_way()
+
     def unlock(self, lock_id: str) -> None:
         """Remove the lock of another process that is gone; its next write fails.
 
         StateError when that is not the lock there is now.
         """
         self._lock.remove(lock_id)
+
+    def note(self, entry: AuditEntry) -> None:
+        row = (entry.at, entry.address, texts.audit_to(entry, self.where))
+        self._write(lambda run: bool(run(schema.ADD_AUDIT, row)))
 
     def begin(self, intent: Intent) -> None:
         text = texts.intent_to(intent, self.where)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 from synapse_apply.model.diagnostic import Path
 from synapse_apply.model.plan import Action, Cause, Change, FieldChange
@@ -115,12 +115,18 @@ def _package(change: Change) -> str:
     package = change.extras.get("package")
     if not isinstance(package, Mapping):
         return ""
-    parts = [f"package {package.get('source', '')}".rstrip()]
-    if isinstance(files := package.get("files"), int):
+    source, files, size = (package.get(name) for name in ("source", "files", "size"))
+    parts = [f"package {source}" if isinstance(source, str) else "package"]
+    if _is_count(files):
         parts.append(plural(files, "file"))
-    if isinstance(size := package.get("size"), int):
+    if _is_count(size):
         parts.append(byte_size(size))
     return ", ".join(parts)
+
+
+def _is_count(value: Any) -> TypeGuard[int]:
+    """Whether it can be a number of things; extras are whatever stands in a saved plan."""
+    return isinstance(value, int) and 0 <= value < 2**63
 
 
 def _fields(change: Change) -> Iterable[FieldChange]:
@@ -130,7 +136,7 @@ def _fields(change: Change) -> Iterable[FieldChange]:
     gone = change.action is Action.DELETE
     whole = (change.before if gone else change.after) or {}
     secret = set(change.before_sensitive if gone else change.after_sensitive)
-    shown = _whole(masked(whole, secret), gone=gone)
+    shown = _whole(masked(whole, secret) or {}, gone=gone)
     return [*shown, *(_secret(path) for path in sorted(secret, key=str))]
 
 

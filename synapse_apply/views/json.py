@@ -46,6 +46,11 @@ def json_text(document: Mapping[str, Any]) -> str:
     return disarm_json(text) + "\n"
 
 
+def json_line(document: Mapping[str, Any]) -> str:
+    """The same on one line, for outputs of many documents."""
+    return disarm_json(json.dumps(plain(document), ensure_ascii=False, allow_nan=False)) + "\n"
+
+
 def plan_document(plan: Plan) -> dict[str, Any]:
     """The document of `plan --json` (plan.schema.json)."""
     return {
@@ -264,5 +269,6 @@ def _outcome(outcome: Outcome) -> dict[str, Any]:
         "result": outcome.result.value,
         "id": outcome.remote_id or None,
         "request_id": outcome.request_id or None,
+        "unrecorded_in": outcome.unrecorded or None,
         "seconds": round(max(0.0, outcome.seconds), 3),
     }

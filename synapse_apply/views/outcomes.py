@@ -102,6 +102,8 @@ def _row(outcome: Outcome, pen: Pen) -> str:
 
 def _became(outcome: Outcome) -> str:
     past = PAST[outcome.action]
+    if outcome.result is Result.UNKNOWN and outcome.unrecorded is not None:
+        return f"{past}, and could not be recorded"
     if outcome.result is Result.FAILED:
         return f"could not be {cannot(outcome.action).removeprefix('cannot be ')}"
     return past if outcome.result is Result.DONE else f"may have been {past}: nobody can tell yet"
@@ -158,11 +160,19 @@ def _next(report: Report, counts: Counts) -> list[str]:
 
 def _why_early(report: Report, counts: Counts) -> list[str]:
     lines = []
+    unrecorded = [outcome for outcome in report.outcomes if outcome.unrecorded is not None]
     if report.stopped:
         name = _SIGNALS.get(report.stopped, f"signal {report.stopped}")
-        lines.append(f"It was stopped by {name}; what had begun was finished and recorded.")
+        recorded = "" if unrecorded else " and recorded"
+        lines.append(f"It was stopped by {name}; what had begun was finished{recorded}.")
     if report.lock_lost:
         lines.append("The lock on the state was lost to another run; nothing was started after.")
-    if counts.unknown or any(one.verdict is Verdict.UNKNOWN for one in report.verified):
+    for file in sorted({outcome.unrecorded for outcome in unrecorded if outcome.unrecorded}):
+        lines.append(f"What could not be recorded is kept in {clean(file)}.")
+        lines.append(
+            "Once the state can be written, `synapse-apply state recover FILE` records it."
+        )
+    unknown = counts.unknown - sum(1 for outcome in unrecorded if outcome.unrecorded)
+    if unknown > 0 or any(one.verdict is Verdict.UNKNOWN for one in report.verified):
         lines.append("The next run looks up what is unknown before it does anything else.")
     return lines

@@ -46,6 +46,32 @@ def render_object(
     return disarm("\n".join([heading, *body]) + "\n")
 
 
+def render_live(
+    kind: str, name: str, observed: Observed, *, color: bool, width: int | None = None
+) -> str:
+    """A live object that was asked for by hand, so that it needs no address."""
+    heading = f"{kind} {observed.remote_id} (API {observed.api})"
+    fields = dict(leaves(observed.spec))
+    return render_fields(
+        heading, (kind, name, observed.remote_id), fields, color=color, width=width
+    )
+
+
+def render_fields(
+    heading: str,
+    named: tuple[str, str, str],
+    fields: Mapping[Path, Any],
+    *,
+    color: bool,
+    width: int | None = None,
+) -> str:
+    """Any object as a block under a heading; `named` are what it is, its name and its id."""
+    pen = Pen(color)
+    kind, name, remote_id = named
+    body = _fields_block(kind, name, fields, remote_id, width, pen)
+    return disarm("\n".join([pen(f"# {clean(heading)}", "bold"), *body]) + "\n")
+
+
 def record_document(record: Record) -> dict[str, Any]:
     """A record as JSON: null at every sensitive path, which `sensitive_values` marks."""
     fields = _fields(record)
@@ -70,11 +96,15 @@ def record_document(record: Record) -> dict[str, Any]:
 
 def object_document(address: Address, observed: Observed) -> dict[str, Any]:
     """A live object as JSON: null at every sensitive path, which `sensitive_values` marks."""
+    named = {"address": str(address), "type": address.kind, "name": address.name}
+    return named | live_document(address.kind, observed)
+
+
+def live_document(kind: str, observed: Observed) -> dict[str, Any]:
+    """The same of an object that was asked for by hand, without an address."""
     fields = dict(leaves(observed.spec))
     return {
-        "address": str(address),
-        "type": address.kind,
-        "name": address.name,
+        "type": kind,
         "id": observed.remote_id,
         "api": observed.api,
         "values": values_tree((path, plain(value)) for path, value in fields.items()),
@@ -93,12 +123,18 @@ def _secret_paths(fields: Iterable[tuple[Path, Any]]) -> list[Path]:
 def _block(
     address: Address, fields: Mapping[Path, Any], remote_id: str, width: int | None, pen: Pen
 ) -> list[str]:
+    return _fields_block(address.kind, address.name, fields, remote_id, width, pen)
+
+
+def _fields_block(
+    kind: str, name: str, fields: Mapping[Path, Any], remote_id: str, width: int | None, pen: Pen
+) -> list[str]:
     root = Node()
     root.keep(("id",), remote_id, shown=True)
     for path, value in fields.items():
         root.keep(path, value, shown=True)
     rows = Layout(pen, width or _WIDTH).rows(root, _INDENT)
-    return [f"{clean(address.kind)} {quote(address.name)} {{", *rows, "}"]
+    return [f"{clean(kind)} {quote(name)} {{", *rows, "}"]
 
 
 def _facts(record: Record) -> dict[str, str]:

@@ -82,19 +82,22 @@ def command(
     reports truthfully; the second stops at once.
 
     With a saved PLAN (`plan --out`) only what it says is done, once, and nobody is asked. Objects
-    that changed since are refused alone. With --reviewed the manifests may have moved on: rows
-    that equal a reviewed row go, all others are refused.
+    that changed since are refused alone. Where the plan carries packages (`plan --out FILE
+    --with-packages`), those are checked and uploaded, and package sources are not looked at.
+
+    With --reviewed the manifests may have moved on: all is planned anew from this checkout, rows
+    that equal a reviewed row go, all others are refused. Packages come from the checkout's
+    sources, also where the file carries some: a row whose package has the reviewed content goes.
     """
     from synapse_apply.cli.applying import Run
     from synapse_apply.cli.approval import need_approval
     from synapse_apply.cli.choices import Asked
-    from synapse_apply.cli.saved_plan import SavedRun, read_given
-    from synapse_apply.session.context import open_context
+    from synapse_apply.cli.saved_plan import SavedRun, context_of, read_given
 
     given = read_given(where, plan, reviewed, {**asked, "adopt": adopt})
     need_approval(face, given=auto_approve or given is not None)
     adopts = face.on_terminal if adopt is None else adopt
-    with open_context(where) as context:
+    with context_of(where, given, reviewed=plan is None) as context:
         wanted = Asked(adopt=adopts, **asked).choices(context)
         run = Run(
             face,

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
         ("synapse-apply plan --only storage --exclude team=vision", "Only a part of it."),
         ("synapse-apply plan --json > plan.json", "The plan for a program, complete on any exit."),
         ("synapse-apply plan --out next.plan", "Save it: `apply next.plan` does just that."),
+        (
+            "synapse-apply plan --out next.plan --with-packages",
+            "The same for a job that has the manifests and not the packages.",
+        ),
     ],
     exits=[
         ("0", "planned"),
@@ -48,6 +52,17 @@ if TYPE_CHECKING:
     metavar="FILE",
     help="Save the plan in a new file, for `apply FILE` or `apply --reviewed FILE`.",
 )
+@click.option(
+    "--with-packages",
+    is_flag=True,
+    help="With --out: put the packages that it uploads in the file, so that `apply FILE` needs "
+    "no package sources.",
+)
+@click.option(
+    "--preflight",
+    is_flag=True,
+    help="First check what `doctor` checks, and stop with all that is wrong.",
+)
 @options.parallelism
 def command(
     *,
@@ -56,6 +71,8 @@ def command(
     show_unchanged: bool,
     detailed_exitcode: bool,
     out: Path | None,
+    with_packages: bool,
+    preflight: bool,
     **asked: Any,
 ) -> int:
     """Show what `apply` would do, and do nothing.
@@ -66,19 +83,23 @@ def command(
 
     A saved plan holds no secret value. It is signed with the state key, where there is one, and
     used once. A plan with errors is not saved.
+
+    With --with-packages it also carries the package of each release that it makes, as it would be
+    sent: then `apply FILE` uploads those, also in another checkout, where the folder, the zip or
+    the Git ref is gone or has changed. Whoever can read the file can read the packages.
     """
     from synapse_apply.cli.choices import Asked
-    from synapse_apply.cli.keeping import keep_plan
+    from synapse_apply.cli.keeping import Keeping
+    from synapse_apply.cli.preflight import examine
     from synapse_apply.session.context import open_context
     from synapse_apply.session.plan import plan as make_plan
-    from synapse_apply.session.saved import check_free
 
-    if out is not None:
-        check_free(where.directory / out)
+    keeping = Keeping.asked(where, out, with_packages=with_packages)
+    found = examine(where) if preflight else ()
     with open_context(where) as context:
         choices = Asked(**asked).choices(context)
         plan = make_plan(context, choices).plan
-        said = keep_plan(face, where, context, plan, choices, out) if out is not None else ""
+        said = keeping.keep(face, where, context, plan, choices) if keeping is not None else ""
     if face.as_json:
         from synapse_apply.views.json import plan_document
 
@@ -89,6 +110,9 @@ def command(
         face.out(
             render_plan(plan, color=face.color_out, width=face.width, show_unchanged=show_unchanged)
         )
+    if plan.summary.import_ and out is None and not face.on_terminal:
+        said += "\nWhat is to be imported needs `--adopt` when `apply` runs off a terminal.\n"
+    face.warn(finding for finding in found if finding not in plan.diagnostics)
     face.err(said)
     if plan.errored:
         return Exit.ERROR

@@ -40,14 +40,14 @@ def command(*, face: Face, where: Where, what: str) -> int:
     """
     file = where.directory / what
     if file.is_file() and _is_meant(file, what):
-        from synapse_apply.cli.keeping import show_plan
+        from synapse_apply.cli.showing import show_plan
 
         return show_plan(face, where, file)
     return _show_resource(face, where, options.ADDRESS(what))
 
 
 def _is_meant(file: Path, what: str) -> bool:
-    from synapse_apply.session.saved import is_plan
+    from synapse_apply.session.plan_file import is_plan
 
     return is_plan(file) or not options.is_address(what)
 

@@ -42,15 +42,15 @@ def read_page(answer: Any) -> Page | None:
     link = answer.get("next")
     if link is not None and not isinstance(link, str):
         return None
-    return Page(answer["results"], _count(answer.get("count")), _query(link))
+    return Page(answer["results"], _count(answer.get("count")), next_query(link))
 
 
 def _count(value: Any) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
-def _query(link: str | None) -> Query | None:
+def next_query(link: object) -> Query | None:
     """Only the query of `next`: behind a proxy its host is one that must not get the token."""
-    if not link:
+    if not link or not isinstance(link, str):
         return None
     return tuple(parse_qsl(urlsplit(link).query, keep_blank_values=True))

@@ -7,12 +7,14 @@ import importlib.metadata
 from typing import Any
 
 from synapse_apply.emulator.core.call import Answer, Call
+from synapse_apply.emulator.core.clock import iso
 from synapse_apply.emulator.core.errors import ApiError, bad_request, conflict, not_found
 from synapse_apply.emulator.core.fault_rules import FaultsError
 from synapse_apply.emulator.core.store import KINDS, DuplicateKeyError, Kind, Row, Wanted
 from synapse_apply.emulator.core.switches import UnknownSwitchError
 
 API_VERSIONS = ["v1"]
+_CENTURY = 100 * 365 * 24 * 3600
 
 
 def health(call: Call) -> Answer:
@@ -164,6 +166,21 @@ def fail_next_jobs(call: Call) -> Answer:
         raise ApiError(400, {"count": ["A whole number of jobs is wanted."]})
     call.backend.jobs_to_fail = count
     return Answer({"count": count})
+
+
+def clock(call: Call) -> Answer:
+    """The time as this server has it, and how far that is ahead of the machine's."""
+    own = call.backend.clock
+    return Answer({"now": iso(own.now()), "ahead": own.ahead})
+
+
+def set_clock(call: Call) -> Answer:
+    """Move the clock: `ahead` seconds of the machine's, or behind it where negative."""
+    ahead = call.body.values.get("ahead")
+    if isinstance(ahead, bool) or not isinstance(ahead, int | float) or abs(ahead) > _CENTURY:
+        raise ApiError(400, {"ahead": ["A number of seconds is wanted, of a century at most."]})
+    call.backend.clock.ahead = float(ahead)
+    return clock(call)
 
 
 def package(call: Call) -> Answer:

@@ -18,6 +18,8 @@ ENDPOINTS = (
     _own("GET", "state/", responses.state, "Data set, counts by kind, switches."),
     _own("GET", "switches/", responses.switches, "The chosen values."),
     _own("PATCH", "switches/", responses.change_switches, "Choose others: `{name: value}`."),
+    _own("GET", "clock/", responses.clock, "The server's time: its `Date`, its jobs."),
+    _own("PATCH", "clock/", responses.set_clock, "Move it: `{ahead: seconds}`."),
     _own("GET", "faults/", responses.faults, "The fault rules and their counts (docs/faults.md)."),
     _own("PUT", "faults/", responses.change_faults, "Put others in force: `{rules: [...]}`."),
     _own("GET", "requests/", responses.requests, "The last requests, counts by method and path."),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from synapse_apply.emulator.agents import models
 from synapse_apply.emulator.core.call import Answer, Call
 from synapse_apply.emulator.core.clock import iso
-from synapse_apply.emulator.core.errors import not_found
+from synapse_apply.emulator.core.errors import not_found, unavailable
 from synapse_apply.emulator.core.paging import answer_page
 from synapse_apply.emulator.core.store import EVERY_TENANT, Wanted
 
@@ -14,8 +14,12 @@ def connect(call: Call) -> Answer:
     row = call.backend.store.find("agent", call.path["token"])
     if row is None or row.tenant not in (call.tenant, EVERY_TENANT):
         raise not_found()
-    connected_at = iso(call.backend.clock.now())
-    return Answer({**models.shown(row, call.root), "connected_at": connected_at})
+    agent = models.shown(row, call.root)
+    is_healthy = agent["status"] == models.HEALTHY
+    if not is_healthy and call.backend.switches.is_on("unhealthy_agent", "refused"):
+        raise unavailable("The agent does not answer.")
+    connected_at = iso(call.backend.clock.now()) if is_healthy else None
+    return Answer({**agent, "connected_at": connected_at})
 
 
 def list_all(call: Call) -> Answer:

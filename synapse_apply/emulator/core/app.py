@@ -6,6 +6,7 @@ import asyncio
 import json
 import uuid
 from collections.abc import AsyncIterator, Iterable, Sequence
+from email.utils import formatdate
 from typing import Any
 
 from starlette.applications import Starlette
@@ -13,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import FileResponse, Response
+from starlette.responses import FileResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -21,6 +22,7 @@ from synapse_apply.emulator.core.auth import authenticate
 from synapse_apply.emulator.core.backend import Backend
 from synapse_apply.emulator.core.body import Received, receive
 from synapse_apply.emulator.core.call import Answer, ApiVersion, Call, Endpoint
+from synapse_apply.emulator.core.clock import Clock
 from synapse_apply.emulator.core.errors import ApiError, method_not_allowed, too_large
 from synapse_apply.emulator.core.fields import Body
 
@@ -47,6 +49,23 @@ class RequestIdMiddleware:
             await send(message)
 
         await self.app(scope, receive, send_with_id)
+
+
+class DateMiddleware:
+    """Dates every answer by the data set's clock, which tests may move (RFC 9110, 6.6.1)."""
+
+    def __init__(self, app: ASGIApp, clock: Clock) -> None:
+        self.app = app
+        self.clock = clock
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_with_date(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                date = formatdate(self.clock.now(), usegmt=True)
+                message["headers"].append((b"date", date.encode()))
+            await send(message)
+
+        await self.app(scope, receive, send_with_date)
 
 
 class LatencyMiddleware:
@@ -82,8 +101,8 @@ def build_app(
         exception_handlers={HTTPException: _answer_http_error, 500: _answer_crash},
     )
     app.router.redirect_slashes = False
-    # Around the whole, not among its middleware: an answer to a crash has its id too.
-    return RequestIdMiddleware(app)
+    # Around the whole, not among its middleware: an answer to a crash has its id and date too.
+    return RequestIdMiddleware(DateMiddleware(app, backend.clock))
 
 
 def _routes(backend: Backend, version: ApiVersion) -> list[Route]:
@@ -194,6 +213,9 @@ def _call(request: Request, backend: Backend, tenant: str, received: Received) -
 def _response(answer: Answer) -> Response:
     if answer.file is not None:
         return FileResponse(answer.file, answer.status, dict(answer.headers))
+    if answer.stream is not None:
+        headers = {"Cache-Control": "no-cache", **answer.headers}
+        return StreamingResponse(answer.stream, answer.status, headers, "text/event-stream")
     if answer.status == 204:
         return Response(status_code=204, headers=dict(answer.headers))
     return _json(answer.status, answer.body, dict(answer.headers))

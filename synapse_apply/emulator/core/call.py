@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -45,12 +45,13 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A JSON answer, or a file's bytes when `file` is given."""
+    """A JSON answer, a file's bytes when `file` is given, or events when `stream` is."""
 
     body: Any
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
     file: Path | None = None
+    stream: AsyncIterator[bytes] | None = None
 
 
 Responder = Callable[[Call], Answer]

@@ -59,3 +59,7 @@ def too_large(limit: int) -> ApiError:
 
 def unsupported_media(content_type: str) -> ApiError:
     return ApiError(415, {"detail": f'Unsupported media type "{content_type}" in request.'})
+
+
+def unavailable(detail: str) -> ApiError:
+    return ApiError(503, {"detail": detail})

@@ -47,14 +47,28 @@ class _Exchange:
         await self.app(self.scope, replay, send)
 
     async def answer(self) -> list[Message]:
-        """Let the server act, and keep its answer back."""
+        """Let the server act, and keep its answer back; of a stream, only that it began."""
         kept: list[Message] = []
+        streams = asyncio.Event()
 
         async def keep(message: Message) -> None:
             kept.append(message)
+            if _is_stream(message):
+                streams.set()
+                await asyncio.Event().wait()  # for ever: what would follow has no end
 
-        await self.act(keep)
-        return kept
+        acting, waiting = (
+            asyncio.ensure_future(self.act(keep)),
+            asyncio.ensure_future(streams.wait()),
+        )
+        await asyncio.wait((acting, waiting), return_when=asyncio.FIRST_COMPLETED)
+        waiting.cancel()
+        if not streams.is_set():
+            await acting
+            return kept
+        acting.cancel()
+        await asyncio.wait((acting,))
+        return [*kept, {"type": "http.response.body", "body": b""}]
 
     async def release(self, answer: Sequence[Message]) -> None:
         for message in answer:
@@ -120,26 +134,47 @@ class FaultMiddleware:
         await exchange.cut(reset=True)
 
     async def _truncate(self, exchange: _Exchange, rule: Rule) -> None:
-        start, text = _parts(await exchange.answer())
-        rule.done += 1
-        part = text[: min(rule.deed.value, max(len(text) - 1, 0))]
-        await exchange.release(
-            [start, {"type": "http.response.body", "body": part, "more_body": True}]
-        )
-        await exchange.cut(reset=False)
+        left: int = rule.deed.value
+        is_cut = False
+
+        async def send(message: Message) -> None:
+            nonlocal left, is_cut
+            if is_cut:
+                return
+            if message["type"] == "http.response.start":
+                rule.done += 1
+                await exchange.send(message)
+                return
+            text, more = message.get("body", b""), message.get("more_body", False)
+            # At least the end is missing, however short the answer is.
+            part = text[: left if more else min(left, max(len(text) - 1, 0))]
+            left -= len(part)
+            await exchange.send({"type": "http.response.body", "body": part, "more_body": True})
+            if left <= 0 or not more:
+                is_cut = True
+                await exchange.cut(reset=False)
+
+        await exchange.act(send)
 
     async def _slow(self, exchange: _Exchange, rule: Rule) -> None:
-        start, text = _parts(await exchange.answer())
-        rule.done += 1
-        await exchange.send(start)
         size = max(1, rule.deed.value // _PIECES_PER_SECOND)
-        for at in range(0, len(text), size):
-            piece = text[at : at + size]
-            await asyncio.sleep(len(piece) / rule.deed.value)
-            more = at + size < len(text)
-            await exchange.send({"type": "http.response.body", "body": piece, "more_body": more})
-        if not text:
-            await exchange.send({"type": "http.response.body", "body": b""})
+
+        async def send(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                rule.done += 1
+                await exchange.send(message)
+                return
+            text, more = message.get("body", b""), message.get("more_body", False)
+            for at in range(0, len(text), size):
+                piece = text[at : at + size]
+                await asyncio.sleep(len(piece) / rule.deed.value)
+                await exchange.send(
+                    {"type": "http.response.body", "body": piece, "more_body": True}
+                )
+            if not more:
+                await exchange.send({"type": "http.response.body", "body": b""})
+
+        await exchange.act(send)
 
     async def _page_shift(self, exchange: _Exchange, rule: Rule) -> None:
         answer = await exchange.answer()
@@ -174,6 +209,11 @@ class FaultMiddleware:
 
 def _parts(answer: Sequence[Message]) -> tuple[Message, bytes]:
     return answer[0], b"".join(message.get("body", b"") for message in answer[1:])
+
+
+def _is_stream(message: Message) -> bool:
+    headers = dict(message.get("headers", ()))
+    return bool(headers.get(b"content-type", b"").startswith(b"text/event-stream"))
 
 
 async def _whole(receive: Receive) -> list[Message] | None:

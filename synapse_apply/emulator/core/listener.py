@@ -68,6 +68,7 @@ class Listener(uvicorn.Server):
             lifespan="off",
             ws="none",
             server_header=False,
+            date_header=False,  # the application's own, by a clock that can be moved
             timeout_graceful_shutdown=_GRACE_SECONDS,
         )
         super().__init__(config)

@@ -76,9 +76,26 @@ SWITCHES: tuple[Switch, ...] = (
         "A plugin created without a code: stays without (null), or gets a slug of its name.",
     ),
     Switch(
+        "unhealthy_agent",
+        {"told": _G, "refused": _G},
+        "Health check of an agent whose `status` is not `connected`: 200 with that status, or 503.",
+    ),
+    Switch(
         "console_logs",
         {"entries": _D, "lines": _O},
         "`GET jobs/{id}/console_logs/`: objects with timestamp, level, message; or plain texts.",
+    ),
+    Switch(
+        "tail",
+        {"start": _G, "now": _G, "none": _G},
+        "`GET jobs/{id}/tail_console_logs/`: begins with the first line, begins with what is "
+        "written from then on, or is not there (405).",
+    ),
+    Switch(
+        "tail_data",
+        {"entry": _G, "nested": _O},
+        "The `data` of a `log` frame: a line as console_logs has it, or a text that is itself a "
+        '`data: {"type": "log", "message": ...}` frame.',
     ),
 )
 

@@ -33,8 +33,9 @@ UPDATE_FIELDS = (
 )
 CONSOLE_LOGS = (Field("console_logs", "any"),)
 QUEUED_SHARE = 0.1  # of a job's time
-MOST_LINES = 10_000
+MOST_LINES = 100_000
 DEFAULT_LINES = 5
+BEFORE = "before"  # of a stored reported line: how many lines of the clock stand before it
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,35 +104,65 @@ def result(row: Row, now: Now) -> Any:
     return None
 
 
-def logs(row: Row, now: Now) -> list[dict[str, str]]:
-    """The lines written so far: by the clock first, then the reported ones."""
+def logs(row: Row, now: Now, first: int = 0, most: int = MOST_LINES * 2) -> list[dict[str, str]]:
+    """The lines written so far, from number `first` (0 is the first of all), at most so many.
+
+    A line keeps its number: what is written later stands behind it, by the clock or reported.
+    """
+    reported = row.body.get("console_logs", ())
+    if not reported:
+        return _by_clock(row, first, min(written(row, now), first + most))
+    lines: list[dict[str, str]] = []
+    place, end = 0, written(row, now)
+    for entry in reported:
+        line = dict(entry)
+        upto = min(int(line.pop(BEFORE, end)), end)
+        lines += [*_by_clock(row, place, upto), line]
+        place = max(place, upto)
+    lines += _by_clock(row, place, end)
+    return lines[first : first + most]
+
+
+def written(row: Row, now: Now) -> int:
+    """How many lines a job wrote by its clock: a failed one tells it last."""
     plan = script(row)
-    written = int(now.share * plan.log_lines)
+    failed = now.share >= 1.0 and plan.outcome == "failed"
+    return int(now.share * plan.log_lines) + failed
+
+
+def _by_clock(row: Row, first: int, end: int) -> list[dict[str, str]]:
+    plan = script(row)
     lines = [
-        _line(row.created + plan.seconds * number / plan.log_lines, "info", text)
-        for number, text in (
-            (number, f"step {number} of {plan.log_lines}") for number in range(1, written + 1)
+        _line(
+            row.created + plan.seconds * number / plan.log_lines,
+            "info",
+            f"step {number} of {plan.log_lines}",
         )
+        for number in range(first + 1, min(end, plan.log_lines) + 1)
     ]
-    if now.share >= 1.0 and plan.outcome == "failed":
+    if first <= plan.log_lines < end:
         lines.append(_line(row.created + plan.seconds, "error", "failed on request"))
-    return lines + list(row.body.get("console_logs", ()))
+    return lines
 
 
 def _line(moment: float, level: str, message: str) -> dict[str, str]:
     return {"timestamp": iso(moment), "level": level, "message": message}
 
 
-def reported_lines(value: Any, moment: float) -> list[dict[str, str]]:
-    """Lines as an update gives them: texts or objects, one or a list. Raises ApiError (400)."""
+def reported_lines(value: Any, moment: float, before: int) -> list[dict[str, Any]]:
+    """Lines as an update gives them: texts or objects, one or a list. Raises ApiError (400).
+
+    `before` is how many lines the job had written by its clock.
+    """
     entries = value if isinstance(value, list) else [value]
-    lines = []
+    lines: list[dict[str, Any]] = []
     for entry in entries:
+        line = _line(moment, "info", "")
         if isinstance(entry, str):
-            lines.append(_line(moment, "info", entry))
+            line["message"] = entry
         elif isinstance(entry, dict):
-            line = _line(moment, "info", "")
-            lines.append(line | {key: str(text) for key, text in entry.items() if key in line})
+            line |= {key: str(text) for key, text in entry.items() if key in line}
         else:
             raise bad_lines()
+        lines.append({**line, BEFORE: before})
     return lines

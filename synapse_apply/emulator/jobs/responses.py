@@ -7,11 +7,16 @@ from typing import Any
 
 from synapse_apply.emulator.core.call import Answer, Call
 from synapse_apply.emulator.core.clock import iso, parse_iso
-from synapse_apply.emulator.core.errors import ApiError, field_error, not_found
+from synapse_apply.emulator.core.errors import (
+    ApiError,
+    field_error,
+    method_not_allowed,
+    not_found,
+)
 from synapse_apply.emulator.core.fields import check, noting, with_resets
 from synapse_apply.emulator.core.paging import answer_page
 from synapse_apply.emulator.core.store import Row, Wanted
-from synapse_apply.emulator.jobs import errors, models, words
+from synapse_apply.emulator.jobs import errors, models, tail, words
 from synapse_apply.emulator.plugins import models as plugins
 from synapse_apply.emulator.releases import models as releases
 
@@ -118,7 +123,7 @@ def update(call: Call) -> Answer:
     backend, row = call.backend, _by_id(call)
     moment = backend.clock.now()
     now = models.at(row, moment)
-    values = _checked_update(call, now)
+    values = _checked_update(call, row, now)
     body = dict(row.body)
     status, progress = values.pop("status", None), values.pop("progress", None)
     if status is not None or progress is not None:
@@ -137,7 +142,7 @@ def update(call: Call) -> Answer:
     return Answer(_shown(call, row))
 
 
-def _checked_update(call: Call, now: models.Now) -> dict[str, Any]:
+def _checked_update(call: Call, row: Row, now: models.Now) -> dict[str, Any]:
     """The cleaned values. Raises ApiError (400) with every problem."""
     problems: dict[str, Any] = {}
     values: dict[str, Any] = {}
@@ -145,7 +150,8 @@ def _checked_update(call: Call, now: models.Now) -> dict[str, Any]:
         values |= check(models.UPDATE_FIELDS, call.body)
     with noting(problems):
         for name, sent in check(models.CONSOLE_LOGS, call.body).items():
-            values[name] = models.reported_lines(sent, call.backend.clock.now())
+            moment, before = call.backend.clock.now(), models.written(row, now)
+            values[name] = models.reported_lines(sent, moment, before)
     with noting(problems):
         if "status" in call.body.values:
             values["status"] = _new_status(call.body.values["status"], now.status)
@@ -172,6 +178,13 @@ def console_logs(call: Call) -> Answer:
     if call.backend.switches.is_on("console_logs", "lines"):
         return Answer([line["message"] for line in lines])
     return Answer(lines)
+
+
+def tail_console_logs(call: Call) -> Answer:
+    """The lines as server-sent events, until the job has ended."""
+    if call.backend.switches.is_on("tail", "none"):
+        raise method_not_allowed("GET", ())
+    return Answer(None, stream=tail.frames(call, _by_id(call)))
 
 
 def _shown(call: Call, row: Row) -> dict[str, Any]:

@@ -36,6 +36,13 @@ ENDPOINTS = (
         Mark.DOCUMENTED,
         "The lines a job wrote.",
     ),
+    Endpoint(
+        "GET",
+        "jobs/{id}/tail_console_logs/",
+        responses.tail_console_logs,
+        Mark.OBSERVED,
+        "The lines a job writes, as server-sent events until it has ended.",
+    ),
 )
 
 FACTS = (
@@ -65,5 +72,15 @@ FACTS = (
     Fact("A reported status or progress stops the job's own clock.", Mark.GUESSED),
     Fact("An ended job stays ended (400), saying the same again is fine.", Mark.OBSERVED),
     Fact("A job does not go back from running to queued: 400.", Mark.GUESSED),
+    Fact(
+        "The tail's frames are `data: {...}` of type `connected` (with `job_id`), `log` (with "
+        "`data`), `complete` or `error` (with `message`); comments are `: heartbeat`.",
+        Mark.OBSERVED,
+    ),
+    Fact(
+        "The tail ends with `complete` once the job has ended. A heartbeat comes after each second "
+        "of silence. An unknown job is 404 before any frame.",
+        Mark.GUESSED,
+    ),
     Fact("`result` is shown once there is one; logs and metrics only when expanded.", Mark.GUESSED),
 )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
 import pytest
 
 
@@ -81,6 +84,30 @@ def test_request_log_is_bounded(wire):
     log = wire.get("/_emulator/requests").body
     assert len(log["last"]) == 1000
     assert log["counts"] == {"GET /storages/{id}/": 1001}
+
+
+def test_the_clock_can_be_moved(wire):
+    """Every answer is dated by it, one that refuses too; jobs live by it."""
+
+    def ahead(path: str) -> float:
+        told = parsedate_to_datetime(wire.get(path).headers["date"])
+        return (told - datetime.now(UTC)).total_seconds()
+
+    assert abs(ahead("/jobs/")) < 2
+    assert wire.patch("/_emulator/clock", {"ahead": -90}).body["ahead"] == -90
+    assert -92 < ahead("/jobs/") < -89
+    assert -92 < ahead("/nowhere/") < -89
+    wire.plugin(code="yolo")
+    job = wire.run("yolo", parameters={"emulator": {"seconds": 10}})
+    wire.patch("/_emulator/clock", {"ahead": 0})
+    assert wire.get(f"/jobs/{job}/").body["status"] == "completed"
+
+
+@pytest.mark.parametrize("ahead", [None, "soon", True, 1e12])
+def test_a_time_that_is_none(wire, ahead):
+    """Nothing moves."""
+    assert wire.patch("/_emulator/clock", {"ahead": ahead}).status == 400
+    assert wire.get("/_emulator/clock/").body["ahead"] == 0
 
 
 def test_switches_change_while_running(wire):

@@ -97,6 +97,18 @@ def test_agent_health(wire):
     assert wire.get("/agents/agent-token-123/connect/").headers["allow"] == "POST"
 
 
+@pytest.mark.parametrize(("switch", "status"), [("told", 200), ("refused", 503)])
+def test_an_agent_that_is_not_healthy(start, switch, status):
+    """Its answer says so, or refuses; it is made so by an edit from outside."""
+    wire = start(switches={"unhealthy_agent": switch})
+    assert wire.patch("/_emulator/objects/agent/1", {"status": "disconnected"}).status == 200
+    reply = wire.post("/agents/agent-token-123/connect/")
+    assert reply.status == status
+    if status == 200:
+        assert (reply.body["status"], reply.body["connected_at"]) == ("disconnected", None)
+    assert wire.post("/agents/my-agent-token/connect/").status == 200
+
+
 def test_agents_are_listed(wire, other):
     """With what the vendor's client reads; an agent of one tenant is not another's."""
     body = {"tenant": "acme", "key": "third-token", "body": {"name": "third"}}

@@ -54,6 +54,20 @@ def test_the_holder_is_named_with_the_way_out(theirs, ours):
     assert caught.value.exit_code == 6
 
 
+def test_who_is_in_the_way_can_be_asked_without_wanting_the_lock(theirs, ours):
+    """The same words; nothing while it is free, nor of a process that has ended."""
+    assert ours.in_the_way() == ()
+    with theirs.lock("apply"):
+        (found,) = ours.in_the_way()
+        with pytest.raises(LockHeld) as caught, ours.lock("plan"):
+            pytest.fail("two held one lock")
+        assert (found,) == caught.value.diagnostics
+    ended = replace(this_process(), started="before")
+    theirs._lock._runner = replace(theirs._lock._runner, process=ended)
+    with theirs.lock("apply"):
+        assert ours.in_the_way() == ()
+
+
 def test_a_waiter_gets_the_lock_when_it_is_given_back(theirs, ours):
     """It looks again and again for as long as it was told."""
     held = theirs.lock("apply")

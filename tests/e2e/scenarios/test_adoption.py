@@ -43,6 +43,7 @@ def test_everything_that_exists_is_adopted(empty, server):
     ran = empty.plan(code=0)
     assert "Plan: 3 to import, 0 to add, 0 to change, 0 to destroy." in ran.out
     assert "its published bytes are unverified" in ran.out
+    assert "What is to be imported needs `--adopt`" in ran.err
     assert "--adopt" in empty.apply(code=5).err
     sent = server.writes
     empty.apply("--adopt")

@@ -179,5 +179,5 @@ class ScriptedApi:
     def iterate_jobs(self, params: Any = None) -> Iterator[dict[str, Any]]:
         yield from self.all("job")
 
-    def list_job_console_logs(self, pk: Any) -> list[Any]:
-        return self._act("list_job_console_logs", None, lambda: self.logs)
+    def iterate_job_console_logs(self, pk: Any) -> Iterator[Any]:
+        yield from self._act("iterate_job_console_logs", None, lambda: self.logs)

@@ -232,7 +232,7 @@ def test_a_job_that_is_gone_is_a_failure(bench):
 def test_logs_that_cannot_be_read_hide_no_failure(bench):
     """The failure is told with the reason why there are no lines."""
     bench.api.story = ["failed"]
-    bench.api.fail("list_job_console_logs", RemoteError("log is archived"))
+    bench.api.fail("iterate_job_console_logs", RemoteError("log is archived"))
     report = bench.apply(plugin(), release(verify=PAGE))
     assert report.exit_code == 3
     assert run_of(report).logs == ("(the log could not be read: log is archived)",)

@@ -18,6 +18,7 @@ ALL = [
     for prefix, entries in (
         ("", table.COMMANDS),
         ("state ", table.STATE),
+        ("agents ", table.AGENTS),
         ("emulator ", table.EMULATOR),
     )
     for name, entry in entries.items()

@@ -36,6 +36,14 @@ def test_writes_are_not_sent_again_when_asked_so(server, connect, waits):
     assert isinstance(caught.value, RateLimited)
 
 
+def test_a_health_check_is_not_sent_again(server, client, waits):
+    """It is a POST to a machine of somebody's: once, whatever is answered."""
+    server.then(answer(429, {"detail": "slow down"}, Retry_After="7"))
+    with pytest.raises(RateLimitError):
+        client.health_check_agent("a")
+    assert (len(server.received), waits) == (1, [])
+
+
 def test_the_limit_is_reported(server, connect):
     """Each 429 tells the hook, so that concurrency can be lowered."""
     told: list[float | None] = []

@@ -84,6 +84,30 @@ def test_tokens_are_nowhere(server, connect, caplog, capfd, monkeypatch, steps):
     assert any("urllib3" in record.name for record in caplog.records)
 
 
+@pytest.mark.parametrize("status", [400, 401, 404, 429, 500, 503])
+def test_a_server_that_echoes_the_agent_token(server, client, status):
+    """The path is quoted back, alone or in words: nothing of it is told."""
+    text = f"no agent {AGENT} at /agents/{AGENT}/connect/"
+    server.then(answer(status, {"detail": text, "token": [text], AGENT: [text]}))
+    with pytest.raises(ClientError, match="withheld") as caught:
+        client.health_check_agent(AGENT)
+    assert AGENT not in printed(caught.value)
+
+
+def test_a_page_or_a_redirect_that_echoes_the_agent_token(server, client):
+    """Neither the title nor the place is told."""
+    title = f"<html><title>{AGENT}</title>".encode()
+    place = f"/agents/{AGENT}/connect/?next={AGENT}"
+    server.then(
+        answer(200, title, Content_Type="text/html"),
+        answer(302, {}, Location=place),
+    )
+    for _ in range(2):
+        with pytest.raises(ClientError) as caught:
+            client.health_check_agent(AGENT)
+        assert AGENT not in printed(caught.value)
+
+
 def test_events_hold_no_values(server, connect):
     """Method, path, status, time, request id and attempt: enough for an audit."""
     events: list[RequestEvent] = []

@@ -185,6 +185,16 @@ def test_a_link_out_of_the_project_is_not_followed(tmp_path: Path) -> None:
     assert f"is a link to {tmp_path / 'outside.yaml'}" in loaded.diagnostics[0].detail
 
 
+def test_a_linked_folder_among_the_manifests_is_an_error(tmp_path: Path) -> None:
+    """What it declares must not be taken for removed."""
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "manifests").mkdir()
+    (tmp_path / "manifests" / "team").symlink_to(tmp_path / "elsewhere")
+    loaded = load_of(tmp_path, PLUGIN)
+    assert [one.summary for one in loaded.diagnostics] == ["A linked folder among the manifests"]
+    assert f"is a link to a folder, {tmp_path / 'elsewhere'}" in loaded.diagnostics[0].detail
+
+
 @pytest.mark.parametrize("linked", [False, True])
 def test_a_pipe_among_the_manifests_is_not_waited_for(tmp_path: Path, linked: bool) -> None:
     """Nobody would ever write into it."""

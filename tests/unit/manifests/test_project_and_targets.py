@@ -27,6 +27,7 @@ targets:
     tenant: acme
     api: {plugin: v1}
     token: {env: SYNAPSE_PROD_TOKEN}
+    agents: {gpu-1: {env: GPU_TOKEN}, cpu: {env: CPU_TOKEN}}
     state: {url: {env: STATE_URL}, lineage: 5f1c2d}
     variables: {bucket: acme-prod}
     manifests: [manifests-prod/]
@@ -51,6 +52,11 @@ def test_a_whole_project_file(tmp_path: Path) -> None:
     assert (prod.url, prod.tenant) == ("https://api.synapse.sh", "acme")
     assert prod.api == {"*": "v1", "plugin": "v1"}
     assert prod.token == SecretRef("env", "SYNAPSE_PROD_TOKEN")
+    assert prod.agents == {
+        "gpu-1": SecretRef("env", "GPU_TOKEN"),
+        "cpu": SecretRef("env", "CPU_TOKEN"),
+    }
+    assert staging.agents == {}
     assert prod.state == StateSettings(SecretRef("env", "STATE_URL"), "5f1c2d")
     assert (prod.guards, staging.guards) == (Guards(0.5, 5), Guards(0.3, 5))
     assert (prod.policy, staging.policy) == (Policy("note"), Policy("refuse"))

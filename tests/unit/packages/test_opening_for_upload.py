@@ -77,7 +77,7 @@ def test_a_folder_that_changed_since_planning_is_refused(tmp_path: Path) -> None
     write(tmp_path / "p", {"a": "other", "new": "x"})
     (tmp_path / "p" / "b").unlink()
     found = refusal(packages)
-    assert found.summary == "Package changed while applying"
+    assert found.summary == "Package changed since it was planned"
     assert "added new, removed b, changed a" in found.detail
     assert found.address == "release/x@1"
 
@@ -87,7 +87,7 @@ def test_a_zip_that_changed_since_planning_is_refused(tmp_path: Path) -> None:
     make_zip(tmp_path / "p.zip", {"a": b"x"})
     packages = SourcePackages({RELEASE: inspect(ZIP, tmp_path)}, tmp_path)
     make_zip(tmp_path / "p.zip", {"a": b"y"})
-    assert refusal(packages).summary == "Package changed while applying"
+    assert refusal(packages).summary == "Package changed since it was planned"
 
 
 def test_what_changes_while_it_is_sent_does_not_reach_the_wire(tmp_path: Path) -> None:
@@ -106,7 +106,7 @@ def test_a_moved_ref_is_refused(tmp_path: Path) -> None:
     packages = SourcePackages({RELEASE: inspect(AT_HEAD, tmp_path)}, tmp_path)
     write(tmp_path / "p", {"a": "y"})
     commit(tmp_path)
-    assert refusal(packages).summary == "Package changed while applying"
+    assert refusal(packages).summary == "Package changed since it was planned"
 
 
 def test_a_source_that_is_gone_or_unfit_now_is_told_with_its_release(tmp_path: Path) -> None:

@@ -169,6 +169,24 @@ def test_dependents_of_what_is_missing_and_not_planned() -> None:
     assert reasons(rows["widget/b"]) == ["it needs widget/a, which will not be done"]
 
 
+def test_what_is_known_after_apply_is_known_by_now() -> None:
+    """An apply that ended half-way made the plugin: its release is still what was reviewed."""
+    package = {"package": {"digest": "pkg1:sha256:aa"}}
+    spec = {"plugin": {"$ref": "plugin/p"}, "version": "1.0.0"}
+    plugin: Data = {"spec": {"name": "P", "code": "p"}}
+    release: Data = {"spec": spec, "depends_on": ["plugin/p"], **package}
+    planned = {"plugin/p": plugin, "release/p@1.0.0": release}
+    made = {**plugin, "live": plugin["spec"], "record": {"applied": plugin["spec"]}}
+    for reviewed in (True, False):
+        rows = fitted(planned, {**planned, "plugin/p": made}, reviewed=reviewed)
+        assert rules(rows["release/p@1.0.0"]) == []
+        assert rows["release/p@1.0.0"].action is Action.CREATE
+        assert "it is so already" in rows["plugin/p"].notes[0]
+    another = {**release, "spec": {**spec, "plugin": "7"}}
+    rows = fitted(planned, {"plugin/p": made, "release/p@1.0.0": another}, reviewed=True)
+    assert rules(rows["release/p@1.0.0"]) == ["stale"]
+
+
 def test_gone() -> None:
     """Neither declared nor recorded: stale, unless it was to end."""
     create = {"widget/a": {"spec": NEW}}

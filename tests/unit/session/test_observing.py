@@ -8,7 +8,7 @@ import pytest
 from unit.applying.bench import plugin, release, widget
 from unit.applying.scripted import lost, refused
 
-from synapse_apply.model.errors import InputError, RemoteError
+from synapse_apply.model.errors import InputError, RemoteError, Unauthorized, Unreachable
 from synapse_apply.model.plan import Action
 
 
@@ -156,3 +156,46 @@ def test_renames_are_followed_by_state_mv(bench):
         bench.store.move(Address("widget", "old"), Address("widget", "new"))
     assert not bench.plan(renamed).plan.has_changes
     assert len(bench.api.objects["widget"]) == 1
+
+
+def plan_of_many(bench, failure, call):
+    """What twenty recorded and twenty new resources say when every such call fails."""
+    bench.apply(*[widget(f"w{n}") for n in range(20)])
+    bench.api.calls.clear()
+    for _ in range(99):
+        bench.api.fail(call, failure)
+    return bench.plan(*[widget(f"w{n}", note="a") for n in range(20)], widget("new"), widget("n2"))
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [Unauthorized("GET x/: 401 Unauthorized", status_code=401), Unreachable("GET x/: refused")],
+)
+def test_a_backend_that_answers_nobody_is_asked_once(bench, failure):
+    """One finding, not one a resource; and no lock-out for a wrong token."""
+    planned = plan_of_many(bench, failure, "get_widget")
+    assert [one.summary for one in planned.plan.diagnostics] == ["Reading the live state failed"]
+    assert planned.plan.diagnostics[0].address is None
+    assert bench.api.calls.count("get_widget") == 1
+    assert planned.plan.errored
+
+
+def test_a_backend_that_lets_reads_wait_is_not_asked_for_long(bench):
+    """One slow object is told by itself; the third ends it."""
+    planned = plan_of_many(bench, lost(), "get_widget")
+    assert len(planned.plan.diagnostics) == 3
+    assert bench.api.calls.count("get_widget") == 3
+
+
+def test_a_list_that_cannot_be_had_is_asked_for_once(bench):
+    """Its finding stands for all that would have been looked for in it."""
+    planned = plan_of_many(bench, refused(403), "list_widget")
+    assert len(planned.plan.diagnostics) == 1
+    assert bench.api.calls.count("list_widget") == 1
+    assert planned.plan.errored
+
+
+def test_objects_that_cannot_be_read_are_told_each(bench):
+    """Some may be forbidden and others not."""
+    planned = plan_of_many(bench, refused(403), "get_widget")
+    assert len(planned.plan.diagnostics) == 20

@@ -16,7 +16,7 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.errors import InputError, Stale
 from synapse_apply.planning.situation import Choices
 from synapse_apply.secrets.keys import Keys
-from synapse_apply.session import saved
+from synapse_apply.session import plan_file, saved
 
 CHOICES = Choices(
     prune=True,
@@ -30,7 +30,7 @@ CHOICES = Choices(
 
 def kept(bench: Bench, path: Path, choices: Choices = CHOICES) -> saved.Saved:
     context = bench.context(widget("a"))
-    assert saved.save(context, bench.plan(widget("a")).plan, choices, path)
+    assert saved.save(context, bench.plan(widget("a")).plan, choices, path).signed
     return saved.read(path)
 
 
@@ -61,7 +61,7 @@ def test_it_is_private_and_replaces_nothing(bench: Bench, tmp_path: Path) -> Non
     (tmp_path / "link").symlink_to("nowhere")
     for name in ("next", "folder", "link"):
         with pytest.raises(InputError, match="cannot be used"):
-            saved.check_free(tmp_path / name)
+            plan_file.check_free(tmp_path / name)
         with pytest.raises(InputError, match="cannot be used"):
             kept(bench, tmp_path / name)
     assert (tmp_path / "link").is_symlink()
@@ -134,7 +134,7 @@ def test_a_damaged_file_is_told(
     else:
         whole[at] ^= flip
     (folder / "damaged").write_bytes(whole)
-    saved.is_plan(folder / "damaged")
+    plan_file.is_plan(folder / "damaged")
     try:
         found = saved.read(folder / "damaged")
     except InputError:
@@ -148,7 +148,7 @@ def test_a_zip_of_an_unknown_version_is_no_plan(tmp_path: Path) -> None:
     whole = bytearray((tmp_path / "next").read_bytes())
     whole[whole.rindex(b"PK\x01\x02") + 6] = 0xFF  # APPNOTE 4.3.12: version needed to extract
     (tmp_path / "damaged").write_bytes(whole)
-    assert not saved.is_plan(tmp_path / "damaged")
+    assert not plan_file.is_plan(tmp_path / "damaged")
     with pytest.raises(InputError):
         saved.read(tmp_path / "damaged")
 
@@ -169,6 +169,6 @@ def test_other_zips(tmp_path: Path, text: str) -> None:
     """A zip with a plan.json that is none of ours."""
     with zipfile.ZipFile(tmp_path / "zip", "w") as archive:
         archive.writestr("plan.json", text)
-    assert saved.is_plan(tmp_path / "zip")
+    assert plan_file.is_plan(tmp_path / "zip")
     with pytest.raises(InputError, match="cannot be used"):
         saved.read(tmp_path / "zip")

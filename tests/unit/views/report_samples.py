@@ -75,6 +75,22 @@ RUNS = {
         diagnostics=(error("Not tried", "The run was stopped."),),
     ),
 }
+KEPT = "/srv/p/.synapse-apply/unrecorded-prod-p1.jsonl"
+UNRECORDED = Outcome(
+    plans.YOLO,
+    Action.CREATE,
+    Result.UNKNOWN,
+    "41",
+    "req-1",
+    0.42,
+    (
+        error(
+            "The state could not be told how a call ended",
+            "create of plugin/yolo has ended (id 41), and its record could not be written.",
+        ),
+    ),
+    unrecorded=KEPT,
+)
 REPORTS = {
     "verified": Report(plans.PLANS["verify"], (PUBLISHED,), verified=(PASSED,)),
     "not-verified": Report(
@@ -105,5 +121,6 @@ REPORTS = {
     ),
     "refused": Report(plans.plan(plans.CREATE_PLUGIN, plans.REFUSED_STORAGE), (CREATED,)),
     "stopped": Report(plans.PLANS["create"], (CREATED, SKIPPED), stopped=15),
+    "unrecorded": Report(plans.PLANS["create"], (UNRECORDED, SKIPPED)),
     "nothing": Report(plans.PLANS["empty"]),
 }

@@ -1,0 +1,56 @@
+"""`synapse-apply jobs list`."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import click
+
+from synapse_apply.cli import options, typed
+from synapse_apply.cli.face import Face
+from synapse_apply.cli.manual import manual
+
+if TYPE_CHECKING:
+    from synapse_apply.model.job import JobStatus
+    from synapse_apply.session.where import Where
+
+
+@manual(
+    "list",
+    examples=[
+        ("synapse-apply jobs list --status running", "What is going on."),
+        ("synapse-apply jobs list --plugin yolo --created-after 7d", "A plugin's, of a week."),
+        ("synapse-apply jobs list --limit 20 --json", "The newest ones, for a script."),
+    ],
+    exits=[("0", "listed, also where there is none"), ("1", "they could not be read")],
+)
+@options.output
+@options.place
+@click.option("--status", type=typed.STATUS, metavar="WORD", help="Only jobs of this status.")
+@click.option("--plugin", default="", metavar="PLUGIN",
+              help="Only jobs of this plugin: a recorded name, a code, or id=123.")  # fmt: skip
+@click.option("--created-after", type=typed.MOMENT, metavar="DATE|SPAN",
+              help="Only jobs made since a date, a time, or a span ago: 7d, 12h.")  # fmt: skip
+@click.option("--user", default="", metavar="ID", help="Only jobs of this user.")
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="At most so many.")
+def command(
+    *,
+    face: Face,
+    where: Where,
+    status: JobStatus | None,
+    plugin: str,
+    created_after: datetime | None,
+    user: str,
+    limit: int | None,
+) -> int:
+    """List jobs in the backend's order, page after page, all of them unless --limit says less."""
+    from itertools import islice
+
+    from synapse_apply.cli.job_texts import list_jobs
+    from synapse_apply.session.jobs import Filter, listed
+    from synapse_apply.session.reach import open_backend
+
+    with open_backend(where) as reach:
+        jobs = listed(reach, Filter(status, plugin, created_after, user))
+        return list_jobs(face, islice(jobs, limit))

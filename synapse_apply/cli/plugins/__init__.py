@@ -1,0 +1,1 @@
+"""`synapse-apply plugins`: a module a command."""

@@ -1,0 +1,1 @@
+"""`synapse-apply storages`: a module a command."""

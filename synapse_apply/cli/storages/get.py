@@ -1,0 +1,40 @@
+"""`synapse-apply storages get`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from synapse_apply.cli import options
+from synapse_apply.cli.face import Face
+from synapse_apply.cli.manual import manual
+
+if TYPE_CHECKING:
+    from synapse_apply.session.where import Where
+
+
+@manual(
+    "get",
+    examples=[
+        ("synapse-apply storages get 3", "By its id."),
+        ("synapse-apply storages get raw-data", "By its name, there or in the state."),
+        ("synapse-apply storages get raw-data --json", "The same for a script."),
+    ],
+    exits=[("0", "shown"), ("1", "there is no such storage, or it could not be read")],
+)
+@options.output
+@options.place
+@click.argument("named", metavar="ID|NAME")
+def command(*, face: Face, where: Where, named: str) -> int:
+    """Show a storage as the backend has it.
+
+    Secrets of its configuration show as `(sensitive)`, as null in JSON: those that the schema of
+    its provider marks, and all of it where the provider is unknown.
+    """
+    from synapse_apply.cli.live_texts import show
+    from synapse_apply.session.objects import get
+    from synapse_apply.session.reach import open_backend
+
+    with open_backend(where) as reach:
+        return show(face, "storage", get(reach, "storage", named))

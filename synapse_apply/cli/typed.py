@@ -1,0 +1,119 @@
+"""Values as people type them on a command line: times, spans, JSON, words for a job's status."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+if TYPE_CHECKING:
+    from synapse_apply.model.job import JobStatus
+
+_SPAN = re.compile(r"(\d{1,6})([wdhms])")
+_SECONDS = {"w": 604_800, "d": 86_400, "h": 3600, "m": 60, "s": 1}
+
+
+def moment_of(text: str, now: datetime) -> datetime:
+    """A date, a time, or a span before `now`, as a time in UTC; ValueError for anything else.
+
+    A date or time without a zone is one of this machine.
+    """
+    parts = _SPAN.findall(text)
+    if parts and "".join(number + unit for number, unit in parts) == text:
+        back = sum(int(number) * _SECONDS[unit] for number, unit in parts)
+        return now.astimezone(UTC) - timedelta(seconds=back)
+    return datetime.fromisoformat(text).astimezone(UTC)
+
+
+class MomentType(click.ParamType[Any]):
+    """`2026-11-24`, `2026-11-24T10:30:00Z`, or a span such as `7d`, `12h`, `1d12h`."""
+
+    name = "moment"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> datetime:
+        """A usage error for what is neither."""
+        try:
+            return value if isinstance(value, datetime) else moment_of(value, datetime.now(UTC))
+        except (ValueError, OverflowError, OSError):
+            self.fail(
+                f"{value!r} is no date (2026-11-24, 2026-11-24T10:30:00Z) and no span "
+                "(7d, 12h, 30m, 1d12h).",
+                param,
+                ctx,
+            )
+
+
+class JsonType(click.ParamType[Any]):
+    """Any JSON value."""
+
+    name = "json"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """A usage error for what is no JSON."""
+        try:
+            return json.loads(value, parse_constant=_no_number)
+        except (ValueError, RecursionError) as problem:
+            self.fail(f"this is no JSON: {problem}.", param, ctx)
+
+
+class StatusType(click.ParamType[Any]):
+    """A job's status in the words of the API page or of the platform."""
+
+    name = "status"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> JobStatus:
+        """A usage error that names the words for one that nobody knows."""
+        from synapse_apply.model.job import JobStatus, status_of
+
+        found = status_of(value)
+        if found is JobStatus.UNKNOWN:
+            self.fail(
+                f"{value!r} is none of queued (or pending), running, completed (or succeeded), "
+                "failed, stopped.",
+                param,
+                ctx,
+            )
+        return found
+
+
+MOMENT, JSON, STATUS = MomentType(), JsonType(), StatusType()
+
+
+def value_of(text: str) -> Any:
+    """A JSON value where the text is one, else the text itself."""
+    try:
+        return json.loads(text, parse_constant=_no_number)
+    except (ValueError, RecursionError):
+        return text
+
+
+def values(_ctx: click.Context, param: click.Parameter, given: tuple[str, ...]) -> dict[str, Any]:
+    """`KEY=VALUE` options as a map; a key that is given twice is a usage error."""
+    found: dict[str, Any] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not (equals and name):
+            raise click.BadParameter(f"KEY=VALUE is wanted, not {text!r}.", param=param)
+        if name in found:
+            raise click.BadParameter(f"{name!r} is given twice.", param=param)
+        found[name] = value_of(value)
+    return found
+
+
+def object_of(value: Any, option: str) -> Mapping[str, Any] | None:
+    """A JSON object, or None where the option was not given; a usage error for other values."""
+    if value is None or isinstance(value, Mapping):
+        return value
+    raise click.UsageError(f"{option} wants a JSON object, such as '{{\"step\": 2}}'.")
+
+
+def _no_number(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no number of JSON")

@@ -1,0 +1,73 @@
+"""A line of a job's log as every layer sees it, whatever shape a server gives it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+_NESTED = "data:"
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """One line of text. `timestamp` and `level` are the server's, "" where it gives none."""
+
+    message: str
+    timestamp: str = ""
+    level: str = ""
+
+
+def lines_of(entry: object) -> Iterator[LogLine]:
+    """The lines of one entry of a log; a message of several lines is several.
+
+    An entry is an object with `message` (the API page), a text (the platform), or a text that is
+    itself a server-sent event (the tail of the platform's v1).
+    """
+    if isinstance(entry, Mapping):
+        message = entry.get("message", entry.get("data"))
+        if isinstance(message, Mapping):
+            message = message.get("message", message)
+        told = _text(entry if message is None else message)
+        at = _text(entry.get("timestamp", entry.get("datetime")))
+        yield from _split(told, at, _text(entry.get("level")).lower())
+    elif isinstance(entry, str) and entry.lstrip().startswith(_NESTED):
+        yield from _nested(entry)
+    else:
+        yield from _split(_text(entry))
+
+
+def lines_of_frame(frame: Mapping[str, Any]) -> Iterator[LogLine]:
+    """The lines of a `log` frame of the tail."""
+    return lines_of(frame.get("data", frame))
+
+
+def _nested(text: str) -> Iterator[LogLine]:
+    """The lines inside frames inside a text; a text that only looks like one is a line."""
+    found = []
+    for part in text.splitlines():
+        if not part.strip():
+            continue
+        try:
+            inner = json.loads(part.strip().removeprefix(_NESTED))
+        except (ValueError, RecursionError):
+            inner = None
+        if not isinstance(inner, Mapping) or not isinstance(inner.get("type"), str):
+            yield from _split(text)
+            return
+        found.append(inner)
+    for frame in found:
+        if frame["type"] == "log":
+            yield from lines_of_frame(frame)
+
+
+def _split(text: str, timestamp: str = "", level: str = "") -> Iterator[LogLine]:
+    for line in text.replace("\r\n", "\n").removesuffix("\n").split("\n"):
+        yield LogLine(line, timestamp, level)
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)

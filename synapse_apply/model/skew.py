@@ -1,0 +1,26 @@
+"""How far two clocks are apart."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Skew:
+    """The server's clock less this machine's lies between `low` and `high`, in seconds."""
+
+    low: float
+    high: float
+
+    @property
+    def certain(self) -> float:
+        """By how many seconds they differ at least; 0 where they may be the same."""
+        return max(0.0, self.low, -self.high)
+
+    @property
+    def here(self) -> str:
+        """Where this machine's clock stands, as the end of a sentence."""
+        if not self.certain:
+            return "agrees with the server's"
+        way = "behind" if self.low > 0 else "ahead of"
+        return f"is {round(abs(self.low + self.high) / 2)} s {way} the server's"

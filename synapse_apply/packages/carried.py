@@ -1,0 +1,154 @@
+"""Packages that another zip carries, a saved plan: each under the name of its content.
+
+They stand in it as they are sent, not compressed once more, and are never believed: whoever opens
+one gets the content that was planned, or Stale.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, BinaryIO
+
+from synapse_apply.model.address import Address
+from synapse_apply.model.desired import Package
+from synapse_apply.model.diagnostic import Diagnostic, error
+from synapse_apply.model.errors import InputError, Stale
+from synapse_apply.packages.archive import gather_zip, open_zip
+from synapse_apply.packages.content import BLOCK, digest_of, measure
+from synapse_apply.packages.inspect import MAX_SIZE
+from synapse_apply.packages.opening import private_copy
+
+FOLDER = "packages/"
+_DIGEST = re.compile(r"pkg1:sha256:([0-9a-f]{64})")
+_FIXED_TIME = (1980, 1, 1, 0, 0, 0)
+_ENCRYPTED = 0x1
+# RuntimeError: what the library says of features that it does not know.
+_DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError)
+AGAIN = "Nothing was sent. Fetch the plan's file anew, or plan again with --with-packages."
+
+
+def name_of(digest: str) -> str:
+    """`packages/HEX.zip`; ValueError for what is no digest of a package."""
+    found = _DIGEST.fullmatch(digest)
+    if found is None:
+        raise ValueError("this is no digest of a package")
+    return f"{FOLDER}{found[1]}.zip"
+
+
+def put(archive: zipfile.ZipFile, digest: str, package: BinaryIO) -> int:
+    """Add a package to a zip that is being written, a block at a time; gives its bytes."""
+    info = zipfile.ZipInfo(name_of(digest), _FIXED_TIME)
+    info.compress_type = zipfile.ZIP_STORED
+    info.file_size = package.seek(0, 2)
+    package.seek(0)
+    with archive.open(info, "w") as entry:
+        shutil.copyfileobj(package, entry, BLOCK)
+    return info.file_size
+
+
+class CarriedPackages:
+    """The `Packages` port over a file that carries the packages of a plan.
+
+    `packages` are those that were planned. Stale where the file has another content for one, or
+    none; InputError where there is no room for the private copy that is handed out. Safe to use
+    from several threads.
+    """
+
+    def __init__(
+        self,
+        file: Path,
+        packages: Mapping[Address, Package],
+        *,
+        scratch: Path | None = None,
+        max_size: int = MAX_SIZE,
+    ) -> None:
+        """`max_size` in bytes; `scratch` as of `SourcePackages`."""
+        self._file = file
+        self._packages = dict(packages)
+        self._scratch = scratch
+        self._max_size = max_size
+
+    @contextmanager
+    def open(self, address: Address) -> Iterator[BinaryIO]:
+        """The zip as a file at its first byte; its content has the planned digest."""
+        package = self._packages.get(address)
+        if package is None or not _DIGEST.fullmatch(package.digest):
+            raise Stale(self._wrong("the plan tells no package for it").with_(address=str(address)))
+        with private_copy(address, package, self._scratch, self._fill) as copy:
+            yield copy
+
+    def _fill(self, copy: BinaryIO, _address: Address, package: Package) -> None:
+        name = name_of(package.digest)
+        if package.size > self._max_size:
+            raise Stale(
+                error(
+                    "Package too large",
+                    f"{self._file}, {name}, unpacks to {package.size} bytes; max_package_size is "
+                    f"{self._max_size}.",
+                    "Nothing was sent. Raise max_package_size, or plan again with less in it.",
+                )
+            )
+        try:
+            with zipfile.ZipFile(self._file) as archive, self._entry(archive, name) as entry:
+                _copy(entry, copy)
+        except OSError as problem:
+            if problem.filename is None:  # the copy's own trouble
+                raise
+            raise Stale(self._wrong(str(problem.strerror))) from None
+        except _DAMAGED:
+            raise Stale(self._wrong("it is damaged or cut short", name)) from None
+        copy.seek(0)
+        if why := _difference(copy, name, package):
+            raise Stale(self._wrong(why, name))
+
+    def _entry(self, archive: zipfile.ZipFile, name: str) -> IO[bytes]:
+        infos = [info for info in archive.infolist() if info.filename == name]
+        if len(infos) != 1:
+            raise Stale(self._wrong("it stands there twice" if infos else "it is not there", name))
+        (info,) = infos
+        if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & _ENCRYPTED:
+            raise Stale(self._wrong("it is compressed or encrypted", name))
+        return archive.open(info)
+
+    def _wrong(self, why: str, name: str = "") -> Diagnostic:
+        return error(
+            "A package in the plan's file is not what was planned",
+            f"{self._file}{f', {name}' if name else ''}: {why}.",
+            AGAIN,
+        )
+
+
+def _copy(entry: IO[bytes], copy: BinaryIO) -> None:
+    """Trouble of the plan's file apart from that of the copy: only the first is the plan's."""
+    while True:
+        try:
+            block = entry.read(BLOCK)
+        except OSError as problem:
+            raise zipfile.BadZipFile(str(problem.strerror)) from None
+        if not block:
+            return
+        copy.write(block)
+
+
+def _difference(copy: BinaryIO, name: str, package: Package) -> str:
+    """Why these bytes are not this package; "" when they are."""
+    try:
+        with open_zip(copy, name) as archive:
+            found = gather_zip(archive, package.size)
+            measured = measure(found.entries) if not found.findings else None
+    except InputError:
+        return "it is no zip"
+    findings = found.findings or (measured.findings if measured else [])
+    if findings:
+        first = findings[0]
+        return f"its content cannot be used ({first.summary}: {first.detail.rstrip('.')})"
+    files = measured.files if measured else {}
+    if files != package.files or digest_of(files) != package.digest:
+        return "it has other content than its name says"
+    return ""

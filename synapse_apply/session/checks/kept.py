@@ -1,0 +1,124 @@
+"""The state: whether it is there, is this target's, and can be worked with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from synapse_apply.model.checkup import Row
+from synapse_apply.model.diagnostic import warning
+from synapse_apply.model.state import State
+from synapse_apply.model.values import Mac
+from synapse_apply.session import state_file
+from synapse_apply.session.checks.patient import Patient, Unchecked
+from synapse_apply.session.surroundings import base_url
+
+
+def state(patient: Patient) -> Iterator[Row]:
+    """Whether there is one that this version can read, and where it is kept."""
+    store = patient.store.get()
+    for risk in store.warnings():
+        yield Row.of("state", risk)
+    if store.exists():
+        found = patient.state.get()
+        records = f"{len(found.records)} record{'' if len(found.records) == 1 else 's'}"
+        yield Row.ok("state", f"{store.where}: {records}, serial {found.serial}")
+        return
+    target, embedded = patient.target.needed(), patient.embedded.needed()
+    if embedded is None:
+        raise state_file.missing(target)
+    if not embedded.fresh:
+        raise state_file.half(target, state_file.NO_STATE)
+    yield Row.ok("state", "none yet: the first run of the embedded backend makes it")
+
+
+def binding(patient: Patient) -> Iterator[Row]:
+    """Whether it belongs to the target as it is now."""
+    has, target = patient.state.needed().binding, patient.target.needed()
+    embedded = patient.embedded.needed()
+    if embedded is not None and has.data_set != embedded.data_set:
+        raise state_file.half(target, state_file.OTHER_DATA)
+    wanted = state_file.binding_of(base_url(patient.url.needed()), target, embedded)
+    found = state_file.other_backend(has, target, wanted)
+    yield from (Row.of("binding", one) for one in found)
+    if not found:
+        yield Row.ok("binding", f"made for {state_file.describe(has)}")
+
+
+def lineage(patient: Patient) -> Iterator[Row]:
+    """Whether it is the very state that the project file pins."""
+    has, target = patient.state.needed().lineage, patient.target.needed()
+    found = state_file.other_lineage(has, target)
+    yield from (Row.of("lineage", one) for one in found)
+    if not found:
+        pinned = "as the project file pins it" if target.state.lineage else "not pinned"
+        yield Row.ok("lineage", f"{has} ({pinned})")
+
+
+def key(patient: Patient) -> Iterator[Row]:
+    """Whether the key that compares secrets is there, and is the one they were digested with."""
+    project, target = patient.project.needed(), patient.target.needed()
+    keys = state_file.keys(project, target, patient.where.environ)
+    yield from (Row.of("key", one) for one in keys.warnings)
+    used = set(_keys_used(patient))
+    if keys.current is None:
+        if used or _secrets_declared(patient):
+            yield Row.of("key", state_file.keyless(project, target))
+        else:
+            yield Row.ok("key", "none, and no secret needs one yet")
+        return
+    strange = sorted(used - {one.key_id for one in keys.known})
+    if strange:
+        finding = warning(
+            "Secrets were digested with another state key",
+            f"The state names key {', '.join(strange)}; at hand is {keys.current.key_id} from "
+            f"{keys.current.origin}. Those secrets are not compared.",
+            "Restore that key, or digest anew what can be resolved: `synapse-apply state rekey`.",
+        )
+        yield Row.of("key", finding)
+    else:
+        yield Row.ok("key", f"{keys.current.key_id} from {keys.current.origin}")
+
+
+def lock(patient: Patient) -> Iterator[Row]:
+    """Whether a run would have to wait."""
+    patient.state.needed()
+    held = patient.store.needed().in_the_way()
+    yield from (Row.of("lock", warning(one.summary, one.detail, one.hint)) for one in held)
+    if not held:
+        yield Row.ok("lock", "free")
+
+
+def open_calls(patient: Patient) -> Iterator[Row]:
+    """Calls whose outcome nobody knows yet."""
+    intents = patient.state.needed().open_intents
+    if not intents:
+        yield Row.ok("calls", "none of unknown outcome")
+        return
+    calls = ", ".join(f"{one.verb} of {one.address} (sent {one.sent_at})" for one in intents)
+    finding = warning(
+        "The outcome of earlier calls is unknown",
+        f"{calls}.",
+        "The next apply looks them up first; `synapse-apply plan` tells what it would do.",
+    )
+    yield Row.of("calls", finding)
+
+
+def _keys_used(patient: Patient) -> Iterator[str]:
+    """Ids of the keys that the state's digests were made with."""
+    try:
+        found: State = patient.state.needed()
+    except Unchecked:
+        return
+    for record in found.records.values():
+        yield from _macs((*record.applied.values(), *record.seen.values()))
+
+
+def _macs(values: Iterable[object]) -> Iterator[str]:
+    return (value.key_id for value in values if isinstance(value, Mac))
+
+
+def _secrets_declared(patient: Patient) -> bool:
+    try:
+        return state_file.needs_key(patient.declared.needed().desired)
+    except Unchecked:
+        return False

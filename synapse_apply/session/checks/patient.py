@@ -1,0 +1,139 @@
+"""The target that is looked at: everything a check may need, made at its first use."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Generic, TypeVar
+
+from synapse_apply.manifests.targets import choose_target
+from synapse_apply.model.errors import RemoteError, SynapseApplyError
+from synapse_apply.model.project import Project, Target
+from synapse_apply.model.state import State
+from synapse_apply.session import backend, declare, state_file
+from synapse_apply.session.backend import Backend
+from synapse_apply.session.declare import Declared
+from synapse_apply.session.embedded import Embedded, running
+from synapse_apply.session.surroundings import check_host
+from synapse_apply.session.where import Where
+from synapse_apply.stores.sql import SqlStore
+
+T = TypeVar("T")
+
+# A person waits for this: one more try tells a hiccup from a failure.
+RETRIES = 1
+
+
+class Unchecked(Exception):
+    """A check that cannot be made; the text is why."""
+
+
+class Once(Generic[T]):
+    """Something made at its first use; that it cannot be made is remembered, too."""
+
+    def __init__(self, without: str, make: Callable[[], T]) -> None:
+        """`without` says of every check that needs it why it was not made."""
+        self._without = without
+        self._make = make
+        self._made: list[T] = []
+        self._failure: Exception | None = None
+
+    def get(self) -> T:
+        """The thing, for the check that is about it; raises why it cannot be made."""
+        if self._failure is not None:
+            raise self._failure
+        if not self._made:
+            try:
+                self._made.append(self._make())
+            except Exception as failure:
+                self._failure = failure
+                raise
+        return self._made[0]
+
+    def needed(self) -> T:
+        """The thing, for a check about something else; Unchecked without it."""
+        try:
+            return self.get()
+        except (SynapseApplyError, RemoteError, OSError):
+            raise Unchecked(self._without) from None
+
+
+class Patient:
+    """One target as a command means it. Nothing is connected or read before it is asked for."""
+
+    def __init__(self, where: Where, stack: ExitStack) -> None:
+        """What is opened is closed with `stack`."""
+        self.where = where
+        self._stack = stack
+        self.project: Once[Project] = Once(
+            "the project file cannot be used", lambda: declare.project_of(where)
+        )
+        self.target: Once[Target] = Once("it is not known which target is meant", self._target)
+        self.declared: Once[Declared] = Once("the manifests cannot be read", self._declared)
+        self.embedded: Once[Embedded | None] = Once(
+            "the embedded backend cannot start", self._embedded
+        )
+        self.url: Once[str] = Once("there is no url", self._url)
+        self.host: Once[None] = Once("the token may not go to this host", self._host)
+        self.token: Once[str | None] = Once("there is no token that can be sent", self._token)
+        self.backend: Once[Backend] = Once("no client can be made", self._backend)
+        self.answer: Once[float] = Once("the backend could not be read", self._answer)
+        self.store: Once[SqlStore] = Once("the state cannot be opened", self._store)
+        self.state: Once[State] = Once("the state cannot be read", self._state)
+
+    def _target(self) -> Target:
+        where = self.where
+        project = self.project.needed()
+        return choose_target(project, where.target, where.environ, where.on_terminal)
+
+    def _declared(self) -> Declared:
+        return declare.declared(self.where, self.project.needed(), self.target.needed())
+
+    def _embedded(self) -> Embedded | None:
+        if not self.target.needed().is_embedded:
+            return None
+        return self._stack.enter_context(running(self.project.needed().root, looking=True))
+
+    def _url(self) -> str:
+        embedded = self.embedded.get()
+        return embedded.url if embedded else backend.url_of(self.target.needed())
+
+    def _host(self) -> None:
+        if self.embedded.needed() is None:
+            check_host(self.url.needed(), self.where.environ)
+
+    def _token(self) -> str | None:
+        return backend.token_of(self.project.needed(), self.target.needed(), self.where.environ)
+
+    def _backend(self) -> Backend:
+        url = self.url.needed()
+        self.host.needed()
+        client = backend.client_of(
+            url,
+            self.token.needed(),
+            self.target.needed(),
+            self.where.parallelism,
+            retries=RETRIES,
+        )
+        return self._stack.enter_context(client)
+
+    def _answer(self) -> float:
+        """Seconds of the one cheap read that shows whether token and tenant are taken."""
+        api = self.backend.get().api
+        begun = time.monotonic()
+        api.list_jobs({"page_size": 1})
+        return time.monotonic() - begun
+
+    def _store(self) -> SqlStore:
+        store = state_file.open_store(
+            self.project.needed(), self.target.needed(), self.where.environ
+        )
+        self._stack.callback(store.close)
+        return store
+
+    def _state(self) -> State:
+        store = self.store.needed()
+        if not store.exists():
+            raise Unchecked("there is no state")
+        return store.read()

@@ -1,0 +1,52 @@
+"""Use case: look at plugins, releases and storages as they are live; secrets come out wrapped."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from synapse_apply.kinds.descriptor import Raw
+from synapse_apply.kinds.search import probe
+from synapse_apply.model.errors import InputError, NotFound
+from synapse_apply.session.reach import Live, Reach, find, given_id, live, read, recorded_id
+
+
+def get(reach: Reach, prefix: str, text: str) -> Live:
+    """The object of a kind that is meant: by id, by a recorded name, or by its natural key."""
+    return find(reach, prefix, text)
+
+
+def storages(reach: Reach) -> list[Live]:
+    """Every storage this token sees. The items of a list may be short of fields."""
+    _, binding = reach.kind("storage")
+    return _lives(reach, "storage", probe(reach.api, binding) or ())
+
+
+def releases(reach: Reach, plugin: str) -> list[Live]:
+    """The releases of a plugin, named by its code, its id, or the name that state knows it by.
+
+    None also for a code that no plugin has: the API does not tell. InputError for a plugin without
+    a code, since releases are listed by that.
+    """
+    known = given_id("plugin", plugin) or recorded_id(reach, "plugin", plugin)
+    code = plugin if known is None else _code(read(reach, "plugin", known), plugin)
+    try:
+        found: Sequence[Raw] = reach.api.list_plugin_releases(code)
+    except NotFound:
+        found = ()
+    return _lives(reach, "release", found)
+
+
+def _code(raw: Raw, plugin: str) -> str:
+    code = raw.get("code")
+    if isinstance(code, str) and code:
+        return code
+    raise InputError.of(
+        "This plugin has no code",
+        f"{plugin}: the API lists releases by the code of their plugin, and this one has none.",
+        "`synapse-apply state list` shows the releases that the state knows, with their ids.",
+    )
+
+
+def _lives(reach: Reach, prefix: str, raws: Sequence[Raw]) -> list[Live]:
+    _, binding = reach.kind(prefix)
+    return [live(reach, binding, raw) for raw in raws]

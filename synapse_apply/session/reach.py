@@ -1,0 +1,220 @@
+"""One backend within reach: for commands that name objects by hand and need no manifests.
+
+State is looked into only to know a name, and written to only to say what was called.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from synapse_apply.kinds.catalogue import CATALOGUE
+from synapse_apply.kinds.descriptor import Binding, Catalogue, Raw, ResourceType
+from synapse_apply.kinds.search import probe, whole
+from synapse_apply.kinds.wire import remote_id
+from synapse_apply.manifests.shapes import secret_marks
+from synapse_apply.model.address import Address
+from synapse_apply.model.diagnostic import Diagnostic, warning
+from synapse_apply.model.errors import InputError, NotFound, RemoteError, StateError
+from synapse_apply.model.marks import SecretMarks
+from synapse_apply.model.observed import Lookup, Observed
+from synapse_apply.model.ports import Api, Clock, StateStore
+from synapse_apply.model.project import Project, Target
+from synapse_apply.model.state import AuditEntry
+from synapse_apply.session import declare, state_file
+from synapse_apply.session.backend import Backend, connected
+from synapse_apply.session.surroundings import SystemClock, actor
+from synapse_apply.session.where import Where
+
+# A note is no reason to keep somebody waiting who has the answer already.
+_NOTE_PATIENCE = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """A connected backend, and how its objects are read and named."""
+
+    where: Where
+    project: Project
+    target: Target
+    backend: Backend
+    marks: SecretMarks
+    clock: Clock = field(default_factory=SystemClock)
+    catalogue: Catalogue = field(default_factory=lambda: CATALOGUE)
+
+    @property
+    def api(self) -> Api:
+        return self.backend.api
+
+    def kind(self, prefix: str) -> tuple[ResourceType, Binding]:
+        """A kind, and its calls on this target."""
+        kind = self.catalogue[prefix]
+        return kind, kind.binding(self.target.api)
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """A live object as its kind reads it, secrets wrapped, and what else the server says."""
+
+    observed: Observed
+    created: str = ""
+
+
+@contextmanager
+def open_backend(where: Where) -> Iterator[Reach]:
+    """The backend of a target; nothing is sent yet. InputError without a url or a token."""
+    project, target = declare.target_of(where)
+    with connected(project, target, where.environ, where.parallelism) as backend:
+        yield Reach(where, project, target, backend, secret_marks())
+
+
+@contextmanager
+def state_of(reach: Reach) -> Iterator[StateStore | None]:
+    """The target's state, None where there is none; StateError when it is another backend's."""
+    store = state_file.open_store(reach.project, reach.target, reach.where.environ)
+    try:
+        if store.exists():
+            state_file.ensure(store, reach.target, reach.backend.binding, reach.backend.embedded)
+            yield store
+        else:
+            yield None
+    finally:
+        store.close()
+
+
+def given_id(prefix: str, text: str) -> str | None:
+    """The server's id in what a person typed: `123`, `id=123`; None for a name."""
+    text = text.removeprefix(f"{prefix}/")
+    if text.startswith("id="):
+        return text.removeprefix("id=") or None
+    return text if text.isdecimal() else None
+
+
+def recorded_id(reach: Reach, prefix: str, text: str) -> str | None:
+    """The id that the state has for a name or an address; None where it has none.
+
+    An address that is not recorded is an InputError: it can mean nothing else.
+    """
+    name = text.removeprefix(f"{prefix}/")
+    with state_of(reach) as store:
+        record = store.record(Address(prefix, name)) if store else None
+    if record is not None:
+        return record.remote_id
+    if name != text:
+        raise InputError.of(
+            "There is no such record",
+            f"{text} is not recorded in the state of target {reach.target.name}.",
+            "`synapse-apply state list` lists what is; or give the id, as id=123.",
+        )
+    return None
+
+
+def find(reach: Reach, prefix: str, text: str) -> Live:
+    """The live object that a person means: by id, by a recorded name, by its natural key.
+
+    InputError when there is none or there are several; RemoteError when it cannot be read.
+    """
+    kind, binding = reach.kind(prefix)
+    found = given_id(prefix, text) or recorded_id(reach, prefix, text)
+    if found is not None:
+        return live(reach, binding, read(reach, prefix, found))
+    hits = _by_key(reach, binding, text)
+    if len(hits) == 1:
+        return live(reach, binding, hits[0])
+    name = kind.kind.lower()
+    if hits:
+        ids = ", ".join(remote_id(raw) for raw in hits)
+        raise InputError.of(
+            f"Several {name}s have this name",
+            f"{text!r} is the name of ids {ids}.",
+            f"Give the id, as id={remote_id(hits[0])}.",
+        )
+    raise InputError.of(
+        f"There is no such {name}",
+        f"No {name} {text!r} is recorded in the state or found on target {reach.target.name}.",
+        "Check the name, the target, its token and its tenant."
+        if Lookup.COMPLETE in binding.lookup.values()
+        else "Give its id, as id=123: this API finds only what has releases by its code.",
+        request_id=reach.backend.request_id() or None,
+    )
+
+
+def read(reach: Reach, prefix: str, found: str) -> Raw:
+    """The object with this id; InputError, with the request id, where there is none."""
+    kind, binding = reach.kind(prefix)
+    try:
+        return binding.read(reach.api, found)
+    except NotFound as failure:
+        raise absent(kind.kind.lower(), found, failure) from None
+
+
+def absent(what: str, name: str, failure: NotFound, hint: str = "") -> InputError:
+    """A 404 in words."""
+    failed = InputError.of(
+        f"There is no such {what}",
+        f"The backend has no {what} {name}, or this token may not see it (404).",
+        hint or "Check the name or the id, the target, its token and its tenant.",
+        request_id=failure.request_id,
+    )
+    return InputError(*failed.diagnostics)
+
+
+def words(failure: RemoteError) -> str:
+    """What went wrong with a call, for a finding that has the request id beside it."""
+    text = f"{failure}".replace(f" (request id {failure.request_id})", "")
+    return text.partition(" The server may have acted")[0].rstrip(".") + "."
+
+
+def live(reach: Reach, binding: Binding, raw: Raw) -> Live:
+    """A server's object as its kind reads it; its secrets are wrapped here."""
+    created = raw.get("created", raw.get("created_at"))
+    return Live(binding.decode(raw, reach.marks), created if isinstance(created, str) else "")
+
+
+def _by_key(reach: Reach, binding: Binding, text: str) -> Sequence[Raw]:
+    """Objects whose code or name this is, as far as this API can tell."""
+    keys = {f"code={text}", f"name={text}"}
+    if binding.find is not None:
+        try:
+            hits = binding.find(reach.api, f"code={text}")
+        except NotFound:
+            hits = []
+        if hits:
+            return hits
+    listed = probe(reach.api, binding) or ()
+    return whole(reach.api, binding, [raw for raw in listed if keys & set(binding.keys(raw))])
+
+
+def note(reach: Reach, verb: str, address: str, remote_id: str, result: str) -> Diagnostic | None:
+    """Tell the history of the target's state, where there is one, of a call that was made.
+
+    These calls belong to no record, so nothing depends on the note: what keeps it from being
+    written is a warning.
+    """
+    who = actor(reach.where.environ, reach.project.root)
+    entry = AuditEntry(
+        at=reach.clock.now(),
+        who=who.who,
+        run=who.run,
+        commit=who.commit,
+        plan_id=str(uuid.uuid4()),
+        address=address,
+        verb=verb,
+        remote_id=remote_id,
+        request_id=reach.backend.request_id(),
+        result=result,
+    )
+    try:
+        with state_of(reach) as store:
+            if store is not None:
+                with store.lock(verb, min(reach.where.patience, _NOTE_PATIENCE)):
+                    store.note(entry)
+    except StateError as problem:
+        why = "; ".join(one.summary for one in problem.diagnostics)
+        return warning(
+            "`history` will not show this call",
+            f"{verb} of {address} went out, but the state could not be written: {why}.",
+        )
+    return None

@@ -1,0 +1,141 @@
+"""Use case: run a plugin once, by hand. Never sent twice.
+
+A run makes a job, which no manifest declares and no record remembers, so there is no address that
+an open intent could hold up and nothing that the next apply would look up. What takes an intent's
+place: the job's id is given out the moment it is known; the call is noted in the history of the
+state, where there is one, without being in anybody's way for it; and an answer that was lost ends
+in words that say how to look for the job. Runs that a manifest asks for have intents.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from synapse_apply.model.diagnostic import Diagnostic, error
+from synapse_apply.model.errors import (
+    Effect,
+    InputError,
+    NotFound,
+    OutcomeUnknown,
+    RemoteError,
+    recourse,
+)
+from synapse_apply.model.job import Job, job_of
+from synapse_apply.session.reach import Reach, absent, given_id, note, recorded_id, words
+
+_PREFIX = "plugin"
+# Clocks of servers differ from ours; who looks for a lost job must not miss it for that.
+_CLOCKS_DIFFER = timedelta(minutes=2)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A run as it was asked for.
+
+    `plugin` is an id, a name or an address that the state records, or a code. `action`, `agent`
+    and `version` are the platform's own; any of them makes its form of the call.
+    """
+
+    plugin: str
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    context: Mapping[str, Any] = field(default_factory=dict)
+    action: str = ""
+    agent: int | None = None
+    version: str = ""
+
+    def body(self) -> dict[str, Any]:
+        """What goes out: the API page's form, or the platform's where it was asked for."""
+        special = {"action": self.action, "agent": self.agent, "version": self.version}
+        given = {name: value for name, value in special.items() if value not in ("", None)}
+        if not given:
+            return {"parameters": dict(self.parameters), "context": dict(self.context)}
+        context = {"context": dict(self.context)} if self.context else {}
+        return {"params": dict(self.parameters), **context, **given}
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """What a run answered: its job, or None where the server answered the result at once."""
+
+    job: Job | None
+    answer: Mapping[str, Any]
+
+
+def start(reach: Reach, wanted: Wanted) -> Started:
+    """Send the run. InputError for a plugin that is not there or a run the server refuses.
+
+    OutcomeUnknown when nobody can tell whether it started. The caller says the job's id, then
+    calls `remember`.
+    """
+    at = given_id(_PREFIX, wanted.plugin) or recorded_id(reach, _PREFIX, wanted.plugin)
+    looked_from = datetime.now(UTC) - _CLOCKS_DIFFER
+    try:
+        answer = reach.api.run_plugin(at or wanted.plugin, wanted.body())
+    except RemoteError as failure:
+        if failure.effect is Effect.UNKNOWN:
+            _note(reach, wanted, "", "unknown")
+            raise _lost(reach, wanted, failure, looked_from) from None
+        _note(reach, wanted, "", "failed")
+        raise _refused(wanted, failure) from None
+    try:
+        return Started(job_of(answer), answer)
+    except ValueError:
+        return Started(None, answer)
+
+
+def remember(reach: Reach, wanted: Wanted, started: Started) -> Diagnostic | None:
+    """Note a run in the history of the state; a warning when that cannot be."""
+    return _note(reach, wanted, started.job.id if started.job else "", "done")
+
+
+def _note(reach: Reach, wanted: Wanted, job_id: str, result: str) -> Diagnostic | None:
+    named = wanted.plugin.removeprefix(f"{_PREFIX}/")
+    version = f"@{wanted.version}" if wanted.version else ""
+    return note(reach, "run", f"{_PREFIX}/{named}{version}", job_id, result)
+
+
+def _lost(reach: Reach, wanted: Wanted, failure: RemoteError, since: datetime) -> OutcomeUnknown:
+    target = f" -t {reach.where.target}" if reach.where.target else ""
+    plugin = shlex.quote(wanted.plugin)
+    return OutcomeUnknown(
+        error(
+            "Nobody can tell whether the run started",
+            words(failure),
+            "It is not sent again. Look whether there is a job of it:\n"
+            f"`synapse-apply jobs list --plugin {plugin} "
+            f"--created-after {since:%Y-%m-%dT%H:%M:%SZ}{target}`",
+            request_id=failure.request_id,
+        )
+    )
+
+
+def _refused(wanted: Wanted, failure: RemoteError) -> Exception:
+    if isinstance(failure, NotFound):
+        return absent(
+            _PREFIX,
+            wanted.plugin,
+            failure,
+            "Give a plugin's code, its id as id=123, or a name that "
+            "`synapse-apply state list` shows.",
+        )
+    if failure.status_code in {400, 409, 422}:
+        return InputError(
+            error(
+                "The backend refuses this run",
+                words(failure),
+                "Correct the parameters, the context or the version, then run it again.",
+                request_id=failure.request_id,
+            )
+        )
+    return InputError(
+        error(
+            "The run was not started",
+            words(failure),
+            recourse(failure, "run it again", "Run it again."),
+            request_id=failure.request_id,
+        )
+    )

@@ -1,0 +1,128 @@
+"""Package sources: each read once for all that ask, or told by a saved plan and never read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from synapse_apply.manifests.draft import Config
+from synapse_apply.manifests.reader import read_mapping
+from synapse_apply.model.desired import Package, PackageSource
+from synapse_apply.model.diagnostic import Diagnostic
+from synapse_apply.model.errors import InputError
+from synapse_apply.model.json_shapes import coder_of
+from synapse_apply.model.json_values import Json
+from synapse_apply.model.project import Project, Target
+from synapse_apply.packages.inspect import inspect
+from synapse_apply.packages.sources import config_text
+
+_Key = tuple[PackageSource, tuple[str, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigText:
+    """A package's config.yaml, and how messages call it."""
+
+    text: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What a source held when it was read; `package` is None where only its config was needed."""
+
+    source: PackageSource
+    config: ConfigText | None = None
+    package: Package | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Carrier:
+    """A file that carries packages: what it tells of sources, and its entries' bytes by name."""
+
+    file: Path
+    held: tuple[Held, ...]
+    sizes: Mapping[str, int] = field(default_factory=dict)
+
+
+class Sources:
+    """The package sources of a project. What `told` has is believed and not looked at."""
+
+    def __init__(self, project: Project, told: Iterable[Held] = ()) -> None:
+        self._project = project
+        self._told = {one.source: one for one in told}
+        self._configs: dict[_Key, ConfigText | None] = {}
+        self._packages: dict[_Key, tuple[Package | None, list[Diagnostic]]] = {}
+
+    def reader(self, target: Target) -> Callable[[PackageSource], Config | None]:
+        """Reads the config.yaml of a source for one target; InputError."""
+
+        def read(source: PackageSource) -> Config | None:
+            found = self._config(*_key(source, target))
+            return None if found is None else read_mapping(found.text, found.name)
+
+        return read
+
+    def package(
+        self, source: PackageSource, target: Target
+    ) -> tuple[Package | None, list[Diagnostic]]:
+        """A source's content and what is to be said of it; None where it cannot be used."""
+        key = _key(source, target)
+        if key not in self._packages:
+            told = self._told.get(key[0])
+            known = told.package if told else None
+            self._packages[key] = (known, []) if known else self._inspected(key)
+        return self._packages[key]
+
+    def held(self, target: Target) -> tuple[Held, ...]:
+        """All that one target asked for, for a plan that is to need no source again."""
+        keys = dict.fromkeys((*self._configs, *self._packages))
+        return tuple(
+            Held(key[0], self._configs.get(key), self._packages.get(key, (None, []))[0])
+            for key in sorted(keys, key=str)
+            if key[1] == target.allow_files
+        )
+
+    def _config(self, source: PackageSource, allow_files: tuple[str, ...]) -> ConfigText | None:
+        key = (source, allow_files)
+        if key not in self._configs:
+            told = self._told.get(source)
+            self._configs[key] = told.config if told else self._read(source, allow_files)
+        return self._configs[key]
+
+    def _read(self, source: PackageSource, allow_files: tuple[str, ...]) -> ConfigText | None:
+        found = config_text(source, self._project.root, allow_files)
+        return None if found is None else ConfigText(*found)
+
+    def _inspected(self, key: _Key) -> tuple[Package | None, list[Diagnostic]]:
+        findings: list[Diagnostic] = []
+        source, allow_files = key
+        try:
+            package = inspect(
+                source,
+                self._project.root,
+                self._project.max_package_size,
+                allow_files=allow_files,
+                warn=findings.append,
+            )
+        except InputError as problem:
+            return None, [*findings, *problem.diagnostics]
+        return package, findings
+
+
+def _key(source: PackageSource, target: Target) -> _Key:
+    return replace(source, position=None), target.allow_files
+
+
+def held_to_json(held: Held) -> Json:
+    """As a saved plan has it."""
+    encoded: Json = coder_of(Held).encode(held)
+    return encoded
+
+
+def held_from_json(data: Any) -> Held:
+    """The inverse of held_to_json; ValueError for any other shape."""
+    decoded: Held = coder_of(Held).decode(data)
+    return decoded

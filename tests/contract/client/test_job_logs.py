@@ -1,0 +1,154 @@
+"""The logs of jobs against the embedded backend: as a list, and as they are written."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from synapse_apply.client import BackendClient
+from synapse_apply.client.errors import ClientConnectionError, ClientError, NotFoundError
+from synapse_apply.model.logs import lines_of, lines_of_frame
+
+TAIL = "/jobs/*/tail_console_logs/"
+DEFAULTS = {"tail": "start", "tail_data": "entry", "console_logs": "entries"}
+Steer = Callable[[str, str, dict[str, Any]], Any]
+
+
+@pytest.fixture(autouse=True)
+def _as_it_was(steer: Steer) -> Iterator[None]:
+    """The backend is shared: its switches and faults are put back."""
+    yield
+    steer("PATCH", "_emulator/switches/", DEFAULTS)
+    steer("PUT", "_emulator/faults/", {"rules": []})
+
+
+@pytest.fixture
+def run(client: BackendClient) -> Callable[..., int]:
+    """Starts a job of its own plugin."""
+
+    def started(**script: Any) -> int:
+        plugin = client.create_plugin({"name": "Plugin", "code": f"p-{uuid.uuid4().hex[:8]}"})
+        job = client.run_plugin(plugin["id"], {"parameters": {"emulator": script}})
+        identity: int = job["job_id"]
+        return identity
+
+    return started
+
+
+def messages(client: BackendClient, job: int) -> list[str]:
+    frames = client.tail_job_console_logs(job)
+    return [
+        line.message for frame in frames if frame["type"] == "log" for line in lines_of_frame(frame)
+    ]
+
+
+@pytest.mark.parametrize(
+    "switches",
+    [{}, {"tail_data": "nested"}, {"console_logs": "lines"}],
+    ids=["entries", "nested", "texts"],
+)
+def test_a_tail_from_the_first_line_to_the_end(
+    client: BackendClient, steer: Steer, run: Callable[..., int], switches: dict[str, str]
+) -> None:
+    """connected, the lines in any of their forms, complete; the list has the same lines."""
+    steer("PATCH", "_emulator/switches/", switches)
+    job = run(seconds=0.3, log_lines=30)
+    frames = list(client.tail_job_console_logs(job))
+    assert frames[0] == {"type": "connected", "job_id": job}
+    assert frames[-1]["type"] == "complete"
+    expected = [f"step {number} of 30" for number in range(1, 31)]
+    assert messages(client, job) == expected
+    listed = [line for entry in client.iterate_job_console_logs(job) for line in lines_of(entry)]
+    assert [line.message for line in listed] == expected
+    assert list(client.iterate_job_console_logs(job)) == client.list_job_console_logs(job)
+
+
+def test_a_tail_that_begins_now(
+    client: BackendClient, steer: Steer, run: Callable[..., int]
+) -> None:
+    """Of a job that has ended there is nothing more to come."""
+    job = run(seconds=0)
+    assert len(messages(client, job)) == 5
+    steer("PATCH", "_emulator/switches/", {"tail": "now"})
+    assert messages(client, job) == []
+
+
+def test_a_silent_job_gives_signs_of_life(client: BackendClient, run: Callable[..., int]) -> None:
+    """Heartbeats come while nothing is written."""
+    frames = client.tail_job_console_logs(run(seconds=3600))
+    assert [next(frames)["type"] for _ in range(2)] == ["connected", "heartbeat"]
+    frames.close()
+
+
+def test_a_failed_job_tells_it_last(client: BackendClient, run: Callable[..., int]) -> None:
+    """Its last line is an error, and the tail is complete all the same."""
+    *_, last, complete = client.tail_job_console_logs(run(seconds=0.1, outcome="failed"))
+    assert (last["data"]["level"], complete["type"]) == ("error", "complete")
+
+
+def test_a_backend_without_a_tail(
+    client: BackendClient, steer: Steer, run: Callable[..., int]
+) -> None:
+    """405; and 404 for a job that is not there."""
+    job = run(seconds=0)
+    with pytest.raises(NotFoundError):
+        next(client.tail_job_console_logs(999_999))
+    steer("PATCH", "_emulator/switches/", {"tail": "none"})
+    with pytest.raises(ClientError) as caught:
+        next(client.tail_job_console_logs(job))
+    assert caught.value.status_code == 405
+
+
+@pytest.mark.parametrize("size", [0, 1, 500, 3000])
+def test_a_tail_that_is_cut(
+    client: BackendClient, steer: Steer, run: Callable[..., int], size: int
+) -> None:
+    """After so many bytes; whole frames are told, and the next connection is whole."""
+    job = run(seconds=0.2, log_lines=200)
+    cut = {"match": {"path": TAIL, "nth": 1}, "do": {"truncate": size}}
+    steer("PUT", "_emulator/faults/", {"rules": [cut]})
+    found = []
+    with pytest.raises(ClientConnectionError):
+        found.extend(client.tail_job_console_logs(job))
+    assert len(messages(client, job)) == 200
+    assert steer("GET", "_emulator/faults/", {})["counts"][0]["done"] == 1
+
+
+@pytest.mark.parametrize("deed", [{"reset": "after"}, {"reset": "before"}, {"hang": 0.1},
+                                  {"latency": 50}, {"slow": 20_000},
+                                  {"hang": 0.1, "commit": "after"}])  # fmt: skip
+def test_other_faults_of_a_tail(
+    client: BackendClient, steer: Steer, run: Callable[..., int], deed: dict[str, Any]
+) -> None:
+    """None waits for the end of a job that goes on for an hour."""
+    job = run(seconds=3600)
+    steer("PUT", "_emulator/faults/", {"rules": [{"match": {"path": TAIL, "nth": 1}, "do": deed}]})
+    frames = client.tail_job_console_logs(job)
+    assert next(frames, {"type": "connected"})["type"] == "connected"
+    frames.close()
+    assert steer("GET", "_emulator/faults/", {})["counts"][0]["done"] == 1
+
+
+def test_lines_that_were_reported_keep_their_place(
+    client: BackendClient, run: Callable[..., int]
+) -> None:
+    """What the job writes later stands behind them, in the list and in the tail."""
+    job = run(seconds=0.5, log_lines=50)
+    client.update_job(job, {"console_logs": ["reported"]})
+    before = [line["message"] for line in client.list_job_console_logs(job)]
+    tailed = messages(client, job)
+    assert tailed[: len(before)] == before
+    assert (len(tailed), tailed.count("reported")) == (51, 1)
+    assert [line["message"] for line in client.list_job_console_logs(job)] == tailed
+
+
+def test_a_long_log(client: BackendClient, run: Callable[..., int]) -> None:
+    """Twenty thousand lines, each once and in order, by both ways."""
+    job = run(seconds=0, log_lines=20_000)
+    wanted = (f"step {number} of 20000" for number in range(1, 20_001))
+    listed = client.iterate_job_console_logs(job)
+    assert all(a == b["message"] for a, b in zip(wanted, listed, strict=True))
+    assert len(messages(client, job)) == 20_000

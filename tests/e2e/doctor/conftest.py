@@ -1,0 +1,146 @@
+"""A project against a backend on a real socket; the installed command runs in it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from e2e.scenarios.canaries import forms
+from e2e.scenarios.workplace import Workplace
+from installed import run
+
+from synapse_apply.emulator.serve import EmbeddedServer
+
+TOKEN = "access-token-of-tests"
+AGENTS = {"gpu-1": "GPU_TOKEN", "gpu-2": "GPU2_TOKEN"}
+AGENT_TOKENS = {"GPU_TOKEN": "agent-token-123", "GPU2_TOKEN": "my-agent-token"}
+STORAGE = """\
+apiVersion: synapse-apply/v1
+kind: Storage
+metadata: {name: raw}
+spec:
+  name: Raw
+  provider: amazon_s3
+  category: external
+  configuration:
+    bucket_name: raw
+    secret_access_key: {valueFrom: {env: RAW_KEY}}
+    access_key_id: {valueFrom: {env: RAW_KEY}}
+    region: us-west-2
+"""
+
+
+@dataclass
+class Site:
+    """A project folder, its one target `prod`, and the server there."""
+
+    root: Path
+    server: EmbeddedServer
+    environ: dict[str, str] = field(default_factory=dict)
+
+    def write_project(self, **more: Any) -> None:
+        target = {
+            "url": self.server.url,
+            "tenant": "acme",
+            "token": {"env": "PROD_TOKEN"},
+            "agents": {name: {"env": variable} for name, variable in AGENTS.items()},
+            **more,
+        }
+        project = {"apiVersion": "synapse-apply/v1", "kind": "Project", "manifests": ["manifests/"]}
+        text = json.dumps({**project, "targets": {"prod": target}})
+        (self.root / "synapse-apply.yaml").write_text(text, encoding="utf-8")
+
+    def run(self, arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+        done = run(arguments, self.root, self.environ, code)
+        assert "internal error" not in done.stdout + done.stderr
+        assert "Traceback" not in done.stderr
+        told = (done.stdout + done.stderr).encode()
+        wrong = self.environ.get("PROD_TOKEN") or TOKEN
+        for secret in (TOKEN, wrong, *AGENT_TOKENS.values()):
+            assert not [form for form in forms(secret) if form in told], secret
+        return done
+
+    def prepare(self, *typed: str) -> None:
+        """Run a command that is not what a test is about, in this process."""
+        Workplace(self.root, self.environ).run(*typed, code=0)
+
+    def look(self, arguments: str = "", code: int = 0) -> Findings:
+        """What `doctor` says, as a program reads it."""
+        document = json.loads(self.run(f"doctor --json {arguments}", code).stdout)
+        assert document["exit_code"] == code
+        return Findings(document["checks"])
+
+    def requests(self) -> dict[str, int]:
+        """How often each route was asked since the last time."""
+        log = self.server.backend.requests
+        counts = dict(log.counts)
+        log.clear()
+        return counts
+
+
+@dataclass(frozen=True)
+class Findings:
+    checks: list[Mapping[str, Any]]
+
+    def status(self, check: str, subject: str = "") -> list[str]:
+        return [
+            row["status"]
+            for row in self.checks
+            if row["check"] == check and subject in ("", row["subject"])
+        ]
+
+    def text(self, check: str, subject: str = "") -> str:
+        """All that is said of a check."""
+        return "\n".join(
+            f"{row['summary']} {row['detail']} {row['hint']}"
+            for row in self.checks
+            if row["check"] == check and subject in ("", row["subject"])
+        )
+
+    @property
+    def wrong(self) -> list[str]:
+        """What is a problem, in order."""
+        return [
+            f"{row['check']} {row['subject']}".strip()
+            for row in self.checks
+            if row["status"] == "problem"
+        ]
+
+    @property
+    def odd(self) -> list[str]:
+        """What is a warning."""
+        return [row["check"] for row in self.checks if row["status"] == "warning"]
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[EmbeddedServer]:
+    with EmbeddedServer(tmp_path / "backend", token=TOKEN, tenant="acme") as running:
+        yield running
+
+
+@pytest.fixture
+def site(tmp_path: Path, server: EmbeddedServer) -> Site:
+    """One storage with a secret; nothing applied, an empty state."""
+    made = Site(
+        tmp_path / "project",
+        server,
+        {"PROD_TOKEN": TOKEN, "RAW_KEY": "k3y-of-raw-data", **AGENT_TOKENS},
+    )
+    (made.root / "manifests").mkdir(parents=True)
+    (made.root / "manifests" / "raw.yaml").write_text(STORAGE, encoding="utf-8")
+    made.write_project()
+    made.prepare("state", "init")
+    return made
+
+
+@pytest.fixture
+def applied(site: Site) -> Site:
+    """The same with everything applied, its requests forgotten."""
+    site.prepare("apply", "--auto-approve")
+    site.requests()
+    return site

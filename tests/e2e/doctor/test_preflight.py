@@ -1,0 +1,116 @@
+"""What is wrong is told before anything is sent: `plan --preflight`, and every apply."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from e2e.doctor.conftest import Site
+from e2e.scenarios.workplace import Workplace, held
+
+from synapse_apply.emulator.core.store import Wanted
+
+CONNECT = "POST /agents/{token}/connect/"
+
+
+def make_ill(site: Site) -> None:
+    """The first agent is not connected any more."""
+    backend = site.server.backend
+    row = backend.store.find("agent", "agent-token-123")
+    assert row is not None
+    backend.store.replace("agent", row, {**row.body, "status": "disconnected"}, key=row.key)
+
+
+def test_a_plan_with_preflight(site: Site) -> None:
+    """Where nothing is wrong the plan is as without; warnings come after it."""
+    plain, looked = site.run("plan"), site.run("plan --preflight")
+    assert (looked.stdout, looked.stderr) == (plain.stdout, plain.stderr)
+    site.server.backend.clock.ahead = 12
+    with held(Workplace(site.root)):
+        warned = site.run("plan --preflight --detailed-exitcode", 2)
+    assert "Warning: The state is locked" in warned.stderr
+    assert "Warning: The clocks do not agree" in warned.stderr
+    assert warned.stdout == plain.stdout
+
+
+def test_a_warning_is_told_once(applied: Site) -> None:
+    """What the plan says itself is not said again."""
+    (applied.root / ".synapse-apply" / "state" / "prod.key").unlink()
+    done = applied.run("plan --preflight")
+    assert (done.stdout + done.stderr).count("There is no state key") == 1
+
+
+def test_a_plan_stops_with_all_that_is_wrong(site: Site) -> None:
+    """Manifests, token, variable and clock in one go; no plan, one document for a program."""
+    (site.root / "manifests" / "bad.yaml").write_text("kind: [\n---\nkind: Nonsense\n")
+    site.environ.update(PROD_TOKEN="a-token-that-is-wrong", GPU2_TOKEN="")
+    site.server.backend.clock.ahead = 900
+    done = site.run("plan --preflight", 1)
+    assert done.stdout == ""
+    for summary in (
+        "YAML syntax",
+        "The backend does not accept the token",
+        "An agent's token is not there",
+        "The clocks are too far apart",
+    ):
+        assert f"Error: {summary}" in done.stderr, summary
+    document = json.loads(site.run("plan --preflight --json", 1).stdout)
+    assert (document["exit_code"], document["valid"]) == (1, False)
+    assert document["error_count"] >= 4
+
+
+def test_an_apply_asks_the_agents_of_its_target(site: Site) -> None:
+    """Once each, however often it plans; a target without agents costs nothing."""
+    site.requests()
+    site.run("apply --auto-approve")
+    assert site.requests().pop(CONNECT) == 2
+    site.write_project(agents={})
+    site.run("apply --auto-approve")
+    with_agents = site.requests()
+    assert CONNECT not in with_agents
+    assert "GET /jobs/" not in with_agents
+
+
+def test_an_apply_stops_before_its_first_call(site: Site, tmp_path: Path) -> None:
+    """The plan is shown with every reason: agents, clock, and what the reads themselves found."""
+    make_ill(site)
+    site.environ["GPU2_TOKEN"] = ""
+    site.server.backend.clock.ahead = 900
+    done = site.run("apply --auto-approve", 1)
+    assert "# storage/raw will be created" in done.stdout
+    assert "Plan incomplete: 3 errors. It cannot be applied." in done.stdout
+    assert "agent gpu-1 is disconnected" in done.stdout
+    assert "GPU2_TOKEN" in done.stdout
+    assert "The clocks are too far apart" in done.stdout
+    assert "POST /storages/" not in site.requests()
+    document = json.loads(site.run("apply --auto-approve --json", 1).stdout)
+    assert document["error_count"] == 3
+    assert site.server.backend.store.count("storage", Wanted()) == 0
+
+
+def test_a_saved_plan_is_checked_as_well(site: Site) -> None:
+    """It is used up by no check; once the agent is well again it is applied."""
+    site.run("plan --out next.plan")
+    backend = site.server.backend
+    make_ill(site)
+    assert "An agent is not healthy" in site.run("apply next.plan", 1).stdout
+    row = backend.store.find("agent", "agent-token-123")
+    assert row is not None
+    backend.store.replace("agent", row, {**row.body, "status": "connected"}, key=row.key)
+    assert "Resources: 1 added" in site.run("apply next.plan").stdout
+
+
+def test_a_warning_of_an_apply_is_in_its_report(site: Site) -> None:
+    """A clock that is somewhat off stops nothing, and is on record."""
+    site.server.backend.clock.ahead = -12
+    report = json.loads(site.run("apply --auto-approve --json").stdout)
+    assert [found["summary"] for found in report["diagnostics"]] == ["The clocks do not agree"]
+    assert report["complete"]
+
+
+def test_a_plan_alone_asks_nobody(applied: Site) -> None:
+    """A pull request without the agents' tokens can be planned."""
+    for variable in ("GPU_TOKEN", "GPU2_TOKEN"):
+        del applied.environ[variable]
+    assert "No changes." in applied.run("plan").stdout
+    assert CONNECT not in applied.requests()

@@ -1,0 +1,90 @@
+"""The installed command in a project that points at a backend of this test."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from e2e.scenarios.workplace import TOKEN, Server, project
+from installed import BIN, environment
+
+from synapse_apply.emulator.core.clock import Clock
+from synapse_apply.emulator.serve import EmbeddedServer
+
+
+@dataclass
+class Place:
+    """A project folder, its backend, and the backend's clock."""
+
+    root: Path
+    server: Server
+    embedded: EmbeddedServer
+    clock: Clock
+
+    def start(self, *typed: str, **options: Any) -> subprocess.Popen[str]:
+        """The command, started; whoever starts it ends it."""
+        return subprocess.Popen(
+            [str(BIN / "synapse-apply"), *typed],
+            cwd=self.root,
+            env=environment({"PROD_TOKEN": TOKEN}),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            text=True,
+            **{"stderr": subprocess.PIPE, **options},
+        )
+
+    def run(self, *typed: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+        """The command, to its end."""
+        with self.start(*typed) as process:
+            out, err = process.communicate(timeout=120)
+        assert process.returncode == code, f"{typed}: exit {process.returncode}\n{out}{err}"
+        assert "Traceback" not in err
+        return subprocess.CompletedProcess(typed, process.returncode, out, err)
+
+    def plugin(self, code: str = "yolo") -> int:
+        made: int = self.server.call("POST", "plugins/", {"name": code, "code": code})["id"]
+        return made
+
+    def job(self, plugin: int | str = "yolo", **script: Any) -> str:
+        """A job that goes as the script says."""
+        body = {"parameters": {"emulator": script}}
+        return str(self.server.call("POST", f"plugins/{plugin}/run/", body)["job_id"])
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Callable[..., Place]]:
+    """Makes a place; more are options of its backend."""
+    with ExitStack() as stack:
+
+        def made(faults: Mapping[str, Any] | None = None, **switches: str) -> Place:
+            clock = Clock()
+            running = stack.enter_context(
+                EmbeddedServer(
+                    tmp_path / "backend", tokens={TOKEN: "acme"}, tenant="acme",
+                    switches=switches, faults=faults, clock=clock,
+                )
+            )  # fmt: skip
+            root = tmp_path / "project"
+            root.mkdir()
+            (root / "synapse-apply.yaml").write_text(project(running.url), encoding="utf-8")
+            return Place(root, Server(running.url), running, clock)
+
+        yield made
+
+
+@pytest.fixture
+def place(serve: Callable[..., Place]) -> Place:
+    made = serve()
+    made.plugin()
+    return made
+
+
+def documents(text: str) -> list[dict[str, Any]]:
+    """One JSON object a line."""
+    return [json.loads(line) for line in text.splitlines()]

@@ -1,0 +1,192 @@
+"""Answers that are taken as they arrive: their errors, their end, their time."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from unit.client.scripted import Received, ScriptedServer, Step, answer, head, raw, truncated
+
+from synapse_apply.client import BackendClient, ClientError
+from synapse_apply.client.errors import (
+    AuthorizationError,
+    ClientConnectionError,
+    ClientTimeoutError,
+    NotFoundError,
+    RateLimitError,
+    ServerError,
+    UnexpectedAnswerError,
+)
+
+EVENTS = {"Content-Type": "text/event-stream"}
+LINE = b'data: {"type": "log", "data": "a"}\n\n'
+CHUNKED = head(200, {**EVENTS, "Transfer-Encoding": "chunked"})
+
+
+def chunk(data: bytes) -> bytes:
+    return b"%x\r\n%s\r\n" % (len(data), data)
+
+
+def silent_after(start: bytes) -> Step:
+    """These bytes, then nothing while the server lives."""
+
+    def step(server: ScriptedServer, sock: socket.socket, _request: Received) -> bool:
+        sock.sendall(start)
+        server.stopped.wait(10)
+        return False
+
+    return step
+
+
+def test_frames_arrive_when_they_are_sent(server: ScriptedServer, client: BackendClient) -> None:
+    """The first is there before the second is written; the request says what it wants."""
+    server.then(silent_after(CHUNKED + chunk(LINE)))
+    frames = client.tail_job_console_logs(7)
+    assert next(frames) == {"type": "log", "data": "a"}
+    frames.close()
+    (request,) = server.received
+    assert (request.method, request.path) == ("GET", "/jobs/7/tail_console_logs/")
+    assert request.headers["accept"].startswith("text/event-stream")
+    assert request.headers["accept-encoding"] == "identity"
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [CHUNKED + chunk(LINE) + b"0\r\n\r\n", head(200, {**EVENTS, "Connection": "close"}) + LINE],
+    ids=["chunked", "until the connection ends"],
+)
+def test_a_stream_that_ends_in_order(
+    sent: bytes, server: ScriptedServer, client: BackendClient
+) -> None:
+    """Its frames, and no error."""
+    server.then(raw(sent))
+    assert list(client.tail_job_console_logs(7)) == [{"type": "log", "data": "a"}]
+
+
+def test_a_stream_that_breaks_off(server: ScriptedServer, client: BackendClient) -> None:
+    """What came whole is told first; the break is an error that may pass, never a repeat."""
+    server.then(raw(CHUNKED + chunk(LINE) + b"ff\r\ndata: ha"))
+    frames = client.tail_job_console_logs(7)
+    assert next(frames)["type"] == "log"
+    with pytest.raises(ClientConnectionError) as caught:
+        next(frames)
+    assert caught.value.transient
+    assert len(server.received) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [(403, AuthorizationError), (404, NotFoundError), (405, ClientError)],
+)
+def test_errors_before_the_stream(
+    status: int, kind: type[ClientError], server: ScriptedServer, client: BackendClient
+) -> None:
+    """As of any other call, with the request id."""
+    server.then(answer(status, {"detail": "no"}, X_Request_ID="r-1"))
+    with pytest.raises(kind) as caught:
+        list(client.tail_job_console_logs(7))
+    assert (caught.value.status_code, caught.value.request_id) == (status, "r-1")
+
+
+@pytest.mark.parametrize(("status", "kind"), [(429, RateLimitError), (503, ServerError)])
+def test_retry_after_before_the_stream(
+    status: int, kind: type[ClientError], server: ScriptedServer, client: BackendClient, waits: Any
+) -> None:
+    """It is waited for as the server asks; in the end it is the error."""
+    busy = answer(status, {"detail": "busy"}, Retry_After="7")
+    server.then(busy, raw(CHUNKED + chunk(LINE) + b"0\r\n\r\n"))
+    assert len(list(client.tail_job_console_logs(7))) == 1
+    assert waits == [7.0]
+    server.then(*[busy] * 4)
+    with pytest.raises(kind):
+        list(client.tail_job_console_logs(7))
+
+
+def test_silence_has_an_end(server: ScriptedServer, connect: Callable[..., BackendClient]) -> None:
+    """No read timeout bounds a stream, but so long a silence is a lost connection."""
+    client = connect(server, read_timeout=0.05, idle_timeout=0.3)
+    server.then(silent_after(CHUNKED + chunk(LINE)))
+    begun = time.monotonic()
+    frames = client.tail_job_console_logs(7)
+    next(frames)
+    with pytest.raises(ClientTimeoutError):
+        next(frames)
+    assert 0.25 < time.monotonic() - begun < 5
+
+
+def test_the_longest_time_bounds_a_stream_that_lives(
+    server: ScriptedServer, client: BackendClient
+) -> None:
+    """Heartbeats keep it alive, not for ever."""
+
+    def beat(scripted: ScriptedServer, sock: socket.socket, _request: Received) -> bool:
+        sock.sendall(CHUNKED)
+        while not scripted.stopped.wait(0.02):
+            sock.sendall(chunk(b": heartbeat\n\n"))
+        return False
+
+    server.then(beat)
+    begun = time.monotonic()
+    with pytest.raises(ClientTimeoutError):
+        list(client.tail_job_console_logs(7, longest=0.3))
+    assert time.monotonic() - begun < 5
+
+
+def test_a_page_of_html_is_no_log(server: ScriptedServer, client: BackendClient) -> None:
+    """A login page in between is an error, not a line."""
+    server.then(answer(200, b"<html><title>Log in</title></html>", Content_Type="text/html"))
+    with pytest.raises(UnexpectedAnswerError):
+        list(client.tail_job_console_logs(7))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [["a", "b"], {"logs": ["a", "b"]}, {"count": 2, "next": None, "results": ["a", "b"]}],
+)
+def test_console_logs_one_by_one(body: Any, server: ScriptedServer, client: BackendClient) -> None:
+    """A bare list, a page and an object with logs are all entries."""
+    server.then(answer(200, body))
+    assert list(client.iterate_job_console_logs(789)) == ["a", "b"]
+    assert server.received[0].path == "/jobs/789/console_logs/"
+
+
+def test_console_logs_of_several_pages(server: ScriptedServer, client: BackendClient) -> None:
+    """The query of `next` leads on, its host does not; a circle is an error."""
+    more = {"next": "https://elsewhere.example/jobs/1/console_logs/?page=2", "results": ["a"]}
+    server.then(answer(200, more), answer(200, {"next": None, "results": ["b"]}))
+    assert list(client.iterate_job_console_logs(1)) == ["a", "b"]
+    assert server.received[1].query == {"page": "2"}
+    server.then(*[answer(200, more)] * 3)
+    with pytest.raises(UnexpectedAnswerError, match="circle"):
+        list(client.iterate_job_console_logs(1))
+
+
+def test_console_logs_larger_than_an_answer_may_be(
+    server: ScriptedServer, connect: Callable[..., BackendClient]
+) -> None:
+    """The bound on answers is on what is held in memory; this is not held."""
+    client = connect(server, max_answer_size=1000)
+    server.then(answer(200, ["x" * 100] * 1000))
+    assert sum(1 for _ in client.iterate_job_console_logs(1)) == 1000
+
+
+def test_console_logs_that_break_off(server: ScriptedServer, client: BackendClient) -> None:
+    """The error comes behind the entries that arrived."""
+    server.then(raw(head(200, {"Content-Length": "100"}) + b'["a", "b'))
+    found = client.iterate_job_console_logs(1)
+    assert next(found) == "a"
+    with pytest.raises(ClientConnectionError):
+        next(found)
+    server.then(truncated())
+    with pytest.raises(ClientError):
+        list(client.iterate_job_console_logs(1))
+
+
+def test_console_logs_that_are_none(server: ScriptedServer, client: BackendClient) -> None:
+    """Another shape is named as such."""
+    server.then(answer(200, {"id": 1}))
+    with pytest.raises(UnexpectedAnswerError, match="an object without a list"):
+        list(client.iterate_job_console_logs(1))

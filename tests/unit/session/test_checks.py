@@ -1,0 +1,160 @@
+"""What is judged of a clock and of an agent's answer, and that no check hides another."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from synapse_apply.model.checkup import Verdict
+from synapse_apply.model.project import Target
+from synapse_apply.model.skew import Skew
+from synapse_apply.model.values import SecretRef
+from synapse_apply.secrets.resolve import Resolver
+from synapse_apply.session import doctor as use_case
+from synapse_apply.session.checks.agents import Agent, health
+from synapse_apply.session.checks.clocks import clock_row
+from synapse_apply.session.checks.patient import Once, Unchecked
+from synapse_apply.session.where import Where
+
+TOKEN = "tok-of-agent"
+AGENT = Agent("gpu-1", SecretRef("env", "GPU"))
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "settle_after", "verdict"),
+    [
+        (-0.5, 0.5, 30, Verdict.OK),
+        (4.0, 5.0, 30, Verdict.OK),
+        (5.1, 6.1, 30, Verdict.WARNING),
+        (-31.0, -29.9, 30, Verdict.WARNING),
+        (30.1, 31.0, 30, Verdict.PROBLEM),
+        (-31.0, -30.1, 30, Verdict.PROBLEM),
+        (30.1, 31.0, 60, Verdict.WARNING),
+        (4.0, 5.0, 0.2, Verdict.OK),
+        (5.1, 6.0, 0.2, Verdict.PROBLEM),
+        (-1.0, 90.0, 30, Verdict.OK),
+    ],
+)
+def test_how_far_apart_clocks_may_be(
+    low: float, high: float, settle_after: float, verdict: Verdict
+) -> None:
+    """Five seconds are noted, settle_after is the limit; only what is certain counts."""
+    row = clock_row(Skew(low, high), Target("t", settle_after=settle_after))
+    assert row.verdict is verdict
+
+
+def test_a_server_that_tells_no_time() -> None:
+    """That is no fault of anybody's."""
+    assert clock_row(None, Target("t")).verdict is Verdict.UNCHECKED
+
+
+def judged(answer: Mapping[str, Any], token: str = TOKEN) -> tuple[Verdict, str]:
+    resolver = Resolver(Path(), {"GPU": f" {token}\n"})
+    asked: list[str] = []
+
+    def ask(sent: str) -> Mapping[str, Any]:
+        asked.append(sent)
+        return answer
+
+    (row,) = health([AGENT], resolver.resolve_setting, ask)
+    assert asked == [token]
+    return row.verdict, f"{row.summary} {row.detail} {row.hint}"
+
+
+@pytest.mark.parametrize(
+    ("answer", "verdict"),
+    [
+        ({}, Verdict.OK),
+        ({"status": None}, Verdict.OK),
+        ({"status": 200}, Verdict.OK),
+        ({"status": "connected"}, Verdict.OK),
+        ({"status": "ONLINE"}, Verdict.OK),
+        ({"status": "ok", "healthy": True}, Verdict.OK),
+        ({"status": "Disconnected"}, Verdict.PROBLEM),
+        ({"status": "ok", "healthy": False}, Verdict.PROBLEM),
+        ({"connected": False}, Verdict.PROBLEM),
+        ({"status": "hibernating"}, Verdict.WARNING),
+    ],
+)
+def test_what_an_answer_says_of_an_agent(answer: Mapping[str, Any], verdict: Verdict) -> None:
+    """A success is health, unless it says otherwise; words of other servers are a warning."""
+    found, text = judged(answer)
+    assert found is verdict
+    if verdict is Verdict.PROBLEM:
+        assert "not" in text
+    if answer.get("status") == "hibernating":
+        assert "hibernating" in text
+
+
+@pytest.mark.parametrize(
+    "word", [TOKEN, f"no {TOKEN}", f"x{TOKEN}x", "\x1b[31mred", "a" * 99, "http://x/"]
+)
+def test_a_status_that_may_not_be_told(word: str) -> None:
+    """It may be the token handed back, or no word at all."""
+    verdict, text = judged({"status": word})
+    assert verdict is Verdict.WARNING
+    assert word not in text
+    assert TOKEN not in text
+
+
+def test_agents_are_asked_at_once() -> None:
+    """In the order they were named, whoever answers first; with nobody to ask, it is said why."""
+    from threading import Barrier
+
+    together = Barrier(3, timeout=10)
+
+    def ask(_token: str) -> Mapping[str, Any]:
+        together.wait()
+        return {"status": "ok"}
+
+    agents = [Agent(name, SecretRef("env", "GPU")) for name in ("c", "a", "b")]
+    resolve = Resolver(Path(), {"GPU": TOKEN}).resolve_setting
+    assert [row.subject for row in health(agents, resolve, ask)] == ["c", "a", "b"]
+    rows = health(agents, resolve, None, "there is no url")
+    assert {(row.verdict, row.summary) for row in rows} == {(Verdict.UNCHECKED, "there is no url")}
+
+
+def test_a_defect_of_one_check_hides_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is a row of its own, by its type and place, without the text; what came before stays."""
+
+    def defective(patient: Any) -> Any:
+        yield from use_case.written.tool(patient)
+        raise TypeError("s3cret in a message")
+
+    checks = (use_case.Check("odd", defective), use_case.Check("tool", use_case.written.tool))
+    monkeypatch.setattr(use_case, "SECTIONS", (("Project", checks),))
+    checkup = use_case.doctor(Where(tmp_path, target="embedded", environ={}))
+    assert [row.verdict for row in checkup.rows] == [Verdict.OK, Verdict.PROBLEM, Verdict.OK]
+    told = "".join(f"{row.summary}{row.detail}" for row in checkup.rows)
+    assert "TypeError at test_checks.py" in told
+    assert "s3cret" not in told
+
+
+def test_what_cannot_be_made_is_tried_once() -> None:
+    """Whoever asks about it gets the failure; whoever only needs it, why it is not there."""
+    from synapse_apply.model.errors import InputError
+
+    tries: list[int] = []
+
+    def make() -> str:
+        tries.append(1)
+        raise InputError.of("no")
+
+    thing = Once("there is no thing", make)
+    for _ in range(2):
+        with pytest.raises(InputError):
+            thing.get()
+        with pytest.raises(Unchecked, match="there is no thing"):
+            thing.needed()
+    assert tries == [1]
+
+
+def test_every_check_has_a_name_of_its_own_or_shares_a_row_with_its_kind() -> None:
+    """A program finds a check by its name."""
+    names = [check.name for _, checks in use_case.SECTIONS for check in checks]
+    assert len(names) == len(set(names))

@@ -1,0 +1,139 @@
+"""What was looked at is shown whole: a row a check, details under it, a last line that counts."""
+
+from __future__ import annotations
+
+import json
+
+import jsonschema
+import pytest
+from unit.views.golden_files import check_golden
+from unit.views.test_json_documents import closed, schema
+from unit.views.test_terminal_safety import EVIL, assert_harmless
+
+from synapse_apply.model.checkup import Checkup, Row, Verdict
+from synapse_apply.model.diagnostic import Position, error, warning
+from synapse_apply.views.checkup import (
+    agents_document,
+    checkup_document,
+    render_agents,
+    render_checkup,
+)
+from synapse_apply.views.json import json_text
+
+MANIFESTS = error("The manifests have 2 errors", "The first: Wrong type (a.yaml:3:1).", "validate")
+EVERYTHING = Checkup(
+    "prod",
+    (
+        (
+            "Project",
+            (
+                Row.ok("tool", "synapse-apply 0.1.0, Python 3.11.7 on Linux x86_64"),
+                Row.of("manifests", MANIFESTS, behind=(error("Wrong type"), error("Unknown"))),
+            ),
+        ),
+        (
+            "Backend",
+            (
+                Row.ok("token", "from PROD_TOKEN (token of the target)"),
+                Row.of(
+                    "backend",
+                    error(
+                        "The backend does not accept the token",
+                        "GET jobs/: 401 Unauthorized.",
+                        "Set PROD_TOKEN to one that is valid.",
+                        request_id="r-1",
+                    ),
+                ),
+                Row.unchecked("tenant", "the backend could not be read"),
+                Row.unchecked("api", "the backend could not be read"),
+                Row.unchecked("agent", "the backend could not be read", "gpu-1"),
+                Row.unchecked("agent", "the backend could not be read", "gpu-2"),
+                Row.of("clock", warning("The clocks do not agree", "12 s.", "Set it.\nThen wait.")),
+            ),
+        ),
+        (
+            "State",
+            (
+                Row.ok("state", "/프로젝트/prod.db: 3 records, serial 7"),
+                Row.of("binding", error("Foreign", position=Position("p.yaml", 5, 3))),
+                Row.unchecked("lineage", "there is no state"),
+                Row.unchecked("lock", "there is no state"),
+            ),
+        ),
+    ),
+)
+WELL = Checkup("prod", (("Project", (Row.ok("tool", "0.1.0"),)),))
+AGENTS = Checkup(
+    "prod",
+    (
+        (
+            "Agents",
+            (
+                Row.ok("agent", "connected", "gpu-1"),
+                Row.of("agent", error("Not healthy", "Agent 서울: 503.", "Start it."), "서울"),
+                Row.of("agent", warning("Unknown status", "It is called odd."), "cpu"),
+                Row.unchecked("agent", "nobody can be asked", "tpu"),
+            ),
+        ),
+    ),
+)
+
+
+def test_the_whole_text_is_as_reviewed():
+    """Sections, aligned rows, details, hints; what was not checked for one reason in one row."""
+    check_golden("checkup.txt", render_checkup(EVERYTHING, color=False))
+    check_golden("checkup.ansi", render_checkup(EVERYTHING, color=True))
+    check_golden("agents.txt", render_agents(AGENTS, color=False))
+
+
+@pytest.mark.parametrize("checkup", [EVERYTHING, WELL])
+def test_the_document_passes_its_schema(checkup):
+    """Every key is declared, required keys are there, types hold."""
+    document = json.loads(json_text(checkup_document(checkup, tool_version="0.1.0")))
+    jsonschema.validate(document, closed(schema("doctor")))
+
+
+def test_the_documents_are_as_reviewed():
+    """Every row stands alone, those not checked too."""
+    check_golden("checkup.json", json_text(checkup_document(EVERYTHING, tool_version="0.1.0")))
+    document = json.loads(json_text(agents_document(AGENTS, tool_version="0.1.0")))
+    jsonschema.validate(document, closed(schema("agents")))
+    check_golden("agents.json", json_text(document))
+
+
+def test_the_last_line_and_the_exit_code_go_together():
+    """A problem is 1; warnings and what was not checked are 0 and said."""
+    warned = Checkup("prod", (("Project", (Row.of("clock", warning("Apart")),)),))
+    last = {
+        checkup.exit_code: render_checkup(checkup, color=False).splitlines()[-1]
+        for checkup in (EVERYTHING, WELL)
+    }
+    assert last == {1: "3 problems, 1 warning, 6 not checked.", 0: "Nothing is wrong."}
+    assert render_checkup(warned, color=False).endswith("Nothing is wrong (1 warning).\n")
+    assert warned.exit_code == 0
+
+
+def test_a_command_that_stops_tells_what_is_behind_a_count():
+    """`plan --preflight` shows each finding of the manifests, where doctor has one row."""
+    summaries = [finding.summary for finding in EVERYTHING.findings]
+    assert summaries[:2] == ["Wrong type", "Unknown"]
+    assert "The manifests have 2 errors" not in summaries
+    assert len(summaries) == 5
+
+
+def test_what_a_server_says_cannot_steer_a_terminal():
+    """Names, words, details and hints are shown escaped."""
+    finding = error(EVIL, EVIL, EVIL, request_id=EVIL)
+    rows = (Row.ok(EVIL, EVIL, EVIL), Row.of(EVIL, finding, EVIL), Row.unchecked(EVIL, EVIL))
+    evil = Checkup(EVIL, ((EVIL, (*rows, *rows[2:] * 3)),))
+    assert_harmless(render_checkup(evil, color=False))
+    assert_harmless(render_agents(evil, color=False))
+
+
+@pytest.mark.parametrize("verdict", Verdict)
+def test_every_verdict_is_counted(verdict):
+    """The counts of the document add up to its rows."""
+    document = checkup_document(EVERYTHING, tool_version="")
+    name = verdict.value.replace(" ", "_")
+    assert document["counts"][name] == sum(c["status"] == name for c in document["checks"])
+    assert sum(document["counts"].values()) == len(document["checks"])
