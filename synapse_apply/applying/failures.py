@@ -151,3 +151,13 @@ def skipped(task: Task, because: str) -> Diagnostic:
         "Apply again once that is settled.",
         address=str(task.address),
     )
+
+
+def internal(task: Task, failure: BaseException) -> Diagnostic:
+    """An exception nobody expected, without its message: that may hold a value."""
+    return error(
+        "An internal error stopped this resource",
+        f"{type(failure).__name__} while working on {task.address}.",
+        "Apply again: open calls are looked up first. Please report this.",
+        address=str(task.address),
+    )

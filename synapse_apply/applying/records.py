@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from synapse_apply.applying.runs import unverified
 from synapse_apply.applying.task import Task, Tools
 from synapse_apply.kinds.compare import same
 from synapse_apply.kinds.descriptor import FieldRule
@@ -99,7 +100,8 @@ def record_of(task: Task, intent: Intent, observed: Observed, tools: Tools, sent
     before = task.record
     applied = dict(intent.fields)
     # What was applied to an object that is gone says nothing of the one made in its place.
-    earlier = before.applied if before and intent.verb != "create" else {}
+    same_object = before if intent.verb != "create" else None
+    earlier = same_object.applied if same_object else {}
     for path, value in earlier.items():
         # A dropped field stays ours until the answer shows it gone (design section 6).
         if path not in applied and _still_ours(task, observed, path, value):
@@ -116,7 +118,7 @@ def record_of(task: Task, intent: Intent, observed: Observed, tools: Tools, sent
         digest=intent.digest or (before.digest if before else None),
         files=intent.files if intent.digest else (before.files if before else {}),
         protected=intent.protected,
-        verification=before.verification if before else None,
+        verification=same_object.verification if same_object else None,
         depends_on=intent.depends_on,
         series=intent.series,
         version=intent.version,
@@ -130,7 +132,7 @@ def adopted(task: Task, observed: Observed, tools: Tools) -> Record:
     series, version = task.type.place_in_series(task.desired.spec) if task.desired else ("", "")
     now = tools.clock.now()
     declared = dict(leaves(task.desired.spec)) if task.desired else {}
-    return Record(
+    record = Record(
         address=task.address,
         remote_id=observed.remote_id,
         api=task.binding.api,
@@ -145,6 +147,7 @@ def adopted(task: Task, observed: Observed, tools: Tools) -> Record:
         created_at=now,
         updated_at=now,
     )
+    return unverified(record, task.type, task.desired, now)
 
 
 def agreed(task: Task, record: Record, observed: Observed, secrets: Secrets, now: str) -> Record:

@@ -14,6 +14,7 @@ from typing import Any
 
 from synapse_apply.applying.lookup import digest_of
 from synapse_apply.applying.records import comparable, met
+from synapse_apply.applying.runs import look_for, started
 from synapse_apply.kinds.descriptor import Binding, Catalogue, ResourceType
 from synapse_apply.kinds.search import search
 from synapse_apply.model.address import Address
@@ -24,6 +25,7 @@ from synapse_apply.model.observed import Capabilities, Lookup, Observed
 from synapse_apply.model.ports import Api, Secrets
 from synapse_apply.model.state import Intent, IntentState, Record, Uptime
 from synapse_apply.model.values import ABSENT, Mac, Withheld, dig
+from synapse_apply.model.verification import RUN
 
 # In a digest's place: the secret may have arrived, and nobody saw it.
 NEVER_SEEN = "unknown"
@@ -78,6 +80,8 @@ class Settler:
             return Settled(intent, record, "this version does not know its kind")
         binding = kind.bindings[intent.api]
         try:
+            if intent.verb == RUN:
+                return self._run(intent, kind, record)
             if intent.verb == "create":
                 return self._create(intent, kind, binding, record)
             return self._by_id(intent, kind, binding, record)
@@ -95,10 +99,21 @@ class Settler:
             return Settled(intent, record, f"several objects have its name (ids {ids})")
         if binding.proves(intent.natural_key, self.capabilities) is not Lookup.COMPLETE:
             return Settled(intent, record, "this API cannot tell whether it was made")
-        if (left := self._too_young(intent)) > 0:
-            why = f"it is too early to tell: run again in {left:.0f} s"
-            return Settled(intent, record, why, settles_in=left)
-        return Settled(replace(intent, state=IntentState.ABSENT), record)
+        return self._too_early(intent, record) or _absent(intent, record)
+
+    def _run(self, intent: Intent, kind: ResourceType, record: Record | None) -> Settled:
+        """A run is over with its answer: the job that it started is followed by the next apply."""
+        if kind.proof is None:
+            return Settled(intent, record, "this version knows no run of its kind")
+        trail = look_for(self.api, kind.proof, intent, record)
+        if trail.job is not None:
+            return Settled(*started(intent, record, trail.job.id, self.now))
+        if early := self._too_early(intent, record):
+            return early
+        if trail.maybe:
+            why = f"{trail.names} may be it, and this backend does not show which run made a job"
+            return Settled(intent, record, why)
+        return _absent(replace(intent, remote_id=""), record)
 
     def _by_id(
         self, intent: Intent, kind: ResourceType, binding: Binding, record: Record | None
@@ -148,8 +163,8 @@ class Settler:
         )
         return Settled(replace(intent, state=IntentState.DONE, remote_id=live.remote_id), made)
 
-    def _too_young(self, intent: Intent) -> float:
-        """Seconds until absence may be believed.
+    def _too_early(self, intent: Intent, record: Record | None) -> Settled | None:
+        """None once absence may be believed.
 
         On the machine that sent it, by what it counted since: a wall clock that was set forward
         would rush. Elsewhere by the wall clocks; one that was set back makes it wait.
@@ -158,7 +173,15 @@ class Settler:
             age = self.up.seconds - intent.sent_up.seconds
         else:
             age = (_time(self.now) - _time(intent.sent_at)).total_seconds()
-        return intent.deadline + self.settle_after - max(age, 0.0)
+        left = intent.deadline + self.settle_after - max(age, 0.0)
+        if left <= 0:
+            return None
+        why = f"it is too early to tell: run again in {left:.0f} s"
+        return Settled(intent, record, why, settles_in=left)
+
+
+def _absent(intent: Intent, record: Record | None) -> Settled:
+    return Settled(replace(intent, state=IntentState.ABSENT), record)
 
 
 def _took(kind: ResourceType, path: Path, sent: Any, has: Any, *, created: bool) -> bool:

@@ -13,7 +13,7 @@ from synapse_apply.model.codec import fields_to_json
 from synapse_apply.model.desired import Desired
 from synapse_apply.model.marks import SecretMarks
 from synapse_apply.model.observed import Capabilities, Observed
-from synapse_apply.model.plan import Change
+from synapse_apply.model.plan import Action, Change
 from synapse_apply.model.ports import Api, Clock, Packages, Progress, Secrets, StateStore
 from synapse_apply.model.state import AuditEntry, Intent, Record, Uptime
 from synapse_apply.model.values import Fields
@@ -44,6 +44,11 @@ class Task:
     @property
     def address(self) -> Address:
         return self.change.address
+
+    @property
+    def acts(self) -> bool:
+        """Whether there is a step before its run: a call, or a record to be written."""
+        return self.change.action is not Action.NO_OP or self.change.rebase
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from synapse_apply.cli.approval import FRESH_SECONDS, ask, same
 from synapse_apply.cli.face import Face
@@ -34,6 +34,7 @@ class Run:
     auto_approve: bool = False
     all_or_nothing: bool = False
     show_unchanged: bool = False
+    operation: str = "apply"
 
     def __post_init__(self) -> None:
         self._preflight = Preflight(self.context)
@@ -111,6 +112,7 @@ class Run:
                 report = apply(self.context, planned, stop, stop, once=once)
         else:
             report = Report(planned.plan)
+        report = replace(report, extras={**report.extras, "operation": self.operation})
         if self.face.as_json:
             self.face.document(report_document(report))
         else:

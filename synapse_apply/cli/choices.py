@@ -18,6 +18,7 @@ class Asked:
     resend_secrets: bool
     overridden: tuple[str, ...]
     adopt: bool
+    no_verify: bool = False
     only: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
 
@@ -29,6 +30,7 @@ class Asked:
             adopt=self.adopt,
             recreate=self.recreate,
             resend_secrets=self.resend_secrets,
+            verify=not self.no_verify,
             overridden=frozenset(self.overridden),
             selected=selection(context, self.only, self.exclude),
             guards=target.guards,

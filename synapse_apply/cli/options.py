@@ -225,6 +225,7 @@ choices = _adding(
         is_flag=True,
         help="Make missing objects again even where the backend cannot say they are gone.",
     ),
+    click.option("--no-verify", is_flag=True, help="Leave out the runs that verify releases."),
     click.option("--resend-secrets", is_flag=True, help="Send every secret, changed or not."),
     click.option(
         "--override-guard",

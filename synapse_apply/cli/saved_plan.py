@@ -23,6 +23,7 @@ _OF_THE_PLAN = {
     "prune": "--prune",
     "resend_secrets": "--resend-secrets",
     "adopt": "--adopt",
+    "no_verify": "--no-verify",
     "only": "--only",
     "exclude": "--exclude",
 }

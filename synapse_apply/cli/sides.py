@@ -19,7 +19,9 @@ from synapse_apply.views.findings import dotted
 from synapse_apply.views.literals import SECRETS, inline
 from synapse_apply.views.masking import tree_of, values_tree
 from synapse_apply.views.record import object_document, record_document
+from synapse_apply.views.safety import clean
 from synapse_apply.views.tables import render_table
+from synapse_apply.views.verification import remembered
 
 _ROOM = 36
 
@@ -78,10 +80,12 @@ class Sides:
 
     def _facts(self) -> list[str]:
         record, observed = self.item.record, self.item.sighting.observed
+        verified = remembered(record.verification) if record else ""
         return [
             "declared" if self.item.desired else "not declared",
             f"recorded as id {record.remote_id}" if record else "not recorded",
             f"live as id {observed.remote_id}" if observed else "not seen live",
+            *([f"verified: {clean(verified)}"] if verified else []),
         ]
 
     def _declared(self) -> Mapping[Path, Any]:

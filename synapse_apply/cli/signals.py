@@ -15,6 +15,7 @@ from typing import Any, Self
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import Exit
+from synapse_apply.model.job import Job
 from synapse_apply.views.progress import Display
 
 _ASKS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -78,6 +79,11 @@ class Stop:
     def sent(self, address: Address, done: int, total: int) -> None:
         """Bytes of an upload."""
         self._display.sent(address, done, total)
+
+    def looked(self, address: Address, job: Job) -> None:
+        """A look at a job: which one it is is recorded, so nothing of it is in doubt."""
+        self._under_way.pop(address, None)
+        self._display.looked(address, job)
 
     def finished(self, address: Address, verb: str, result: str, seconds: float) -> None:
         """A resource's calls have ended."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -96,6 +96,23 @@ class Binding:
 
 
 @dataclass(frozen=True, slots=True)
+class Proof:
+    """How a thing proves itself: by a run of the object that the field `owner` refers to.
+
+    `body` makes what is sent of a spec and its `verify:` block, `run` sends it for the owner's
+    remote id and gives the server's answer. `jobs` are the owner's jobs since a time (RFC 3339);
+    it may give more. Both raise RemoteError. `mend` is the command that helps when what was
+    published is wrong; `{owner}` in it is the owner's name.
+    """
+
+    owner: str
+    body: Callable[[Mapping[str, Any], Mapping[str, Any]], dict[str, Any]]
+    run: Callable[[Api, str, Mapping[str, Any]], Mapping[str, Any]]
+    jobs: Callable[[Api, str, str], Iterable[Mapping[str, Any]]]
+    mend: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class ResourceType:
     """A kind.
 
@@ -105,7 +122,7 @@ class ResourceType:
     `identity` are the fields that make a live object the one recorded. `series`: a newer member
     supersedes the older; it names the field that groups members, `version` the one that orders
     them. `carries_package`: a create uploads a package. `update_hint` is the way out shown where
-    this kind cannot be updated at all.
+    this kind cannot be updated at all. `proof`: how such an object proves itself, where it can.
     """
 
     kind: str
@@ -119,6 +136,7 @@ class ResourceType:
     version: str = ""
     carries_package: bool = False
     update_hint: str = ""
+    proof: Proof | None = None
 
     def rule(self, path: tuple[Any, ...]) -> FieldRule:
         """The rule of the top-level field a path lies in."""

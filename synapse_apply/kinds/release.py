@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from synapse_apply.kinds.descriptor import Binding, FieldRule, Raw, ResourceType
+from synapse_apply.kinds.descriptor import Binding, FieldRule, Proof, Raw, ResourceType
 from synapse_apply.kinds.wire import pick, remote_id, secure, wire_id
 from synapse_apply.model.errors import NotFound
 from synapse_apply.model.marks import SecretMarks
@@ -19,6 +19,8 @@ PREFIX = "release"
 FIELDS = frozenset(
     {"plugin", "version", "changelog", "is_stable", "config", "requirements", "debug"}
 )
+# A run as the platform takes it; the API page has parameters and context instead.
+PLATFORM_FORM = ("action", "agent", "params")
 # Where a release carries free config, the digest of what we published travels in it.
 DIGEST_KEY = "x-synapse-apply-digest"
 
@@ -58,6 +60,23 @@ def _find(api: Api, key: str) -> Sequence[Raw]:
         return []
 
 
+def _run_of(spec: Mapping[str, Any], verify: Mapping[str, Any]) -> dict[str, Any]:
+    platform = {name: verify[name] for name in PLATFORM_FORM if name in verify}
+    if platform:
+        return {**platform, "version": spec["version"]}
+    return {"parameters": verify.get("parameters", {}), "context": verify.get("context", {})}
+
+
+PROOF = Proof(
+    owner="plugin",
+    body=_run_of,
+    run=lambda api, owner, body: api.run_plugin(wire_id(owner), body),
+    jobs=lambda api, owner, since: api.iterate_jobs(
+        {"plugin": wire_id(owner), "created_after": since}
+    ),
+    mend="synapse-apply bump {owner} patch",
+)
+
 V1 = Binding(
     api="v1",
     fields=FIELDS,
@@ -93,4 +112,5 @@ RELEASE = ResourceType(
     version="version",
     carries_package=True,
     update_hint=_PUBLISHED,
+    proof=PROOF,
 )

@@ -213,7 +213,7 @@ def desired(context: Context, draft: Draft) -> Desired | None:
         remote_id=None if pinned is None else str(pinned),
         depends_on=depends_on,
         source=source,
-        verify=draft.spec.get("verify"),
+        verify=release.verification(context, draft),
         position=draft.document.position,
         positions=draft.positions,
     )

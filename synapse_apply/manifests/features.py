@@ -12,7 +12,7 @@ from synapse_apply.model.values import ABSENT, dig
 # By schema: where a field may stand.
 _NOT_YET: dict[str, tuple[Path, ...]] = {
     "plugin": (("spec", "retain"),),
-    "release": (("spec", "verify"), ("spec", "locked")),
+    "release": (("spec", "locked"),),
 }
 _KNOWN_POLICY = frozenset(("unreleased_source",))
 
@@ -50,8 +50,6 @@ def _target(
             yield _not_yet((*at, "api", kind), positions, "api v2")
     if target.get("on_drift") == "hold":
         yield _not_yet((*at, "on_drift"), positions, "on_drift: hold")
-    if "require_verified" in target:
-        yield _not_yet((*at, "require_verified"), positions)
 
 
 def _policy(

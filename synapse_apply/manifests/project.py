@@ -115,6 +115,7 @@ class _Decoder:
         targets = {name: self._target(name) for name in value.get("targets", {})}
         targets.setdefault(EMBEDDED, self._decoded(EMBEDDED, {}, None))
         self._check_variables(variables)
+        self._check_required(targets)
         default = value.get("default_target", "")
         if default and default not in targets:
             self._find(
@@ -156,6 +157,18 @@ class _Decoder:
                         f"no variable `{name}` is declared",
                         did_you_mean(name, declared) or "declare it under `variables:`",
                     )
+
+    def _check_required(self, targets: Mapping[str, Target]) -> None:
+        for name, target in targets.items():
+            for index, other in enumerate(target.require_verified):
+                at: Path = ("targets", name, "require_verified", index)
+                others = [known for known in targets if known != name]
+                if other == name:
+                    detail = f"target `{name}` cannot be verified in itself first"
+                    self._find(at, "Target requires itself", detail, "name the target before it")
+                elif other not in targets:
+                    detail = f"there is no target `{other}`"
+                    self._find(at, "Unknown target", detail, did_you_mean(other, others))
 
     def _target(self, name: str) -> Target:
         at: Path = ("targets", name)
@@ -213,6 +226,7 @@ class _Decoder:
             allow_env=tuple(settings.get("allow_env", ())),
             allow_files=files,
             on_drift=settings.get("on_drift", "revert"),
+            require_verified=tuple(settings.get("require_verified", ())),
             settle_after=float(settings.get("settle_after", 30.0)),
             guards=Guards(**guards),
             policy=Policy(policy.get("unreleased_source", "note")),

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
+from synapse_apply.kinds.release import PLATFORM_FORM
 from synapse_apply.manifests.draft import PUBLISHED, Context, Draft
 from synapse_apply.manifests.plugin import PREFIX as PLUGIN
 from synapse_apply.manifests.plugin import agree
 from synapse_apply.manifests.reader import kind_of
+from synapse_apply.manifests.secretfields import secured
 from synapse_apply.model.address import Address
 from synapse_apply.model.desired import PackageSource
 from synapse_apply.model.values import Reference
 
 PREFIX = "release"
 _VERSION = re.compile(r"[A-Za-z0-9._+-]{1,64}")
+_PAGE_FORM = ("parameters", "context")
 _NOT_FIELDS = frozenset(("source", "file", "verify", "locked"))
 
 
@@ -62,6 +66,24 @@ def spec(context: Context, draft: Draft) -> dict[str, Any]:
     elif found := version(context, draft):
         fields["version"] = found
     return fields
+
+
+def verification(context: Context, draft: Draft) -> Mapping[str, Any] | None:
+    """The `verify:` block; None without one. It holds no secret, and one form of a run."""
+    verify = draft.spec.get("verify")
+    if verify is None:
+        return None
+    ours, theirs = ([key for key in form if key in verify] for form in (_PAGE_FORM, PLATFORM_FORM))
+    if ours and theirs:
+        context.find(
+            draft,
+            ("spec", "verify", theirs[0]),
+            "Two forms of a run",
+            f"`{theirs[0]}` is one of the platform's fields, `{ours[0]}` one of the API page's",
+            f"use either {', '.join(_PAGE_FORM)} or {', '.join(PLATFORM_FORM)}",
+        )
+    checked: Mapping[str, Any] = secured(context, draft, {"verify": verify})["verify"]
+    return checked
 
 
 def _check_paths(context: Context, draft: Draft) -> None:

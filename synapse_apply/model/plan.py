@@ -11,6 +11,7 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic, Path, Position
 from synapse_apply.model.observed import Capabilities
 from synapse_apply.model.state import Binding
+from synapse_apply.model.verification import Verification
 
 
 class Action(Enum):
@@ -76,6 +77,7 @@ class Change:
     paths. `rebase` asks apply to record desired as applied and live as seen without a call.
     `fingerprint` covers what the comparator saw, so that a saved plan notices a moved object.
     `extras` is what steps need beside fields (a package's digest, say), JSON only.
+    `verification` is the run that follows, a step of its own: never drift, in no count.
     """
 
     address: Address
@@ -97,6 +99,7 @@ class Change:
     fingerprint: str = ""
     extras: Mapping[str, Any] = field(default_factory=dict)
     position: Position | None = None
+    verification: Verification | None = None
 
     @property
     def refused(self) -> bool:
@@ -111,6 +114,8 @@ class Change:
         """Whether apply would send a mutating call for it."""
         if self.refused:
             return False
+        if self.verification is not None:
+            return True
         if self.action is Action.ADOPT:
             return bool(self.fields)
         return self.action in SENDING
@@ -184,17 +189,24 @@ class Plan:
             change
             for change in self.changes
             if not change.refused
-            and (change.action is not Action.NO_OP or change.rebase)
+            and (change.action is not Action.NO_OP or change.rebase or change.verification)
             and not change.superseded
         )
 
     @property
     def has_changes(self) -> bool:
-        """Whether a reader should see a difference: re-basing the record alone is none."""
+        """Whether a reader should see something to do: re-basing the record alone is nothing."""
         return any(
-            change.action is not Action.NO_OP and not change.superseded and not change.refused
+            (change.action is not Action.NO_OP or change.verification is not None)
+            and not change.superseded
+            and not change.refused
             for change in self.changes
         )
+
+    @property
+    def verified(self) -> tuple[Change, ...]:
+        """The changes that are followed by a run."""
+        return tuple(c for c in self.changes if c.verification is not None and not c.refused)
 
     @property
     def summary(self) -> Summary:

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic, Path
+from synapse_apply.model.job import Job
 from synapse_apply.model.state import AuditEntry, Binding, Intent, Record, State
 from synapse_apply.model.values import Mac, SecretRef, Sensitive
 
@@ -197,6 +198,10 @@ class Progress(Protocol):
     def started(self, address: Address, verb: str) -> None: ...
     def sent(self, address: Address, done: int, total: int) -> None:
         """Bytes of an upload."""
+        ...
+
+    def looked(self, address: Address, job: Job) -> None:
+        """A look at a job that is followed."""
         ...
 
     def finished(self, address: Address, verb: str, result: str, seconds: float) -> None: ...

@@ -41,7 +41,8 @@ class Target:
     """One backend as the project file (or the environment) names it.
 
     `api` maps a kind's prefix, or `*`, to the newest API version to use; `agents` the names of
-    agents to their tokens.
+    agents to their tokens. `require_verified` are the targets in which a release must have been
+    verified before it is made here.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Target:
     allow_env: tuple[str, ...] = ()
     allow_files: tuple[str, ...] = ()
     on_drift: str = "revert"
+    require_verified: tuple[str, ...] = ()
     settle_after: float = 30.0
     guards: Guards = Guards()
     policy: Policy = Policy()

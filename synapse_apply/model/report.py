@@ -11,6 +11,7 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import Exit
 from synapse_apply.model.plan import Action, Plan
+from synapse_apply.model.verification import Verdict, Verified
 
 # Refusals that mean "not as it was planned or reviewed" instead of "cannot be done".
 STALE_RULES = frozenset({"stale", "unreviewed"})
@@ -49,6 +50,7 @@ class Outcome:
 class Report:
     """The plan that was carried out and an outcome for each of its actionable changes.
 
+    A change that is only verified has none: `verified` tells of the runs, apart from the rest.
     `stopped` is the signal number that ended it early, 0 when none did; `lock_lost`
     that another run took the state over, after which nothing was started. `guards_overridden`
     names the guards a user overrode.
@@ -59,6 +61,7 @@ class Report:
     stopped: int = 0
     lock_lost: bool = False
     extras: Mapping[str, Any] = field(default_factory=dict)
+    verified: tuple[Verified, ...] = ()
 
     def count(self, result: Result) -> int:
         return sum(outcome.result is result for outcome in self.outcomes)
@@ -72,14 +75,16 @@ class Report:
         """Exit code by the precedence of design section 9."""
         codes = [Exit.OK]
         unknown_before = any(r.outcome_unknown for c in self.plan.refused for r in c.refusals)
-        if self.count(Result.UNKNOWN) or unknown_before:
+        unknown_runs = any(one.verdict is Verdict.UNKNOWN for one in self.verified)
+        if self.count(Result.UNKNOWN) or unknown_before or unknown_runs:
             codes.append(Exit.UNKNOWN)
         if self.stopped:
             codes.append(Exit.SIGINT if self.stopped == 2 else Exit.SIGTERM)
+        ended_badly = any(not one.is_well for one in self.verified)
         if self.lock_lost:
             # What was left undone was left for that; who has the lock now does it.
             codes.append(Exit.LOCKED)
-        elif self.count(Result.FAILED) or self.count(Result.SKIPPED):
+        elif self.count(Result.FAILED) or self.count(Result.SKIPPED) or ended_badly:
             codes.append(Exit.INCOMPLETE)
         rules = {refusal.rule for change in self.plan.refused for refusal in change.refusals}
         if rules & STALE_RULES:

@@ -37,7 +37,8 @@ class Record:
     imported record has no `applied`. `digest` is the digest of the package we published (None
     where no package was ours); `files` its content list. `natural_key` is the identity the kind
     derives from its fields, kept to recognise a renamed manifest. `series` and `version` place
-    the record among its newer and older siblings. Times are RFC 3339 UTC.
+    the record among its newer and older siblings. `verification` is a LastRun as JSON. Times are
+    RFC 3339 UTC.
     """
 
     address: Address
@@ -86,6 +87,9 @@ class Intent:
     `fields` and `digest` are what the call makes ours. `sent_at` is RFC 3339 UTC, `sent_up` the
     same moment as the machine counts it; `deadline` the request's total deadline in seconds.
     `remote_id` is empty for a create.
+
+    Of a run, `fields` are the context that was sent, `digest` is that of its parameters, and
+    `remote_id` the id of what is run; once it is settled, the job's.
     """
 
     id: str

@@ -12,6 +12,7 @@ from synapse_apply.model.observed import FoundBy
 from synapse_apply.model.plan import Action, Refusal
 from synapse_apply.model.state import Intent, Record
 from synapse_apply.model.values import ABSENT, SecretWant, dig
+from synapse_apply.model.verification import Elsewhere
 from synapse_apply.planning import package, refusals
 from synapse_apply.planning.fields import Differences, creation, differences
 from synapse_apply.planning.identity import Claims, differing_identity
@@ -32,6 +33,7 @@ class Survey:
     intents: Mapping[Address, Intent]
     choices: Choices
     settles_in: Mapping[Address, float] = field(default_factory=dict)
+    elsewhere: Mapping[str, Elsewhere] = field(default_factory=dict)
 
     def unsettled(self, address: Address) -> Refusal:
         """Why the address waits: an earlier call of it is open."""

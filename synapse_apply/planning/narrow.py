@@ -48,7 +48,7 @@ def narrowed(saved: Plan, fresh: Plan, *, reviewed: bool) -> Plan:
 def _row(before: Change | None, now: Change, *, reviewed: bool) -> Change:
     planned = before is not None and _goes(before)
     if before is not None and planned:
-        if not _goes(now) and not now.refused:
+        if not now.refused and (not _goes(now) or _only_the_run_is_left(before, now)):
             return _done_already(before, now)
         if now.refused or not stale.same(before, now):
             return stale.refused(before, now, reviewed=reviewed)
@@ -65,11 +65,18 @@ def _row(before: Change | None, now: Change, *, reviewed: bool) -> Change:
 
 def _goes(change: Change) -> bool:
     """Whether a reader of the plan was told that something will be done about it."""
-    return change.action is not Action.NO_OP and not change.superseded and not change.refused
+    due = change.action is not Action.NO_OP or change.verification is not None
+    return due and not change.superseded and not change.refused
+
+
+def _only_the_run_is_left(before: Change, now: Change) -> bool:
+    """Whether an earlier apply did the rest: a run that did not pass is made again."""
+    left = now.action is Action.NO_OP and before.action is not Action.NO_OP
+    return left and now.verification is not None and stale.same_run(before, now)
 
 
 def _left_out(now: Change) -> Change:
-    what = "refused now" if now.refused else f"{now.action.value} would be due now"
+    what = "refused now" if now.refused else f"{_word(now)} would be due now"
     return replace(
         _quiet(now, f"not in this plan ({what}): left as it is"),
         extras={"left_out": now.action.value},
@@ -77,8 +84,13 @@ def _left_out(now: Change) -> Change:
 
 
 def _done_already(before: Change, now: Change) -> Change:
-    notes = (*now.notes, f"{before.action.value} was planned, and it is so already")
+    notes = (*now.notes, f"{_word(before)} was planned, and it is so already")
     return replace(now, notes=notes)
+
+
+def _word(change: Change) -> str:
+    is_run = change.action is Action.NO_OP and change.verification is not None
+    return "verification" if is_run else change.action.value
 
 
 def _gone(before: Change, *, reviewed: bool) -> Change:
@@ -100,6 +112,7 @@ def _quiet(change: Change, note: str) -> Change:
         after=change.before,
         after_sensitive=change.before_sensitive,
         after_unknown=(),
+        verification=None,
     )
 
 

@@ -19,6 +19,7 @@ from synapse_apply.planning.rulings import Ruling, needs
 from synapse_apply.planning.series import series_of, went_back
 from synapse_apply.planning.situation import Item, Situation
 from synapse_apply.planning.undeclared import let_go
+from synapse_apply.planning.verification import proven
 
 Rulings = dict[Address, Ruling]
 
@@ -36,6 +37,7 @@ def plan(situation: Situation) -> Plan:
         intents={intent.address: intent for intent in situation.open_intents},
         choices=situation.choices,
         settles_in=situation.settles_in,
+        elsewhere=situation.elsewhere,
     )
     declared, cycles = _declared(items, survey)
     undeclared = _undeclared(items, survey, declared)
@@ -69,7 +71,7 @@ def _declared(items: Mapping[Address, Item], survey: Survey) -> tuple[Rulings, l
     ordered, cycles = dependency_order(graph, lambda address: items[address].type.rank)
     rulings: Rulings = {}
     for address in ordered:
-        ruling = decide(items[address], survey)
+        ruling = proven(items[address], decide(items[address], survey), survey)
         if ruling.change.changes_server:
             unmet = [need for need in graph[address] if _unmet(need, items, rulings, survey)]
             if unmet:

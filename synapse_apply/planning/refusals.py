@@ -9,6 +9,7 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Path, Position, pointer
 from synapse_apply.model.plan import Refusal
 from synapse_apply.model.state import Intent
+from synapse_apply.model.verification import RUN
 from synapse_apply.planning.situation import Item
 
 _SHOWN = 5
@@ -179,13 +180,18 @@ def outcome_unknown(intent: Intent, settles_in: float | None = None) -> Refusal:
             (f"run again in {math.ceil(settles_in)} s: it is looked up then",),
             outcome_unknown=True,
         )
+    settle = f"synapse-apply state settle {intent.address}"
+    if intent.verb == RUN:
+        ways = (f"if it has a job: `{settle} --job ID`", f"if it has none: `{settle} --absent`")
+    else:
+        ways = (
+            f"if it is there: `synapse-apply import {intent.address} ID`",
+            f"if it is not: `{settle} --absent`",
+        )
     return Refusal(
         "outcome-unknown",
         f"an earlier {intent.verb} was sent at {intent.sent_at or 'an unknown time'} and nobody "
         "can tell whether the server acted on it",
-        (
-            f"if it is there: `synapse-apply import {intent.address} ID`",
-            f"if it is not: `synapse-apply state settle {intent.address} --absent`",
-        ),
+        ways,
         outcome_unknown=True,
     )

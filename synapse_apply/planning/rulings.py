@@ -36,7 +36,8 @@ class Ruling:
         if not refusals:
             return self
         refused = (*self.change.refusals, *refusals)
-        return replace(self, change=replace(self.change, refusals=refused, rebase=False))
+        change = replace(self.change, refusals=refused, rebase=False, verification=None)
+        return replace(self, change=change)
 
 
 def change_of(item: Item, action: Action, fields: Sequence[FieldChange] = ()) -> Change:

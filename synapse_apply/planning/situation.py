@@ -14,6 +14,7 @@ from synapse_apply.model.plan import Base
 from synapse_apply.model.project import Guards, Policy
 from synapse_apply.model.state import Intent, Record
 from synapse_apply.model.values import Fields
+from synapse_apply.model.verification import Elsewhere
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,7 @@ class Choices:
 
     `selected` limits the plan to these addresses (None: all). `overridden` are guard names.
     `partial`: only some of the manifests were read, so that what has none may still be declared.
+    `verify`: runs that are due are planned; those of `verify_now` are due in any case.
     """
 
     prune: bool = False
@@ -51,6 +53,8 @@ class Choices:
     recreate: bool = False
     resend_secrets: bool = False
     partial: bool = False
+    verify: bool = True
+    verify_now: frozenset[Address] = frozenset()
     overridden: frozenset[str] = frozenset()
     selected: frozenset[Address] | None = None
     guards: Guards = Guards()
@@ -63,7 +67,8 @@ class Situation:
     """Everything a plan is made from; `plan_id` and `created` are given, so planning is pure.
 
     `settles_in` tells for open intents that are only too young to be settled in how many seconds
-    a look-up will be conclusive.
+    a look-up will be conclusive. `elsewhere` are the targets in which a release must have been
+    verified before it is made here, by name.
     """
 
     plan_id: str
@@ -77,3 +82,4 @@ class Situation:
     choices: Choices = Choices()
     capabilities: Capabilities = Capabilities()
     diagnostics: tuple[Diagnostic, ...] = ()
+    elsewhere: Mapping[str, Elsewhere] = field(default_factory=dict)

@@ -15,6 +15,7 @@ from synapse_apply.model.codec import value_text
 from synapse_apply.model.diagnostic import Path
 from synapse_apply.model.plan import Action, Change, FieldChange, Refusal
 from synapse_apply.model.values import ABSENT, KnownAfterApply, dig, leaves
+from synapse_apply.model.verification import Verification
 from synapse_apply.planning.package import uploaded_digest
 from synapse_apply.planning.refusals import dotted, listing
 
@@ -37,7 +38,18 @@ def same(before: Change, now: Change) -> bool:
         and before.fingerprint == now.fingerprint
         and [_effect(field) for field in before.fields] == [_effect(field) for field in now.fields]
         and _content(before) == _content(now)
+        and same_run(before, now)
     )
+
+
+def same_run(before: Change, now: Change) -> bool:
+    """Whether the same is run, under the same rules; a job that is followed already is no other."""
+    return _run(before) == _run(now)
+
+
+def _run(change: Change) -> Verification | None:
+    due = change.verification
+    return replace(due, reason="", job="") if due is not None else None
 
 
 def known_by_now(before: Change, now: Change | None, ids: Mapping[Address, str]) -> Change:
@@ -63,27 +75,30 @@ def refused(before: Change, now: Change, *, reviewed: bool = False) -> Change:
     refusals = (moved, *now.refusals)
     # Notes and fields say what apply would do now; this row says what was planned.
     kept = replace(now, action=before.action, fields=(), notes=())
-    return replace(kept, refusals=refusals, rebase=False)
+    return replace(kept, refusals=refusals, rebase=False, verification=None)
 
 
 def gone(before: Change, *, reviewed: bool = False) -> Change:
     """A planned row whose address is neither declared nor recorded now."""
     reason = "it is neither declared nor recorded now"
     way = _REVIEW if reviewed else _AGAIN
-    return replace(before, refusals=(Refusal(STALE, reason, way),), rebase=False)
+    return _stopped(before, Refusal(STALE, reason, way))
 
 
 def unreviewed(now: Change) -> Change:
     """A row nobody reviewed."""
     refusal = Refusal(UNREVIEWED, "the reviewed plan does not have it", _REVIEW, now.position)
-    return replace(now, refusals=(refusal,), rebase=False)
+    return _stopped(now, refusal)
 
 
 def dependent(now: Change, needs: Iterable[Address], *, reviewed: bool = False) -> Change:
     """A row that is still true and needs one that will not be done."""
     reason = f"it needs {listing(sorted(needs))}, which will not be done"
-    refusal = Refusal(STALE, reason, _REVIEW if reviewed else _AGAIN, now.position)
-    return replace(now, refusals=(refusal,), rebase=False)
+    return _stopped(now, Refusal(STALE, reason, _REVIEW if reviewed else _AGAIN, now.position))
+
+
+def _stopped(row: Change, refusal: Refusal) -> Change:
+    return replace(row, refusals=(refusal,), rebase=False, verification=None)
 
 
 def _effect(field: FieldChange) -> tuple[Path, bool, str, str]:
@@ -113,6 +128,16 @@ def _told(before: Change, now: Change) -> Iterator[str]:
         yield from _fields(before, now)
     if before.action is now.action and _content(before) != _content(now):
         yield "its package has other content"
+    if before.action is now.action and not same_run(before, now):
+        yield _other_run(before, now)
+
+
+def _other_run(before: Change, now: Change) -> str:
+    if before.verification is None:
+        return "it would be verified now, which was not planned"
+    if now.verification is None:
+        return "it would not be verified now, as was planned"
+    return "it would be verified in another way than was planned"
 
 
 def _now(now: Change) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from synapse_apply.applying.records import live_fields
+from synapse_apply.applying.runs import unverified
 from synapse_apply.kinds.descriptor import Binding, ResourceType
 from synapse_apply.model.address import Address
 from synapse_apply.model.desired import Desired
@@ -14,6 +15,7 @@ from synapse_apply.model.errors import InputError, NotFound, RemoteError
 from synapse_apply.model.observed import Observed
 from synapse_apply.model.state import IntentState, Record
 from synapse_apply.model.values import Reference, leaves
+from synapse_apply.model.verification import RUN
 from synapse_apply.session.context import Context
 
 
@@ -134,7 +136,7 @@ def _recorded(
     series, version = _series(kind, address, observed, desired.spec if desired else {})
     parents = _parents(context, kind, observed)
     now = context.clock.now()
-    return Record(
+    record = Record(
         address=address,
         remote_id=observed.remote_id,
         api=binding.api,
@@ -152,6 +154,7 @@ def _recorded(
         created_at=before.created_at if before and before.created_at else now,
         updated_at=now,
     )
+    return record if before else unverified(record, kind, desired, now)
 
 
 def _needs(desired: Desired | None, declared: Mapping[Path, object]) -> tuple[Address, ...]:
@@ -197,12 +200,16 @@ def _settle_open(context: Context, records: Mapping[Address, Record]) -> None:
     """An import answers the question an open create left: it was made, and this is it."""
     for intent in context.store.read().open_intents:
         record = records.get(intent.address)
-        if record is None:
+        if record is None or intent.verb == RUN:  # of a run only a job would tell
             continue
         closed = replace(intent, state=IntentState.DONE, remote_id=record.remote_id)
         entry = context.actor.audit(closed, "settled by hand: imported", at=context.clock.now())
         ours = replace(
-            record, digest=intent.digest or record.digest, files=intent.files or record.files
+            record,
+            digest=intent.digest or record.digest,
+            files=intent.files or record.files,
+            # What we made ourselves is not taken over: its run is still to be made.
+            verification=None if intent.verb == "create" else record.verification,
         )
         context.store.settle(closed, ours, entry)
 

@@ -87,7 +87,8 @@ def apply(
     applier = Applier(tasks, tools, _live(planned), lambda: bool(stop()) or not ours())
     with Serial() if context.parallelism == 1 else Threads(context.parallelism) as executor:
         outcomes = applier.run(executor)
-    return Report(plan, outcomes, stopped=stop(), lock_lost=not ours())
+    verified = applier.verified
+    return Report(plan, outcomes, stopped=stop(), lock_lost=not ours(), verified=verified)
 
 
 def _tasks(planned: Planned) -> list[Task]:

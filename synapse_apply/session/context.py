@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 
 from synapse_apply import __version__
 from synapse_apply.applying.settle import Settled
@@ -23,6 +24,7 @@ from synapse_apply.model.ports import Api, Clock, Packages, Secrets, StateStore
 from synapse_apply.model.project import Project, Target
 from synapse_apply.model.skew import Skew
 from synapse_apply.model.state import Uptime
+from synapse_apply.model.verification import Elsewhere
 from synapse_apply.packages.carried import CarriedPackages
 from synapse_apply.packages.opening import SourcePackages
 from synapse_apply.planning.situation import Item
@@ -70,6 +72,7 @@ class Context:
     `desired` are the declared resources with their packages inspected; `diagnostics` the warnings
     found on the way. `secrets_under` is `secrets` with other state keys. `request_id` gives the
     server's id of this thread's last request. `partial`: only some of the manifests were asked for.
+    `elsewhere` reads what other targets have verified, where this one requires it.
     `held` is what package sources held.
     `skew` tells how the server's clock differs, as far as answers have shown by then.
     `hang_up` ends calls under way and refuses all others; what it is given says why.
@@ -105,6 +108,7 @@ class Context:
         return self.store.lock(operation, self.patience)
 
     pause: Callable[[float], None] = lambda _seconds: None
+    elsewhere: Callable[[], Mapping[str, Elsewhere]] = dict
     held: tuple[Held, ...] = ()
 
 
@@ -164,6 +168,7 @@ def open_context(where: Where, carrier: Carrier | None = None) -> Iterator[Conte
                 pause=time.sleep,
                 partial=bool(where.paths),
                 commit=who.commit,
+                elsewhere=partial(state_file.elsewhere, project, target, where.environ),
                 held=declared.held,
                 skew=lambda: backend.server_clock.skew,
             )

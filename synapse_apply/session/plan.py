@@ -12,7 +12,7 @@ from synapse_apply.model.diagnostic import Diagnostic, warning
 from synapse_apply.model.plan import Base
 from synapse_apply.model.state import Record
 from synapse_apply.planning.planner import plan as make_plan
-from synapse_apply.planning.situation import Choices, Situation
+from synapse_apply.planning.situation import Choices, Item, Situation
 from synapse_apply.session.context import Context, Planned
 from synapse_apply.session.intents import look_up
 from synapse_apply.session.observe import Observer
@@ -63,6 +63,7 @@ def plan(context: Context, choices: Choices) -> Planned:
         choices=replace(choices, partial=context.partial),
         capabilities=observer.capabilities,
         diagnostics=(*context.diagnostics, *_unsettled(settled)),
+        elsewhere=context.elsewhere() if any(map(_may_be_proved, made.values())) else {},
     )
     return Planned(make_plan(situation), made, tuple(settled), observer.capabilities)
 
@@ -77,6 +78,12 @@ def _unsettled(settled: Iterable[Settled]) -> Iterator[Diagnostic]:
                 f"{intent.verb} of {intent.address} was sent at {intent.sent_at}: {item.why}.",
                 address=str(intent.address),
             )
+
+
+def _may_be_proved(item: Item) -> bool:
+    """Whether it is to be made here, and could have been verified elsewhere before."""
+    makes = item.desired is not None and item.sighting.observed is None
+    return makes and item.type.proof is not None
 
 
 def _deletable(

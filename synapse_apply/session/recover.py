@@ -7,7 +7,8 @@ from pathlib import Path
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import InputError, StateError
-from synapse_apply.model.state import Intent, IntentState, State
+from synapse_apply.model.state import Intent, IntentState, Record, State
+from synapse_apply.model.verification import RUN, LastRun
 from synapse_apply.session.context import StateContext
 from synapse_apply.session.unrecorded import Ended, read
 
@@ -58,13 +59,22 @@ def _is_known(path: Path, ended: Ended, state: State) -> bool:
     intent, record = ended.intent, state.records.get(ended.intent.address)
     if intent.id in {opened.id for opened in state.open_intents}:
         return False
-    if intent.state is not IntentState.DONE or intent.verb != "create" or ended.record is None:
+    if intent.state is not IntentState.DONE or ended.record is None:
         return True
+    if intent.verb == RUN:
+        return record is None or _last_run(record) >= _last_run(ended.record)
+    if intent.verb != "create":
+        return True  # the next plan sees what an update left
     if record is None:
         return False
     if record.remote_id != ended.record.remote_id:
         raise _other_object(path, intent.address, record.remote_id, ended.record.remote_id)
     return True
+
+
+def _last_run(record: Record) -> str:
+    last = LastRun.of(record.verification)
+    return last.at if last is not None else ""
 
 
 def _other_object(path: Path, address: Address, recorded: str, made: str) -> StateError:

@@ -235,6 +235,7 @@ def _choices_to(choices: Choices) -> Json:
         "adopt": choices.adopt,
         "recreate": choices.recreate,
         "resend_secrets": choices.resend_secrets,
+        "verify": choices.verify,
         "overridden": sorted(choices.overridden),
         "selected": None if selected is None else sorted(map(str, selected)),
     }
@@ -247,6 +248,7 @@ def _choices_from(data: Mapping[str, Any]) -> Choices:
         adopt=data["adopt"] is True,
         recreate=data["recreate"] is True,
         resend_secrets=data["resend_secrets"] is True,
+        verify=data.get("verify", True) is True,
         overridden=frozenset(map(str, data["overridden"])),
         selected=None if selected is None else frozenset(map(Address.parse, selected)),
     )

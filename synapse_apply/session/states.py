@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from synapse_apply.applying.runs import started
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import InputError, StateError
 from synapse_apply.model.state import Binding, Intent, IntentState, Record, State
+from synapse_apply.model.verification import RUN
 from synapse_apply.session.context import StateContext
 from synapse_apply.session.intents import no_open_call
 from synapse_apply.session.state_file import describe, keys, open_store, open_store_at
@@ -120,13 +122,39 @@ def settle_absent(context: StateContext, address: Address, *, at: str) -> Intent
     """Close an open intent as not done, on the user's word; StateError when none is open."""
     with context.lock("state settle"):
         state = context.store.read()
-        found = next((i for i in state.open_intents if i.address == address), None)
-        if found is None:
-            raise no_open_call(address, state)
-        entry = context.actor.audit(found, "settled by hand: absent", at=at)
+        found = _open_intent(state, address)
         closed = replace(found, state=IntentState.ABSENT)
+        entry = context.actor.audit(found, "settled by hand: absent", at=at)
         context.store.settle(closed, state.records.get(address), entry)
     return closed
+
+
+def settle_job(context: StateContext, address: Address, job: str, *, at: str) -> Intent:
+    """Close an open run with the job that it started, which the next apply follows.
+
+    StateError when no run of the address is open.
+    """
+    with context.lock("state settle"):
+        state = context.store.read()
+        found = _open_intent(state, address)
+        if found.verb != RUN:
+            raise StateError.of(
+                "The open call is no run",
+                f"An earlier {found.verb} of {address} is open, which has no job.",
+                f"`synapse-apply import {address} ID` if it was done, "
+                f"`synapse-apply state settle {address} --absent` if not.",
+            )
+        closed, record = started(found, state.records.get(address), job, at)
+        entry = context.actor.audit(closed, f"settled by hand: job {job}", at=at)
+        context.store.settle(closed, record, entry)
+    return closed
+
+
+def _open_intent(state: State, address: Address) -> Intent:
+    found = next((i for i in state.open_intents if i.address == address), None)
+    if found is None:
+        raise no_open_call(address, state)
+    return found
 
 
 def _unknown(context: StateContext, address: Address) -> StateError:

@@ -15,6 +15,7 @@ from synapse_apply.views.masking import masked, veiled
 from synapse_apply.views.pen import Pen
 from synapse_apply.views.refusals import refusal_rows
 from synapse_apply.views.safety import clean, clean_lines, quote
+from synapse_apply.views.verification import planned_row
 
 _INDENT = 6
 _NEW = frozenset({Action.CREATE, Action.RECREATE})
@@ -65,6 +66,11 @@ class Blocks:
             root.keep(path, value, shown=self.show_unchanged or path == ("name",))
         for path in change.after_sensitive:
             root.keep(path, Withheld("omitted"), shown=self.show_unchanged)
+
+    def run(self, change: Change) -> str:
+        """The run that shows that it works: a row of its own."""
+        due = change.verification
+        return planned_row(change, due, Layout(self.pen, self.width), self.pen) if due else ""
 
     def forget(self, change: Change) -> str:
         """A row for what leaves the state while the object stays."""

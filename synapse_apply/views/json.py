@@ -18,6 +18,7 @@ from synapse_apply.model.values import KnownAfterApply
 from synapse_apply.views.masking import masked, plain, tree_of, unknown_paths, values_tree, veiled
 from synapse_apply.views.outcomes import Counts, complete, findings
 from synapse_apply.views.safety import clean_url, disarm_json
+from synapse_apply.views.verification import ended_documents, planned_documents
 
 FORMAT_VERSION = "1.0"
 
@@ -63,6 +64,7 @@ def plan_document(plan: Plan) -> dict[str, Any]:
         "base": _base(plan.base),
         "summary": _summary(plan),
         "resource_changes": [_resource_change(change) for change in plan.changes],
+        "verifications": planned_documents(plan),
         "resource_drift": [_drift(change) for change in plan.changes if _drifted(change)],
         "guards": [
             {"name": guard.name, "summary": guard.summary, "detail": guard.detail}
@@ -75,7 +77,8 @@ def plan_document(plan: Plan) -> dict[str, Any]:
 
 def report_document(report: Report) -> dict[str, Any]:
     """The document of `apply --json` (report.schema.json)."""
-    found = [*report.plan.diagnostics, *findings(report.outcomes)]
+    told = (finding for one in report.verified for finding in one.diagnostics)
+    found = [*report.plan.diagnostics, *findings(report.outcomes), *told]
     overridden = report.extras.get("guards_overridden", ())
     return {
         "format_version": FORMAT_VERSION,
@@ -92,6 +95,7 @@ def report_document(report: Report) -> dict[str, Any]:
         "lock_lost": report.lock_lost,
         "counts": asdict(Counts.of(report)),
         "outcomes": [_outcome(outcome) for outcome in report.outcomes],
+        "verifications": ended_documents(report.verified),
         "refusals": [
             {**_identity(change), "refusals": [_refusal(r) for r in change.refusals]}
             for change in report.plan.refused

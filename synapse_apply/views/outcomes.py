@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from synapse_apply.model.diagnostic import Diagnostic, Severity
 from synapse_apply.model.plan import Action
 from synapse_apply.model.report import Outcome, Report, Result
+from synapse_apply.model.verification import Verdict
 from synapse_apply.views.findings import finding_blocks
-from synapse_apply.views.grammar import PAST, SYMBOL, cannot
+from synapse_apply.views.grammar import PAST, SYMBOL, cannot, elapsed
 from synapse_apply.views.pen import Pen
 from synapse_apply.views.refusals import refusal_rows, refused_line
 from synapse_apply.views.safety import clean, disarm
+from synapse_apply.views.verification import ended_blocks, ended_rows, verified_line
 
 _SIGNALS = {1: "SIGHUP", 2: "SIGINT", 15: "SIGTERM"}
 _WORSE_LATER = (Result.DONE, Result.SKIPPED, Result.FAILED, Result.UNKNOWN)
@@ -66,17 +68,19 @@ class Counts:
 def complete(report: Report) -> bool:
     """Whether all that was not refused has been done."""
     done = all(outcome.result is Result.DONE for outcome in report.outcomes)
-    return done and not report.stopped and not report.lock_lost
+    well = all(one.is_well for one in report.verified)
+    return done and well and not report.stopped and not report.lock_lost
 
 
 def render_report(report: Report, *, color: bool) -> str:
     """What was done, what was not and why, as text that ends with a newline."""
     pen = Pen(color)
     rows = [_row(outcome, pen) for outcome in report.outcomes if _worth_a_row(outcome)]
-    parts = ["\n".join(rows)]
+    parts = ["\n".join([*rows, *ended_rows(report, pen)])]
     parts += ["\n".join(refusal_rows(change, pen)) for change in report.plan.refused]
     told = (outcome for outcome in report.outcomes if outcome.result is not Result.SKIPPED)
     parts += finding_blocks(findings(told), pen)
+    parts += ended_blocks(report.verified, pen)
     parts.append(_totals(report, pen))
     return disarm("\n\n".join(part for part in parts if part) + "\n")
 
@@ -112,14 +116,6 @@ def _why_skipped(outcome: Outcome) -> str:
     return f": {'; '.join(f'{why[:1].lower()}{why[1:]}' for why in reasons)}" if reasons else ""
 
 
-def elapsed(seconds: float) -> str:
-    """A duration as people read it: `0.4s`, `12s`, `3m05s`."""
-    if seconds < 9.95:
-        return f"{max(0.0, seconds):.1f}s"
-    whole = round(seconds)
-    return f"{whole}s" if whole < 60 else f"{whole // 60}m{whole % 60:02d}s"
-
-
 def findings(outcomes: Iterable[Outcome]) -> list[Diagnostic]:
     """Every finding of these outcomes: warnings first, the worst last, each with its address."""
     ranked = sorted(outcomes, key=lambda outcome: _WORSE_LATER.index(outcome.result))
@@ -146,6 +142,9 @@ def _of(outcome: Outcome) -> Iterable[Diagnostic]:
 def _totals(report: Report, pen: Pen) -> str:
     counts = Counts.of(report)
     lines = [refused_line(counts.refused, pen)] if counts.refused else []
+    lines += verified_line(report, pen)
+    if report.extras.get("operation") == "verify":
+        return "\n".join([*lines, *_why_early(report, counts)])
     if complete(report):
         lines.append(pen(f"Apply complete! Resources: {counts.resources}.", "done"))
         return "\n".join(lines)
@@ -155,6 +154,11 @@ def _totals(report: Report, pen: Pen) -> str:
 
 
 def _next(report: Report, counts: Counts) -> list[str]:
+    again = "Run apply again to do the rest; what is done is not done twice."
+    return [*_why_early(report, counts), again]
+
+
+def _why_early(report: Report, counts: Counts) -> list[str]:
     lines = []
     unrecorded = [outcome for outcome in report.outcomes if outcome.unrecorded is not None]
     if report.stopped:
@@ -170,7 +174,7 @@ def _next(report: Report, counts: Counts) -> list[str]:
         lines.append(
             "Once the state can be written, `synapse-apply state recover FILE` records it."
         )
-    if counts.unknown > sum(1 for outcome in unrecorded if outcome.unrecorded):
+    unknown = counts.unknown - sum(1 for outcome in unrecorded if outcome.unrecorded)
+    if unknown > 0 or any(one.verdict is Verdict.UNKNOWN for one in report.verified):
         lines.append("The next run looks up what is unknown before it does anything else.")
-    lines.append("Run apply again to do the rest; what is done is not done twice.")
     return lines

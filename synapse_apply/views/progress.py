@@ -9,8 +9,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self, TextIO, cast
 
 from synapse_apply.model.address import Address
-from synapse_apply.views.grammar import byte_size
-from synapse_apply.views.outcomes import elapsed
+from synapse_apply.model.job import Job
+from synapse_apply.views.grammar import byte_size, elapsed
 from synapse_apply.views.pen import Pen
 from synapse_apply.views.safety import clean, disarm
 
@@ -35,6 +35,7 @@ _WORDS = {
     "adopt": Words("Importing", "Import complete"),
     "forget": Words("Forgetting", "Removed from state"),
     "no-op": Words("Recording", "Record up to date"),
+    "verify": Words("Verifying", "Verification passed"),
 }
 _STEP = 0.25
 
@@ -47,13 +48,23 @@ def words_of(verb: str) -> Words:
 def ending(verb: str, result: str, seconds: float) -> str:
     """How a resource's line ends."""
     took = f"after {elapsed(seconds)}"
-    if result == "done":
+    if result in {"done", "passed"}:
         return f"{words_of(verb).done} {took}"
     if result == "skipped":
         return "Skipped"
     if result == "unknown":
         return f"No answer {took}: nobody can tell yet whether it was done"
+    if result in {"running", "timed-out"}:
+        return f"Still running {took}"
     return f"Failed {took}"
+
+
+def _verifying(job: Job) -> str:
+    return f"{words_of('verify').doing}... job {clean(job.id)} {job.status.value}"
+
+
+def _percent(job: Job) -> str:
+    return "" if job.progress is None else f", {job.progress:.0f}%"
 
 
 class Display(Protocol):
@@ -61,6 +72,7 @@ class Display(Protocol):
 
     def started(self, address: Address, verb: str) -> None: ...
     def sent(self, address: Address, done: int, total: int) -> None: ...
+    def looked(self, address: Address, job: Job) -> None: ...
     def finished(self, address: Address, verb: str, result: str, seconds: float) -> None: ...
     def __enter__(self) -> Self: ...
     def __exit__(
@@ -136,6 +148,9 @@ class Silent:
     def sent(self, address: Address, done: int, total: int) -> None:
         """Nothing."""
 
+    def looked(self, address: Address, job: Job) -> None:
+        """Nothing."""
+
     def finished(self, address: Address, verb: str, result: str, seconds: float) -> None:
         """Nothing."""
 
@@ -152,7 +167,7 @@ class Silent:
 
 
 class Lines(Silent):
-    """A line when a resource starts and ends, and at each quarter of a long upload.
+    """A line when a resource starts and ends, at each quarter of an upload or of a job.
 
     Progress never ends an apply: a stream that cannot be written to is left alone from then on.
     """
@@ -163,6 +178,7 @@ class Lines(Silent):
         self._pen = Pen(color)
         self._lock = threading.Lock()
         self._told: dict[Address, float] = {}
+        self._jobs: dict[Address, tuple[str, int]] = {}
 
     def started(self, address: Address, verb: str) -> None:
         """`plugin/yolo: Creating...`."""
@@ -180,6 +196,15 @@ class Lines(Silent):
                 self._told[address] = share
         if due:
             self._write(address, f"Uploading... {share:.0%} of {byte_size(total)}")
+
+    def looked(self, address: Address, job: Job) -> None:
+        """`release/yolo@1.2.0: Verifying... job 12 running, 50%`."""
+        at = (job.status.value, int((job.progress or 0.0) / 100 / _STEP))
+        with self._lock:
+            due = self._jobs.get(address) != at and not job.status.ended
+            self._jobs[address] = at
+        if due:
+            self._write(address, f"{_verifying(job)}{_percent(job)}")
 
     def finished(self, address: Address, verb: str, result: str, seconds: float) -> None:
         """`plugin/yolo: Creation complete after 1.2s`."""
@@ -234,6 +259,20 @@ class Live(Lines):
                 text = f"{byte_size(done)} of {byte_size(total)}"
                 self._bars.update(
                     self._tasks[address], completed=done, total=max(total, 1), sent=text
+                )
+
+    def looked(self, address: Address, job: Job) -> None:
+        """The bar of a job, which moves until it is known how far the job is."""
+        if self._bars is None:
+            super().looked(address, job)
+            return
+        with suppress(Exception), self._lock:
+            if address in self._tasks:
+                text = f"{clean(address)}: {_verifying(job)}"
+                total = None if job.progress is None else 100.0
+                done = job.progress or 0.0
+                self._bars.update(
+                    self._tasks[address], description=text, completed=done, total=total
                 )
 
     def finished(self, address: Address, verb: str, result: str, seconds: float) -> None:

@@ -16,6 +16,7 @@ from synapse_apply.views.literals import SECRETS
 from synapse_apply.views.masking import plain, tree_of, values_tree
 from synapse_apply.views.pen import Pen
 from synapse_apply.views.safety import clean, disarm, quote
+from synapse_apply.views.verification import remembered
 
 _WIDTH = 110
 _INDENT = 2
@@ -138,13 +139,12 @@ def _fields_block(
 
 def _facts(record: Record) -> dict[str, str]:
     """What a record knows beside fields, without what is empty."""
-    proof = record.verification or {}
     files = f" ({plural(len(record.files), 'file')})" if record.files else ""
     facts = {
         "api": record.api,
         "depends on": ", ".join(map(str, record.depends_on)),
         "package": f"{record.digest}{files}" if record.digest else "",
-        "verified": str(proof.get("result", "")) and f"{proof.get('result')} {proof.get('at', '')}",
+        "verified": remembered(record.verification),
         "created": record.created_at,
         "updated": record.updated_at,
     }

@@ -10,6 +10,7 @@ from synapse_apply.views.outcomes import render_report
 from synapse_apply.views.pen import Pen
 from synapse_apply.views.refusals import refused_line
 from synapse_apply.views.safety import clean, clean_url, disarm
+from synapse_apply.views.verification import verify_line
 
 __all__ = ["render_diagnostics", "render_plan", "render_report"]
 
@@ -43,7 +44,14 @@ def render_plan(
 
 
 def _actions(plan: Plan, blocks: Blocks) -> list[str]:
-    rows = [blocks.action(change) for change in plan.changes if _acts(change)]
+    rows = [
+        row
+        for change in plan.changes
+        for row in (
+            *([blocks.action(change)] if _acts(change) else []),
+            *([blocks.run(change)] if change.verification and not change.refused else []),
+        )
+    ]
     if not rows:
         return []
     return [_ERRORED if plan.errored else _HEADER, *rows]
@@ -90,7 +98,7 @@ def _totals(plan: Plan, pen: Pen) -> str:
         left_out = any("left_out" in change.extras for change in plan.changes)
         return pen(_NONE_OF_THIS_PLAN if left_out else _NO_CHANGES, "done")
     refused = [refused_line(len(plan.refused), pen)] if plan.refused else []
-    return "\n".join([*refused, pen(plan_line(plan.summary), "bold")])
+    return "\n".join([*refused, *verify_line(plan, pen), pen(plan_line(plan.summary), "bold")])
 
 
 def _guard(guard: GuardTrip, pen: Pen) -> str:

@@ -33,7 +33,6 @@ from synapse_apply.views.progress import Silent
 
 TOKEN = "law-token"
 TENANT = "law"
-# The others decide how jobs look, and nothing here runs one.
 MATTER = ("put", "secrets", "configuration", "list_items", "plugin_list", "code")
 GUARDS = frozenset({"no-manifests", "all-missing", "mass-missing", "recreate", "adopt"})
 ANYTHING_GOES = Choices(recreate=True, overridden=GUARDS)
@@ -78,10 +77,17 @@ class Server:
         return {kind: self.objects(kind) for kind in ("plugin", "release", "storage")}
 
     def reset(self, switches: Mapping[str, str]) -> None:
+        """Empty it; how jobs look goes with the other switches, so that each way is met."""
         for kind, rows in self.everything().items():
             for row in rows:
                 self.send("DELETE", f"/_emulator/objects/{kind}/{row['id']}/")
-        self.send("PATCH", "/_emulator/switches/", dict(switches))
+        partial = switches.get("put") != "full"
+        jobs = {
+            "job_context": "returned" if partial else "none",
+            "status_words": "page" if partial else "platform",
+            "console_logs": "entries" if partial else "lines",
+        }
+        self.send("PATCH", "/_emulator/switches/", {**jobs, **switches})
         self.forget()
 
     def forget(self) -> None:
@@ -248,7 +254,8 @@ def pending(plan: Plan) -> list[str]:
     return [
         f"{change.address}: {change.action.value}"
         f" {[(f.path, f.before, f.after, f.cause.value) for f in change.fields]}"
-        f"{' rebase' if change.rebase else ''}"
+        f"{' rebase' if change.rebase else ''}{' verify' if change.verification else ''}"
         for change in plan.changes
-        if not change.refused and (change.action is not Action.NO_OP or change.rebase)
+        if not change.refused
+        and (change.action is not Action.NO_OP or change.rebase or change.verification)
     ]

@@ -28,6 +28,7 @@ def settle(project: Project) -> None:
     states, after = (state, project.state()), project.server.everything()
     holds.live_only_fields_survive(states, before, after, done.plan)
     assert [o for o in done.report.outcomes if o.result is not Result.DONE] == []
+    assert [one for one in done.report.verified if not one.is_well] == []
     again = project.plan().plan
     holds.of_plan(again)
     assert not again.errored, again.diagnostics

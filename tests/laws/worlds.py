@@ -146,10 +146,33 @@ RELEASE_FIELDS = {
 }
 
 
+def _run(outcome: str) -> dict[str, Any]:
+    return {"emulator": {"seconds": 0, "outcome": outcome}}
+
+
+# Runs in both forms; one that fails only warns, so that an apply goes through all the same.
+VERIFIED = st.one_of(
+    st.builds(
+        lambda more, context: {
+            "parameters": {**more, **_run("completed")}, "context": context, "timeout": 5,
+        },
+        CONFIGURATIONS,
+        CONFIGURATIONS,
+    ),
+    st.builds(
+        lambda more: {"action": "test", "params": {**more, **_run("completed")}}, CONFIGURATIONS
+    ),
+    st.builds(
+        lambda more: {"parameters": {**more, **_run("failed")}, "on_failure": "warn"},
+        CONFIGURATIONS,
+    ),
+)  # fmt: skip
+
+
 @st.composite
 def releases(draw: st.DrawFn, letter: str, version: str) -> dict[str, Any]:
     """A release document; its package is the folder of its own."""
-    fields = draw(st.fixed_dictionaries({}, optional=RELEASE_FIELDS))
+    fields = draw(st.fixed_dictionaries({}, optional={**RELEASE_FIELDS, "verify": VERIFIED}))
     source = f"./packages/{letter}-{version}"
     return document(
         "Release", None, {"plugin": letter, "version": version, **fields, "source": source}

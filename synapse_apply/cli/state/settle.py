@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     "settle",
     examples=[
         ("synapse-apply state settle plugin/yolo --absent", "You looked: it was not made."),
+        (
+            "synapse-apply state settle release/yolo@1.1.0 --job 12",
+            "You looked: job 12 is the run.",
+        ),
     ],
     exits=[("0", "closed"), ("1", "no call of this address is open")],
 )
@@ -26,19 +30,29 @@ if TYPE_CHECKING:
 @options.place
 @click.argument("address", type=options.ADDRESS)
 @click.option("--absent", is_flag=True, help="The call was not done; you looked.")
+@click.option("--job", metavar="ID", help="The run was started, and this is its job; you looked.")
 @options.patience
-def command(*, face: Face, where: Where, address: Address, absent: bool) -> int:
-    """Say that a call of unknown outcome was not done.
+def command(*, face: Face, where: Where, address: Address, absent: bool, job: str | None) -> int:
+    """Say what became of a call of unknown outcome.
 
     Needed only where the backend cannot tell, and plan refuses the resource for that. If the
-    object was made after all, `synapse-apply import ADDRESS ID` is the right command.
+    object was made after all, `synapse-apply import ADDRESS ID` is the right command; if a run
+    was started, its job is given with --job, and the next apply follows it.
     """
+    from synapse_apply.model.verification import RUN
     from synapse_apply.session import states
     from synapse_apply.session.context import open_state
 
-    if not absent:
-        raise click.UsageError("Say --absent if it was not done; else import it.")
+    if absent == bool(job):
+        raise click.UsageError("Say --absent if it was not done, --job ID for a run that was; "
+                               "else import it.")  # fmt: skip
     with open_state(where) as context:
-        states.settle_absent(context, address, at=context.clock.now())
-    face.out(f"Settled {address}: not done. The next apply may make it.\n")
+        at = context.clock.now()
+        if job:
+            states.settle_job(context, address, job, at=at)
+            face.out(f"Settled {address}: its run is job {job}. The next apply follows it.\n")
+            return 0
+        intent = states.settle_absent(context, address, at=at)
+    what = "start it" if intent.verb == RUN else "make it"
+    face.out(f"Settled {address}: not done. The next apply may {what}.\n")
     return 0

@@ -22,6 +22,7 @@ from synapse_apply.kinds.wire import pick, remote_id, secure
 from synapse_apply.manifests.loading import Loaded
 from synapse_apply.model.address import Address
 from synapse_apply.model.desired import Desired, Lifecycle, Package, PackageSource
+from synapse_apply.model.job import Job
 from synapse_apply.model.marks import KindMarks, SecretMarks
 from synapse_apply.model.observed import Lookup, Observed
 from synapse_apply.model.project import Project, Target
@@ -98,16 +99,20 @@ def widget_kind(**changes: Any) -> ResourceType:
 
 
 class FixedClock:
-    """`at` is what `now` answers; seconds stand still."""
+    """`at` is what `now` answers; seconds move only while somebody waits."""
 
     def __init__(self) -> None:
         self.at = NOW
+        self.waited = 0.0
+
+    def pause(self, seconds: float) -> None:
+        self.waited += seconds
 
     def now(self) -> str:
         return self.at
 
     def seconds(self) -> float:
-        return 0.0
+        return self.waited
 
 
 class Silent:
@@ -120,6 +125,9 @@ class Silent:
         self.order.append(str(address))
 
     def sent(self, address: Address, done: int, total: int) -> None:
+        """Not of interest here."""
+
+    def looked(self, address: Address, job: Job) -> None:
         """Not of interest here."""
 
     def finished(self, address: Address, verb: str, result: str, seconds: float) -> None:
@@ -151,7 +159,9 @@ def plugin(name: str = "yolo", **spec: Any) -> Desired:
     return Desired(Address("plugin", name), {"name": name, "code": name, **spec})
 
 
-def release(version: str = "1.0.0", digest: str | None = "pkg1:sha256:aa") -> Desired:
+def release(
+    version: str = "1.0.0", digest: str | None = "pkg1:sha256:aa", verify: Any = None
+) -> Desired:
     """A declared release of plugin/yolo; without digest its source is `published`."""
     at = PackageSource("folder" if digest else "published", "plugins/yolo" if digest else "")
     return Desired(
@@ -159,6 +169,7 @@ def release(version: str = "1.0.0", digest: str | None = "pkg1:sha256:aa") -> De
         {"plugin": Reference(Address("plugin", "yolo")), "version": version},
         source=at,
         package=Package(digest, {"a.py": "00"}, 10, at) if digest else None,
+        verify=verify,
     )
 
 
@@ -207,6 +218,7 @@ class Bench:
             catalogue=self.catalogue,
             new_salt=self._salt,
             uptime=lambda: self.up,
+            pause=self.clock.pause,
         )
 
     def _salt(self) -> str:
@@ -245,6 +257,6 @@ def told(report: Report) -> str:
     """Every word of the report's findings."""
     return "\n".join(
         f"{found.summary} {found.detail} {found.hint}"
-        for one in report.outcomes
+        for one in (*report.outcomes, *report.verified)
         for found in one.diagnostics
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections import defaultdict, deque
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -41,7 +42,8 @@ class ScriptedApi:
     """`calls` are the names of calls in order; `bodies` what the mutating ones carried.
 
     `hides` are top-level fields that answers to writes leave out; `quirk` edits every object
-    that is stored, as a server that normalises does.
+    that is stored, as a server that normalises does. `story` are the statuses that a job shows at
+    each look, the last one for good; `tells_context` whether it shows the context of its run.
     """
 
     objects: dict[str, dict[str, dict[str, Any]]] = field(default_factory=lambda: defaultdict(dict))
@@ -51,6 +53,10 @@ class ScriptedApi:
     hides: frozenset[str] = frozenset()
     quirk: Any = None
     number: int = 0
+    story: list[str] = field(default_factory=lambda: ["completed"])
+    tells_context: bool = True
+    logs: list[Any] = field(default_factory=list)
+    created: str = "2026-01-01T00:00:00Z"
 
     def fail(self, name: str, error: BaseException, *, done: bool = False) -> None:
         self.faults[name].append(Fault(error, done))
@@ -149,3 +155,29 @@ class ScriptedApi:
 
     def create_storage(self, data: Any) -> dict[str, Any]:
         return self.make("storage", data)
+
+    def run_plugin(self, pk: Any, data: Any) -> dict[str, Any]:
+        def work() -> dict[str, Any]:
+            self._get("plugin", pk)
+            shown = dict(data) if self.tells_context else {**data, "context": None}
+            self.number += 1
+            job = {**shown, "id": self.number, "plugin": pk, "created": self.created}
+            self.objects["job"][str(self.number)] = {**job, "story": list(self.story)}
+            return {"job_id": self.number, "status": "queued"}
+
+        return self._act("run_plugin", data, work)
+
+    def get_job(self, pk: Any, params: Any = None) -> dict[str, Any]:
+        def work() -> dict[str, Any]:
+            job = self._get("job", pk)
+            status, *later = job["story"]
+            job["story"] = later or [status]
+            return {**job, "status": status}
+
+        return self._act("get_job", None, work)
+
+    def iterate_jobs(self, params: Any = None) -> Iterator[dict[str, Any]]:
+        yield from self.all("job")
+
+    def iterate_job_console_logs(self, pk: Any) -> Iterator[Any]:
+        yield from self._act("iterate_job_console_logs", None, lambda: self.logs)

@@ -34,6 +34,7 @@ def _row(change: Change) -> dict[str, Any]:
     row["notes"] = list(change.notes)
     row["rebase"] = change.rebase
     row["superseded"] = change.superseded
+    row["verify"] = change.verification.reason if change.verification else ""
     return {name: value for name, value in row.items() if value}
 
 

@@ -10,6 +10,7 @@ from synapse_apply.kinds.descriptor import (
     Catalogue,
     Compare,
     FieldRule,
+    Proof,
     ResourceType,
     UpdateMode,
 )
@@ -77,5 +78,11 @@ KINDS: Catalogue = {
         series="line",
         version="version",
         carries_package=True,
+        proof=Proof(
+            owner="line",
+            body=lambda _spec, verify: {"parameters": verify.get("parameters", {})},
+            run=_no_call,
+            jobs=_no_call,
+        ),
     ),
 }

@@ -2,7 +2,8 @@
 
 An object is {spec, live, record, ...}. Marks in values: {$secret: V} a declared secret (or
 {$secret: null, why: W}, {$secret: live}), {$mac: V, key: K} its digest, {$withheld: HOW}, and
-{$ref: ADDRESS} a reference.
+{$ref: ADDRESS} a reference. `verify` is the block of a manifest; a record's `run` is what it
+remembers of its last one: {result, job, of: the verify block that was run}.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from typing import Any
 from unit.planning.throwaway_kinds import KINDS
 
 from synapse_apply.kinds.catalogue import CATALOGUE
+from synapse_apply.kinds.descriptor import ResourceType
+from synapse_apply.kinds.proof import digest_of
 from synapse_apply.model.address import Address
 from synapse_apply.model.desired import Desired, Lifecycle, Package, PackageSource
 from synapse_apply.model.diagnostic import Position, error, from_pointer
@@ -29,6 +32,7 @@ from synapse_apply.model.values import (
     Withheld,
     leaves,
 )
+from synapse_apply.model.verification import Elsewhere, LastRun, Verdict
 from synapse_apply.planning.situation import Choices, Item, Situation
 
 ALL_KINDS = {**CATALOGUE, **KINDS}
@@ -39,6 +43,7 @@ Data = Mapping[str, Any]
 def situation(objects: Mapping[str, Data], **choices: Any) -> Situation:
     """The situation of these objects; choices as the command line gives them."""
     intents = choices.pop("open_intents", ())
+    elsewhere = choices.pop("elsewhere", {})
     ids = {name: str(data.get("id", n)) for n, (name, data) in enumerate(objects.items(), 1)}
     live = {name: ids[name] for name, data in objects.items() if "live" in data}
     items = [_item(Address.parse(name), data, ids[name], live) for name, data in objects.items()]
@@ -54,12 +59,27 @@ def situation(objects: Mapping[str, Data], **choices: Any) -> Situation:
             for name, verb in dict(intents).items()
         ),
         choices=_choices(choices),
+        elsewhere={target: _elsewhere(data) for target, data in elsewhere.items()},
     )
+
+
+def _elsewhere(data: Data) -> Elsewhere:
+    """By address the digest that is there and, where it was run, the result."""
+    there = {Address.parse(name): about for name, about in data.get("has", {}).items()}
+    digests = {address: about.get("digest", "") for address, about in there.items()}
+    runs = {
+        address: LastRun(Verdict(about["result"]), "12", "", about.get("ran", digests[address]))
+        for address, about in there.items()
+        if "result" in about
+    }
+    return Elsewhere(digests, runs, data.get("problem", ""), data.get("missing", False))
 
 
 def _choices(data: dict[str, Any]) -> Choices:
     if "selected" in data:
         data["selected"] = frozenset(map(Address.parse, data["selected"]))
+    if "verify_now" in data:
+        data["verify_now"] = frozenset(map(Address.parse, data["verify_now"]))
     if "policy" in data:
         data["policy"] = Policy(data["policy"])
     data["overridden"] = frozenset(data.get("overridden", ()))
@@ -120,8 +140,19 @@ def _desired(address: Address, data: Data) -> Desired:
         depends_on=tuple(map(Address.parse, data.get("depends_on", ()))),
         source=at if source or package else None,
         package=Package(package["digest"], package.get("files", {}), 10, at) if package else None,
+        verify=data.get("verify"),
         position=place,
     )
+
+
+def _run(kind: ResourceType, desired: Desired | None, data: Data) -> dict[str, str] | None:
+    if "run" not in data or kind.proof is None:
+        return None
+    run = data["run"]
+    verify = run.get("of", desired.verify if desired else None)
+    body = kind.proof.body({}, verify) if verify is not None else None
+    parameters = digest_of(body) if body is not None else ""
+    return LastRun(Verdict(run["result"]), run.get("job", ""), parameters).to_json()
 
 
 def _record(address: Address, data: Data, remote_id: str) -> Record | None:
@@ -151,6 +182,7 @@ def _record(address: Address, data: Data, remote_id: str) -> Record | None:
         digest=record.get("digest"),
         files=record.get("files", {}),
         protected=record.get("protected", False),
+        verification=_run(kind, desired, record),
         depends_on=tuple(map(Address.parse, record.get("depends_on", sorted(map(str, needs))))),
         series=record.get("series", series),
         version=record.get("version", version),

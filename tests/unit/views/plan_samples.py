@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Position, error, warning
 from synapse_apply.model.observed import Capabilities
@@ -17,6 +19,7 @@ from synapse_apply.model.plan import (
 )
 from synapse_apply.model.state import Binding
 from synapse_apply.model.values import ABSENT, KnownAfterApply
+from synapse_apply.model.verification import Verification
 
 YOLO = Address("plugin", "yolo")
 RELEASE = Address("release", "yolo@1.2.0")
@@ -84,6 +87,28 @@ CREATE_RELEASE = Change(
             "source": "plugins/yolo",
         }
     },
+)
+RUN = Verification(
+    {
+        "parameters": {"quality": 0.9, "format": "png\x1b[2J"},
+        "context": {"project_id": 123, "tags": []},
+    },
+    "sha256:00ff",
+    "never verified",
+)
+CREATE_AND_VERIFY = replace(CREATE_RELEASE, verification=RUN)
+VERIFY_AGAIN = Change(
+    Address("release", "ocr@2.0.0"),
+    Action.NO_OP,
+    remote_id="8",
+    verification=Verification(
+        {"parameters": {}, "context": {}},
+        "sha256:00aa",
+        "job 12 is still running: it is followed",
+        job="12",
+        timeout=60,
+        on_failure="warn",
+    ),
 )
 CREATE_STORAGE = Change(
     LAKE,
@@ -267,5 +292,7 @@ PLANS = {
     "note-only": plan(NO_OP, NOTED),
     "refused-only": plan(NO_OP, REFUSED_STORAGE),
     "errored": plan(UPDATE, diagnostics=(WARNING, ERROR)),
+    "verify": plan(CREATE_AND_VERIFY, VERIFY_AGAIN),
+    "verify-only": plan(NOTED, VERIFY_AGAIN),
     "empty": plan(),
 }

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from unit.views import plan_samples as plans
 
+from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import error, warning
 from synapse_apply.model.plan import Action
 from synapse_apply.model.report import Outcome, Report, Result
+from synapse_apply.model.verification import Verdict, Verified
 
 CREATED = Outcome(plans.YOLO, Action.CREATE, Result.DONE, "41", "req-1", 0.42)
 UPDATED = Outcome(
@@ -45,6 +47,34 @@ SKIPPED = Outcome(
 UNKNOWN = Outcome(
     plans.RECREATE.address, Action.RECREATE, Result.UNKNOWN, request_id="req-5", seconds=185.0
 )
+PUBLISHED = Outcome(plans.RELEASE, Action.CREATE, Result.DONE, "17", "req-7", 1.5)
+PASSED = Verified(plans.RELEASE, Verdict.PASSED, "12", request_id="req-8", seconds=31.0)
+NOT_PASSED = Verified(
+    plans.RELEASE,
+    Verdict.FAILED,
+    "12",
+    request_id="req-8",
+    seconds=31.0,
+    logs=("2026-11-24T12:00:00Z: step 1", "\x1b[31m::error::red", "two\nlines"),
+    diagnostics=(
+        error(
+            "The verification failed",
+            "Job 12 failed. 1.2.0 is published and cannot be withdrawn on v1.",
+            "Parameters wrong: edit spec.verify. Code wrong: raise the version.",
+            address=str(plans.RELEASE),
+        ),
+    ),
+)
+RUNS = {
+    "tolerated": Verified(plans.VERIFY_AGAIN.address, Verdict.TIMED_OUT, "13", tolerated=True),
+    "running": Verified(Address("release", "a@1"), Verdict.RUNNING, "14", seconds=2.0),
+    "unknown": Verified(Address("release", "b@1"), Verdict.UNKNOWN),
+    "skipped": Verified(
+        Address("release", "c@1"),
+        Verdict.SKIPPED,
+        diagnostics=(error("Not tried", "The run was stopped."),),
+    ),
+}
 KEPT = "/srv/p/.synapse-apply/unrecorded-prod-p1.jsonl"
 UNRECORDED = Outcome(
     plans.YOLO,
@@ -62,6 +92,13 @@ UNRECORDED = Outcome(
     unrecorded=KEPT,
 )
 REPORTS = {
+    "verified": Report(plans.PLANS["verify"], (PUBLISHED,), verified=(PASSED,)),
+    "not-verified": Report(
+        plans.PLANS["verify"], (PUBLISHED,), verified=(NOT_PASSED, *RUNS.values())
+    ),
+    "verify-command": Report(
+        plans.PLANS["verify-only"], verified=(PASSED,), extras={"operation": "verify"}
+    ),
     "complete": Report(
         plans.plan(plans.CREATE_PLUGIN, plans.UPDATE, diagnostics=(plans.WARNING,)),
         (CREATED, UPDATED),

@@ -56,6 +56,8 @@ def test_golden_documents():
     """The whole documents are as reviewed."""
     check_golden("plan-everything.json", json_text(plan_document(PLANS["everything"])))
     check_golden("report-everything.json", json_text(report_document(REPORTS["everything"])))
+    check_golden("plan-verify.json", json_text(plan_document(PLANS["verify"])))
+    check_golden("report-not-verified.json", json_text(report_document(REPORTS["not-verified"])))
     check_golden("diagnostics.json", json_text(diagnostics_document([WARNING, ERROR])))
 
 
@@ -108,6 +110,17 @@ def test_causes_join_to_one_word():
     assert rows["plugin/segmenter"]["cause"] == "both"
     assert rows["storage/raw-data"]["cause"] == "git"
     assert rows["plugin/yolo"]["cause"] is None
+
+
+def test_a_run_stands_apart_from_the_changes():
+    """It is in no count and no drift; a plan of nothing else can be applied all the same."""
+    document = plan_document(PLANS["verify-only"])
+    assert [row["address"] for row in document["verifications"]] == ["release/ocr@2.0.0"]
+    assert document["verifications"][0]["job"] == "12"
+    assert set(document["summary"].values()) == {0}
+    assert document["resource_drift"] == []
+    assert {row["change"]["actions"][0] for row in document["resource_changes"]} == {"no-op"}
+    assert document["applyable"]
 
 
 def test_json_text_cannot_steer_a_terminal():

@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from synapse_apply.model.address import Address
+from synapse_apply.model.job import Job, JobStatus
 from synapse_apply.views.progress import Lines, Live, Silent, open_progress
 
 YOLO = Address("plugin", "yolo")
@@ -40,6 +41,13 @@ def play(display):
         display.finished(RELEASE, "create", "failed", 75.0)
         display.finished(Address("plugin", "a"), "update", "skipped", 0.0)
         display.finished(Address("plugin", "b"), "delete", "unknown", 30.4)
+        display.started(RELEASE, "verify")
+        for part in (0, 20, 40, 41, 100):
+            status = JobStatus.COMPLETED if part == 100 else JobStatus.RUNNING
+            display.looked(RELEASE, Job("12\x1b", status, part))
+        display.looked(RELEASE, Job("12", JobStatus.QUEUED))
+        display.finished(RELEASE, "verify", "passed", 31.0)
+        display.finished(RELEASE, "verify", "timed-out", 300.0)
         display.sent(Address("plugin", "never started"), 0, 0)
         display.started(Address("plugin", "[red]::x\x1b"), "run\x1b")
 
@@ -58,6 +66,12 @@ def test_lines_say_what_begins_and_ends():
         "release/yolo@1.2.0: Failed after 1m15s",
         "plugin/a: Skipped",
         "plugin/b: No answer after 30s: nobody can tell yet whether it was done",
+        "release/yolo@1.2.0: Verifying...",
+        "release/yolo@1.2.0: Verifying... job 12\\u001b running, 0%",
+        "release/yolo@1.2.0: Verifying... job 12\\u001b running, 40%",
+        "release/yolo@1.2.0: Verifying... job 12 queued",
+        "release/yolo@1.2.0: Verification passed after 31s",
+        "release/yolo@1.2.0: Still running after 5m00s",
         "plugin/[red]::x\\u001b: Run\\u001b...",
     ]
 

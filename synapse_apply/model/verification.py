@@ -1,0 +1,134 @@
+"""Verification: a run that shows that what was published works. A step of its own.
+
+`Verification` is planned, `Verified` is what became of it, `LastRun` what state remembers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from synapse_apply.model.address import Address
+from synapse_apply.model.diagnostic import Diagnostic
+
+# The verb of an intent and of an audit entry that announces and tells a run.
+RUN = "run"
+# What holds where a manifest does not say, in seconds.
+TIMEOUT, POLL_INTERVAL = 300.0, 5.0
+
+
+class Verdict(Enum):
+    """How a run stands.
+
+    TIMED_OUT: it did not end in the time that was given, and may go on. RUNNING: nobody saw its
+    end. SKIPPED: not started. UNKNOWN: it may have been started. UNVERIFIED is only in state: the
+    bytes are not ours, and no run was made.
+    """
+
+    PASSED = "passed"
+    FAILED = "failed"
+    TIMED_OUT = "timed-out"
+    RUNNING = "running"
+    SKIPPED = "skipped"
+    UNKNOWN = "unknown"
+    UNVERIFIED = "unverified"
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether there is a job that may not have ended."""
+        return self in {Verdict.RUNNING, Verdict.TIMED_OUT}
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """A run that is due: `body` is what is sent, JSON without secrets, `parameters` its digest.
+
+    `job` is one that was started for it before and is followed in its place. `timeout` and
+    `poll_interval` are in seconds; `on_failure` is fail or warn.
+    """
+
+    body: Mapping[str, Any]
+    parameters: str
+    reason: str
+    job: str = ""
+    timeout: float = TIMEOUT
+    poll_interval: float = POLL_INTERVAL
+    on_failure: str = "fail"
+
+    @property
+    def tolerant(self) -> bool:
+        """Whether a run that does not end well is only told."""
+        return self.on_failure == "warn"
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """What became of a verification.
+
+    `tolerated`: it did not end well, and the manifest says that this only warns. `job` is empty
+    where none was started, or the server answered without one. `logs` are the last lines of a job
+    that failed, as the server wrote them.
+    """
+
+    address: Address
+    verdict: Verdict
+    job: str = ""
+    tolerated: bool = False
+    request_id: str = ""
+    seconds: float = 0.0
+    logs: tuple[str, ...] = ()
+    diagnostics: tuple[Diagnostic, ...] = ()
+
+    @property
+    def is_well(self) -> bool:
+        """Whether what depends on it may go ahead."""
+        return self.verdict is Verdict.PASSED or self.tolerated
+
+
+@dataclass(frozen=True, slots=True)
+class LastRun:
+    """A record's memory of its last run; its field names are those of stored states.
+
+    `parameters` and `digest` are digests: of what was sent, and of the package that ran ("" where
+    it is not known). `at` is RFC 3339 UTC.
+    """
+
+    result: Verdict
+    job: str = ""
+    parameters: str = ""
+    digest: str = ""
+    at: str = ""
+
+    @classmethod
+    def of(cls, data: Mapping[str, Any] | None) -> LastRun | None:
+        """What a record remembers; a result that this version does not know is no proof."""
+        if not data:
+            return None
+        known = {verdict.value: verdict for verdict in Verdict}
+        texts = {name: str(data.get(name, "")) for name in ("job", "parameters", "digest", "at")}
+        return cls(known.get(str(data.get("result")), Verdict.UNKNOWN), **texts)
+
+    def to_json(self) -> dict[str, str]:
+        """As a record keeps it."""
+        return {
+            "result": self.result.value,
+            "job": self.job,
+            "parameters": self.parameters,
+            "digest": self.digest,
+            "at": self.at,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """What another target's state tells: by address, the digest of the bytes and their last run.
+
+    `problem` tells why it cannot be told; `missing` that there is no state at all.
+    """
+
+    digests: Mapping[Address, str] = field(default_factory=dict)
+    runs: Mapping[Address, LastRun] = field(default_factory=dict)
+    problem: str = ""
+    missing: bool = False

@@ -1,0 +1,141 @@
+"""Which run is due for a declared resource, and whether other targets must have proved it first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+from synapse_apply.kinds.proof import digest_of
+from synapse_apply.model.plan import Action, Refusal
+from synapse_apply.model.project import EMBEDDED
+from synapse_apply.model.state import Record
+from synapse_apply.model.verification import (
+    POLL_INTERVAL,
+    TIMEOUT,
+    Elsewhere,
+    LastRun,
+    Verdict,
+    Verification,
+)
+from synapse_apply.model.versions import order
+from synapse_apply.planning.declared import Survey
+from synapse_apply.planning.rulings import Ruling
+from synapse_apply.planning.series import Series
+from synapse_apply.planning.situation import Item
+
+NEVER = "never verified"
+CHANGED = "its parameters changed"
+FAILED = "the last run failed"
+ASKED = "asked for"
+_MAKES = frozenset({Action.CREATE, Action.RECREATE})
+
+
+def proven(item: Item, ruling: Ruling, survey: Survey) -> Ruling:
+    """The ruling with the run that is due; what must be proved elsewhere first is refused."""
+    if item.type.proof is None or ruling.blocked:
+        return ruling
+    if ruling.change.action in _MAKES:
+        ruling = ruling.refuse(*_unproven(item, survey.elsewhere))
+    if ruling.blocked:
+        return ruling
+    return replace(ruling, change=replace(ruling.change, verification=_due(item, ruling, survey)))
+
+
+def _due(item: Item, ruling: Ruling, survey: Survey) -> Verification | None:
+    proof, desired, choices = item.type.proof, item.desired, survey.choices
+    if proof is None or desired is None or desired.verify is None or not choices.verify:
+        return None
+    if _is_older(item, survey.series):
+        return None
+    verify = desired.verify
+    body = proof.body(desired.spec, verify)
+    made = Verification(
+        body,
+        digest_of(body),
+        reason="",
+        timeout=float(verify.get("timeout", TIMEOUT)),
+        poll_interval=float(verify.get("poll_interval", POLL_INTERVAL)),
+        on_failure=str(verify.get("on_failure", "fail")),
+    )
+    if ruling.change.action in _MAKES:
+        return replace(made, reason=NEVER)
+    if ruling.change.action is Action.ADOPT or item.record is None:
+        return None
+    return _again(made, item, item.record, asked=item.address in choices.verify_now)
+
+
+def _again(made: Verification, item: Item, record: Record, *, asked: bool) -> Verification | None:
+    """The run as it is due for what is recorded, if it is."""
+    last = LastRun.of(record.verification)
+    if last is not None and last.result.goes_on and last.parameters == made.parameters:
+        if last.result is Verdict.TIMED_OUT and made.tolerant and not asked:
+            return None
+        still = "is still running" if last.result is Verdict.RUNNING else "did not end in time"
+        return replace(made, reason=f"job {last.job} {still}: it is followed", job=last.job)
+    reason = ASKED if asked else _why(made, last, item, record)
+    return replace(made, reason=reason) if reason else None
+
+
+def _why(made: Verification, last: LastRun | None, item: Item, record: Record) -> str:
+    if last is None:
+        # Bytes that are not ours are not proved unasked: nobody here published them.
+        ours = record.digest is not None or not item.type.carries_package
+        return NEVER if ours else ""
+    if last.parameters != made.parameters:
+        return CHANGED if last.parameters else NEVER
+    if last.result is Verdict.UNKNOWN:
+        return "the result of its last run is not known to this version"
+    return FAILED if last.result is Verdict.FAILED and not made.tolerant else ""
+
+
+def _is_older(item: Item, series: Series) -> bool:
+    """Whether a newer member is declared beside it: a run would show that one's work."""
+    if item.desired is None or not item.type.series:
+        return False
+    name, version = item.type.place_in_series(item.desired.spec)
+    members, mine = series.get((item.address.kind, name)), order(version)
+    newest = members.newest if members is not None else None
+    return newest is not None and mine is not None and mine < newest
+
+
+def _unproven(item: Item, elsewhere: Mapping[str, Elsewhere]) -> Iterator[Refusal]:
+    """A refusal for each target that has not verified these bytes."""
+    for target, there in sorted(elsewhere.items()):
+        told = _lacks(item, target, there)
+        if told is not None:
+            reason, ways = told
+            place = item.desired.position if item.desired else None
+            yield Refusal("require-verified", reason, ways, place)
+
+
+def _lacks(item: Item, target: str, there: Elsewhere) -> tuple[str, tuple[str, ...]] | None:
+    """Why a target does not vouch for a release, and the ways out; None when it does."""
+    must = f"target {target} must have verified it first, and"
+    apply, renew = (
+        f"`synapse-apply apply -t {target}`",
+        f"make it a new version, then apply it to {target}",
+    )
+    if there.missing:
+        init = f"`synapse-apply state init -t {target}`, then " if target != EMBEDDED else ""
+        restore = f"`synapse-apply state restore FILE -t {target}`, if there was one"
+        return f"{must} there is no state of it here", (f"{init}{apply}", restore)
+    if there.problem:
+        again = f"make the state of target {target} readable here, then plan again"
+        return f"{must} its state cannot be read: {there.problem}", (again,)
+    package = item.desired.package if item.desired else None
+    mine = package.digest if package else ""
+    has = there.digests.get(item.address)
+    if has is None:
+        return f"{must} it is not released there", (apply,)
+    if has != mine:
+        what = "has other content" if has else "is of bytes that nobody knows"
+        return f"{must} what is released there under this version {what}", (renew,)
+    last = there.runs.get(item.address)
+    if last is None or last.result is Verdict.UNVERIFIED:
+        verify = f"`synapse-apply verify {item.address} -t {target}`"
+        return f"{must} it was never verified there", (apply, verify)
+    if last.result is Verdict.PASSED:
+        other = f"{must} what passed there had other content", (apply,)
+        return None if last.digest == mine else other
+    how = f" (job {last.job})" if last.job else ""
+    return f"{must} its run there has not passed: {last.result.value}{how}", (apply,)

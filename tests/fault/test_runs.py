@@ -1,0 +1,186 @@
+"""Runs that are killed, lost or interrupted: however it ends, one job is started and followed."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from fault.commands import applying, ended, kill, reaches
+from fault.convergence import command
+from fault.site import LATER, SEPARATOR, Applied, Server, Site, pending
+
+from synapse_apply.model.address import Address
+from synapse_apply.model.verification import LastRun, Verdict
+from synapse_apply.session.context import open_state
+
+FOREVER = 1000
+AT = "release/plugin-0@1.0.0"
+RUN = {"method": "POST", "path": "/plugins/*/run/"}
+LOOK = {"method": "GET", "path": "/jobs/*/"}
+CONTEXTS = pytest.mark.parametrize("context", ["returned", "none"])
+
+
+@pytest.fixture
+def verified(make_site: Callable[..., Site], server: Server) -> Iterator[Callable[[str], Site]]:
+    """Makes a project whose one release is verified; jobs tell the context of their run or not."""
+
+    def made(context: str, seconds: float = 0.0) -> Site:
+        server.send("PATCH", "/_emulator/switches/", {"job_context": context})
+        for job in server.objects("job"):
+            server.send("DELETE", f"/_emulator/objects/job/{job['id']}/")
+        site = make_site(groups=1)
+        file = site.root / "manifests" / "group-0.yaml"
+        documents = [json.loads(text) for text in file.read_text().split(SEPARATOR)]
+        run = {"emulator": {"seconds": seconds}}
+        documents[1]["spec"]["verify"] = {"parameters": run, "poll_interval": 0.05}
+        file.write_text(SEPARATOR.join(map(json.dumps, documents)))
+        return site
+
+    yield made
+    server.send("PATCH", "/_emulator/switches/", {"job_context": "returned"})
+
+
+def last(site: Site) -> LastRun | None:
+    with open_state(site.where()) as state:
+        record = state.store.record(Address.parse(AT))
+    return LastRun.of(record.verification) if record else None
+
+
+def jobs(server: Server) -> list[str]:
+    return [str(row["id"]) for row in server.objects("job")]
+
+
+def is_done(site: Site, server: Server, applied: Applied) -> None:
+    """One job, followed to its end, and nothing left to do."""
+    assert applied.code == 0, (pending(applied.plan), applied.report)
+    found = last(site)
+    assert found is not None
+    assert (found.result, [found.job]) == (Verdict.PASSED, jobs(server))
+    assert site.open_intents() == []
+    assert not site.plan().has_changes
+
+
+@CONTEXTS
+def test_killed_between_run_and_poll(
+    context: str, verified: Callable[..., Site], server: Server
+) -> None:
+    """The installed command dies at its first look: the next apply follows the same job."""
+    site = verified(context)
+    server.faults({"match": LOOK, "do": {"hang": FOREVER}})
+    with applying(site) as process:
+        reaches(server, process)
+        assert kill(process)
+    server.faults()
+    found = last(site)
+    assert found is not None
+    assert (found.result, [found.job]) == (Verdict.RUNNING, jobs(server))
+    assert [change.verification.job for change in site.plan().verified if change.verification] == [
+        found.job
+    ]
+    is_done(site, server, site.apply())
+
+
+@CONTEXTS
+@pytest.mark.parametrize("commit", ["before", "after"])
+def test_killed_while_the_run_is_sent(
+    commit: str, context: str, verified: Callable[..., Site], server: Server
+) -> None:
+    """The server did or did not start it, and nobody got the answer: never a second job."""
+    site = verified(context)
+    server.faults({"match": RUN, "do": {"hang": FOREVER, "commit": commit}})
+    with applying(site) as process:
+        reaches(server, process)
+        assert kill(process)
+    settles(site, server, context, started=commit == "after")
+
+
+LOST: list[dict[str, Any]] = [
+    {"reset": "after"},
+    {"truncate": 0},
+    {"status": 502, "commit": "after"},
+    {"status": 500, "commit": "before"},
+]
+
+
+@CONTEXTS
+@pytest.mark.parametrize("deed", LOST, ids=str)
+def test_a_lost_answer_of_the_run(
+    deed: dict[str, Any], context: str, verified: Callable[..., Site], server: Server
+) -> None:
+    """Found at once where the mark comes back, else settled as the plan says; one job only."""
+    site = verified(context)
+    server.faults({"match": RUN, "do": deed})
+    first = site.apply()
+    started = deed.get("commit") != "before"
+    if started and context == "returned":
+        is_done(site, server, first)
+        return
+    assert first.code == 7
+    settles(site, server, context, started=started)
+
+
+def settles(site: Site, server: Server, context: str, *, started: bool) -> None:
+    """By itself where the backend can tell, else by a command that the plan prints."""
+    server.faults()
+    assert len(jobs(server)) == started
+    second = site.apply(ahead=LATER)
+    if started and context == "none":
+        assert second.code == 7
+        assert len(jobs(server)) == 1
+        (refused,) = second.plan.refused
+        way = next(way for way in refused.refusals[0].ways_out if "--job" in way)
+        typed = way.partition("`synapse-apply ")[2].rstrip("`")
+        assert "The next apply follows it." in command(
+            site, typed.replace(" ID", f" {jobs(server)[0]}")
+        )
+        second = site.apply()
+    is_done(site, server, second)
+
+
+def test_429_is_sent_again(verified: Callable[..., Site], server: Server) -> None:
+    """It was not acted on, so sending it again starts the only job."""
+    site = verified("none")
+    server.faults({"match": {**RUN, "nth": 1}, "do": {"status": 429, "retry_after": 0}})
+    is_done(site, server, site.apply())
+
+
+@pytest.mark.parametrize("status", [400, 404])
+def test_what_the_server_refuses_stops(
+    status: int, verified: Callable[..., Site], server: Server
+) -> None:
+    """Nothing is sent again, nothing stays open, and the next apply may run it."""
+    site = verified("none")
+    server.faults({"match": RUN, "do": {"status": status}})
+    assert site.apply().code == 3
+    assert server.counts()[0]["done"] == 1
+    assert (jobs(server), site.open_intents()) == ([], [])
+    server.faults()
+    is_done(site, server, site.apply())
+
+
+@pytest.fixture
+def _with_ctrl_c() -> Iterator[None]:
+    """Children heed SIGINT even where these tests run in a shell's background, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_with_ctrl_c")
+def test_ctrl_c_while_a_job_is_followed(verified: Callable[..., Site], server: Server) -> None:
+    """130 at once, the job stays recorded as running, and the next apply follows it."""
+    site = verified("returned", seconds=3600)
+    server.faults({"match": {**LOOK, "nth": 2}, "do": {"latency": 1}})
+    with applying(site) as process:
+        reaches(server, process)
+        process.send_signal(signal.SIGINT)
+        code, out, err = ended(process)
+    assert code == 130, (out, err)
+    (run,) = json.loads(out)["verifications"]
+    assert (run["result"], [run["job"]]) == ("running", jobs(server))
+    assert "Outcome unknown" not in err
+    server.send("PATCH", f"/jobs/{run['job']}/", {"status": "completed"})
+    is_done(site, server, site.apply())

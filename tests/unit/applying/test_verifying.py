@@ -1,0 +1,322 @@
+"""A release proves itself: what is run, how its end is told and remembered, what waits for it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from unit.applying.bench import WIDGET, Bench, plugin, release, told, widget
+from unit.applying.scripted import ScriptedApi, refused
+
+from synapse_apply.kinds.descriptor import Proof
+from synapse_apply.kinds.proof import MARK
+from synapse_apply.kinds.release import PROOF
+from synapse_apply.model.errors import Effect, RemoteError, StateError
+from synapse_apply.model.report import Report
+from synapse_apply.model.verification import LastRun, Verdict, Verified
+
+AT = "release/yolo@1.0.0"
+PAGE = {"parameters": {"q": 0.9}, "context": {"project_id": 123}}
+
+
+def last(bench: Bench, address: str = AT) -> LastRun:
+    found = LastRun.of(bench.record(address).verification)
+    assert found is not None
+    return found
+
+
+def run_of(report: Report) -> Verified:
+    (found,) = report.verified
+    return found
+
+
+def passing(bench: Bench, verify: Any = PAGE) -> tuple[Any, Any]:
+    """A plugin and its release, applied and verified."""
+    declared = (plugin(), release(verify=verify))
+    assert bench.apply(*declared).exit_code == 0
+    return declared
+
+
+def test_one_apply_makes_releases_runs_and_remembers(bench):
+    """Plugin, release, run, looks until it ends; afterwards there is nothing to do."""
+    bench.api.story = ["queued", "running", "completed"]
+    declared = passing(bench)
+    assert bench.api.writes() == ["create_plugin", "create_release", "run_plugin"]
+    assert bench.api.calls.count("get_job") == 3
+    assert bench.clock.waited == pytest.approx(10.0)
+    found = last(bench)
+    assert (found.result, found.job) == (Verdict.PASSED, "3")
+    assert found.digest == bench.record(AT).digest == "pkg1:sha256:aa"
+    assert not bench.plan(*declared).plan.has_changes
+    bench.apply(*declared)
+    assert bench.api.writes().count("run_plugin") == 1
+
+
+def test_the_page_form_carries_our_mark(bench):
+    """The intent's id stands in the context, beside what the manifest has there."""
+    passing(bench)
+    (body,) = [body for name, body in bench.api.bodies if name == "run_plugin"]
+    assert body["parameters"] == {"q": 0.9}
+    assert body["context"]["project_id"] == 123
+    assert len(body["context"][MARK]) == 36
+    assert MARK not in str(bench.record(AT).verification)
+
+
+def test_the_platform_form_names_action_and_version(bench):
+    """Action, agent and params are sent as the platform takes them, without a context."""
+    passing(bench, {"action": "test", "agent": 7, "params": {"n": 1}})
+    (body,) = [body for name, body in bench.api.bodies if name == "run_plugin"]
+    assert body == {"action": "test", "agent": 7, "params": {"n": 1}, "version": "1.0.0"}
+
+
+def test_the_run_is_in_the_audit(bench):
+    """Digest of the parameters, id of the job, id of the request."""
+    passing(bench)
+    entry = bench.store.audit()[0]
+    assert (entry.verb, entry.address, entry.remote_id) == ("run", AT, "3")
+    assert (entry.result, entry.request_id) == ("done", "req-1")
+    assert entry.digest == last(bench).parameters
+
+
+def test_a_failed_run_ends_in_exit_3_with_its_last_lines(bench):
+    """Ten lines, both forms of them; what is published stays, and both ways on are told."""
+    bench.api.story = ["running", "failed"]
+    bench.api.logs = [
+        "0",
+        *(f"line {n}" for n in range(9)),
+        {"timestamp": "12:00", "message": "bad"},
+    ]
+    report = bench.apply(plugin(), release(verify=PAGE))
+    assert report.exit_code == 3
+    run = run_of(report)
+    assert (run.verdict, run.job, run.request_id) == (Verdict.FAILED, "3", "req-1")
+    assert run.logs == (*(f"line {n}" for n in range(9)), "12:00: bad")
+    said = told(report)
+    assert "1.0.0 is published and cannot be withdrawn on v1" in said
+    assert "Parameters wrong: edit spec.verify. Code wrong: `synapse-apply bump yolo patch`" in said
+    assert last(bench).result is Verdict.FAILED
+    assert "line" not in str(bench.record(AT))
+
+
+def test_a_failed_run_is_made_again_without_an_upload(bench):
+    """Fixed parameters verify again: one more run, no more release."""
+    bench.api.story = ["failed"]
+    bench.apply(plugin(), release(verify=PAGE))
+    assert bench.plan(plugin(), release(verify=PAGE)).plan.has_changes
+    bench.api.story = ["completed"]
+    report = bench.apply(plugin(), release(verify={"parameters": {"q": 0.8}}))
+    assert (report.exit_code, report.outcomes) == (0, ())
+    assert bench.api.writes()[2:] == ["run_plugin", "run_plugin"]
+    assert not bench.plan(plugin(), release(verify={"parameters": {"q": 0.8}})).plan.has_changes
+
+
+def test_a_failure_that_only_warns_is_told_and_not_made_again(bench):
+    """Exit 0, a warning, and an empty plan; other parameters are run again."""
+    bench.api.story = ["failed"]
+    declared = (plugin(), release(verify={**PAGE, "on_failure": "warn"}))
+    report = bench.apply(*declared)
+    assert report.exit_code == 0
+    run = run_of(report)
+    assert (run.verdict, run.tolerated) == (Verdict.FAILED, True)
+    assert not any(found.is_error for found in run.diagnostics)
+    assert not bench.plan(*declared).plan.has_changes
+    other = release(verify={"parameters": {"q": 2}, "on_failure": "warn"})
+    assert bench.plan(plugin(), other).plan.has_changes
+
+
+def test_a_job_that_does_not_end_in_time_is_followed_by_the_next_run(bench):
+    """A failure that names the job; the next apply starts none."""
+    bench.api.story = ["running"]
+    declared = (plugin(), release(verify={**PAGE, "timeout": 12}))
+    report = bench.apply(*declared)
+    assert report.exit_code == 3
+    assert "Job 3 was still running after 12 s, and may go on" in told(report)
+    assert (run_of(report).verdict, last(bench).job) == (Verdict.TIMED_OUT, "3")
+    bench.api.objects["job"]["3"]["story"] = ["completed"]
+    assert bench.apply(*declared).exit_code == 0
+    assert bench.api.writes().count("run_plugin") == 1
+    assert last(bench).result is Verdict.PASSED
+
+
+def test_a_stop_leaves_the_job_to_the_next_run(bench):
+    """The first Ctrl-C: 130, the record says running, the same job is followed afterwards."""
+    bench.api.story = ["running"]
+    declared = (plugin(), release(verify=PAGE))
+    report = bench.apply(*declared, stop=lambda: 2 if bench.clock.waited > 1 else 0)
+    assert report.exit_code == 130
+    assert run_of(report).verdict is Verdict.RUNNING
+    assert (last(bench).result, last(bench).job) == (Verdict.RUNNING, "3")
+    assert bench.clock.waited < 5
+    bench.api.objects["job"]["3"]["story"] = ["completed"]
+    assert bench.apply(*declared).exit_code == 0
+    assert bench.api.writes().count("run_plugin") == 1
+
+
+def test_a_stop_before_the_run_starts_none(bench):
+    """What was released stays so; its run is due next time."""
+    stop = lambda: 2 if "create_release" in bench.api.writes() else 0  # noqa: E731
+    report = bench.apply(plugin(), release(verify=PAGE), stop=stop)
+    assert "run_plugin" not in bench.api.writes()
+    assert report.exit_code == 130
+    assert bench.plan(plugin(), release(verify=PAGE)).plan.has_changes
+
+
+def test_a_direct_result_is_a_run_that_is_over(bench):
+    """A server without jobs: passed, and no job is remembered."""
+    bench.api.run_plugin = lambda _pk, _data: {"result": {"accuracy": 0.9}}
+    report = bench.apply(plugin(), release(verify=PAGE))
+    assert report.exit_code == 0
+    assert (last(bench).result, last(bench).job) == (Verdict.PASSED, "")
+
+
+def test_a_direct_result_that_says_it_failed_is_a_failure(bench):
+    """No job, and a status that is no success: exit 3, and it is run again."""
+    bench.api.run_plugin = lambda _pk, _data: {"status": "FAILED", "error": "no GPU"}
+    report = bench.apply(plugin(), release(verify=PAGE))
+    assert report.exit_code == 3
+    assert "The run failed. 1.0.0 is published" in told(report)
+    assert last(bench).result is Verdict.FAILED
+    assert bench.plan(plugin(), release(verify=PAGE)).plan.has_changes
+
+
+@pytest.mark.parametrize("on_failure", ["fail", "warn"])
+def test_refused_parameters_are_a_failure(bench, on_failure):
+    """400: the server's words, no job; as the manifest says it fails or warns."""
+    bench.api.fail("run_plugin", refused(400, {"parameters": ["q must be below 1"]}))
+    declared = (plugin(), release(verify={**PAGE, "on_failure": on_failure}))
+    report = bench.apply(*declared)
+    assert report.exit_code == (3 if on_failure == "fail" else 0)
+    assert "the backend answered 400: parameters: q must be below 1" in told(report)
+    assert last(bench).result is Verdict.FAILED
+    assert bench.plan(*declared).plan.has_changes == (on_failure == "fail")
+    assert bench.store.read().open_intents == ()
+
+
+@pytest.mark.parametrize("on_failure", ["fail", "warn"])
+def test_what_cannot_be_started_is_never_tolerated(bench, on_failure):
+    """404, 403, no connection: nothing was run, so nothing is remembered and it is due again."""
+    for failure in (refused(404), RemoteError("no connection")):
+        bench.api.fail("run_plugin", failure)
+        declared = (plugin(), release(verify={**PAGE, "on_failure": on_failure}))
+        assert bench.apply(*declared).exit_code == 3
+        assert bench.record(AT).verification is None
+        assert bench.plan(*declared).plan.has_changes
+
+
+def test_a_job_nobody_can_look_at_is_left_running(bench):
+    """The looks failed, the job goes on: exit 3, and the next apply follows it."""
+    bench.api.fail("get_job", RemoteError("no route"))
+    declared = (plugin(), release(verify=PAGE))
+    report = bench.apply(*declared)
+    assert (report.exit_code, run_of(report).verdict) == (3, Verdict.RUNNING)
+    assert "no route" in told(report)
+    assert bench.apply(*declared).exit_code == 0
+    assert bench.api.writes().count("run_plugin") == 1
+
+
+def test_a_job_that_is_gone_is_a_failure(bench):
+    """Nobody saw its end: only then another one is started, by the next apply."""
+    bench.api.story = ["running"]
+    declared = (plugin(), release(verify=PAGE))
+    bench.apply(*declared, stop=lambda: 2 if bench.clock.waited > 1 else 0)
+    bench.api.objects["job"].clear()
+    bench.api.story = ["completed"]
+    report = bench.apply(*declared)
+    assert (report.exit_code, last(bench).result) == (3, Verdict.FAILED)
+    assert "Job 3 is not there any more" in told(report)
+    assert bench.apply(*declared).exit_code == 0
+    assert bench.api.writes().count("run_plugin") == 2
+
+
+def test_logs_that_cannot_be_read_hide_no_failure(bench):
+    """The failure is told with the reason why there are no lines."""
+    bench.api.story = ["failed"]
+    bench.api.fail("iterate_job_console_logs", RemoteError("log is archived"))
+    report = bench.apply(plugin(), release(verify=PAGE))
+    assert report.exit_code == 3
+    assert run_of(report).logs == ("(the log could not be read: log is archived)",)
+
+
+def test_a_run_that_cannot_be_recorded_is_unknown(bench, tmp_path):
+    """The job is on the server, the state was not told: exit 7, and the same job is followed."""
+    settle = bench.store.settle
+
+    def broken(intent: Any, record: Any, entry: Any) -> None:
+        if intent.verb == "run":
+            raise StateError.of("The disk is full")
+        settle(intent, record, entry)
+
+    bench.store.settle = broken
+    declared = (plugin(), release(verify=PAGE))
+    report = bench.apply(*declared)
+    assert report.exit_code == 7
+    assert run_of(report).verdict is Verdict.UNKNOWN
+    bench.store.settle = settle
+    assert bench.apply(*declared).exit_code == 0
+    assert bench.api.writes().count("run_plugin") == 1
+
+
+def test_runs_can_be_left_out(bench):
+    """--no-verify releases and runs nothing; without it the run is still due."""
+    declared = (plugin(), release(verify=PAGE))
+    assert bench.apply(*declared, verify=False).exit_code == 0
+    assert "run_plugin" not in bench.api.writes()
+    assert not bench.plan(*declared, verify=False).plan.has_changes
+    assert bench.plan(*declared).plan.has_changes
+
+
+def test_a_release_that_failed_is_not_run(bench):
+    """Nothing was published, so there is nothing to run."""
+    bench.api.fail("create_release", refused(400))
+    report = bench.apply(plugin(), release(verify=PAGE))
+    assert report.exit_code == 3
+    assert run_of(report).verdict is Verdict.SKIPPED
+    assert "run_plugin" not in bench.api.writes()
+
+
+def test_an_adopted_release_is_recorded_as_unverified(bench):
+    """Nothing is run for it, then or later, until its own run changes."""
+    declared = passing(bench)
+    with bench.store.lock("state rm"):
+        bench.store.remove(release().address)
+    report = bench.apply(*declared)
+    assert (report.exit_code, report.verified) == (0, ())
+    assert last(bench).result is Verdict.UNVERIFIED
+    assert not bench.plan(*declared).plan.has_changes
+    other = release(verify={"parameters": {"q": 1}})
+    assert bench.apply(plugin(), other).exit_code == 0
+    assert last(bench).result is Verdict.PASSED
+
+
+def gated() -> dict[str, Any]:
+    """Widgets that prove themselves by a run of the plugin that their note names."""
+
+    def run(api: ScriptedApi, owner: str, body: Any) -> Any:
+        return api.run_plugin(owner, body)
+
+    proof = Proof("note", PROOF.body, run, lambda api, _owner, _since: api.iterate_jobs())
+    return {"widget": replace(WIDGET, proof=proof)}
+
+
+@pytest.mark.parametrize(("on_failure", "made"), [("fail", 1), ("warn", 2)])
+def test_what_depends_on_it_waits_for_its_run(bench, on_failure, made):
+    """A failed run skips dependents, one that only warns does not."""
+    bench.catalogue = gated()
+    bench.api.objects["plugin"]["gate"] = {"id": "gate"}
+    bench.api.story = ["running", "failed"]
+    first = replace(widget("w", note="gate"), verify={"on_failure": on_failure})
+    report = bench.apply(first, widget("child", needs="w"))
+    assert bench.api.writes().count("create_widget") == made
+    assert report.exit_code == (3 if on_failure == "fail" else 0)
+    assert report.outcomes[0].result.value == "done"
+    assert ("it depends on" in told(report).lower()) == (on_failure == "fail")
+
+
+def test_a_lost_answer_of_the_release_is_looked_up_before_its_run(bench):
+    """The release is found, then run; both once."""
+    bench.api.fail("create_release", RemoteError("lost", effect=Effect.UNKNOWN), done=True)
+    report = bench.apply(plugin(), release(verify=PAGE))
+    assert report.exit_code == 0
+    assert bench.api.writes().count("create_release") == 1
+    assert last(bench).result is Verdict.PASSED
