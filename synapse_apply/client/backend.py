@@ -59,12 +59,9 @@ class BackendClient(IntegrationClientMixin):
         reads; what changes the server is repeated only when it was not sent, or was answered 429
         (unless `resend_rate_limited` is off). `verify` is True, False or a CA bundle's path.
         """
-        self._limits = Limits(
-            connect_timeout, read_timeout, total_timeout, upload_rate, max_answer_size, max_pages,
-            idle_timeout,
-        )  # fmt: skip
-        token = _one_token(api_token, access_token)
-        headers = _headers(token, tenant, agent_token)
+        times = (connect_timeout, read_timeout, total_timeout, upload_rate)
+        self._limits = Limits(*times, max_answer_size, max_pages, idle_timeout)
+        headers = _headers(_one_token(api_token, access_token), tenant, agent_token)
         options = Options(
             limits=self._limits,
             backoff=Backoff(max(0, retries), jitter=jitter),
