@@ -40,6 +40,7 @@ SHARED_BY_USE_CASES = {
     "declare",
     "context",
     "backend",
+    "reach",
     "embedded",
     "state_file",
     "surroundings",
@@ -50,7 +51,6 @@ SHARED_BY_USE_CASES = {
     "sources",
     "plan_file",
     "carried",
-    "reach",
 }
 
 

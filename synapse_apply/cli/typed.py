@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -57,7 +58,7 @@ class JsonType(click.ParamType[Any]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """A usage error for what is no JSON."""
         try:
-            return json.loads(value, parse_constant=_no_number)
+            return _read(value)
         except (ValueError, RecursionError) as problem:
             self.fail(f"this is no JSON: {problem}.", param, ctx)
 
@@ -90,7 +91,7 @@ MOMENT, JSON, STATUS = MomentType(), JsonType(), StatusType()
 def value_of(text: str) -> Any:
     """A JSON value where the text is one, else the text itself."""
     try:
-        return json.loads(text, parse_constant=_no_number)
+        return _read(text)
     except (ValueError, RecursionError):
         return text
 
@@ -113,6 +114,15 @@ def object_of(value: Any, option: str) -> Mapping[str, Any] | None:
     if value is None or isinstance(value, Mapping):
         return value
     raise click.UsageError(f"{option} wants a JSON object, such as '{{\"step\": 2}}'.")
+
+
+def _read(text: str) -> Any:
+    return json.loads(text, parse_constant=_no_number, parse_float=_finite)
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    return number if math.isfinite(number) else _no_number(text)
 
 
 def _no_number(name: str) -> NoReturn:

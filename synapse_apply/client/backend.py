@@ -61,10 +61,8 @@ class BackendClient(IntegrationClientMixin):
         (unless `resend_rate_limited` is off). `verify` is True, False or a CA bundle's path.
         `refusal` is asked before bytes leave; what it gives, unless "", is why they must not.
         """
-        self._limits = Limits(
-            connect_timeout, read_timeout, total_timeout, upload_rate, max_answer_size, max_pages,
-            idle_timeout,
-        )  # fmt: skip
+        times = (connect_timeout, read_timeout, total_timeout, upload_rate)
+        self._limits = Limits(*times, max_answer_size, max_pages, idle_timeout)
         headers = _headers(_one_token(api_token, access_token), tenant, agent_token)
         options = Options(
             self._limits, Backoff(max(0, retries), jitter=jitter), Timing(clock, now, sleep),

@@ -11,6 +11,7 @@ from typing import Any
 
 from synapse_apply.applying.following import POLL_INTERVAL, Pace
 from synapse_apply.applying.tailing import Tailer, Watcher
+from synapse_apply.kinds.wire import remote_id
 from synapse_apply.model.diagnostic import Diagnostic, error
 from synapse_apply.model.errors import (
     Effect,
@@ -22,7 +23,7 @@ from synapse_apply.model.errors import (
 )
 from synapse_apply.model.job import PLATFORM_WORDS, Job, JobStatus, job_of, words_of
 from synapse_apply.model.logs import LogLine
-from synapse_apply.session.reach import Reach, absent, find, given_id, note, recorded_id, words
+from synapse_apply.session.reach import Reach, absent, by_key, given_id, note, recorded_id, words
 
 EXPANDABLE = ("logs", "metrics", "result")
 
@@ -61,17 +62,22 @@ class Follow:
 def listed(reach: Reach, wanted: Filter) -> Iterator[Job]:
     """Every job that fits, page after page as they are taken, each once."""
     query: dict[str, Any] = {}
+    plugin = _plugin_id(reach, wanted.plugin) if wanted.plugin else None
     if wanted.plugin:
-        query["plugin"] = _plugin_id(reach, wanted.plugin)
+        query["plugin"] = plugin or wanted.plugin
     if wanted.created_after is not None:
         query["created_after"] = _utc(wanted.created_after).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     if wanted.user:
         query["user"] = wanted.user
     seen: set[str] = set()
+    plugins: set[str] = set()
     for raw in _of_status(reach, query, wanted.status):
         job = _job(raw)
+        plugins.add(job.plugin)
+        if wanted.plugin and plugin is None and len(plugins) > 1:
+            raise _no_filter(wanted.plugin)
         # A server may pass over a filter it does not know, and a list moves while it is read.
-        if job.id not in seen and _fits(job, wanted, query.get("plugin")):
+        if job.id not in seen and _fits(job, wanted, plugin):
             seen.add(job.id)
             yield job
 
@@ -130,9 +136,23 @@ def _meaning(job_id: str) -> Iterator[None]:
         raise InputError.of("This is no id of a job", f"{job_id!r}: {failure}.", hint) from None
 
 
-def _plugin_id(reach: Reach, text: str) -> str:
+def _plugin_id(reach: Reach, text: str) -> str | None:
+    """The id of a plugin; None for a code that this API cannot look up."""
     known = given_id("plugin", text) or recorded_id(reach, "plugin", text)
-    return known or find(reach, "plugin", text).observed.remote_id
+    if known is not None:
+        return known
+    found = by_key(reach, reach.kind("plugin")[1], text)
+    return remote_id(found[0]) if len(found) == 1 else None
+
+
+def _no_filter(plugin: str) -> InputError:
+    return InputError(
+        error(
+            "This backend does not list jobs by the code of their plugin",
+            f"It answers jobs of other plugins than {plugin!r}, too.",
+            "Give the plugin's id, as --plugin id=123.",
+        )
+    )
 
 
 def _of_status(

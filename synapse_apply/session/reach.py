@@ -120,7 +120,7 @@ def find(reach: Reach, prefix: str, text: str) -> Live:
     found = given_id(prefix, text) or recorded_id(reach, prefix, text)
     if found is not None:
         return live(reach, binding, read(reach, prefix, found))
-    hits = _by_key(reach, binding, text)
+    hits = by_key(reach, binding, text)
     if len(hits) == 1:
         return live(reach, binding, hits[0])
     name = kind.kind.lower()
@@ -173,7 +173,7 @@ def live(reach: Reach, binding: Binding, raw: Raw) -> Live:
     return Live(binding.decode(raw, reach.marks), created if isinstance(created, str) else "")
 
 
-def _by_key(reach: Reach, binding: Binding, text: str) -> Sequence[Raw]:
+def by_key(reach: Reach, binding: Binding, text: str) -> Sequence[Raw]:
     """Objects whose code or name this is, as far as this API can tell."""
     keys = {f"code={text}", f"name={text}"}
     if binding.find is not None:

@@ -58,6 +58,15 @@ def test_open_intents_are_listed_in_the_order_they_were_announced(locked):
     assert [one.address.name for one in locked.read().open_intents] == ["b", "a", "c"]
 
 
+def test_a_call_without_intent_can_be_noted(locked):
+    """It is in the audit; records, open calls and the serial are as they were."""
+    locked.put(record())
+    before = locked.read()
+    locked.note(entry())
+    assert locked.audit() == [entry()]
+    assert locked.read() == before
+
+
 def test_a_failed_call_leaves_the_record(locked):
     """Failed and absent calls change no record, whatever they were to do."""
     locked.put(record())

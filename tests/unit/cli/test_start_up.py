@@ -17,9 +17,7 @@ ALL = [
     (prefix, name, entry)
     for prefix, entries in (
         ("", table.COMMANDS),
-        ("state ", table.STATE),
-        ("agents ", table.AGENTS),
-        ("emulator ", table.EMULATOR),
+        *((f"{group} ", getattr(table, group.upper())) for group in sorted(table.GROUPS)),
     )
     for name, entry in entries.items()
 ]

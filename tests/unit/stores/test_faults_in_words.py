@@ -11,7 +11,6 @@ import pytest
 from synapse_apply.model.errors import LockHeld, StateError
 from synapse_apply.stores.sqlite_faults import in_words
 
-
 NOT_TAKEN = "The disk does not take or give the state"
 
 

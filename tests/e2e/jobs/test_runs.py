@@ -1,0 +1,230 @@
+"""`run`: the id at once, the log while it goes on, the end in the exit code, and never twice."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from e2e.jobs.conftest import Place
+
+POST = {"method": "POST"}
+
+
+def fault(place: Place, do: dict[str, Any], **match: Any) -> None:
+    place.server.call(
+        "PUT", "_emulator/faults/", {"rules": [{"match": {**POST, **match}, "do": do}]}
+    )
+
+
+def jobs(place: Place) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = place.server.call("GET", "jobs/")["results"]
+    return found
+
+
+def test_a_run_in_the_form_of_the_page(place: Place) -> None:
+    """JSON where it is JSON, else text; a file of parameters below; the context apart."""
+    (place.root / "run.yaml").write_text("format: png\nquality: 0.1\nsizes: [1, 2]\n")
+    done = place.run(
+        "run", "yolo", "--params-file", "run.yaml", "-p", "quality=0.9", "-p", "name=a b",
+        "-p", "zip=007", "-p", "on=true", "--context", "project_id=123",
+    )  # fmt: skip
+    assert done.stdout == "Job 1 started.\n"
+    (job,) = jobs(place)
+    assert job["parameters"] == {
+        "format": "png", "quality": 0.9, "sizes": [1, 2], "name": "a b", "zip": "007", "on": True,
+    }  # fmt: skip
+    assert job["context"] == {"project_id": 123}
+    assert _sent(place) == ["context", "parameters"]
+
+
+@pytest.mark.parametrize("how", [["yolo@1.2.0"], ["yolo", "--version", "1.2.0"]])
+def test_a_run_in_the_form_of_the_platform(place: Place, how: list[str]) -> None:
+    """Its options make it: params, action, agent, version."""
+    place.server.call("POST", "plugin_releases/", {"plugin": "yolo", "version": "1.2.0"})
+    place.run("run", *how, "--action", "train", "--agent", "4", "-p", "epochs=3")
+    (job,) = jobs(place)
+    assert (job["action"], job["agent"], job["version"]) == ("train", 4, "1.2.0")
+    assert job["params"] == {"epochs": 3}
+    assert _sent(place) == ["action", "agent", "params", "version"]
+
+
+def _sent(place: Place) -> list[str]:
+    log = place.server.call("GET", "_emulator/requests/")["last"]
+    fields: list[str] = next(one["fields"] for one in log if one["path"].endswith("/run/"))
+    return fields
+
+
+def test_a_followed_run_that_completes(place: Place) -> None:
+    """The id first, each line, how it ended, and its result."""
+    script = '{"seconds": 0.5, "log_lines": 3}'
+    done = place.run("run", "yolo", "-p", f"emulator={script}", "--follow")
+    lines = done.stdout.splitlines()
+    assert lines[0] == "Job 1 started."
+    assert [line.partition("] ")[2] for line in lines[1:4]] == [
+        f"info: step {number} of 3" for number in (1, 2, 3)
+    ]
+    assert lines[4] == "Job 1 completed."
+    assert lines[5].startswith("Result: { parameters = ")
+    assert done.stderr == ""
+
+
+def test_a_followed_run_that_fails(place: Place) -> None:
+    """Exit 1, with its log and the server's reason."""
+    done = place.run("run", "yolo", "-p", "fail=true", "--follow", code=1)
+    assert " error: failed on request\n" in done.stdout
+    assert done.stdout.endswith("Job 1 failed: execution_error: failed on request.\n")
+
+
+def test_a_followed_run_as_one_document(place: Place) -> None:
+    """stdout is JSON alone; the rest is on stderr."""
+    done = place.run("run", "yolo", "-p", "fail=true", "--follow", "--json", code=1)
+    document = json.loads(done.stdout)
+    assert (document["job_id"], document["job"]["status"]) == ("1", "failed")
+    assert done.stderr.startswith("Job 1 started.\n")
+    assert json.loads(place.run("run", "yolo", "--json").stdout)["job_id"] == "2"
+
+
+def test_time_that_is_up(place: Place) -> None:
+    """Exit 1; the job goes on, and how to follow it further is said."""
+    script = '{"seconds": 3600, "log_lines": 0}'
+    done = place.run(
+        "run", "yolo", "-p", f"emulator={script}", "--follow", "--timeout", "0.5", code=1
+    )
+    assert "Job 1 has not ended after 0.5 s: queued (0%). It goes on;" in done.stderr
+    assert "`synapse-apply jobs logs 1 --follow`" in done.stderr
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_who_stops_watching_is_told_that_the_job_goes_on(
+    place: Place, number: signal.Signals, code: int
+) -> None:
+    """The id is out before anything else, so nothing is lost."""
+    script = '{"seconds": 3600}'
+    with place.start("run", "yolo", "-p", f"emulator={script}", "--follow") as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "Job 1 started.\n"
+        # It is listening once its request is in the log.
+        while not any("tail" in route for route in place.embedded.backend.requests.counts):
+            time.sleep(0.05)
+        process.send_signal(number)
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == code
+    assert "Job 1 goes on; `synapse-apply jobs logs 1 --follow` follows it." in err
+
+
+@pytest.mark.parametrize("do", [{"reset": "after"}, {"status": 502, "commit": "after"}])
+def test_a_lost_answer_is_never_sent_again(place: Place, do: dict[str, Any]) -> None:
+    """Exit 7 with the command that looks, and that command finds the job that was started."""
+    fault(place, do)
+    done = place.run("run", "yolo", code=7)
+    assert done.stdout == ""
+    assert "Nobody can tell whether the run started" in done.stderr
+    assert len(jobs(place)) == 1
+    look = re.search(r"`synapse-apply (jobs list [^`]+)`", done.stderr)
+    assert look
+    assert "\n1   " in place.run(*look[1].split()).stdout
+
+
+def test_a_run_that_certainly_did_not_start(place: Place) -> None:
+    """429 was not acted on and is sent again; 400 is told in the server's words."""
+    fault(place, {"status": 429, "retry_after": 0}, nth=1)
+    assert place.run("run", "yolo").stdout == "Job 1 started.\n"
+    done = place.run("run", "yolo@9.9", code=1)
+    assert 'Version "9.9" of this plugin does not exist' in done.stderr
+    assert len(jobs(place)) == 1
+
+
+@pytest.mark.parametrize("named", ["nobody", "id=77", "77"])
+def test_a_plugin_that_is_not_there(place: Place, named: str) -> None:
+    """In words, with the request id."""
+    done = place.run("run", named, code=1)
+    assert "There is no such plugin" in done.stderr
+    assert re.search(r"Request id: [0-9a-f]{32}", done.stderr)
+
+
+def test_names_of_the_state_and_what_history_says(place: Place) -> None:
+    """A recorded name is its id; every run shows in history, however it ended."""
+    (place.root / "manifests").mkdir()
+    place.run("state", "init")
+    place.run("import", "plugin/detector", "1")
+    assert place.run("run", "detector").stdout == "Job 1 started.\n"
+    assert place.run("run", "plugin/detector").stdout == "Job 2 started.\n"
+    assert "plugin/yolo is not recorded" in place.run("run", "plugin/yolo", code=1).stderr
+    fault(place, {"status": 400})
+    place.run("run", "detector", code=1)
+    fault(place, {"reset": "after"})
+    place.run("run", "detector", code=7)
+    runs = json.loads(place.run("history", "--json").stdout)["runs"]
+    told = [(call["address"], call["verb"], call["remote_id"], call["result"])
+            for run in runs for call in run["calls"]]  # fmt: skip
+    assert told == [
+        ("plugin/detector", "run", "", "unknown"),
+        ("plugin/detector", "run", "", "failed"),
+        ("plugin/detector", "run", "2", "done"),
+        ("plugin/detector", "run", "1", "done"),
+    ]
+
+
+def test_a_state_of_another_backend_is_not_asked_for_names(place: Place) -> None:
+    """Its ids mean other objects; an id that is given needs no state."""
+    (place.root / "manifests").mkdir()
+    place.run("state", "init")
+    place.run("import", "plugin/yolo", "1")
+    file = place.root / "synapse-apply.yaml"
+    file.write_text(file.read_text().replace("127.0.0.1", "localhost"))
+    done = place.run("run", "yolo", code=1)
+    assert "This state belongs to another backend" in done.stderr
+    assert jobs(place) == []
+    done = place.run("run", "id=1")
+    assert done.stdout == "Job 1 started.\n"
+    assert "Warning: `history` will not show this call" in done.stderr
+
+
+def test_a_state_that_is_held_does_not_hold_up_a_run(place: Place) -> None:
+    """The run is out; that history lacks it is a warning."""
+    from synapse_apply.stores.sqlite import open_sqlite
+
+    place.run("state", "init")
+    store = open_sqlite(place.root / ".synapse-apply" / "state" / "prod.db")
+    with store.lock("apply"):
+        done = place.run("run", "id=1")
+    store.close()
+    assert done.stdout == "Job 1 started.\n"
+    assert "Warning: `history` will not show this call" in done.stderr
+
+
+def test_a_server_that_answers_the_result_at_once(serve: Callable[..., Place]) -> None:
+    """There is no job to follow; the result is shown."""
+    import http.server
+    import threading
+
+    class Direct(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = b'{"answer": 42}'
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: Any) -> None:
+            """Nothing."""
+
+    place = serve()
+    with http.server.HTTPServer(("127.0.0.1", 0), Direct) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        file = place.root / "synapse-apply.yaml"
+        url = f"http://127.0.0.1:{server.server_port}"
+        file.write_text(file.read_text().replace(place.server.url, url))
+        done = place.run("run", "yolo", "--follow")
+        document = json.loads(place.run("run", "yolo", "--json").stdout)
+        server.shutdown()
+        thread.join()
+    assert done.stdout == "yolo ran, and answered at once: { answer = 42 }\n"
+    assert document == {"job_id": None, "result": {"answer": 42}}

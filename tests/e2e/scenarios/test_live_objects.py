@@ -1,0 +1,147 @@
+"""Live objects by id, code and name, without manifests; no secret shows in any of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from e2e.scenarios.canaries import CANARIES, leaks, leaks_in_files
+from e2e.scenarios.workplace import TOKEN, Server, Workplace, project
+
+
+@pytest.fixture
+def bare(tmp_path: Path) -> Callable[..., Workplace]:
+    """A project file alone, on a server."""
+
+    def made(server: Server) -> Workplace:
+        place = Workplace(tmp_path / "bare", {"PROD_TOKEN": TOKEN})
+        place.write("synapse-apply.yaml", project(server.url))
+        return place
+
+    return made
+
+
+def test_a_plugin_by_id_code_and_recorded_name(applied: Workplace, server: Server) -> None:
+    """As text, and the same as a document."""
+    for named in ("1", "id=1", "yolo", "plugin/yolo"):
+        ran = applied.run("plugins", "get", named, code=0)
+        assert ran.out.startswith('# plugin 1 (API v1)\nplugin "Yolo" {\n    id ')
+    document = applied.run("plugins", "get", "yolo", "--json", code=0).document
+    assert (document["id"], document["values"]["code"]) == ("1", "yolo")
+    assert document["sensitive_values"] == {}
+
+
+def test_without_state_a_plugin_is_found_by_its_code(
+    applied: Workplace, server: Server, bare: Callable[..., Workplace]
+) -> None:
+    """Through its releases; by its name only where the backend lists plugins."""
+    place = bare(server)
+    assert place.run("plugins", "get", "yolo", "--json", code=0).document["id"] == "1"
+    ran = place.run("plugins", "get", "Yolo", code=1)
+    assert "No plugin 'Yolo' is recorded in the state or found on target prod" in ran.err
+    server.switch(plugin_list="list")
+    assert place.run("plugins", "get", "Yolo", "--json", code=0).document["id"] == "1"
+    assert not (place.root / ".synapse-apply").exists()
+
+
+def test_releases(applied: Workplace, server: Server, bare: Callable[..., Workplace]) -> None:
+    """Listed by code, name or id of their plugin; shown by id, or by code and version."""
+    for place in (applied, bare(server)):
+        for named in ("yolo", "id=1"):
+            lines = place.run("releases", "list", named, code=0).out.splitlines()
+            assert lines[0].split() == ["ID", "VERSION", "IS_STABLE", "CHANGELOG", "CREATED"]
+            assert lines[1].split()[:4] == ["1", "1.0.0", "yes", "First"]
+        for named in ("1", "yolo@1.0.0"):
+            found = place.run("releases", "get", named, "--json", code=0).document
+            assert (found["id"], found["values"]["version"]) == ("1", "1.0.0")
+    ran = applied.run("releases", "list", "nobody", code=0)
+    assert (ran.out, ran.err) == ("", "There is no release of this plugin, or no such plugin.\n")
+
+
+def test_a_plugin_without_a_code_lists_no_releases(applied: Workplace, server: Server) -> None:
+    """The API lists them by code alone, and says so."""
+    plugin = server.call("POST", "plugins/", {"name": "No code"})["id"]
+    ran = applied.run("releases", "list", str(plugin), code=1)
+    assert "This plugin has no code" in ran.err
+
+
+@pytest.mark.parametrize(
+    "typed", ["plugins get 77", "releases get 77", "storages get 77", "releases get yolo@9.9.9"]
+)
+def test_what_is_not_there(applied: Workplace, typed: str) -> None:
+    """In words, with the request id."""
+    ran = applied.run(*typed.split(), code=1)
+    assert "There is no such " in ran.err
+    assert "Request id: " in ran.err
+
+
+def test_storages(applied: Workplace, server: Server) -> None:
+    """Listed, and found by id, name and recorded name."""
+    lines = applied.run("storages", "list", code=0).out.splitlines()
+    assert lines[0].split() == ["ID", "NAME", "PROVIDER", "CATEGORY", "CREATED"]
+    assert lines[1].split()[:5] == ["1", "Raw", "data", "file_system", "internal"]
+    for named in ("1", "Raw data", "raw-data", "storage/raw-data"):
+        found = applied.run("storages", "get", named, "--json", code=0).document
+        assert found["values"]["configuration"] == {"base_path": "/data/raw"}
+
+
+def test_two_storages_of_one_name(applied: Workplace, server: Server) -> None:
+    """Both ids are named, none is chosen."""
+    for _ in range(2):
+        server.call("POST", "storages/", {"name": "twin", "provider": "minio"})
+    ran = applied.run("storages", "get", "twin", code=1)
+    assert "'twin' is the name of ids 2, 3" in ran.err
+
+
+def test_a_korean_name_keeps_columns_apart(applied: Workplace, server: Server) -> None:
+    """Wide letters take two cells."""
+    server.call("POST", "storages/", {"name": "원본", "provider": "minio"})
+    lines = applied.run("storages", "list", code=0).out.splitlines()
+    assert "2   원본      minio " in lines[2]
+    assert "1   Raw data  file_system" in lines[1]
+
+
+STORED: list[dict[str, Any]] = [
+    {"provider": "amazon_s3", "configuration": {
+        "bucket_name": "b", "access_key_id": CANARIES["env"],
+        "secret_access_key": CANARIES["file"]}},
+    {"provider": "gcp", "configuration": {
+        "bucket_name": "b", "credentials": {"private_key": CANARIES["json"], "n": [1]}}},
+    {"provider": "somewhere_else", "configuration": {
+        "deep": {"password": CANARIES["literal"]}, "list": [CANARIES["env"]]}},
+    {"provider": "amazon_s3", "configuration": {
+        "bucket_name": "b", "access_key": "k", "a_key_nobody_described": CANARIES["literal"]}},
+    {"provider": "amazon_s3", "configuration": json.dumps({"secret_key": CANARIES["file"]})},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("shown", ["plain", "omitted", "masked"])
+def test_no_secret_shows(
+    serve: Callable[..., Server], bare: Callable[..., Workplace], shown: str
+) -> None:
+    """Not in tables, not in blocks, not in documents, not in logs, not in files."""
+    server = serve(secrets=shown)
+    place = bare(server)
+    place.environ["SYNAPSE_APPLY_LOG"] = "trace"
+    # A backend that hides keys has maps to look into; one that does not may write all as a text.
+    storages = STORED if shown == "plain" else STORED[:-1]
+    for number, stored in enumerate(storages):
+        body = {"name": f"s{number}", "category": "external", **stored}
+        server.call("POST", "_emulator/objects/storage/", {"body": body, "tenant": "acme"})
+    ran = [place.run("storages", "list", code=0), place.run("storages", "list", "--json", code=0)]
+    for number in range(len(storages)):
+        ran += [
+            place.run("storages", "get", str(number + 1), code=0),
+            place.run("storages", "get", f"s{number}", "--json", code=0),
+        ]
+    for one in ran:
+        assert leaks(one.text.encode()) == [], one.text
+    assert leaks_in_files(place.root, []) == []
+    if shown == "plain":
+        assert "secret_access_key = (sensitive)" in ran[2].out
+        document = ran[3].document
+        assert document["values"]["configuration"]["secret_access_key"] is None
+        assert document["sensitive_values"]["configuration"]["secret_access_key"] is True

@@ -1,0 +1,68 @@
+"""Jobs and their logs, from every shape in which servers give them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from synapse_apply.model.job import JobStatus, job_of, status_of, words_of
+from synapse_apply.model.logs import LogLine, lines_of, lines_of_frame
+
+
+def test_words_of_both_vocabularies() -> None:
+    """Each word that is asked for means the status it is asked for."""
+    for status in set(JobStatus) - {JobStatus.UNKNOWN}:
+        assert words_of(status)[0] == status.value
+        assert {status_of(word) for word in words_of(status)} == {status}
+    assert words_of(JobStatus.QUEUED) == ("queued", "pending", "PENDING")
+    assert words_of(JobStatus.RUNNING) == ("running", "RUNNING")
+
+
+@pytest.mark.parametrize(
+    ("raw", "progress"),
+    [
+        ({"progress": 40}, 40.0),
+        ({"progress": 140}, 100.0),
+        ({"progress": None, "progress_record": {"percent": 12.5}}, 12.5),
+        ({"progress": True}, None),
+        ({}, None),
+    ],
+)
+def test_progress(raw: dict[str, Any], progress: float | None) -> None:
+    """Of the page, or of the platform's record; between 0 and 100."""
+    assert job_of({"id": 1, **raw}).progress == progress
+
+
+@pytest.mark.parametrize(
+    ("entry", "lines"),
+    [
+        ({"timestamp": "t", "level": "INFO", "message": "m"}, [LogLine("m", "t", "info")]),
+        ({"datetime": "t", "level": "info", "data": {"message": "m"}}, [LogLine("m", "t", "info")]),
+        ({"event": "metric", "data": {"loss": 1}}, [LogLine('{"loss": 1}')]),
+        ({"odd": 1}, [LogLine('{"odd": 1}')]),
+        ("plain", [LogLine("plain")]),
+        ("two\nlines\n", [LogLine("two"), LogLine("lines")]),
+        ({"message": "a\r\nb", "level": "error"}, [LogLine("a", "", "error"), LogLine("b", "", "error")]),
+        ("", [LogLine("")]),
+        (None, [LogLine("")]),
+        (7, [LogLine("7")]),
+        ('data: {"type":"log","message":"m"}', [LogLine("m")]),
+        ('data: {"type":"log","message":"a"}\n\ndata: {"type":"log","data":"b"}\n\n',
+         [LogLine("a"), LogLine("b")]),
+        ('data: {"type":"heartbeat"}\n\n', []),
+        ("data: 5 rows", [LogLine("data: 5 rows")]),
+        ("data: 5", [LogLine("data: 5")]),
+        ('data: {"rows": 5}', [LogLine('data: {"rows": 5}')]),
+    ],
+)  # fmt: skip
+def test_lines_of_an_entry(entry: Any, lines: list[LogLine]) -> None:
+    """Objects, texts, several lines at once, and events inside texts; what only looks so is text."""
+    assert list(lines_of(entry)) == lines
+    assert list(lines_of_frame({"type": "log", "data": entry})) == lines
+
+
+def test_a_frame_with_its_message_beside_its_type() -> None:
+    """As the inner frames of the platform's v1 have it."""
+    frame = {"type": "log", "message": "m", "timestamp": "t"}
+    assert list(lines_of_frame(frame)) == [LogLine("m", "t")]

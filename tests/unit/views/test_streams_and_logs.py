@@ -1,0 +1,80 @@
+"""Tables whose rows are still to come, and lines of logs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from synapse_apply.model.logs import LogLine
+from synapse_apply.views.cells import cells
+from synapse_apply.views.logs import log_json, log_text
+from synapse_apply.views.tables import render_table, stream_table
+
+ROWS = [("1", "탐지"), ("2", "yolo"), ("300", "x")]
+
+
+def test_a_stream_reads_as_the_table_does() -> None:
+    """While its first rows are as wide as the others."""
+    assert "".join(stream_table(("id", "name"), ROWS)) == render_table(("id", "name"), ROWS)
+
+
+def test_rows_are_taken_when_they_are_shown() -> None:
+    """Not one more than is needed for the widths."""
+    taken = []
+
+    def rows() -> Iterator[tuple[str, str]]:
+        for row in ROWS:
+            taken.append(row)
+            yield row
+
+    pieces = stream_table(("id", "name"), rows(), ahead=1)
+    assert next(pieces) == "ID  NAME\n1   탐지\n"
+    assert len(taken) == 1
+    assert next(pieces) == "2   yolo\n"
+    assert next(pieces) == "300  x\n"
+
+
+def test_no_rows_are_no_table() -> None:
+    """Not even its head."""
+    assert list(stream_table(("id",), [])) == []
+
+
+def test_columns_stand_below_each_other_in_cells() -> None:
+    """Also where letters are wide."""
+    text = "".join(stream_table(("name", "n"), [("탐지", 1), ("a", 2)]))
+    assert {cells(line[: line.rindex(line[-1])]) for line in text.splitlines()} == {6}
+
+
+@pytest.mark.parametrize(
+    ("line", "text"),
+    [
+        (LogLine("m", "t", "info"), "[t] info: m\n"),
+        (LogLine("m"), "m\n"),
+        (LogLine("m", level="error"), "error: m\n"),
+        (LogLine("\tin\x1b[2J"), "    in\\u001b[2J\n"),
+        (LogLine("::error::x"), "\\::error::x\n"),
+        (LogLine("##[group]x"), "#\\#[group]x\n"),
+        (LogLine("a\u202eb", "t\n", "in\rfo"), "[t\\n] in\\rfo: a\\u202eb\n"),
+    ],
+)
+def test_a_line_of_a_log(line: LogLine, text: str) -> None:
+    """As the API page prints it; nothing in it steers a terminal or a build."""
+    assert log_text(line, color=False) == text
+
+
+def test_levels_in_colour() -> None:
+    """Only the level is coloured."""
+    assert log_text(LogLine("m", "", "error"), color=True) == "\x1b[1;31merror\x1b[0m: m\n"
+    assert log_text(LogLine("m", "", "info"), color=True) == "info: m\n"
+
+
+def test_a_line_as_json() -> None:
+    """One line, without what the server did not give."""
+    line = LogLine('q"\n\u2028', "t", "info")
+    assert log_json(line).count("\n") == 1
+    assert json.loads(log_json(line)) == {
+        "timestamp": "t", "level": "info", "message": 'q"\n\u2028',
+    }  # fmt: skip
+    assert json.loads(log_json(LogLine(""))) == {"message": ""}
