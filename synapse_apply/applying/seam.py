@@ -86,6 +86,7 @@ class Tail:
         self._has_list = has_list
         self._read = 0
         self._starts: tuple[int, ...] = ()
+        self._doubtful: deque[tuple[int, LogLine]] = deque(maxlen=HEAD)
         self.doubt = False
         self.asked_once = False
 
@@ -107,13 +108,22 @@ class Tail:
         self._read += 1
         ahead = {max(start + at - known.count, -1) for start in self._starts}
         self.doubt = self.doubt or (ahead not in ({-1}, {0}))
+        if self.doubt:
+            self._doubtful.append((at, line))
         return ahead == {0} and not self.doubt
 
     def asked(self) -> None:
         """The list was read: it has all that the tail has brought, and no tail brings more."""
-        self.doubt, self.asked_once = False, True
-        fit = tuple(start for start in self._starts if start + self._read <= self._known.count)
+        known = self._known
+        fit = tuple(
+            start
+            for start in self._starts
+            if start + self._read <= known.count
+            and all(known.fits(start + at, line) for at, line in self._doubtful)
+        )
         self._starts = fit or self._starts
+        self._doubtful.clear()
+        self.doubt, self.asked_once = False, True
 
 
 def _key(line: LogLine) -> _Key:

@@ -43,6 +43,11 @@ class Face:
         return asked and not self.as_json and _is_terminal(sys.stdin) and _is_terminal(sys.stdout)
 
     @property
+    def is_watched(self) -> bool:
+        """Whether somebody sees stderr while it is written."""
+        return _is_terminal(sys.stderr)
+
+    @property
     def width(self) -> int | None:
         """The terminal's width in cells; None off a terminal."""
         if not _is_terminal(sys.stdout):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -49,7 +48,7 @@ class Onlooker:
         """Progress is for who watches: never in a log of a pipeline."""
         progress = job.progress or 0.0
         moved = job.status is not self._status or progress - self._told >= _STEP
-        if self.quiet or not moved or not sys.stderr.isatty():
+        if self.quiet or not moved or not self.face.is_watched:
             return
         self._status, self._told = job.status, progress
         if not job.status.ended:

@@ -34,6 +34,7 @@ class JobServer:
     written: int = 0
     says_complete: bool = True
     asked: list[str] = field(default_factory=list)
+    passes: Any = staticmethod(lambda: None)  # called whenever something is written
 
     def get_job(self, pk: Any, params: Any = None) -> dict[str, Any]:
         self.asked.append("job")
@@ -84,6 +85,7 @@ class JobServer:
         return max(self.written - back, 0)
 
     def _write(self) -> None:
+        self.passes()
         self.written = min(self.written + self.step, len(self.lines))
 
 

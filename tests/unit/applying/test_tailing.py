@@ -17,8 +17,10 @@ from unit.applying.job_server import (
     tailer,
 )
 
+from synapse_apply.applying.seam import Known, Tail
 from synapse_apply.model.errors import Forbidden, Unauthorized
 from synapse_apply.model.job import JobStatus
+from synapse_apply.model.logs import LogLine
 
 STEPS = [f"step {number}" for number in range(1, 41)]
 BEGINS = ["start", "now", 3]
@@ -39,6 +41,36 @@ def test_ten_cuts_lose_and_repeat_nothing(begins: Any, entries: Any) -> None:
     job, told = follow(server)
     assert told.messages == STEPS
     assert job.status is JobStatus.COMPLETED
+
+
+@pytest.mark.parametrize("begins", BEGINS)
+@pytest.mark.parametrize("entries", [STEPS, timed(STEPS)], ids=["texts", "objects"])
+def test_lines_are_shown_when_they_are_written(begins: Any, entries: Any) -> None:
+    """Also after a break: no line waits for the end of the job."""
+    server = JobServer(entries, begins, cuts=[5, 15])
+    late = []
+    told = Told()
+    one, _ = tailer(server, told)
+    one._show = lambda line: (
+        told.lines.append(line),
+        late.append(server.written - len(told.lines)),
+    )
+    one.follow()
+    assert told.messages == STEPS
+    assert max(late) <= 3
+    assert server.asked.count("list") <= 8
+
+
+def test_a_log_of_one_line_again_and_again() -> None:
+    """Nobody can tell its lines apart, so the list is asked, at each interval and not at each line."""
+    server = JobServer(["tick"] * 1000, "now", cuts=[3])
+    told = Told()
+    one, time = tailer(server, told, timeout=120)
+    server.passes = lambda: time.pause(1.0)
+    job = one.follow()
+    assert job.status is JobStatus.RUNNING
+    assert server.written - 10 <= len(told.lines) <= server.written
+    assert server.asked.count("list") <= 120 / 5 + 5
 
 
 @settings(max_examples=300, deadline=None)
@@ -200,3 +232,16 @@ def test_a_list_that_comes_late_is_told() -> None:
     assert len(set(told.messages)) == len(told.messages)
     assert told.messages == sorted(told.messages, key=STEPS.index)
     assert "`synapse-apply jobs logs 7` prints all of them" in told.notes[-1]
+
+
+def test_a_tail_cannot_bring_more_than_the_list_has() -> None:
+    """A line that the list does not have a second time is the one that was shown."""
+    known = Known()
+    for line in ("a", "b", "c"):
+        known.add(LogLine(line))
+    tail = Tail(known, has_list=True)
+    assert not tail.is_new(LogLine("a"))
+    assert (tail.doubt, tail.settled) == (True, False)
+    tail.asked()
+    assert (tail.doubt, tail.settled) == (False, True)
+    assert [tail.is_new(LogLine(line)) for line in ("b", "c", "d")] == [False, False, True]
