@@ -52,8 +52,8 @@ def _lines(file: Rewrite, pen: Pen) -> Iterator[str]:
             continue
         yield pen(f"  {clean(file.name)}:{i + 1}", "bold")
         old, new = _excerpts(before[i:j], after[k:m])
-        yield from (f"  {pen.mark('-')}{clean(line)}" for line in old)
-        yield from (f"  {pen.mark('+')}{clean(line)}" for line in new)
+        for sign, lines in (("-", old), ("+", new)):
+            yield from (f"  {pen(sign, sign)} {clean(line)}".rstrip() for line in lines)
 
 
 def _excerpts(old: list[str], new: list[str]) -> tuple[list[str], list[str]]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from synapse_apply.kinds.catalogue import CATALOGUE
+from synapse_apply.manifests.draft import tidy
 from synapse_apply.manifests.reader import read_mapping
 from synapse_apply.manifests.wording import did_you_mean
 from synapse_apply.model.address import Address
@@ -82,7 +83,7 @@ def find(where: Where, what: str, ref: str = "") -> Sought:
     if os.path.lexists(path):
         kind = "folder" if path.is_dir() else "file"
         size = declare.project_of(where).max_package_size
-        return Sought(PackageSource(kind, what), where.directory, size, (what,))
+        return Sought(PackageSource(kind, tidy(what)), where.directory, size, (what,))
     project, target = declare.target_of(where)
     return _sought(project, target, _release(_declared(where, project, target), what, path))
 

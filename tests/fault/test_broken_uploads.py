@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,12 +38,16 @@ def server(backend: Backend) -> Server:
 def site(tmp_path: Path, server: Server) -> Site:
     """One plugin whose release is a large zip, and a storage."""
     made = Site.make(tmp_path / "project", server, groups=1)
-    with zipfile.ZipFile(made.root / "big.zip", "w") as archive:
-        archive.writestr("weights.bin", os.urandom(SIZE))
+    pack(made, SIZE)
     manifest = made.root / "manifests" / "group-0.yaml"
     text = manifest.read_text().replace('"source": "./plugins/plugin-0"', '"file": "big.zip"')
     manifest.write_text(text)
     return made
+
+
+def pack(site: Site, size: int) -> None:
+    with zipfile.ZipFile(site.root / "big.zip", "w") as archive:
+        archive.writestr("weights.bin", os.urandom(size))
 
 
 def nothing_half_done(site: Site, data: Path, *, released: bool = False) -> None:
@@ -98,4 +103,23 @@ def test_killed_in_the_middle(site: Site, server: Server, tmp_path: Path, row: R
     assert RELEASE not in site.records()
     assert site.apply(ahead=LATER).code == 0
     nothing_half_done(site, tmp_path / "data", released=True)
+    converge(site, None, row)
+
+
+def test_killed_while_the_server_writes(
+    site: Site, server: Server, tmp_path: Path, row: Row
+) -> None:
+    """The part that lies on the server's disk goes with its client."""
+    pack(site, 4 * SIZE)
+    incoming = tmp_path / "data" / "incoming"
+    with applying(site) as process:
+        while not any(incoming.iterdir()):
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.002)
+        assert kill(process)
+    until = time.monotonic() + 20
+    while any(incoming.iterdir()) and time.monotonic() < until:
+        time.sleep(0.02)
+    nothing_half_done(site, tmp_path / "data")
+    assert [str(address) for address in site.open_intents()] == [RELEASE]
     converge(site, None, row)

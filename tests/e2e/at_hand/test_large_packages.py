@@ -1,6 +1,6 @@
 """A package of any size is uploaded with the memory of a small one, and a terminal sees it go.
 
-With SYNAPSE_APPLY_TEST_DEEP=1 the package has 1 GiB.
+With SYNAPSE_APPLY_TEST_DEEP=1 (`make laws`) the package has 1 GiB.
 """
 
 from __future__ import annotations
@@ -83,6 +83,7 @@ def peak_of_apply(folder: Path) -> int:
     return peak
 
 
+@pytest.mark.deep
 def test_memory_does_not_grow_with_the_package(project: Path, server: Server) -> None:
     """A large upload takes hardly more than one of a few bytes, and arrives whole."""
     small = peak_of_apply(project)
