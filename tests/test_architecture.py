@@ -50,6 +50,7 @@ SHARED_BY_USE_CASES = {
     "sources",
     "plan_file",
     "carried",
+    "reach",
 }
 
 

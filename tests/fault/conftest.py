@@ -11,7 +11,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from fault.convergence import Row
+from fault.convergence import STORES, Row
 from fault.site import TENANT, TOKEN, Server, Site
 from postgres.server import PostgresServer
 
@@ -37,11 +37,11 @@ def make_site(server: Server, tmp_path: Path) -> Callable[..., Site]:
     )
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture(params=STORES)
 def make_shared_site(
     request: pytest.FixtureRequest, make_site: Callable[..., Site]
 ) -> Callable[..., Site]:
-    """The same for each sort of state that processes share."""
+    """The same for each sort of state that processes share, or for those a test chooses."""
     if request.param == "sqlite":
         return make_site
     database: PostgresServer = request.getfixturevalue("postgres")

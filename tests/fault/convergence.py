@@ -6,10 +6,12 @@ import contextlib
 import io
 import os
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from unittest.mock import patch
 
+import pytest
 from fault.site import LATER, Applied, Site, pending, tally
 from installed import environment
 
@@ -17,6 +19,7 @@ from synapse_apply.cli.main import run
 from synapse_apply.model.plan import Plan
 from synapse_apply.model.report import Report, Result
 
+STORES = ("sqlite", "postgres")
 DEEP = os.environ.get("SYNAPSE_APPLY_TEST_DEEP") == "1"
 _COMMAND = re.compile(r"`synapse-apply ([^`]+)`")
 
@@ -121,6 +124,16 @@ def command(site: Site, typed: str, code: int = 0) -> str:
     assert ended == code, out.getvalue()
     assert "internal error" not in out.getvalue()
     return out.getvalue()
+
+
+def chosen(every: Iterable[str], *few: str) -> list[str]:
+    """All of these, or when not all are asked for, the few of them that there are."""
+    return [one for one in every if DEEP or one in few]
+
+
+def on_store(*few: str) -> pytest.MarkDecorator:
+    """Each store that processes share, or a few of them: for tests that use make_shared_site."""
+    return pytest.mark.parametrize("make_shared_site", chosen(STORES, *few), indirect=True)
 
 
 def some(count: int, few: int, turn: int = 0) -> list[int]:

@@ -8,14 +8,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from fault.commands import applying, ended, kill, reaches, stands_still
-from fault.convergence import Row, converge
+from fault.commands import LEASE, applying, ended, kill, reaches, stands_still
+from fault.convergence import Row, chosen, converge
 from fault.site import Server, Site, tally
 
 HOURS = 7200.0
 FOREVER = 1000
 STORAGE = 2  # the number of a create that can be looked up
-LEASE = 2.0
 
 
 def next_run(site: Site, **altered: Any) -> dict[str, Any]:
@@ -27,14 +26,17 @@ def next_run(site: Site, **altered: Any) -> dict[str, Any]:
     return report
 
 
-@pytest.mark.parametrize("first", [HOURS, -HOURS], ids=["set-back", "set-forward"])
+SET = {"back": HOURS, "forward": -HOURS}
+
+
+@pytest.mark.parametrize("clock", chosen(SET, "forward"))
 def test_a_call_that_may_still_arrive_is_waited_for(
-    first: float, make_site: Callable[..., Site], server: Server, row: Row
+    clock: str, make_site: Callable[..., Site], server: Server, row: Row
 ) -> None:
     """The server has it and has not done it; the next run does not believe that it was not made."""
     site = make_site()
     server.faults({"match": {"method": "POST", "nth": STORAGE}, "do": {"hang": FOREVER}})
-    with applying(site, ahead=first) as process:
+    with applying(site, ahead=SET[clock]) as process:
         reaches(server, process)
         assert kill(process)
     report = next_run(site)

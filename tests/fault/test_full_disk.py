@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from fault.commands import applying, ended, stands_still
-from fault.convergence import Row, command, converge, some
+from fault.convergence import Row, chosen, command, converge, some
 from fault.disks import FULL, READ_ONLY, Way
 from fault.site import Server, Site, pending
 
@@ -21,14 +21,15 @@ WORDS = {
     "mount": "The state cannot be written",
 }
 WAYS: dict[str, Way] = {**FULL, **READ_ONLY}
+CASES = {f"{way}-{write}": (way, write) for way in WAYS for write in ("begin", "settle")}
 
 
-@pytest.mark.parametrize("write", ["begin", "settle"])
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("case", chosen(CASES, "limit-settle", "tmpfs-settle", "modes-begin"))
 def test_a_state_that_takes_no_more(
-    way: str, write: str, make_site: Callable[..., Site], server: Server, row: Row
+    case: str, make_site: Callable[..., Site], server: Server, row: Row
 ) -> None:
     """What was done is told, ids included; the printed command and one more apply do the rest."""
+    way, write = CASES[case]
     for nth in some(POSTS, 1, turn=3):
         site = make_site(groups=2)
         stop = {"signal": signal.SIGSTOP, "write": write, "nth": nth, "moment": "before"}
@@ -63,7 +64,7 @@ def still_so(site: Site, words: str) -> None:
     assert "Plan: " in command(site, "plan --target site")
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", chosen(WAYS, "modes"))
 def test_before_the_first_call(
     way: str, make_site: Callable[..., Site], server: Server, row: Row
 ) -> None:

@@ -7,10 +7,10 @@ from contextlib import ExitStack
 from itertools import groupby
 
 from fault.commands import applying, ended
-from fault.convergence import DEEP, Row, converge
+from fault.convergence import DEEP, Row, converge, on_store
 from fault.site import Server, Site
 
-MANY = 20 if DEEP else 6
+MANY = 20 if DEEP else 5
 KINDS_OF_RUN = 3
 
 
@@ -20,6 +20,7 @@ def asked(number: int) -> tuple[str, ...]:
     return ways[number % KINDS_OF_RUN]
 
 
+@on_store("sqlite")
 def test_one_writes_at_a_time(
     make_shared_site: Callable[..., Site], server: Server, row: Row
 ) -> None:

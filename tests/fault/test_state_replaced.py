@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from fault.commands import applying, ended, reaches
-from fault.convergence import Row, command, some
+from fault.convergence import Row, chosen, command, some
 from fault.site import LATER, Server, Site, pending, tally
 
 POSTS = 6
@@ -33,18 +33,19 @@ def spoilt(state: Path, _backup: Path) -> None:
 
 
 WAYS = {
-    deleted: "There is no state",
-    put_back: "The lock on the state was lost",
-    overwritten: "The lock on the state was lost",
-    spoilt: "This is not a state of synapse-apply",
+    "deleted": (deleted, "There is no state"),
+    "put-back": (put_back, "The lock on the state was lost"),
+    "overwritten": (overwritten, "The lock on the state was lost"),
+    "spoilt": (spoilt, "This is not a state of synapse-apply"),
 }
 
 
-@pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
+@pytest.mark.parametrize("way", chosen(WAYS, "overwritten"))
 def test_a_state_that_is_not_the_same_any_more(
-    way: Callable[[Path, Path], None], make_site: Callable[..., Site], server: Server, row: Row
+    way: str, make_site: Callable[..., Site], server: Server, row: Row
 ) -> None:
     """The report tells what was done; with a backup and that, nothing is made twice."""
+    happens, words = WAYS[way]
     for nth in some(POSTS, 1, turn=3):
         site = make_site(groups=2)
         backup, state = site.root / "backup", site.root / ".synapse-apply" / "state" / "site.db"
@@ -53,12 +54,12 @@ def test_a_state_that_is_not_the_same_any_more(
         server.faults({"match": {"method": "POST", "nth": nth}, "do": under_way})
         with applying(site) as process:
             reaches(server, process)
-            way(state, backup)
+            happens(state, backup)
             code, out, err = ended(process)
         report = json.loads(out)
         told = {one["address"]: one["id"] for one in report["outcomes"] if one["id"]}
         assert code == 7, out + err
-        assert WAYS[way] in out
+        assert words in out
         assert told == {name: one for name, (one,) in server.ids().items()}
         command(site, f"state restore --yes -t site {backup}")
         (kept,) = {one["unrecorded_in"] for one in report["outcomes"]} - {None}

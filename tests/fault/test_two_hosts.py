@@ -13,18 +13,18 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from fault.commands import applying, ended, kill, reaches
-from fault.convergence import Row, converge
+from fault.commands import LEASE, applying, ended, kill, reaches
+from fault.convergence import Row, chosen, converge, on_store
 from fault.namespaces import another_host, can_be_made
 from fault.site import Server, Site
 from postgres.proxy import Proxy
 from postgres.server import PostgresServer
 
-LEASE = 2.0  # of all who take part
 WAITS = ("--lock-timeout", "30")
 A_MOMENT = {"match": {"method": "POST", "nth": 3}, "do": {"hang": 0.3, "commit": "after"}}
 
 
+@on_store("postgres")
 def test_a_silent_holder_is_replaced_after_one_lease(
     make_shared_site: Callable[..., Site], server: Server, row: Row
 ) -> None:
@@ -82,7 +82,7 @@ def by_namespace(state_url: str, database: int, backend: int) -> Iterator[There]
 WAYS = {"identity": by_identity, **({"namespace": by_namespace} if can_be_made() else {})}
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", chosen(WAYS, "identity"))
 def test_a_holder_that_is_cut_off_stops_and_is_replaced(
     way: str, server: Server, postgres: PostgresServer, tmp_path: Path, row: Row
 ) -> None:

@@ -13,6 +13,7 @@ from synapse_apply.cli.manual import manual
 from synapse_apply.model.errors import Exit
 
 if TYPE_CHECKING:
+    from synapse_apply.model.plan import Plan
     from synapse_apply.session.where import Where
 
 
@@ -100,16 +101,7 @@ def command(
         choices = Asked(**asked).choices(context)
         plan = make_plan(context, choices).plan
         said = keeping.keep(face, where, context, plan, choices) if keeping is not None else ""
-    if face.as_json:
-        from synapse_apply.views.json import plan_document
-
-        face.document(plan_document(plan))
-    else:
-        from synapse_apply.views.text import render_plan
-
-        face.out(
-            render_plan(plan, color=face.color_out, width=face.width, show_unchanged=show_unchanged)
-        )
+    _show(face, plan, show_unchanged=show_unchanged)
     if plan.summary.import_ and out is None and not face.on_terminal:
         said += "\nWhat is to be imported needs `--adopt` when `apply` runs off a terminal.\n"
     face.warn(finding for finding in found if finding not in plan.diagnostics)
@@ -118,3 +110,15 @@ def command(
         return Exit.ERROR
     differs = plan.has_changes or bool(plan.refused)
     return Exit.CHANGES if detailed_exitcode and differs else Exit.OK
+
+
+def _show(face: Face, plan: Plan, *, show_unchanged: bool) -> None:
+    if face.as_json:
+        from synapse_apply.views.json import plan_document
+
+        face.document(plan_document(plan))
+    else:
+        from synapse_apply.views.text import render_plan
+
+        color, width = face.color_out, face.width
+        face.out(render_plan(plan, color=color, width=width, show_unchanged=show_unchanged))

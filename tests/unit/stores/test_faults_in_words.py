@@ -12,6 +12,9 @@ from synapse_apply.model.errors import LockHeld, StateError
 from synapse_apply.stores.sqlite_faults import in_words
 
 
+NOT_TAKEN = "The disk does not take or give the state"
+
+
 def sqlite_error(code, text):
     """An error as the sqlite3 module raises it."""
     problem = sqlite3.OperationalError(text)
@@ -31,7 +34,7 @@ def sqlite_error(code, text):
         (sqlite_error(sqlite3.SQLITE_BUSY_TIMEOUT, "locked"), "The state is busy"),
         (sqlite_error(sqlite3.SQLITE_CORRUPT_INDEX, "malformed"), "The state is damaged"),
         (sqlite_error(sqlite3.SQLITE_NOTADB, "no"), "This is not a state of synapse-apply"),
-        (sqlite_error(sqlite3.SQLITE_IOERR_FSYNC, "disk I/O error"), "The state cannot be used"),
+        (sqlite_error(sqlite3.SQLITE_IOERR_FSYNC, "disk I/O error"), NOT_TAKEN),
         (sqlite3.ProgrammingError("closed"), "The state cannot be used"),
     ],
 )
