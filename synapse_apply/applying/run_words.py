@@ -34,7 +34,7 @@ def _mend(task: Task) -> str:
     owner = spec.get(proof.owner) if proof is not None else None
     bump = "raise the version"
     if proof is not None and isinstance(owner, Reference):
-        bump = f"`{proof.mend.format(owner=owner.address.name)}`"
+        bump = proof.mend.format(owner=owner.address.name)
     return f"Parameters wrong: edit spec.verify. Code wrong: {bump}."
 
 

@@ -179,6 +179,8 @@ class _Run:
         except RemoteError as failure:
             if isinstance(failure, NotFound) and (looks or not fresh):
                 return self._ended(Verdict.FAILED, job_id, words.gone(self.task, job_id))
+            if self.stop():  # what was asked for is given up when a run is told to end
+                return self._said(Verdict.RUNNING, job=job_id)
             # A job that was started just now may be slow to show.
             told = words.out_of_sight(self.task, job_id, str(failure))
             return self._said(Verdict.RUNNING, told, job=job_id)

@@ -101,7 +101,7 @@ class Proof:
 
     `body` makes what is sent of a spec and its `verify:` block, `run` sends it for the owner's
     remote id and gives the server's answer. `jobs` are the owner's jobs since a time (RFC 3339);
-    it may give more. Both raise RemoteError. `mend` is the command that helps when what was
+    it may give more. Both raise RemoteError. `mend` says what to do when what was
     published is wrong; `{owner}` in it is the owner's name.
     """
 

@@ -74,7 +74,7 @@ PROOF = Proof(
     jobs=lambda api, owner, since: api.iterate_jobs(
         {"plugin": wire_id(owner), "created_after": since}
     ),
-    mend="synapse-apply bump {owner} patch",
+    mend="`synapse-apply bump {owner} patch`",
 )
 
 V1 = Binding(

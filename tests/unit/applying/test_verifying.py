@@ -153,6 +153,15 @@ def test_a_stop_leaves_the_job_to_the_next_run(bench):
     assert bench.api.writes().count("run_plugin") == 1
 
 
+def test_a_look_that_is_given_up_by_a_stop_is_no_failure(bench):
+    """Told to end while a look hangs: 130, the job goes on, and nothing is called an error."""
+    bench.api.fail("get_job", RemoteError("the run was stopped"))
+    stop = lambda: 2 if "run_plugin" in bench.api.writes() else 0  # noqa: E731
+    report = bench.apply(plugin(), release(verify=PAGE), stop=stop)
+    assert (report.exit_code, run_of(report).verdict) == (130, Verdict.RUNNING)
+    assert run_of(report).diagnostics == ()
+
+
 def test_a_stop_before_the_run_starts_none(bench):
     """What was released stays so; its run is due next time."""
     stop = lambda: 2 if "create_release" in bench.api.writes() else 0  # noqa: E731
