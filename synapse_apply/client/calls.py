@@ -52,8 +52,8 @@ class Call:
 
     `mutates`: the server may change, so a lost answer leaves the effect unknown. `repeatable`:
     sending it again after it may have arrived does no harm. `empty_ok`: success may have no body.
-    `fields`: top-level names a body has. `sensitive`: None when the body carries no secret. A
-    repr shows method and path alone.
+    `fields`: top-level names a body has. `sensitive`: None when the body carries no secret. `api`:
+    the version whose header forms go with it. A repr shows method and path alone.
     """
 
     method: str
@@ -66,6 +66,7 @@ class Call:
     repeatable: bool = False
     empty_ok: bool = False
     sensitive: IsSensitive | None = None
+    api: str = "v1"
 
     def __repr__(self) -> str:
         return f"<Call {self}>"
