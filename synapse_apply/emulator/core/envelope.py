@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 from synapse_apply.emulator.core.call import Answer, Call
@@ -22,7 +22,8 @@ CODES = {
     422: "UNPROCESSABLE_ENTITY",
     429: "RATE_LIMIT_EXCEEDED",
 }
-_WRONG_FIELDS = "The request is not valid."
+_GENERAL = ("detail", "non_field_errors")
+_WRONG_FIELDS = "The request is not valid"
 
 FACTS = (
     Fact(
@@ -50,8 +51,8 @@ FACTS = (
     ),
     Fact("`?dry_run=true` checks everything and changes nothing.", Mark.DOCUMENTED),
     Fact(
-        "A dry run is answered as the request would be, with `meta.dry_run: true`; ids in it are "
-        "of nothing.",
+        "A dry run is answered as the request would be, with `meta.dry_run: true` (a delete with "
+        "204); ids in it are of nothing.",
         Mark.GUESSED,
     ),
     Fact("A `dry_run` that is no boolean is 400.", Mark.GUESSED),
@@ -70,24 +71,27 @@ def write(answer: Answer, call: Call) -> Answer:
 
 def refuse(error: ApiError, request_id: str) -> Any:
     """The body of a refusal, made from the form that API v1 gives it."""
-    details = list(_details(error))
-    said = error.body.get("detail")
+    general, details = _general(error), list(_details(error))
+    if general is None:
+        general = details[0]["message"] if error.code else _WRONG_FIELDS
     return {
         "error": {
             "code": error.code or CODES.get(error.status, "INTERNAL_ERROR"),
-            "message": said if said is not None else _message(details),
+            "message": general,
             "details": details or None,
         },
         "meta": {"request_id": request_id},
     }
 
 
-def _message(details: list[dict[str, Any]]) -> str:
-    return details[0]["message"] if len(details) == 1 else _WRONG_FIELDS
+def _general(error: ApiError) -> str | None:
+    """What is said of the request as a whole."""
+    texts = error.body.get("non_field_errors") or (error.body.get("detail"),)
+    return texts[0]
 
 
 def _details(error: ApiError) -> Iterator[dict[str, Any]]:
-    fields: Mapping[str, Any] = {key: value for key, value in error.body.items() if key != "detail"}
+    fields = {key: value for key, value in error.body.items() if key not in _GENERAL}
     for name, texts in fields.items():
         for text in texts:
             yield {"field": name, "message": text, **error.facts}

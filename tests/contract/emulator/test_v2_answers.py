@@ -7,6 +7,8 @@ from urllib.parse import quote
 import pytest
 from contract.emulator.conftest import TOKEN, Wire, zipped
 
+from synapse_apply.client import BackendClient
+
 
 def walk(wire, path="/v2/plugins/?per_page=3", between=lambda _page: None):
     """The codes of each page, by the cursors alone."""
@@ -59,6 +61,22 @@ def test_inserts_and_deletes_shift_no_page(start, order):
     seen = [code for codes in walk(wire, between=disturb) for code in codes]
     assert len(seen) == len(set(seen))
     assert {f"p{n}" for n in range(2, 7)} <= set(seen)
+
+
+@pytest.mark.parametrize("answers", ["envelope", "plain"])
+@pytest.mark.parametrize("shift", ["insert", "delete"])
+def test_a_fault_that_shifts_pages_shifts_none_here(seven, answers, shift):
+    """An object comes or goes with every page, and the others are there once all the same."""
+    seven.send("PATCH", "/_emulator/switches/", {"v2_answers": answers})
+    rule = {"match": {"path": "/v2/plugins/"}, "do": {"page_shift": shift}}
+    seven.send("PUT", "/_emulator/faults/", {"rules": [rule]})
+    with BackendClient(seven.url, TOKEN) as client:
+        seen = [one["code"] for one in client.v2.iterate("plugins", {"per_page": 3})]
+    assert [code for code in seen if code.startswith("p")] == [f"p{n}" for n in range(1, 8)]
+    stored = [
+        row["body"]["code"] for row in seven.get("/_emulator/objects/plugin/").body["results"]
+    ]
+    assert len(stored) == len(set(stored)) == (10 if shift == "insert" else 4)
 
 
 def test_page_sizes(seven):

@@ -122,8 +122,16 @@ def test_every_wrong_field_is_named(wire):
     data = {"code": "no_good-", "name": "", "category": "custom", "data_type": "smell"}
     reply = wire.post("/v2/plugins/", {**data, "supported_data_types": ["image", "smell"]})
     assert fields_named(reply) == {*data, "supported_data_types"}
-    assert reply.body["error"]["code"] == "VALIDATION_ERROR"
+    error = reply.body["error"]
+    assert (error["code"], error["message"]) == ("VALIDATION_ERROR", "The request is not valid")
     assert reply.body["meta"]["request_id"] == reply.headers["x-request-id"]
+
+
+def test_a_body_that_is_no_object(wire):
+    """Is said of the whole request, and of no field."""
+    error = wire.post("/v2/plugins/", [1]).body["error"]
+    assert error["details"] is None
+    assert error["message"].startswith("Invalid data.")
 
 
 @pytest.mark.parametrize("code", ["a", "9", "a-b", "yolo-v8"])
