@@ -120,7 +120,7 @@ def ask(start) -> Iterator[Asking]:
     assert asking.findings == []
 
 
-def run(ask: Asking, code: str, seconds: float = 60) -> str:
+def run(ask: Asking, code: str, seconds: float = 6000) -> str:
     """The UUID of a new job; started on v1, since v2 starts none."""
     body = {"parameters": {"emulator": {"seconds": seconds}}, "action": code}
     assert (
