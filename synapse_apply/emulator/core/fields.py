@@ -110,16 +110,19 @@ def _from_form(field: Field, value: Any) -> Any:
 
 def _unpacked(text: str) -> Any:
     try:
-        return json.loads(text)
-    except ValueError:
+        return _loads(text)
+    except _WrongError:
         return text
 
 
 def _loads(text: str) -> Any:
     try:
-        return json.loads(text)
-    except ValueError:
+        value = json.loads(text)
+        # What can be read and not be written in an answer must not reach the store.
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+    except (ValueError, RecursionError):
         raise _WrongError("Value must be valid JSON.") from None
+    return value
 
 
 def _text(field: Field, value: Any) -> str:

@@ -157,6 +157,14 @@ def test_values_as_texts_in_json(wire):
     assert (release["debug"], release["meta"]) == (True, {"k": [1]})
 
 
+@pytest.mark.parametrize("text", ['"\\ud800"', "NaN", "[" * 5000])
+def test_a_text_that_is_no_json_stays_one(wire, text):
+    """Also where reading it would give what no answer can hold."""
+    made = wire.plugin_v2(meta=text)
+    release = wire.get(f"/v2/plugin-releases/{made['release']['id']}/")
+    assert (release.status, release.body["data"]["meta"]) == (200, text)
+
+
 def test_filters(wire):
     """By category and by what is active; a value that cannot be is 400."""
     wire.plugin_v2("one", category="upload")

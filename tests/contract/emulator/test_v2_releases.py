@@ -107,15 +107,21 @@ def test_filters(wire, plugin):
     """By plugin and by debug; an unknown plugin has none."""
     wire.plugin_v2("two", debug=True)
     found = {}
-    for query in (f"plugin={plugin}", "plugin=77", "debug=true", "debug=false"):
+    for query in (f"plugin={plugin}", f"plugin={'9' * 19}", "debug=true", "debug=false"):
         found[query] = [one["id"] for one in wire.get(f"/v2/plugin-releases/?{query}").body["data"]]
     assert found == {
         f"plugin={plugin}": [1],
-        "plugin=77": [],
+        f"plugin={'9' * 19}": [],
         "debug=true": [2],
         "debug=false": [1],
     }
     assert wire.get("/v2/plugin-releases/?plugin=yolo").status == 400
+
+
+@pytest.mark.parametrize("config", ["- a list", "a: .nan", 'a: "\\ud800"', "? [a]\n: b", "\x00"])
+def test_a_configuration_that_no_answer_could_hold(wire, plugin, config):
+    """Is refused when it comes, not when it is read."""
+    assert wire.release_v2(plugin, "1", zipped(config)).status == 400
 
 
 def test_a_configuration_of_aliases_is_refused(wire, plugin):

@@ -44,7 +44,8 @@ def _parsed(text: bytes) -> dict[str, Any]:
             raise _wrong("The configuration in the package is no mapping.")
         if _count(value) > _MOST_VALUES:
             raise _wrong("The configuration in the package is too large.")
-        plain: dict[str, Any] = json.loads(json.dumps(value, default=str))
+        written = json.dumps(value, default=str, allow_nan=False, ensure_ascii=False).encode()
+        plain: dict[str, Any] = json.loads(written)
     except (yaml.YAMLError, UnicodeError, ValueError, TypeError, RecursionError):
         raise _wrong("The configuration in the package cannot be read.") from None
     return plain

@@ -33,7 +33,10 @@ def read(call: Call) -> Answer:
 
 def list_all(call: Call) -> Answer:
     asked = filters(call, _FILTERS)
-    store = call.backend.store
+    store, parent = call.backend.store, None
+    if "plugin" in asked:
+        plugin = plugins.find(call.backend, call.tenant, str(asked["plugin"]))
+        parent = plugin.id if plugin else 0
 
     def keep(row: Row) -> bool:
         if asked.get("debug") not in (None, row.body.get("debug", False)):
@@ -41,7 +44,7 @@ def list_all(call: Call) -> Answer:
         return plugins.is_shown(store.get("plugin", row.parent or 0))
 
     newest = call.backend.switches.is_on("list_order", "newest")
-    wanted = Wanted(call.tenant, asked.get("plugin"), newest_first=newest)
+    wanted = Wanted(call.tenant, parent, newest_first=newest)
     return answer_cursors(call, "release", wanted, models.item, keep)
 
 
