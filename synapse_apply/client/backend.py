@@ -9,9 +9,11 @@ from types import TracebackType
 from typing import Self
 
 from synapse_apply.client.deadlines import Backoff, Clock, Limits
-from synapse_apply.client.dialects.v1 import auth_headers
+from synapse_apply.client.dialects import v1, v2
+from synapse_apply.client.dialects.dialect import Credentials
 from synapse_apply.client.events import OnRateLimit, OnRequest
 from synapse_apply.client.integration import IntegrationClientMixin
+from synapse_apply.client.platform import PlatformV2
 from synapse_apply.client.surroundings import route_to
 from synapse_apply.client.transport import Options, Timing, Transport
 from synapse_apply.model.errors import InputError
@@ -19,6 +21,8 @@ from synapse_apply.model.errors import InputError
 
 class BackendClient(IntegrationClientMixin):
     """A client of one Synapse backend; safe for many threads, a context manager.
+
+    Its own operations are those of API v1, `v2` has those of API v2.
 
     >>> with BackendClient("https://api.synapse.sh", api_token="...") as client:
     ...     plugin = client.get_plugin(123)
@@ -73,6 +77,11 @@ class BackendClient(IntegrationClientMixin):
         self.base_url = route.base
         self._transport = Transport(route, headers, options)
 
+    @property
+    def v2(self) -> PlatformV2:
+        """The operations of API v2, over the same connections."""
+        return PlatformV2(self._transport)
+
     def longest_call(self, upload_size: int = 0) -> float:
         """Seconds after which a call has surely ended, one way or the other."""
         return self._limits.seconds_for(upload_size)
@@ -103,8 +112,11 @@ class BackendClient(IntegrationClientMixin):
         return f"BackendClient({self.base_url!r})"
 
 
-def _headers(token: str | None, tenant: str | None, agent_token: str | None) -> dict[str, str]:
-    return auth_headers(token, _usable("tenant", tenant), _usable("agent_token", agent_token))
+def _headers(
+    token: str | None, tenant: str | None, agent_token: str | None
+) -> dict[str, dict[str, str]]:
+    who = Credentials(token, _usable("tenant", tenant), _usable("agent_token", agent_token))
+    return {one.api: one.auth_headers(who) for one in (v1.DIALECT, v2.DIALECT)}
 
 
 def _usable(name: str, value: str | None) -> str | None:

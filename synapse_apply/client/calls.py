@@ -59,7 +59,8 @@ class Call:
     sending it again after it may have arrived does no harm. `once`: not even a 429 lets it be sent
     again. `empty_ok`: success may have no body. `fields`: top-level names a body has. `sensitive`:
     None when the body carries no secret. `accept`: the content type asked for where the answer is
-    taken as it arrives, else "". A repr shows method and path alone.
+    taken as it arrives, else "". `api`: the version whose header forms go with it. A repr shows
+    method and path alone.
     """
 
     method: str
@@ -74,6 +75,7 @@ class Call:
     empty_ok: bool = False
     sensitive: IsSensitive | None = None
     accept: str = ""
+    api: str = "v1"
 
     def __repr__(self) -> str:
         return f"<Call {self}>"

@@ -13,6 +13,8 @@ ClientError               every failure of a call
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from typing import Any
 
 from synapse_apply.model.diagnostic import Path
@@ -31,6 +33,9 @@ from synapse_apply.model.errors import (
     Unreachable,
 )
 
+# Anything else may be an echo of what was sent.
+_CODE = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
+
 
 class ClientError(RemoteError):
     """A call failed (API page, "Error Handling").
@@ -46,6 +51,13 @@ class ClientError(RemoteError):
     def response(self) -> Any:
         """The server's error body as parsed (text when it is not JSON); None without an answer."""
         return self.detail if self.status_code else None
+
+    @property
+    def code(self) -> str:
+        """The server's own word for what is wrong (API v2: CONFLICT, INVALID_STATE); or ""."""
+        fault = self.response.get("error") if isinstance(self.response, Mapping) else None
+        found = fault.get("code") if isinstance(fault, Mapping) else None
+        return found if isinstance(found, str) and _CODE.fullmatch(found) else ""
 
     def field_errors(self) -> dict[Path, tuple[str, ...]]:
         """The server's texts by the path of the field they are about; () is the whole request."""

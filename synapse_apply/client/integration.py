@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from synapse_apply.client import failures, lists, sse
-from synapse_apply.client.answers import Answer
+from synapse_apply.client import lists, sse
 from synapse_apply.client.calls import Call, IsSensitive, everything, path_to, under
-from synapse_apply.client.errors import ClientError, NotSentError, UnexpectedAnswerError
-from synapse_apply.client.multipart import MultipartBody, UnreadableBodyError
-from synapse_apply.client.transport import Transport
+from synapse_apply.client.dialects import v1
+from synapse_apply.client.errors import ClientError, UnexpectedAnswerError
+from synapse_apply.client.speaking import JSON, Data, Object, Pk, Speaking, with_json
 
-Object = dict[str, Any]
-Data = Mapping[str, Any]
-Pk = int | str
-
-_JSON = "application/json"
 _IN_CONFIGURATION = under("configuration")
 # What a storage has (API page, "Storage data structure"): errors may name one that was not sent.
 _STORAGE_FIELDS = frozenset({"name", "provider", "category", "configuration"})
 
 
-class IntegrationClientMixin:
+class IntegrationClientMixin(Speaking):
     """Plugins, releases, jobs, agents and storages of a Synapse backend, API v1.
 
     Every method raises ClientError, and nothing else for what goes wrong on the way. Ids are
@@ -32,7 +25,7 @@ class IntegrationClientMixin:
     secrets; the error's text then leaves out what the server says about them.
     """
 
-    _transport: Transport
+    _dialect = v1.DIALECT
 
     def health_check_agent(self, token: str) -> Object:
         """Health of an agent. A POST on the wire that only reads; sent once, also after a 429.
@@ -40,9 +33,7 @@ class IntegrationClientMixin:
         The path holds the token, so nothing of what the server says of an error is told.
         """
         path = path_to("agents", token, "connect")
-        call = Call(
-            "POST", path, content_type=_JSON, once=True, empty_ok=True, sensitive=everything
-        )
+        call = Call("POST", path, content_type=JSON, once=True, empty_ok=True, sensitive=everything)
         return self._object(call)
 
     def get_plugin(self, pk: Pk) -> Object:
@@ -62,8 +53,8 @@ class IntegrationClientMixin:
 
         A server that answers the run's direct result instead of an object: `{"result": ...}`.
         """
-        call = _with_json("POST", path_to("plugins", pk, "run"), data, sensitive)
-        value = self._value(call, self._transport.send(call))
+        call = with_json("POST", path_to("plugins", pk, "run"), data, sensitive)
+        value = self._value(call, self._send(call))
         return value if isinstance(value, dict) else {"result": value}
 
     def list_plugins(self) -> list[Object]:
@@ -74,7 +65,7 @@ class IntegrationClientMixin:
         """Whether the server lists plugins: 200 is yes, 404 and 405 are no, else ClientError."""
         path = path_to("plugins")
         try:
-            self._transport.send(Call("GET", path, query={"page_size": 1}, repeatable=True))
+            self._send(Call("GET", path, query={"page_size": 1}, repeatable=True))
         except ClientError as failure:
             if failure.status_code in {404, 405}:
                 return False
@@ -107,24 +98,7 @@ class IntegrationClientMixin:
         path = path_to("plugin_releases")
         if source is None:
             return self._write("POST", path, fields, sensitive)
-        try:
-            body = MultipartBody(fields, source)
-        except (UnreadableBodyError, TypeError, ValueError) as failure:
-            raise NotSentError(f"POST {path}: not sent: {_unusable(failure)}") from None
-        try:
-            return self._object(
-                Call(
-                    "POST",
-                    path,
-                    body=body,
-                    content_type=body.content_type,
-                    fields=frozenset(fields) | {"file"},
-                    mutates=True,
-                    sensitive=sensitive,
-                )
-            )
-        finally:
-            body.close()
+        return self._upload(path, fields, source, sensitive)
 
     def get_job(self, pk: Pk, params: Data | None = None) -> Object:
         """The job; `{"expand": "logs,metrics,result"}` asks for more of it."""
@@ -133,8 +107,8 @@ class IntegrationClientMixin:
     def list_jobs(self, params: Data | None = None) -> tuple[list[Object], int]:
         """The requested page of jobs and the server's count of all that match."""
         call = Call("GET", path_to("jobs"), query=dict(params or {}), repeatable=True)
-        answer = self._transport.send(call)
-        page = lists.page_in(call, answer)
+        answer = self._send(call)
+        page = lists.page_in(self._dialect, call, answer)
         return page.items, len(page.items) if page.total is None else page.total
 
     def iterate_jobs(self, params: Data | None = None) -> Iterator[Object]:
@@ -151,11 +125,11 @@ class IntegrationClientMixin:
         The API page has objects with timestamp, level and message, other servers lines of text.
         """
         call = Call("GET", path_to("jobs", pk, "console_logs"), repeatable=True)
-        answer = self._transport.send(call)
+        answer = self._send(call)
         logs = answer.parsed.get("logs") if isinstance(answer.parsed, dict) else None
         if isinstance(logs, list):
             return logs
-        page = lists.page_in(call, answer)
+        page = lists.page_in(self._dialect, call, answer)
         return self._all(call.path) if page.following is not None else page.items
 
     def iterate_job_console_logs(self, pk: Pk) -> Iterator[Any]:
@@ -190,84 +164,5 @@ class IntegrationClientMixin:
         self, data: Data, *, sensitive: IsSensitive | None = _IN_CONFIGURATION
     ) -> Object:
         """A new storage with its `id`. Never sent twice: v1 would make two."""
-        call = _with_json("POST", path_to("storages"), data, sensitive)
+        call = with_json("POST", path_to("storages"), data, sensitive)
         return self._object(replace(call, fields=call.fields | _STORAGE_FIELDS))
-
-    def iterate(self, path: str, params: Data | None = None) -> Iterator[Any]:
-        """The items of any list of the API, page after page as they are taken."""
-        below = path_to(*path.strip("/").split("/"))
-        for page in lists.walk(self._transport.send, below, params, self._transport.limits.pages):
-            yield from page.items
-
-    def _all(self, path: str, params: Data | None = None) -> list[Any]:
-        return lists.whole(self._transport.send, path, params, self._transport.limits.pages)
-
-    def _objects(self, path: str, params: Data | None = None) -> list[Object]:
-        items = self._all(path, params)
-        if not all(isinstance(item, dict) for item in items):
-            raise UnexpectedAnswerError(f"GET {path}: the list holds items that are no objects")
-        return items
-
-    def _get(self, path: str, params: Data | None = None) -> Object:
-        return self._object(Call("GET", path, query=dict(params or {}), repeatable=True))
-
-    def _write(
-        self,
-        method: str,
-        path: str,
-        data: Data,
-        sensitive: IsSensitive | None,
-        *,
-        empty_ok: bool = False,
-    ) -> Object:
-        return self._object(_with_json(method, path, data, sensitive, empty_ok=empty_ok))
-
-    def _object(self, call: Call) -> Object:
-        answer = self._transport.send(call)
-        value = self._value(call, answer)
-        if not isinstance(value, dict):
-            raise failures.unexpected(call, answer, "an object was expected")
-        return value
-
-    def _value(self, call: Call, answer: Answer) -> Any:
-        if answer.parsed is not None:
-            return answer.parsed
-        if call.empty_ok and not answer.body.strip():
-            return {}
-        words = "the answer is empty" if not answer.body.strip() else "the answer is not JSON"
-        if answer.body.strip() and call.sensitive is None and "html" in answer.content_type:
-            words += f" but {failures.described(answer)}; check the URL of the backend"
-        raise failures.unexpected(call, answer, words)
-
-
-def _with_json(
-    method: str,
-    path: str,
-    data: Data,
-    sensitive: IsSensitive | None,
-    *,
-    empty_ok: bool = False,
-) -> Call:
-    try:
-        body = json.dumps(dict(data), allow_nan=False).encode()
-    except (TypeError, ValueError, RecursionError) as failure:
-        raise NotSentError(f"{method} {path}: not sent: {_unusable(failure)}") from None
-    return Call(
-        method,
-        path,
-        body=body,
-        content_type=_JSON,
-        fields=frozenset(map(str, data)),
-        mutates=True,
-        empty_ok=empty_ok,
-        sensitive=sensitive,
-    )
-
-
-def _unusable(failure: Exception) -> str:
-    """Why, without the value: only a TypeError's text is known to name types alone."""
-    if isinstance(failure, UnreadableBodyError):
-        return str(failure)
-    if isinstance(failure, TypeError):
-        return f"the data cannot be written as JSON ({failure})"
-    return "the data cannot be written as JSON (NaN, infinity, or a circle in it)"

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from synapse_apply.client import failures
 from synapse_apply.client.answers import Answer
 from synapse_apply.client.calls import Call
-from synapse_apply.client.dialects.v1 import PAGE_SIZE, Page, next_query, read_page
+from synapse_apply.client.dialects.dialect import Dialect, Page, query_of
 from synapse_apply.client.errors import UnexpectedAnswerError
 from synapse_apply.client.json_items import Items, NotItemsError
 from synapse_apply.model.errors import NotFound
@@ -20,23 +20,33 @@ Stream = Callable[[Call], Iterator[bytes]]
 _MOST_READINGS = 6
 
 
-def page_in(call: Call, answer: Answer) -> Page:
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A list to be read: how, in which dialect, where, and narrowed by what."""
+
+    fetch: Fetch
+    dialect: Dialect
+    path: str
+    params: Params
+
+
+def page_in(dialect: Dialect, call: Call, answer: Answer) -> Page:
     """The page an answer is; UnexpectedAnswerError when it is none."""
-    page = read_page(answer.parsed)
+    page = dialect.read_page(answer.parsed)
     if page is None:
         raise failures.unexpected(call, answer, "neither a list nor a page of one")
     return page
 
 
-def walk(fetch: Fetch, path: str, params: Params | None, most: int) -> Iterator[Page]:
+def walk(listing: Listing, most: int) -> Iterator[Page]:
     """Every page of a list, at most `most`; UnexpectedAnswerError when the links go in a circle."""
-    query: dict[str, Any] = {"page_size": PAGE_SIZE, **(params or {})}
+    query: dict[str, Any] = {**dict(listing.dialect.page_size), **listing.params}
     seen: set[tuple[tuple[str, str], ...]] = set()
     while True:
-        call = Call("GET", path, query=query, repeatable=True)
+        call = Call("GET", listing.path, query=query, repeatable=True)
         seen.add(_key(query))
-        answer = fetch(call)
-        page = page_in(call, answer)
+        answer = listing.fetch(call)
+        page = page_in(listing.dialect, call, answer)
         yield page
         if page.following is None:
             return
@@ -65,10 +75,11 @@ def entries(stream: Stream, path: str, names: tuple[str, ...]) -> Iterator[Any]:
             yield from items
         except NotItemsError as failure:
             raise UnexpectedAnswerError(f"{call}: the answer is {failure}") from None
-        query = next_query(items.beside.get("next"))
+        link = items.beside.get("next")
+        query = query_of(link) if link and isinstance(link, str) else None
 
 
-def whole(fetch: Fetch, path: str, params: Params | None, most: int) -> list[Any]:
+def whole(listing: Listing, most: int) -> list[Any]:
     """All items of a list, each once by its `id`.
 
     A list that changes while it is read can hide an item behind the seam of two pages, and a
@@ -79,7 +90,7 @@ def whole(fetch: Fetch, path: str, params: Params | None, most: int) -> list[Any
     """
     before: set[Any] | None = None
     for _ in range(_MOST_READINGS):
-        reading = _read(fetch, path, params, most)
+        reading = _read(listing, most)
         if not reading.is_complete:
             before = None
         elif (
@@ -108,15 +119,15 @@ class _Reading:
         self.is_complete = page.total is None or len(self.items) >= page.total
 
 
-def _read(fetch: Fetch, path: str, params: Params | None, most: int) -> _Reading:
+def _read(listing: Listing, most: int) -> _Reading:
     asked: list[tuple[Call, Answer]] = []
 
     def kept(call: Call) -> Answer:
-        answer = fetch(call)
+        answer = listing.fetch(call)
         asked[:] = [(call, answer)]
         return answer
 
-    pages = walk(kept, path, params, most)
+    pages = walk(replace(listing, fetch=kept), most)
     page = next(pages)
     reading = _Reading(asked[-1])
     reading.add(page)

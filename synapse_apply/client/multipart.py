@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
@@ -27,13 +28,27 @@ class MultipartBody:
     booleans `True`/`False`, lists as repeated parts, maps as JSON text, null left out.
     """
 
-    def __init__(self, fields: Mapping[str, Any], file: Any, name: str = "file") -> None:
-        """`file` is a path or an open binary file, sent from where it stands to its end."""
+    def __init__(
+        self, fields: Mapping[str, Any], file: Any, name: str = "file", *, digest: str = ""
+    ) -> None:
+        """`file` is a path or an open binary file, sent from where it stands to its end.
+
+        `digest` names a field that holds the file's SHA-256 in hex: given in `fields`, or else
+        found by reading the file once. Bytes that do not have it are not sent to their end.
+        """
         self._boundary = secrets.token_hex(16)
         self._own = isinstance(file, str | os.PathLike)
-        self._head = b"".join(self._field(key, value) for key, value in fields.items())
-        self._head += self._file_head(name, _file_name(file))
         self._file, self._start, self._size = _opened(file)
+        self._sent: Any = hashlib.sha256() if digest else None
+        try:
+            if digest and fields.get(digest) is None:
+                fields = {**fields, digest: self._measured()}
+            self._expected = str(fields[digest]).lower() if digest else ""
+            self._head = b"".join(self._field(key, value) for key, value in fields.items())
+        except BaseException:
+            self.close()
+            raise
+        self._head += self._file_head(name, _file_name(file))
         self._tail = f"\r\n--{self._boundary}--\r\n".encode()
         self._at = 0
 
@@ -56,6 +71,8 @@ class MultipartBody:
     def rewind(self) -> None:
         """Back to the first byte, for another attempt."""
         self._at = 0
+        if self._sent is not None:
+            self._sent = hashlib.sha256()
         _to_start(self._file, self._start)
 
     def read(self, size: int = -1) -> bytes:
@@ -78,8 +95,8 @@ class MultipartBody:
         if at < self._size:
             return self._read_file(min(size, self._size - at))
         at -= self._size
-        if at == 0 and self._surplus():
-            raise UnreadableBodyError("the file grew while it was sent")
+        if at == 0:
+            self._check_end()
         return self._tail[at : at + size]
 
     def _read_file(self, size: int) -> bytes:
@@ -91,7 +108,25 @@ class MultipartBody:
             raise UnreadableBodyError("the file is open as text; open it in binary mode ('rb')")
         if not block:
             raise UnreadableBodyError("the file shrank while it was sent")
+        if self._sent is not None:
+            self._sent.update(block)
         return block
+
+    def _check_end(self) -> None:
+        """Before the last bytes leave: without them the server takes nothing."""
+        if self._surplus():
+            raise UnreadableBodyError("the file grew while it was sent")
+        if self._sent is not None and self._sent.hexdigest() != self._expected:
+            raise UnreadableBodyError("the file does not have the SHA-256 that was said of it")
+
+    def _measured(self) -> str:
+        """The SHA-256 of the file, which then stands at its start again."""
+        left = self._size
+        while left > 0:
+            left -= len(self._read_file(min(_BLOCK, left)))
+        found: str = self._sent.hexdigest()
+        self.rewind()
+        return found
 
     def _surplus(self) -> bool:
         try:

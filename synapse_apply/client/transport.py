@@ -73,15 +73,17 @@ class _Ended:
 class Transport:
     """Sends calls to one backend; safe for many threads at once."""
 
-    def __init__(self, route: Route, headers: Mapping[str, str], options: Options) -> None:
-        """`headers` say who calls; they go to the route's origin and to no other."""
+    def __init__(
+        self, route: Route, headers: Mapping[str, Mapping[str, str]], options: Options
+    ) -> None:
+        """`headers` say who calls, by API version; they go to the route's origin, to no other."""
         self._route = route
         self._headers = {
             "Accept": "application/json",
             "Accept-Encoding": "gzip, deflate",
             "User-Agent": "synapse-apply",
-            **headers,
         }
+        self._who = headers
         self._options = options
         self._ended = ""
         self._flights: set[Flight] = set()
@@ -259,7 +261,7 @@ class Transport:
         return _Ended(None, error, flight.sent)
 
     def _request(self, call: Call, url: str, query: Any, deadline: Deadline) -> requests.Response:
-        headers = dict(self._headers)
+        headers = {**self._headers, **self._who[call.api]}
         if call.accept:
             headers["Accept"] = f"{call.accept}, application/json;q=0.5"
             # What is compressed comes in blocks, and so late.

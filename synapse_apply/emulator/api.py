@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from synapse_apply.emulator.admin.urls import ENDPOINTS as ADMIN
 from synapse_apply.emulator.agents import urls as agents
-from synapse_apply.emulator.core import auth, body, paging
+from synapse_apply.emulator.core import auth, body, cursors, envelope, paging
 from synapse_apply.emulator.core.call import ApiVersion
 from synapse_apply.emulator.core.facts import Fact
 from synapse_apply.emulator.jobs import urls as jobs
+from synapse_apply.emulator.jobs.v2 import urls as jobs_v2
 from synapse_apply.emulator.plugins import urls as plugins
+from synapse_apply.emulator.plugins.v2 import urls as plugins_v2
 from synapse_apply.emulator.releases import urls as releases
+from synapse_apply.emulator.releases.v2 import urls as releases_v2
 from synapse_apply.emulator.storages import urls as storages
 
 V1 = ApiVersion(
@@ -23,8 +26,16 @@ V1 = ApiVersion(
         *agents.ENDPOINTS,
     ),
 )
+V2 = ApiVersion(
+    "v2",
+    "/v2/",
+    (*plugins_v2.ENDPOINTS, *releases_v2.ENDPOINTS, *jobs_v2.ENDPOINTS),
+    rehearses=True,
+    write=envelope.write,
+    refuse=envelope.refuse,
+)
 OWN = ApiVersion("own", "/_emulator/", ADMIN, is_logged=False, slash_is_optional=True)
-VERSIONS = (OWN, V1)
+VERSIONS = (OWN, V2, V1)
 
 FACTS: dict[str, tuple[Fact, ...]] = {
     "Who asks": auth.FACTS,
@@ -35,4 +46,9 @@ FACTS: dict[str, tuple[Fact, ...]] = {
     "Storages": storages.FACTS,
     "Jobs": jobs.FACTS,
     "Agents": agents.FACTS,
+    "Answers of v2": envelope.FACTS,
+    "Pages of v2": cursors.FACTS,
+    "Plugins of v2": plugins_v2.FACTS,
+    "Releases of v2": releases_v2.FACTS,
+    "Jobs of v2": jobs_v2.FACTS,
 }

@@ -133,7 +133,7 @@ def settings_of(
 
 
 def _app(backend: Backend, *, only_loopback: bool = True) -> ASGIApp:
-    faults = Middleware(FaultMiddleware, backend=backend)
+    faults = Middleware(FaultMiddleware, backend=backend, versions=VERSIONS)
     return build_app(backend, VERSIONS, more_middleware=[faults], only_loopback=only_loopback)
 
 

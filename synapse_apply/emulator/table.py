@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from synapse_apply.emulator.api import FACTS, OWN, V1
+from synapse_apply.emulator.api import FACTS, OWN, V1, V2
 from synapse_apply.emulator.core.call import ApiVersion
 from synapse_apply.emulator.core.switches import SWITCHES, Switch
 
@@ -16,9 +16,9 @@ Synapse API does. Start it with `synapse-apply emulator serve`; it prints
 `listening on http://127.0.0.1:PORT`. This page is written from its code:
 `python -m synapse_apply.emulator table > docs/emulator.md`.
 
-How sure each behaviour is: **documented** (the API page says so), **observed** (the vendor's own
-client does it, or expects it, on the wire), **guessed** (nobody says; switches change the guesses
-that matter).
+How sure each behaviour is: **documented** (the API page says so; of v2, the vendor's description),
+**observed** (the vendor's own clients do it, or expect it, on the wire), **guessed** (nobody says;
+switches change the guesses that matter).
 """
 _OWN_INTRODUCTION = """\
 Below `/_emulator/`, for tests and tools; no real backend has them. They ask for a token too, and
@@ -32,6 +32,8 @@ def page() -> str:
         _INTRODUCTION,
         "## Endpoints (API v1)\n",
         _table(("Request", "What", "How sure"), _endpoint_rows(V1)),
+        "## Endpoints (API v2)\n",
+        _table(("Request", "What", "How sure"), _endpoint_rows(V2)),
         "## Behaviours\n",
     ]
     for title, facts in FACTS.items():

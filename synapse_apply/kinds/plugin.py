@@ -1,7 +1,8 @@
 """Plugins (API page, "Plugin Management"): created and updated by id, found through releases.
 
 v1 has no plugin list on the page; a backend that offers one is probed. Without it a plugin is
-found by its code through its releases, which proves presence but never absence.
+found by its code through its releases, which proves presence but never absence. v2 lists plugins,
+the tenant's alone: a code it does not list may still be another tenant's.
 """
 
 from __future__ import annotations
@@ -76,6 +77,28 @@ V1 = Binding(
     encode=dict,
 )
 
+# What v2 carries of a plugin; version, author and configuration are the release's business there.
+FIELDS_V2 = frozenset({"name", "code", "description", "category"})
+
+
+def _decode_v2(raw: Raw, marks: SecretMarks) -> Observed:
+    return Observed(remote_id(raw), "v2", secure(PREFIX, pick(raw, FIELDS_V2), marks))
+
+
+V2 = Binding(
+    api="v2",
+    fields=FIELDS_V2,
+    lookup={"code": Lookup.COMPLETE, "name": Lookup.COMPLETE},
+    read=lambda api, found: api.v2.get_plugin(wire_id(found)),
+    list=lambda api: api.v2.list_plugins(),
+    keys=_keys,
+    create=lambda api, body: api.v2.create_plugin(body),
+    update=lambda api, found, body: api.v2.update_plugin(wire_id(found), body),
+    update_mode=UpdateMode.PATCH,
+    decode=_decode_v2,
+    encode=dict,
+)
+
 PLUGIN = ResourceType(
     kind="Plugin",
     prefix=PREFIX,
@@ -95,5 +118,5 @@ PLUGIN = ResourceType(
     },
     natural_key=natural_key,
     identity=("code",),
-    bindings={"v1": V1},
+    bindings={"v1": V1, "v2": V2},
 )

@@ -88,6 +88,44 @@ V1 = Binding(
     encode=_encode,
 )
 
+# All that v2 takes beside the package; config and the rest it reads from the package itself.
+FIELDS_V2 = frozenset({"plugin", "version"})
+
+
+def _list_v2(api: Api) -> Sequence[Raw]:
+    """Every release with its plugin's code beside it, which v2 says of plugins alone."""
+    codes = {str(plugin["id"]): plugin["code"] for plugin in api.v2.list_plugins()}
+    releases = api.v2.list_plugin_releases()
+    return [{**raw, "code": codes.get(str(raw["plugin_id"]))} for raw in releases]
+
+
+def _keys_v2(raw: Raw) -> tuple[str, ...]:
+    return (f"code={raw['code']}@{raw['version']}",) if raw.get("code") else ()
+
+
+def _decode_v2(raw: Raw, marks: SecretMarks) -> Observed:
+    spec = {"plugin": str(raw["plugin_id"]), "version": raw["version"]}
+    return Observed(remote_id(raw), "v2", secure(PREFIX, spec, marks))
+
+
+def _encode_v2(spec: Mapping[str, Any]) -> dict[str, Any]:
+    return {"plugin": wire_id(str(spec["plugin"])), "version": spec["version"]}
+
+
+V2 = Binding(
+    api="v2",
+    fields=FIELDS_V2,
+    lookup={"code": Lookup.COMPLETE},
+    read=lambda api, found: api.v2.get_plugin_release(wire_id(found)),
+    list=_list_v2,
+    list_is_whole=True,
+    keys=_keys_v2,
+    create=lambda api, body: api.v2.create_plugin_release(body),
+    delete=lambda api, found: api.v2.delete_plugin_release(wire_id(found)),
+    decode=_decode_v2,
+    encode=_encode_v2,
+)
+
 _PUBLISHED = "published releases never change: publish a new version"
 
 RELEASE = ResourceType(
@@ -107,7 +145,7 @@ RELEASE = ResourceType(
     },
     natural_key=natural_key,
     identity=("plugin", "version"),
-    bindings={"v1": V1},
+    bindings={"v1": V1, "v2": V2},
     series="plugin",
     version="version",
     carries_package=True,

@@ -13,7 +13,7 @@ from synapse_apply.emulator.core.fault_rules import FaultsError
 from synapse_apply.emulator.core.store import KINDS, DuplicateKeyError, Kind, Row, Wanted
 from synapse_apply.emulator.core.switches import UnknownSwitchError
 
-API_VERSIONS = ["v1"]
+API_VERSIONS = ["v1", "v2"]
 _CENTURY = 100 * 365 * 24 * 3600
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import uuid
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from email.utils import formatdate
 from typing import Any
 
@@ -21,11 +21,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from synapse_apply.emulator.core.auth import authenticate
 from synapse_apply.emulator.core.backend import Backend
 from synapse_apply.emulator.core.body import Received, receive
-from synapse_apply.emulator.core.call import Answer, ApiVersion, Call, Endpoint
+from synapse_apply.emulator.core.call import Answer, ApiVersion, Call, Endpoint, version_of
 from synapse_apply.emulator.core.clock import Clock
 from synapse_apply.emulator.core.errors import ApiError, method_not_allowed, too_large
-from synapse_apply.emulator.core.fields import Body
+from synapse_apply.emulator.core.fields import Body, Field, check
 
+_DRY_RUN = (Field("dry_run", "boolean"),)
 REQUEST_ID = "X-Request-ID"
 LOOPBACK_NAMES = ("127.0.0.1", "localhost")
 
@@ -83,7 +84,7 @@ class LatencyMiddleware:
 
 def build_app(
     backend: Backend,
-    versions: Iterable[ApiVersion],
+    versions: Sequence[ApiVersion],
     *,
     more_middleware: Sequence[Middleware] = (),
     only_loopback: bool = True,
@@ -95,10 +96,19 @@ def build_app(
         middleware.append(Middleware(TrustedHostMiddleware, allowed_hosts=list(LOOPBACK_NAMES)))
     if backend.settings.latency > 0:
         middleware.append(Middleware(LatencyMiddleware, milliseconds=backend.settings.latency))
+
+    async def answer_http_error(request: Request, error: Exception) -> Response:
+        status = getattr(error, "status_code", 500)
+        detail = "Not found." if status == 404 else str(getattr(error, "detail", error))
+        return _refuse_outside(versions, request, status, detail)
+
+    async def answer_crash(request: Request, _error: Exception) -> Response:
+        return _refuse_outside(versions, request, 500, "A server error occurred.")
+
     app = Starlette(
         routes=[route for version in versions for route in _routes(backend, version)],
         middleware=[*middleware, *more_middleware],
-        exception_handlers={HTTPException: _answer_http_error, 500: _answer_crash},
+        exception_handlers={HTTPException: answer_http_error, 500: answer_crash},
     )
     app.router.redirect_slashes = False
     # Around the whole, not among its middleware: an answer to a crash has its id and date too.
@@ -134,10 +144,12 @@ class _PathApp:
         received = Received(Body({}))
         try:
             endpoint, tenant = self._admit(request)
+            is_rehearsal = self._is_rehearsal(request)
             received = await _read(request, self.backend)
-            answer = endpoint.respond(_call(request, self.backend, tenant, received))
+            call = _call(request, self.backend, tenant, received, is_rehearsal=is_rehearsal)
+            answer = self.version.write(_answered(endpoint, call), call)
         except ApiError as error:
-            answer = Answer(error.body, error.status, error.headers)
+            answer = _refused(self.version, error, request)
         except ClientDisconnect:
             return
         finally:
@@ -162,6 +174,12 @@ class _PathApp:
             raise method_not_allowed(request.method, tuple(served))
         return endpoint, tenant
 
+    def _is_rehearsal(self, request: Request) -> bool:
+        asked = request.query_params.get("dry_run")
+        if asked is None or not self.version.rehearses or request.method in ("GET", "HEAD"):
+            return False
+        return bool(check(_DRY_RUN, Body({"dry_run": asked}))["dry_run"])
+
     def _log(self, request: Request, answer: Answer, received: Received) -> None:
         shown = dict(request.path_params)
         if "token" in shown:
@@ -177,6 +195,18 @@ class _PathApp:
             },
             self.version.prefix + self.path,
         )
+
+
+def _answered(endpoint: Endpoint, call: Call) -> Answer:
+    if not call.is_rehearsal:
+        return endpoint.respond(call)
+    with call.backend.store.transaction(undone=True):
+        return endpoint.respond(call)
+
+
+def _refused(version: ApiVersion, error: ApiError, request: Request) -> Answer:
+    body = version.refuse(error, request.scope["request_id"])
+    return Answer(body, error.status, error.headers)
 
 
 async def _read(request: Request, backend: Backend) -> Received:
@@ -196,7 +226,9 @@ async def _chunks(request: Request) -> AsyncIterator[bytes]:
             yield chunk
 
 
-def _call(request: Request, backend: Backend, tenant: str, received: Received) -> Call:
+def _call(
+    request: Request, backend: Backend, tenant: str, received: Received, *, is_rehearsal: bool
+) -> Call:
     root = f"{request.url.scheme}://{request.headers.get('host', request.url.netloc)}"
     return Call(
         backend=backend,
@@ -207,6 +239,8 @@ def _call(request: Request, backend: Backend, tenant: str, received: Received) -
         url=root + request.url.path,
         body=received.body,
         uploads=received.uploads,
+        request_id=request.scope["request_id"],
+        is_rehearsal=is_rehearsal,
     )
 
 
@@ -226,11 +260,9 @@ def _json(status: int, body: Any, headers: dict[str, str] | None = None) -> Resp
     return Response(text, status, headers, "application/json")
 
 
-async def _answer_http_error(_request: Request, error: Exception) -> Response:
-    status = getattr(error, "status_code", 500)
-    detail = "Not found." if status == 404 else str(getattr(error, "detail", error))
-    return _json(status, {"detail": detail})
-
-
-async def _answer_crash(_request: Request, _error: Exception) -> Response:
-    return _json(500, {"detail": "A server error occurred."})
+def _refuse_outside(
+    versions: Sequence[ApiVersion], request: Request, status: int, detail: str
+) -> Response:
+    """What no endpoint answers, in the form of the API version the path belongs to."""
+    version = version_of(versions, request.url.path)
+    return _response(_refused(version, ApiError(status, {"detail": detail}), request))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from synapse_apply.emulator.core.backend import Backend
+from synapse_apply.emulator.core.errors import ApiError
 from synapse_apply.emulator.core.facts import Mark
 from synapse_apply.emulator.core.fields import Body
 
@@ -34,6 +35,8 @@ class Call:
     url: str  # without the query
     body: Body
     uploads: Mapping[str, Upload]
+    request_id: str = ""
+    is_rehearsal: bool = False  # `?dry_run=true`: what is stored is taken back after the answer
 
     def asks(self, name: str) -> bool:
         """Whether a query parameter is set to something true."""
@@ -45,16 +48,30 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A JSON answer, a file's bytes when `file` is given, or events when `stream` is."""
+    """A JSON answer, a file's bytes when `file` is given, or events when `stream` is.
+
+    `meta` is what API v2 says beside the body.
+    """
 
     body: Any
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
     file: Path | None = None
     stream: AsyncIterator[bytes] | None = None
+    meta: Mapping[str, Any] = field(default_factory=dict)
 
 
 Responder = Callable[[Call], Answer]
+
+
+def as_it_is(answer: Answer, _call: Call) -> Answer:
+    """An answer as API v1 gives it."""
+    return answer
+
+
+def as_rest_framework(error: ApiError, _request_id: str) -> Any:
+    """The body of a refusal as API v1 gives it."""
+    return error.body
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +89,23 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class ApiVersion:
-    """All endpoints below one prefix. `is_logged`: whether the request log keeps them."""
+    """All endpoints below one prefix. `is_logged`: whether the request log keeps them.
+
+    `write` gives answers their form, `refuse` the bodies of refusals. `rehearses`: with
+    `?dry_run=true` a request is answered and nothing is changed.
+    """
 
     name: str
     prefix: str
     endpoints: tuple[Endpoint, ...]
     is_logged: bool = True
     slash_is_optional: bool = False  # of paths, at their end
+    rehearses: bool = False
+    write: Callable[[Answer, Call], Answer] = as_it_is
+    refuse: Callable[[ApiError, str], Any] = as_rest_framework
+
+
+def version_of(versions: Sequence[ApiVersion], path: str) -> ApiVersion:
+    """The API version a path belongs to, also where no endpoint has it: the longest prefix."""
+    fitting = [version for version in versions if path.startswith(version.prefix)]
+    return max(fitting, key=lambda version: len(version.prefix))

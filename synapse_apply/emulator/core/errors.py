@@ -7,15 +7,27 @@ from typing import Any
 
 
 class ApiError(Exception):
-    """An answer that refuses: `status` and a JSON `body`."""
+    """An answer that refuses: `status` and a JSON `body` in the form of API v1.
+
+    `code` and `facts` are for API v2, which tells them: the code where the status does not say it,
+    and what is known beside the field.
+    """
 
     def __init__(
-        self, status: int, body: dict[str, Any], headers: Mapping[str, str] | None = None
+        self,
+        status: int,
+        body: dict[str, Any],
+        headers: Mapping[str, str] | None = None,
+        *,
+        code: str = "",
+        facts: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(status, body)
         self.status = status
         self.body = body
         self.headers = dict(headers or {})
+        self.code = code
+        self.facts = dict(facts or {})
 
 
 def field_errors(errors: Mapping[str, Sequence[str]]) -> ApiError:

@@ -9,7 +9,7 @@ from enum import StrEnum
 class Mark(StrEnum):
     """Where a behaviour comes from."""
 
-    DOCUMENTED = "documented"  # the API page says so
+    DOCUMENTED = "documented"  # the API page says so; of v2, the vendor's description
     OBSERVED = "observed"  # the vendor's own client does or expects it on the wire
     GUESSED = "guessed"  # nobody says; the embedded backend had to choose
 

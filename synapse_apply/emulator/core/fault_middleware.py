@@ -6,6 +6,7 @@ import asyncio
 import json
 import socket
 import struct
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,8 @@ from typing import Any
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from synapse_apply.emulator.core.backend import Backend
+from synapse_apply.emulator.core.call import ApiVersion, version_of
+from synapse_apply.emulator.core.errors import ApiError
 from synapse_apply.emulator.core.fault_rules import BEFORE, Rule
 from synapse_apply.emulator.core.listener import TRANSPORT
 from synapse_apply.emulator.core.store import Kind, Row
@@ -24,6 +27,8 @@ _KINDS: dict[str, Kind] = {
     "plugins": "plugin",
     "plugin_releases": "release",
     "storages": "storage",
+    "v2/plugins": "plugin",
+    "v2/plugin-releases": "release",
 }
 
 
@@ -92,9 +97,10 @@ class _Exchange:
 class FaultMiddleware:
     """Stands before the routes; the server's own endpoints are never touched."""
 
-    def __init__(self, app: ASGIApp, backend: Backend) -> None:
+    def __init__(self, app: ASGIApp, backend: Backend, versions: Sequence[ApiVersion]) -> None:
         self.app = app
         self.backend = backend
+        self.versions = versions
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         faults = self.backend.faults
@@ -127,7 +133,7 @@ class FaultMiddleware:
 
     async def _status(self, exchange: _Exchange, rule: Rule) -> None:
         await self._when(exchange, rule)
-        text = json.dumps({"detail": f"Fault: {rule.deed.value}."}).encode()
+        text = json.dumps(self._refusal(exchange.scope, rule.deed.value)).encode()
         headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(text))]
         if rule.deed.retry_after is not None:
             headers.append((b"retry-after", b"%g" % rule.deed.retry_after))
@@ -204,9 +210,20 @@ class FaultMiddleware:
                 self.backend.store.delete(kind, row.id)
             else:
                 now = self.backend.clock.now()
+                key = f"shift-{uuid.uuid4().hex}" if row.key else None
                 shifted = {**row.body, "name": f"shifts the pages {rule.seen}"}
-                self.backend.store.insert(kind, row.tenant, shifted, created=now, parent=row.parent)
+                if kind == "plugin":
+                    shifted["code"] = key
+                self.backend.store.insert(
+                    kind, row.tenant, shifted, created=now, key=key, parent=row.parent
+                )
         await exchange.release(answer)
+
+    def _refusal(self, scope: Scope, status: int) -> Any:
+        version = version_of(self.versions, scope["path"])
+        return version.refuse(
+            ApiError(status, {"detail": f"Fault: {status}."}), scope["request_id"]
+        )
 
     def _first(self, kind: Kind, text: bytes) -> Row | None:
         """The first object of a page that is about to be answered."""
@@ -214,7 +231,7 @@ class FaultMiddleware:
             page: Any = json.loads(text)
         except ValueError:
             return None
-        results = page.get("results") if isinstance(page, dict) else None
+        results = page.get("results") or page.get("data") if isinstance(page, dict) else None
         return self.backend.store.get(kind, results[0]["id"]) if results else None
 
     @staticmethod

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ FieldType = Literal[
     "text", "object", "boolean", "texts", "integer", "choice", "any", "raw", "percent"
 ]
 
+_PACKED = frozenset({"object", "texts", "any"})
 _TRUE = {"true", "t", "1", "yes", "y", "on"}
 _FALSE = {"false", "f", "0", "no", "n", "off"}
 REQUIRED = "This field is required."
@@ -31,6 +33,7 @@ class Field:
     blank: bool = True
     nullable: bool = False
     choices: tuple[str, ...] = ()
+    pattern: str = ""
     reset: Any = ""
 
 
@@ -40,6 +43,17 @@ class Body:
 
     values: dict[str, Any]
     is_form: bool = False
+
+    def loosened(self, fields: Iterable[Field]) -> Body:
+        """The same with values that came as JSON texts read, as API v2 takes them in JSON too."""
+        if self.is_form:
+            return self
+        packed = {field.name for field in fields if field.type in _PACKED}
+        read = {
+            name: _unpacked(value) if name in packed and isinstance(value, str) else value
+            for name, value in self.values.items()
+        }
+        return Body(read)
 
 
 class _WrongError(Exception):
@@ -94,11 +108,21 @@ def _from_form(field: Field, value: Any) -> Any:
     return None if field.nullable and value == "" else value
 
 
+def _unpacked(text: str) -> Any:
+    try:
+        return _loads(text)
+    except _WrongError:
+        return text
+
+
 def _loads(text: str) -> Any:
     try:
-        return json.loads(text)
-    except ValueError:
+        value = json.loads(text)
+        # What can be read and not be written in an answer must not reach the store.
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+    except (ValueError, RecursionError):
         raise _WrongError("Value must be valid JSON.") from None
+    return value
 
 
 def _text(field: Field, value: Any) -> str:
@@ -109,6 +133,8 @@ def _text(field: Field, value: Any) -> str:
         raise _WrongError("Null characters are not allowed.")
     if not text and (field.required or not field.blank):
         raise _WrongError(_BLANK)
+    if field.pattern and not re.fullmatch(field.pattern, text):
+        raise _WrongError("This value does not match the required pattern.")
     return text
 
 
@@ -128,7 +154,8 @@ def _boolean(_field: Field, value: Any) -> bool:
 def _texts(field: Field, value: Any) -> list[str]:
     if not isinstance(value, list):
         raise _WrongError(f'Expected a list of items but got type "{_type_name(value)}".')
-    return [_text(field, item) for item in value]
+    clean = _choice if field.choices else _text
+    return [clean(field, item) for item in value]
 
 
 def _integer(_field: Field, value: Any) -> int:

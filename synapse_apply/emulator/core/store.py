@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 import sqlite3
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -40,12 +42,16 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Which objects of a kind: None does not narrow (a tenant of None means all tenants)."""
+    """Which objects of a kind: None does not narrow (a tenant of None means all tenants).
+
+    `beyond` is an id: only what comes after it in the chosen order.
+    """
 
     tenant: str | None = None
     parent: int | None = None
     created_after: float | None = None
     newest_first: bool = False
+    beyond: int | None = None
 
     def where(self) -> tuple[str, list[Any]]:
         tests, values = ["1"], list[Any]()
@@ -58,6 +64,9 @@ class Wanted:
         if self.created_after is not None:
             tests.append("created>=?")
             values.append(self.created_after)
+        if self.beyond is not None:
+            tests.append("id<?" if self.newest_first else "id>?")
+            values.append(self.beyond)
         return " AND ".join(tests), values
 
 
@@ -116,6 +125,40 @@ class Store:
     def close(self) -> None:
         self._connection.close()
 
+    @contextmanager
+    def transaction(self, *, undone: bool = False) -> Iterator[None]:
+        """All writes inside or none; `undone`: none in any case. May stand inside another."""
+        run = self._connection.execute
+        run("SAVEPOINT step")
+        try:
+            yield
+        except BaseException:
+            undone = True
+            raise
+        finally:
+            if undone:
+                run("ROLLBACK TO step")
+            run("RELEASE step")
+
+    def tenant_number(self, tenant: str) -> int:
+        """The integer id of a tenant, given to it when it is first asked for."""
+        run, name = self._connection.execute, f"tenant {tenant}"
+        run(
+            "INSERT OR IGNORE INTO about SELECT ?, 1 + count(*) FROM about "
+            "WHERE name LIKE 'tenant %'",
+            (name,),
+        )
+        number = run("SELECT value FROM about WHERE name=?", (name,)).fetchone()[0]
+        return int(number)
+
+    def is_named(self, kind: Kind, tenant: str, name: str, *, apart: int = 0) -> bool:
+        """Whether a tenant has an object of this name, apart from the one with that id."""
+        found = self._connection.execute(
+            f"SELECT 1 FROM {kind} WHERE tenant=? AND id<>? AND json_extract(body, '$.name')=?",
+            (tenant, apart, name),
+        ).fetchone()
+        return found is not None
+
     def insert(
         self,
         kind: Kind,
@@ -170,13 +213,19 @@ class Store:
 
     def select(self, kind: Kind, wanted: Wanted, *, limit: int = -1, offset: int = 0) -> list[Row]:
         """Objects by id; at most `limit` of them, from `offset` on."""
+        return list(self.walk(kind, wanted, limit=limit, offset=offset))
+
+    def walk(
+        self, kind: Kind, wanted: Wanted, *, limit: int = -1, offset: int = 0
+    ) -> Iterator[Row]:
+        """As `select`, one by one as they are taken."""
         tests, values = wanted.where()
         order = "DESC" if wanted.newest_first else "ASC"
         found = self._connection.execute(
             f"SELECT {_COLUMNS} FROM {kind} WHERE {tests} ORDER BY id {order} LIMIT ? OFFSET ?",
             [*values, limit, offset],
         )
-        return [_row(values) for values in found]
+        return (_row(values) for values in found)
 
     def count(self, kind: Kind, wanted: Wanted) -> int:
         tests, values = wanted.where()

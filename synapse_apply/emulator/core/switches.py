@@ -52,7 +52,8 @@ SWITCHES: tuple[Switch, ...] = (
     Switch(
         "list_order",
         {"oldest": _G, "newest": _G},
-        "`GET storages/` and `GET plugins/` begin with the oldest object, or with the newest.",
+        "`GET storages/` and `GET plugins/`, and plugins and releases of v2, begin with the oldest "
+        "object, or with the newest.",
     ),
     Switch(
         "plugin_list",
@@ -96,6 +97,21 @@ SWITCHES: tuple[Switch, ...] = (
         {"entry": _G, "nested": _O},
         "The `data` of a `log` frame: a line as console_logs has it, or a text that is itself a "
         '`data: {"type": "log", "message": ...}` frame.',
+    ),
+    Switch(
+        "v2_answers",
+        {"envelope": _O, "plain": _D},
+        "Answers of v2: `{data, meta}`; or bare objects and pages `{next, previous, results}`.",
+    ),
+    Switch(
+        "v2_dry_run",
+        {"checked": _G, "blind": _G},
+        "A dry run finds out that a code or a version is taken; or does not look.",
+    ),
+    Switch(
+        "v2_sha256",
+        {"unchecked": _D, "compared": _G},
+        "The `sha256` of an uploaded release: taken as it is; or compared with the file, 400.",
     ),
 )
 

@@ -145,6 +145,36 @@ def _by_clock(row: Row, first: int, end: int) -> list[dict[str, str]]:
     return lines
 
 
+def ended_at(row: Row) -> float:
+    """When a job that has ended did so."""
+    reported = row.body.get("reported") or {}
+    moment: float = reported.get("at", row.created + script(row).seconds)
+    return moment
+
+
+def error(row: Row, now: Now) -> dict[str, str] | None:
+    """Why a job failed; None of one that did not."""
+    if now.status != "failed":
+        return None
+    by_clock = row.body.get("reported") is None
+    message = "failed on request" if by_clock else "reported as failed"
+    return {"error_type": "execution_error", "message": message}
+
+
+def report(
+    now: Now, status: Status | None, progress: float | None, moment: float
+) -> dict[str, Any]:
+    """What is stored of a reported status or progress; what was not said stays as it is."""
+    new = status or now.status
+    ended_well = new == "completed" and progress is None
+    return {
+        "status": new,
+        "progress": 100 if ended_well else now.progress if progress is None else progress,
+        "share": now.share,
+        "at": moment,
+    }
+
+
 def _line(moment: float, level: str, message: str) -> dict[str, str]:
     return {"timestamp": iso(moment), "level": level, "message": message}
 

@@ -127,14 +127,7 @@ def update(call: Call) -> Answer:
     body = dict(row.body)
     status, progress = values.pop("status", None), values.pop("progress", None)
     if status is not None or progress is not None:
-        new = status or now.status
-        ended_well = new == "completed" and progress is None
-        body["reported"] = {
-            "status": new,
-            "progress": 100 if ended_well else now.progress if progress is None else progress,
-            "share": now.share,
-            "at": moment,
-        }
+        body["reported"] = models.report(now, status, progress, moment)
     lines = values.pop("console_logs", None)
     if lines is not None:
         body["console_logs"] = [*body.get("console_logs", ()), *lines]
@@ -192,7 +185,6 @@ def _shown(call: Call, row: Row) -> dict[str, Any]:
     now = models.at(row, call.backend.clock.now())
     body, result = row.body, models.result(row, now)
     is_ended = now.status in words.ENDED
-    ended_at = (body.get("reported") or {}).get("at", row.created + models.script(row).seconds)
     shown: dict[str, Any] = {
         "id": row.id,
         "status": words.written(now.status, switches["status_words"]),
@@ -212,9 +204,9 @@ def _shown(call: Call, row: Row) -> dict[str, Any]:
         "meta": body.get("metadata", {}),
         "progress_record": body.get("progress_record", {}),
         "metrics_record": body.get("metrics_record", {}),
-        "error": _error(row, now),
+        "error": models.error(row, now),
         "created": iso(row.created),
-        "completed": iso(ended_at) if is_ended else None,
+        "completed": iso(models.ended_at(row)) if is_ended else None,
     }
     if switches.is_on("job_context", "returned"):
         shown["context"] = body["context"]
@@ -226,11 +218,3 @@ def _shown(call: Call, row: Row) -> dict[str, Any]:
     if "metrics" in expands:
         shown["metrics"] = body.get("metrics_record", {})
     return shown
-
-
-def _error(row: Row, now: models.Now) -> dict[str, str] | None:
-    if now.status != "failed":
-        return None
-    by_clock = row.body.get("reported") is None
-    message = "failed on request" if by_clock else "reported as failed"
-    return {"error_type": "execution_error", "message": message}

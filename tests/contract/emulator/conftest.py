@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import http.client
+import io
 import json
+import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -84,6 +87,24 @@ class Wire:
         assert reply.status == 201, reply.content
         return reply.body
 
+    def plugin_v2(self, code: str = "yolo", **fields: Any) -> dict[str, Any]:
+        """A plugin of API v2, its name the code unless given."""
+        data = {"code": code, "name": code, "category": "export", **fields}
+        reply = self.post("/v2/plugins/", data)
+        assert reply.status == 201, reply.content
+        return reply.body["data"]
+
+    def release_v2(self, plugin: int, version: str, package: bytes = b"") -> Reply:
+        package = package or zipped()
+        digest = hashlib.sha256(package).hexdigest()
+        return self.post_form(
+            "/v2/plugin-releases/",
+            ("plugin", str(plugin)),
+            ("version", version),
+            ("sha256", digest),
+            ("file", package),
+        )
+
     def run(self, plugin: int | str, **fields: Any) -> int:
         reply = self.post(f"/plugins/{plugin}/run/", fields)
         assert reply.status == 200, reply.content
@@ -99,6 +120,14 @@ def form(*parts: tuple[str, Any]) -> bytes:
         head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{name}"{extra}\r\n\r\n'
         pieces.append(head.encode() + data + b"\r\n")
     return b"".join(pieces) + f"--{BOUNDARY}--\r\n".encode()
+
+
+def zipped(config: str = "name: Yolo\n", name: str = "config.yaml") -> bytes:
+    """A package with a configuration in it."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr(name, config)
+    return packed.getvalue()
 
 
 @pytest.fixture

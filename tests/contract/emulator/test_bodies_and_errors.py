@@ -77,7 +77,7 @@ def test_multipart_objects(wire):
 
 def test_unknown_paths(wire):
     """404 as JSON; a missing last slash is another path."""
-    for path in ("/", "/nothing/", "/plugins", "/v2/plugins/", "/plugins/1/2/3/"):
+    for path in ("/", "/nothing/", "/plugins", "/v3/plugins/", "/plugins/1/2/3/"):
         reply = wire.get(path)
         assert (reply.status, list(reply.body)) == (404, ["detail"]), path
 

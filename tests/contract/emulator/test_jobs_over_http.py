@@ -214,6 +214,7 @@ def test_words_of_the_platform_and_hidden_context(start, clock):
     """Three switches: status words, console logs as plain texts, no context."""
     wire = start(
         clock=clock,
+        job_seconds=60.0,
         switches={"status_words": "platform", "console_logs": "lines", "job_context": "none"},
     )
     wire.plugin(code="yolo")

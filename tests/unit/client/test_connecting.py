@@ -8,9 +8,10 @@ import sys
 import pytest
 from unit.client.scripted import ScriptedServer, answer
 
-from synapse_apply.client import BackendClient, ClientError, IntegrationClientMixin
+from synapse_apply.client import BackendClient, ClientError
+from synapse_apply.client.platform import PlatformV2
 from synapse_apply.model.errors import InputError
-from synapse_apply.model.ports import Api
+from synapse_apply.model.ports import Api, ApiV2
 
 
 @pytest.mark.parametrize("tail", ["", "/", "/prefix", "/prefix/", "/a/b//"])
@@ -175,9 +176,10 @@ def test_the_client_is_the_engines_api(tmp_path):
 
 
 def test_the_client_has_what_the_engine_asks_for():
-    """Every operation of the port stands on the mixin under its name."""
-    asked = {name for name in vars(Api) if not name.startswith("_")}
-    assert asked <= set(dir(IntegrationClientMixin))
+    """Every operation of the ports stands on the client of that version under its name."""
+    for port, client in ((Api, BackendClient), (ApiV2, PlatformV2)):
+        asked = {name for name in vars(port) if not name.startswith("_")}
+        assert asked <= set(dir(client))
 
 
 def test_two_clients_keep_their_own_tokens(connect):

@@ -1,0 +1,149 @@
+"""API v2: the operations of the platform as it is today."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from synapse_apply.client.calls import Call, IsSensitive, Query
+from synapse_apply.client.dialects import v2
+from synapse_apply.client.errors import NotSentError
+from synapse_apply.client.speaking import JSON, Data, Object, Pk, Speaking
+from synapse_apply.client.transport import Transport
+
+_DRY_RUN: Query = (("dry_run", "true"),)
+_RELEASES = "plugin-releases"
+# The form's field for the SHA-256 of its file.
+_DIGEST = "sha256"
+
+
+class PlatformV2(Speaking):
+    """Plugins, plugin releases and jobs of a Synapse backend, API v2.
+
+    Every method raises ClientError, and nothing else for what goes wrong on the way. Answers are
+    the server's objects without their envelopes. `dry_run` asks the server to check and to change
+    nothing; a server that does not know the word changes all the same, so such a call is never
+    taken for a harmless one. `sensitive` is as in v1.
+    """
+
+    _dialect = v2.DIALECT
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    def list_plugins(self, params: Data | None = None) -> list[Object]:
+        """All plugins of the tenant, of all pages; filters `category`, `is_active`."""
+        return self._objects(self._path("plugins"), params)
+
+    def get_plugin(self, pk: Pk) -> Object:
+        """The plugin by its integer id; there is no look-up by code."""
+        return self._get(self._path("plugins", pk))
+
+    def create_plugin(
+        self,
+        data: Data,
+        *,
+        file: Any = None,
+        dry_run: bool = False,
+        sensitive: IsSensitive | None = None,
+    ) -> Object:
+        """A new plugin with its `id`, and its first `release`. Never sent twice.
+
+        `file`, here or in the data, is what `source: file` needs; see `create_plugin_release`.
+        """
+        fields, source = _parted(data, file)
+        path, query = self._path("plugins"), _query(dry_run)
+        if source is None:
+            return self._write("POST", path, fields, sensitive, query=query)
+        return self._upload(path, fields, source, sensitive, query=query)
+
+    def update_plugin(
+        self,
+        pk: Pk,
+        data: Data,
+        *,
+        dry_run: bool = False,
+        sensitive: IsSensitive | None = None,
+    ) -> Object:
+        """The plugin after a PATCH of its name, its description, or both: all that may change."""
+        path = self._path("plugins", pk)
+        return self._write("PATCH", path, data, sensitive, query=_query(dry_run))
+
+    def list_plugin_releases(self, params: Data | None = None) -> list[Object]:
+        """All releases, of all pages; filters `plugin` (an id), `debug`. Without their config."""
+        return self._objects(self._path(_RELEASES), params)
+
+    def get_plugin_release(self, pk: Pk) -> Object:
+        """The release by its integer id, its plugin an object in it."""
+        return self._get(self._path(_RELEASES, pk))
+
+    def create_plugin_release(
+        self,
+        data: Data,
+        *,
+        file: Any = None,
+        dry_run: bool = False,
+        sensitive: IsSensitive | None = None,
+    ) -> Object:
+        """A new release of `plugin` (an id) and `version`, with its `id`. Never sent twice.
+
+        `file`, here or in the data, is a path or an open, seekable binary file, streamed from
+        where it stands. It is read once before, for its `sha256`, unless the data has that; bytes
+        that then differ are not sent to their end.
+        """
+        fields, source = _parted(data, file)
+        path = self._path(_RELEASES)
+        if source is None:
+            raise NotSentError(f"POST {path}: not sent: a release of API v2 needs its file")
+        return self._upload(path, fields, source, sensitive, query=_query(dry_run), digest=_DIGEST)
+
+    def lock_plugin_release(self, pk: Pk, *, dry_run: bool = False) -> Object:
+        """The release, locked. Cannot be taken back; a second time changes nothing."""
+        return self._act(self._path(_RELEASES, pk, "release"), dry_run=dry_run)
+
+    def delete_plugin_release(self, pk: Pk, *, dry_run: bool = False) -> None:
+        """Delete a release; ConflictError while it is in use."""
+        path = self._path(_RELEASES, pk)
+        self._send(Call("DELETE", path, query=_query(dry_run), mutates=True, empty_ok=True))
+
+    def get_job(self, pk: Pk) -> Object:
+        """The job by its UUID."""
+        return self._get(self._path("jobs", pk))
+
+    def iterate_jobs(self, params: Data | None = None) -> Iterator[Object]:
+        """All jobs that match, page after page as they are taken; filters `status`, `action`."""
+        return self.iterate("jobs", params)
+
+    def update_job(
+        self,
+        pk: Pk,
+        data: Data,
+        *,
+        dry_run: bool = False,
+        sensitive: IsSensitive | None = None,
+    ) -> Object:
+        """The job after a report; each value sent replaces the old one as a whole."""
+        return self._write("PATCH", self._path("jobs", pk), data, sensitive, query=_query(dry_run))
+
+    def stop_job(self, pk: Pk, *, dry_run: bool = False) -> Object:
+        """The job, stopped; ConflictError when it has ended. A dry run answers no job."""
+        return self._act(self._path("jobs", pk, "stop"), dry_run=dry_run)
+
+    def list_job_console_logs(self, pk: Pk) -> list[Any]:
+        """The lines a job wrote, as texts."""
+        logs = self._get(self._path("jobs", pk, "console_logs")).get("logs")
+        return logs if isinstance(logs, list) else []
+
+    def _act(self, path: str, *, dry_run: bool) -> Object:
+        call = Call("POST", path, query=_query(dry_run), content_type=JSON, mutates=True)
+        return self._object(call)
+
+
+def _query(dry_run: bool) -> Query:
+    return _DRY_RUN if dry_run else ()
+
+
+def _parted(data: Data, file: Any) -> tuple[dict[str, Any], Any]:
+    """The fields of a form, and its file."""
+    fields = {key: value for key, value in data.items() if key != "file"}
+    return fields, data.get("file") if file is None else file

@@ -1,0 +1,105 @@
+"""What a job is to API v2. The store holds the same row that v1 shows."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from synapse_apply.emulator.core.clock import iso
+from synapse_apply.emulator.core.errors import ApiError
+from synapse_apply.emulator.core.fields import Field
+from synapse_apply.emulator.core.store import Row
+from synapse_apply.emulator.jobs import models as v1
+from synapse_apply.emulator.jobs import words
+
+STATUSES = tuple(words.PLATFORM.values())
+UPDATE_FIELDS = (
+    Field("status", "choice", choices=STATUSES),
+    *(
+        Field(name, "any", nullable=True)
+        for name in ("progress_record", "metrics_record", "meta", "result")
+    ),
+)
+# What the store calls what v2 calls meta.
+STORED = {"meta": "metadata"}
+_HALF = 2**64
+_VARIANT = 2**63  # the mark of a UUID of RFC 9562, in its lower half
+
+
+def public_id(data_set: str, row: Row) -> str:
+    """The UUID of a job: of the data set, but for its last digits, which are the job's number."""
+    upper = uuid.UUID(data_set).int // _HALF
+    return str(uuid.UUID(int=upper * _HALF + _VARIANT + row.id))
+
+
+def number(data_set: str, text: str) -> int | None:
+    """The number of the job with this UUID; None for one that no job here can have."""
+    try:
+        upper, lower = divmod(uuid.UUID(text).int, _HALF)
+    except ValueError:
+        return None
+    is_ours = upper == uuid.UUID(data_set).int // _HALF
+    return lower - _VARIANT if is_ours and lower > _VARIANT else None
+
+
+def is_shown(row: Row) -> bool:
+    """API v2 has no job without a release."""
+    return row.body.get("release") is not None
+
+
+def bad_transition(old: words.Status, new: words.Status) -> ApiError:
+    before, after = words.PLATFORM[old], words.PLATFORM[new]
+    return ApiError(
+        400,
+        {"status": [f"A job that is {before} cannot become {after}."]},
+        code="INVALID_TRANSITION",
+        facts={"current_status": before, "requested_status": after},
+    )
+
+
+def has_ended(status: words.Status) -> ApiError:
+    word = words.PLATFORM[status]
+    return ApiError(
+        409,
+        {"detail": f"The job has ended ({word}) and cannot be stopped."},
+        code="INVALID_STATE",
+        facts={"current_status": word},
+    )
+
+
+def item(row: Row, moment: float, data_set: str) -> dict[str, Any]:
+    now = v1.at(row, moment)
+    is_ended = now.status in words.ENDED
+    return {
+        "id": public_id(data_set, row),
+        "status": words.PLATFORM[now.status],
+        "action": row.body["action"],
+        "is_active": not is_ended,
+        "queue": _queue(row) if now.status == "queued" else None,
+        "error": v1.error(row, now),
+        "created": iso(row.created),
+        "completed": iso(v1.ended_at(row)) if is_ended else None,
+    }
+
+
+def whole(row: Row, moment: float, data_set: str) -> dict[str, Any]:
+    body = row.body
+    return {
+        **item(row, moment, data_set),
+        "params": body["parameters"],
+        "progress_record": body.get("progress_record"),
+        "metrics_record": body.get("metrics_record"),
+        "result": v1.result(row, v1.at(row, moment)),
+        "meta": body.get("metadata"),
+        "plugin_release_id": body["release"],
+        "plugin_release": {
+            "id": body["release"],
+            "plugin_id": row.parent,
+            "version": body["version"],
+        },
+        "modified": iso(body.get("modified", row.created)),
+    }
+
+
+def _queue(row: Row) -> dict[str, Any]:
+    return {"position": 1, "reason": None, "blockers": [], "updated_at": iso(row.created)}

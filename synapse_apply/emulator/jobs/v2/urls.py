@@ -1,0 +1,41 @@
+"""The paths of jobs in API v2, and how sure each behaviour is."""
+
+from __future__ import annotations
+
+from synapse_apply.emulator.core.call import Endpoint
+from synapse_apply.emulator.core.facts import Fact, Mark
+from synapse_apply.emulator.jobs.v2 import responses
+
+_D = Mark.DOCUMENTED
+
+ENDPOINTS = (
+    Endpoint(
+        "GET",
+        "jobs/",
+        responses.list_all,
+        _D,
+        "List jobs, the newest first; `?status=`, `?action=`.",
+    ),
+    Endpoint("GET", "jobs/{id}/", responses.read, _D, "Read a job by its UUID."),
+    Endpoint("PATCH", "jobs/{id}/", responses.update, _D, "Report on a job."),
+    Endpoint("POST", "jobs/{id}/stop/", responses.stop, _D, "Stop a job."),
+    Endpoint(
+        "GET", "jobs/{id}/console_logs/", responses.console_logs, _D, "The lines: `{logs: [...]}`."
+    ),
+)
+
+FACTS = (
+    Fact("Jobs are known by a UUID, and started on v1 alone.", _D),
+    Fact("A job of v1 that has no release is not there on v2.", Mark.GUESSED),
+    Fact(
+        "An update takes `status`, `progress_record`, `metrics_record`, `meta`, `result`, each "
+        "replaced as a whole; other fields are dropped.",
+        _D,
+    ),
+    Fact("Status words are upper-case; another word is 400.", _D),
+    Fact("A change that is not allowed is 400 with INVALID_TRANSITION.", _D),
+    Fact("An ended job stays ended; saying the same again is fine.", _D),
+    Fact("A job that has ended is not stopped: 409 with INVALID_STATE.", _D),
+    Fact("The dry run of a stop is answered `{dry_run: true, action: stop, target: ID}`.", _D),
+    Fact("Every queued job is the first of the queue.", Mark.GUESSED),
+)

@@ -1,0 +1,107 @@
+"""The operations of API v2 against the embedded backend, over real HTTP."""
+
+from __future__ import annotations
+
+import uuid
+
+import pytest
+
+from synapse_apply.client.errors import ConflictError, NotFoundError, ValidationError
+
+
+@pytest.fixture(params=["envelope", "plain"])
+def v2(client, steer, request):
+    """A client of v2, on a server that answers in either form and looks at digests."""
+    steer("PATCH", "_emulator/switches/", {"v2_answers": request.param, "v2_sha256": "compared"})
+    yield client.v2
+    steer("PATCH", "_emulator/switches/", {"v2_answers": "envelope", "v2_sha256": "unchecked"})
+
+
+@pytest.fixture
+def code() -> str:
+    return f"p-{uuid.uuid4().hex[:8]}"
+
+
+@pytest.fixture
+def plugin(v2, code):
+    return v2.create_plugin({"code": code, "name": code, "category": "export", "tasks": ["a.b"]})
+
+
+def test_plugins(client, v2, plugin, code):
+    """Created with a release, listed, changed, and there on v1."""
+    assert plugin["release"]["version"] == "0.0.0"
+    assert v2.update_plugin(plugin["id"], {"description": "d"})["description"] == "d"
+    assert code in [one["code"] for one in v2.list_plugins()]
+    assert v2.get_plugin(plugin["id"])["name"] == code
+    assert client.get_plugin(plugin["id"])["description"] == "d"
+    with pytest.raises(ConflictError) as caught:
+        v2.create_plugin({"code": code, "name": "other", "category": "export"})
+    assert caught.value.code == "CONFLICT"
+    with pytest.raises(ValidationError, match="category: This field cannot be changed"):
+        v2.update_plugin(plugin["id"], {"category": "export"})
+
+
+def test_a_plugin_from_a_file(client, v2, code, package):
+    """The bytes of the first release arrive."""
+    data = {"code": code, "name": code, "category": "export", "source": "file", "version": "3.0.0"}
+    made = v2.create_plugin(data, file=package)
+    assert made["release"]["version"] == "3.0.0"
+    assert v2.get_plugin_release(made["release"]["id"])["config"]["code"] == "p"
+
+
+def test_releases(v2, plugin, package):
+    """Uploaded with a digest that fits, listed, locked, deleted."""
+    data = {"plugin": plugin["id"], "version": "1.0.0", "file": package}
+    made = v2.create_plugin_release(data)
+    assert (made["plugin_id"], made["is_released"]) == (plugin["id"], False)
+    with pytest.raises(ConflictError):
+        v2.create_plugin_release(data)
+    for _ in range(2):
+        assert v2.lock_plugin_release(made["id"])["is_released"] is True
+    listed = v2.list_plugin_releases({"plugin": plugin["id"]})
+    assert [one["version"] for one in listed] == ["0.0.0", "1.0.0"]
+    v2.delete_plugin_release(made["id"])
+    with pytest.raises(NotFoundError):
+        v2.get_plugin_release(made["id"])
+    with pytest.raises(ConflictError, match="released"):
+        v2.create_plugin_release(data)
+
+
+def test_dry_runs(v2, plugin, package, code):
+    """Refused is what would be refused, and nothing is made."""
+    new = {"code": f"{code}-x", "name": f"{code}-x", "category": "export"}
+    v2.create_plugin(new, dry_run=True)
+    v2.update_plugin(plugin["id"], {"name": "x"}, dry_run=True)
+    release = {"plugin": plugin["id"], "version": "9"}
+    v2.create_plugin_release(release, file=package, dry_run=True)
+    v2.lock_plugin_release(plugin["release"]["id"], dry_run=True)
+    v2.delete_plugin_release(plugin["release"]["id"], dry_run=True)
+    with pytest.raises(ConflictError):
+        v2.create_plugin({**new, "code": code}, dry_run=True)
+    assert [one["code"] for one in v2.list_plugins() if one["code"].startswith(code)] == [code]
+    (only,) = v2.list_plugin_releases({"plugin": plugin["id"]})
+    assert (only["version"], only["is_released"]) == ("0.0.0", False)
+
+
+def test_jobs(client, v2, plugin, code):
+    """A run of v1 is reported on and stopped by its UUID."""
+    client.run_plugin(code, {"action": code, "parameters": {"emulator": {"seconds": 60}}})
+    (job,) = v2.iterate_jobs({"action": code})
+    assert v2.update_job(job["id"], {"meta": {"a": 1}})["meta"] == {"a": 1}
+    assert v2.get_job(job["id"])["plugin_release_id"] == plugin["release"]["id"]
+    assert v2.stop_job(job["id"], dry_run=True)["dry_run"] is True
+    assert v2.stop_job(job["id"])["status"] == "STOPPED"
+    with pytest.raises(ConflictError) as caught:
+        v2.stop_job(job["id"])
+    assert caught.value.code == "INVALID_STATE"
+    assert v2.list_job_console_logs(job["id"]) == []
+
+
+def test_a_long_list(v2, code):
+    """Of more pages than one, whole."""
+    codes = {f"{code}-{number}" for number in range(110)}
+    for one in codes:
+        v2.create_plugin({"code": one, "name": one, "category": "upload"})
+    found = [one["code"] for one in v2.list_plugins({"category": "upload"})]
+    assert codes <= set(found)
+    assert len(found) == len(set(found))

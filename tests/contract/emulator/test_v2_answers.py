@@ -1,0 +1,193 @@
+"""What all of API v2 shares: envelopes, cursors, dry runs, who is asking."""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+import pytest
+from contract.emulator.conftest import TOKEN, Wire, zipped
+
+from synapse_apply.client import BackendClient
+
+
+def walk(wire, path="/v2/plugins/?per_page=3", between=lambda _page: None):
+    """The codes of each page, by the cursors alone."""
+    pages, cursor = [], ""
+    while cursor is not None:
+        body = wire.get(f"{path}&cursor={quote(cursor)}").body
+        pages.append([item["code"] for item in body["data"]])
+        cursor = body["meta"]["pagination"]["next_cursor"]
+        between(len(pages))
+    return pages
+
+
+@pytest.fixture
+def seven(wire):
+    for number in range(1, 8):
+        wire.plugin_v2(f"p{number}")
+    return wire
+
+
+def test_walking_by_cursor(seven):
+    """Together the pages are the list; the last one has no next cursor."""
+    assert walk(seven) == [["p1", "p2", "p3"], ["p4", "p5", "p6"], ["p7"]]
+    assert walk(seven, "/v2/plugins/?per_page=7") == [[f"p{n}" for n in range(1, 8)]]
+
+
+def test_walking_back(seven):
+    """The previous cursor leads to the page before."""
+    first = seven.get("/v2/plugins/?per_page=3").body
+    pagination = first["meta"]["pagination"]
+    assert (pagination["previous_cursor"], pagination["per_page"]) == (None, 3)
+    second = seven.get(f"/v2/plugins/?per_page=3&cursor={pagination['next_cursor']}").body
+    back = second["meta"]["pagination"]["previous_cursor"]
+    again = seven.get(f"/v2/plugins/?per_page=3&cursor={back}").body
+    assert again["data"] == first["data"]
+    assert again["meta"]["pagination"]["previous_cursor"] is None
+    assert again["meta"]["pagination"]["next_cursor"] is not None
+
+
+@pytest.mark.parametrize("order", ["oldest", "newest"])
+def test_inserts_and_deletes_shift_no_page(start, order):
+    """What was there all along comes once, whatever is made or deleted meanwhile."""
+    wire = start(switches={"list_order": order})
+    for number in range(1, 8):
+        wire.plugin_v2(f"p{number}")
+
+    def disturb(page):
+        wire.plugin_v2(f"new{page}")
+        wire.send("DELETE", f"/_emulator/objects/plugin/{1 if order == 'oldest' else 7}/")
+
+    seen = [code for codes in walk(wire, between=disturb) for code in codes]
+    assert len(seen) == len(set(seen))
+    assert {f"p{n}" for n in range(2, 7)} <= set(seen)
+
+
+@pytest.mark.parametrize("answers", ["envelope", "plain"])
+@pytest.mark.parametrize("shift", ["insert", "delete"])
+def test_a_fault_that_shifts_pages_shifts_none_here(seven, answers, shift):
+    """An object comes or goes with every page, and the others are there once all the same."""
+    seven.send("PATCH", "/_emulator/switches/", {"v2_answers": answers})
+    rule = {"match": {"path": "/v2/plugins/"}, "do": {"page_shift": shift}}
+    seven.send("PUT", "/_emulator/faults/", {"rules": [rule]})
+    with BackendClient(seven.url, TOKEN) as client:
+        seen = [one["code"] for one in client.v2.iterate("plugins", {"per_page": 3})]
+    assert [code for code in seen if code.startswith("p")] == [f"p{n}" for n in range(1, 8)]
+    stored = [
+        row["body"]["code"] for row in seven.get("/_emulator/objects/plugin/").body["results"]
+    ]
+    assert len(stored) == len(set(stored)) == (10 if shift == "insert" else 4)
+
+
+def test_page_sizes(seven):
+    """Fifty unless asked, two hundred at most; nonsense is the default."""
+    for query, size in {"": 50, "per_page=1000": 200, "per_page=0": 50, "per_page=x": 50}.items():
+        body = seven.get(f"/v2/plugins/?{query}").body
+        assert body["meta"]["pagination"]["per_page"] == size, query
+
+
+@pytest.mark.parametrize("cursor", ["x", "YQ==", "YTE", "%00", "/v2/plugins/?cursor=YTE="])
+def test_a_cursor_that_is_none(seven, cursor):
+    """404."""
+    assert seven.get(f"/v2/plugins/?cursor={quote(cursor)}").status == 404
+
+
+def test_plain_answers(start):
+    """As the formal schemas say: objects bare, pages with links."""
+    wire = start(switches={"v2_answers": "plain"})
+    for code in ("one", "two"):
+        body = {"code": code, "name": code, "category": "export"}
+        assert wire.post("/v2/plugins/", body).body["code"] == code
+    page = wire.get("/v2/plugins/?per_page=1&is_active=true").body
+    assert list(page) == ["next", "previous", "results"]
+    second = wire.get(page["next"].removeprefix(wire.url)).body
+    assert [item["code"] for item in second["results"]] == ["two"]
+    assert second["next"] is None
+    assert wire.get("/v2/plugins/9/").body["error"]["code"] == "NOT_FOUND"
+
+
+def test_a_dry_run_changes_nothing(wire):
+    """Every mutation is answered, and marked, and leaves the data as it was."""
+    plugin = wire.plugin_v2()["id"]
+    before = wire.get("/_emulator/objects/plugin/").body, wire.get("/_emulator/state/").body
+    new = {"code": "new", "name": "new", "category": "export"}
+    for method, path, body in (
+        ("POST", "/v2/plugins/", new),
+        ("PATCH", f"/v2/plugins/{plugin}/", {"name": "other"}),
+        ("POST", "/v2/plugin-releases/1/release/", None),
+    ):
+        reply = wire.send(method, f"{path}?dry_run=true", body)
+        assert reply.status in (200, 201)
+        assert reply.body["meta"]["dry_run"] is True
+    assert wire.send("DELETE", "/v2/plugin-releases/1/?dry_run=true").status == 204
+    after = wire.get("/_emulator/objects/plugin/").body, wire.get("/_emulator/state/").body
+    assert after == before
+    assert wire.get("/v2/plugin-releases/1/").body["data"]["is_released"] is False
+
+
+def test_a_dry_run_keeps_no_package(wire, tmp_path):
+    """An upload leaves nothing on disk."""
+    plugin = wire.plugin_v2()["id"]
+    path = f"/v2/plugin-releases/?dry_run=true&plugin={plugin}"
+    parts = {"plugin": str(plugin), "version": "1", "sha256": "0" * 64, "file": zipped()}
+    assert wire.post_form(path, *parts.items()).status == 201
+    for folder in ("packages", "incoming"):
+        assert list((tmp_path / "data" / folder).iterdir()) == []
+
+
+@pytest.mark.parametrize(("value", "status"), [("checked", 409), ("blind", 201)])
+def test_what_a_dry_run_looks_at(start, value, status):
+    """Fields always; whether a code or a version is taken is a switch."""
+    wire = start(switches={"v2_dry_run": value})
+    plugin = wire.plugin_v2()["id"]
+    taken = {"code": "yolo", "name": "new", "category": "export"}
+    assert wire.post("/v2/plugins/?dry_run=true", taken).status == status
+    assert wire.post("/v2/plugins/?dry_run=true", {"code": "A"}).status == 400
+    assert wire.post("/v2/plugins/", taken).status == 409
+    assert wire.get(f"/v2/plugins/{plugin}/").body["data"]["code"] == "yolo"
+
+
+def test_a_dry_run_that_is_unclear_does_nothing(wire):
+    """Neither yes nor no is 400."""
+    body = {"code": "a", "name": "a", "category": "export"}
+    for text in ("maybe", "", "2"):
+        assert wire.post(f"/v2/plugins/?dry_run={text}", body).status == 400
+    assert wire.get("/v2/plugins/").body["data"] == []
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"SYNAPSE-ACCESS-TOKEN": TOKEN},
+        {"SYNAPSE-ACCESS-TOKEN": TOKEN, "SYNAPSE-Tenant": "acme"},
+        {"Authorization": f"Bearer {TOKEN}"},
+        {"Authorization": f"Token {TOKEN}", "SYNAPSE-Tenant": "acme"},
+    ],
+)
+def test_header_forms(wire, headers):
+    """The token stands bare; tenant, DRF and bearer forms are read too."""
+    assert Wire(wire.url, headers).get("/v2/plugins/").status == 200
+
+
+@pytest.mark.parametrize(
+    ("headers", "status", "code"),
+    [
+        ({}, 401, "AUTHENTICATION_REQUIRED"),
+        ({"SYNAPSE-ACCESS-TOKEN": "wrong"}, 401, "AUTHENTICATION_REQUIRED"),
+        ({"SYNAPSE-ACCESS-TOKEN": TOKEN, "SYNAPSE-Tenant": "other"}, 403, "PERMISSION_DENIED"),
+    ],
+)
+def test_who_may_not(wire, headers, status, code):
+    """The refusal says which of the two, with the request's id."""
+    reply = Wire(wire.url, headers).get("/v2/plugins/")
+    assert (reply.status, reply.body["error"]["code"]) == (status, code)
+    assert reply.body["meta"]["request_id"] == reply.headers["x-request-id"]
+
+
+def test_outside_any_endpoint(wire):
+    """Unknown paths and faults are in envelopes too."""
+    assert wire.get("/v2/nothing/").body["error"]["code"] == "NOT_FOUND"
+    rules = {"rules": [{"do": {"status": 429, "retry_after": 1}}]}
+    wire.send("PUT", "/_emulator/faults/", rules)
+    assert wire.get("/v2/plugins/").body["error"]["code"] == "RATE_LIMIT_EXCEEDED"
+    assert wire.get("/plugins/1/").body == {"detail": "Fault: 429."}

@@ -1,0 +1,118 @@
+"""Jobs of API v2: started on v1, known by UUID, reported on, stopped."""
+
+from __future__ import annotations
+
+import uuid
+
+import pytest
+
+from synapse_apply.emulator.core.clock import Clock
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def wire(start, clock):
+    """A server whose jobs take ten minutes of a clock that the test moves."""
+    wire = start(clock=clock, job_seconds=600.0)
+    wire.plugin_v2("yolo", version="1.0.0")
+    return wire
+
+
+@pytest.fixture
+def path(wire):
+    """Where a job stands that has just been started."""
+    wire.run("yolo", action="train", params={"epochs": 3})
+    return f"/v2/jobs/{wire.get('/v2/jobs/').body['data'][0]['id']}/"
+
+
+def test_a_run_of_v1_is_a_job_of_v2(wire, path):
+    """With a UUID, the platform's words, and the release it runs."""
+    job = wire.get(path).body["data"]
+    assert uuid.UUID(job["id"]).variant == uuid.RFC_4122
+    assert (job["status"], job["action"], job["params"]) == ("PENDING", "train", {"epochs": 3})
+    assert job["plugin_release"] == {"id": 1, "plugin_id": 1, "version": "1.0.0"}
+    assert job["queue"]["position"] == 1
+
+
+def test_life(wire, path, clock):
+    """PENDING, RUNNING, SUCCEEDED with its lines and its result."""
+    seen = []
+    for ahead in (0, 300, 601):
+        clock.ahead = ahead
+        job = wire.get(path).body["data"]
+        lines = wire.get(path + "console_logs/").body["data"]["logs"]
+        seen.append((job["status"], job["is_active"], len(lines), job["result"] is not None))
+    assert seen == [
+        ("PENDING", True, 0, False),
+        ("RUNNING", True, 2, False),
+        ("SUCCEEDED", False, 5, True),
+    ]
+    assert lines[0] == "step 1 of 5"
+
+
+def test_a_report_replaces_whole_values(wire, path):
+    """What is no field of a report is dropped; v1 shows the same."""
+    wire.patch(path, {"meta": {"a": 1}, "progress_record": {"x": 1}})
+    report = {"status": "RUNNING", "meta": {"b": 2}, "action": "infer", "params": {}}
+    job = wire.patch(path, report).body["data"]
+    assert (job["status"], job["meta"], job["progress_record"]) == ("RUNNING", {"b": 2}, {"x": 1})
+    assert (job["action"], job["params"]) == ("train", {"epochs": 3})
+    assert wire.get("/jobs/1/").body.items() >= {"status": "running", "meta": {"b": 2}}.items()
+
+
+def test_an_ended_job_stays_ended(wire, path):
+    """The same word again is fine, another is INVALID_TRANSITION."""
+    for _ in range(2):
+        assert wire.patch(path, {"status": "SUCCEEDED"}).status == 200
+    reply = wire.patch(path, {"status": "PENDING"})
+    assert (reply.status, reply.body["error"]["code"]) == (400, "INVALID_TRANSITION")
+    detail = reply.body["error"]["details"][0]
+    assert detail.items() >= {"field": "status", "current_status": "SUCCEEDED"}.items()
+
+
+@pytest.mark.parametrize("word", ["running", "completed", "", None, 3])
+def test_words_that_are_none(wire, path, word):
+    """Only the five, in capitals."""
+    assert wire.patch(path, {"status": word}).status == 400
+
+
+def test_stop(wire, path):
+    """A dry run stops nothing; a job that has ended is not stopped again."""
+    reply = wire.post(path + "stop/?dry_run=true")
+    told = {"dry_run": True, "action": "stop", "target": path.split("/")[3]}
+    assert (reply.status, reply.body["data"]) == (200, told)
+    assert wire.get(path).body["data"]["status"] == "PENDING"
+    assert wire.post(path + "stop/").body["data"]["status"] == "STOPPED"
+    reply = wire.post(path + "stop/")
+    assert (reply.status, reply.body["error"]["code"]) == (409, "INVALID_STATE")
+
+
+def test_a_job_outlives_its_release(wire, path):
+    """Its number and version stay."""
+    wire.send("DELETE", "/v2/plugin-releases/1/")
+    assert wire.get(path).body["data"]["plugin_release"]["version"] == "1.0.0"
+
+
+def test_filters(wire, path):
+    """By status and action."""
+    wire.run("yolo", action="infer")
+    for query, count in {"status=PENDING": 2, "status=FAILED": 0, "action=infer": 1}.items():
+        assert len(wire.get(f"/v2/jobs/?{query}").body["data"]) == count, query
+    assert wire.get("/v2/jobs/?status=pending").status == 400
+
+
+@pytest.mark.parametrize("text", ["1", "x", str(uuid.UUID(int=1)), str(uuid.UUID(int=2**128 - 1))])
+def test_ids_that_are_none(wire, path, text):
+    """404; the number v1 knows a job by is none here."""
+    assert wire.get(f"/v2/jobs/{text}/").status == 404
+
+
+def test_jobs_without_a_release_are_not_there(wire, path):
+    """Nor are those of another tenant."""
+    wire.plugin(code="bare")
+    wire.run("bare")
+    assert len(wire.get("/v2/jobs/").body["data"]) == 1

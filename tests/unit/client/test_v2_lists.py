@@ -1,0 +1,125 @@
+"""Lists of API v2: walked by cursor to their end, and never taken for whole when they are not."""
+
+from __future__ import annotations
+
+import itertools
+from urllib.parse import urlencode
+
+import pytest
+from unit.client.scripted import answer
+
+from synapse_apply.client import ClientError
+from synapse_apply.client.errors import UnexpectedAnswerError
+
+# A position as a server may write it: nothing in it is ours to read.
+CURSORS = {0: "", 2: "cD0y+/==", 4: "/x&y=?z"}
+
+
+def items(start: int) -> list[dict[str, int]]:
+    return [{"id": number} for number in range(start, min(start + 2, 5))]
+
+
+def enveloped(start: int, following: str | None):
+    pagination = {"next_cursor": following, "previous_cursor": None, "per_page": 2}
+    return {"data": items(start), "meta": {"request_id": "r", "pagination": pagination}}
+
+
+def linked(start: int, following: str | None):
+    return {"next": following, "previous": None, "results": items(start)}
+
+
+def within(start: int, following: str | None):
+    return {"data": linked(start, following), "meta": {"request_id": "r"}}
+
+
+def pages(form, write=lambda cursor: cursor):
+    """A route that answers pages of two, written in a form, by the cursor that was asked for."""
+    starts = {cursor: start for start, cursor in CURSORS.items()}
+
+    def route(request):
+        start = starts[request.query.get("cursor", "")]
+        following = CURSORS.get(start + 2)
+        return answer(200, form(start, write(following) if following else None))
+
+    return route
+
+
+def as_link(cursor):
+    return f"http://elsewhere.example/v2/plugins/?{urlencode({'cursor': cursor, 'per_page': 100})}"
+
+
+@pytest.mark.parametrize("write", [lambda cursor: cursor, as_link])
+@pytest.mark.parametrize("form", [enveloped, linked, within])
+def test_all_pages(server, client, form, write):
+    """Every item once, whether the page is an envelope or plain, its next a cursor or a link."""
+    server.route = pages(form, write)
+    assert [one["id"] for one in client.v2.list_plugins()] == [0, 1, 2, 3, 4]
+    assert {request.path for request in server.received} == {"/v2/plugins/"}
+    assert {request.query["per_page"] for request in server.received} == {"100"}
+
+
+def test_filters_stay_on_every_page(server, client):
+    """The cursor alone must not lead into the list of everything."""
+    server.route = pages(enveloped)
+    client.v2.list_plugin_releases({"plugin": 7})
+    assert {request.query["plugin"] for request in server.received} == {"7"}
+
+
+def test_jobs_are_taken_as_needed(server, client):
+    """Iterating stops asking when the caller stops."""
+    server.route = pages(enveloped)
+    jobs = client.v2.iterate_jobs({"status": "RUNNING"})
+    assert [next(jobs)["id"] for _ in range(2)] == [0, 1]
+    assert len(server.received) == 1
+    assert server.received[0].path == "/v2/jobs/"
+
+
+def test_cursors_in_a_circle(server, client):
+    """A cursor that was followed already is an error, not an endless loop."""
+    server.route = lambda _request: answer(200, enveloped(0, "again"))
+    with pytest.raises(ClientError, match="circle"):
+        client.v2.list_plugins()
+    assert len(server.received) == 2
+
+
+def test_cursors_without_end(server, connect):
+    """A server that always has a new cursor is stopped."""
+    numbers = itertools.count()
+    server.route = lambda _request: answer(200, enveloped(0, f"c{next(numbers)}"))
+    with pytest.raises(ClientError, match="more than 5 pages"):
+        connect(server, max_pages=5).v2.list_plugins()
+
+
+def test_an_item_that_slipped_behind_a_seam(server, client):
+    """One reading of several pages is never the last."""
+    first, second = [{"id": 1}, {"id": 2}], [{"id": 3}, {"id": 4}]
+    readings = [[first, second[1:]], [first, second]]
+
+    def page(chunk, following):
+        pagination = {"next_cursor": following}
+        return answer(200, {"data": chunk, "meta": {"pagination": pagination}})
+
+    for one, two in readings:
+        server.then(page(one, "c"), page(two, None))
+    assert [one["id"] for one in client.v2.list_plugins()] == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        [],
+        {"data": []},
+        {"data": [], "meta": {}},
+        {"data": [], "meta": {"pagination": {}}},
+        {"data": [], "meta": {"pagination": {"next_cursor": 5}}},
+        {"data": {"id": 1}, "meta": {}},
+        {"results": None},
+        {"detail": "Not found."},
+        "text",
+    ],
+)
+def test_what_does_not_say_whether_more_follows(server, client, body):
+    """Is no list: what is behind its end would be taken for absent."""
+    server.then(answer(200, body))
+    with pytest.raises(UnexpectedAnswerError, match="page"):
+        client.v2.list_plugins()

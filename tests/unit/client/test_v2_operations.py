@@ -1,0 +1,252 @@
+"""Each operation of API v2: what goes over the wire, and what comes out of the envelope."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from typing import Any
+
+import pytest
+from unit.client.scripted import answer, dropped
+from unit.client.test_uploads import parts
+
+from synapse_apply.client import ClientError
+from synapse_apply.client.errors import (
+    AuthenticationError,
+    AuthorizationError,
+    ConflictError,
+    NotFoundError,
+    NotSentError,
+    RateLimitError,
+    ServerError,
+    UnexpectedAnswerError,
+    ValidationError,
+)
+from synapse_apply.client.multipart import MultipartBody, UnreadableBodyError
+from synapse_apply.model.errors import Effect
+
+UUID = "0b6e57a1-0000-4000-8000-000000000001"
+NEW = {"code": "p", "name": "P", "category": "export"}
+CALLS: list[Any] = [
+    ("get_plugin", (1,), "GET", "/v2/plugins/1/", None),
+    ("create_plugin", (NEW,), "POST", "/v2/plugins/", NEW),
+    ("update_plugin", (1, {"name": "Q"}), "PATCH", "/v2/plugins/1/", {"name": "Q"}),
+    ("get_plugin_release", (2,), "GET", "/v2/plugin-releases/2/", None),
+    ("lock_plugin_release", (2,), "POST", "/v2/plugin-releases/2/release/", None),
+    ("get_job", (UUID,), "GET", f"/v2/jobs/{UUID}/", None),
+    ("update_job", (UUID, {"meta": {}}), "PATCH", f"/v2/jobs/{UUID}/", {"meta": {}}),
+    ("stop_job", (UUID,), "POST", f"/v2/jobs/{UUID}/stop/", None),
+]
+MUTATIONS = [call for call in CALLS if call[2] != "GET"]
+
+
+def enveloped(data: Any, **meta: Any) -> dict[str, Any]:
+    return {"data": data, "meta": {"request_id": "r-1", **meta}}
+
+
+def refused(code: str, message: str = "no", details: Any = None) -> dict[str, Any]:
+    fault = {"code": code, "message": message, "details": details}
+    return {"error": fault, "meta": {"request_id": "r-9"}}
+
+
+@pytest.mark.parametrize("is_enveloped", [True, False])
+@pytest.mark.parametrize(("name", "arguments", "method", "path", "body"), CALLS)
+def test_calls_that_answer_an_object(
+    server, client, name, arguments, method, path, body, is_enveloped
+):
+    """Method, path and body are those of the description; the envelope may be there or not."""
+    thing = {"id": 5, "meta": {"k": 1}}
+    server.then(answer(200, enveloped(thing) if is_enveloped else thing))
+    assert getattr(client.v2, name)(*arguments) == thing
+    (request,) = server.received
+    assert (request.method, request.target) == (method, path)
+    assert (request.json if request.body else None) == body
+
+
+def test_delete_answers_nothing(server, client):
+    """204 without a body."""
+    server.then(answer(204, b""))
+    assert client.v2.delete_plugin_release(2) is None
+    assert (server.received[0].method, server.received[0].path) == (
+        "DELETE",
+        "/v2/plugin-releases/2/",
+    )
+
+
+def test_console_logs(server, client):
+    """The lines alone."""
+    server.then(answer(200, enveloped({"logs": ["a", "b"]})))
+    assert client.v2.list_job_console_logs(UUID) == ["a", "b"]
+
+
+@pytest.mark.parametrize(("name", "arguments"), [call[:2] for call in MUTATIONS])
+def test_a_dry_run_says_so(server, client, name, arguments):
+    """In the query, as the description has it; without it nothing is said."""
+    if name == "update_job":
+        arguments = (UUID, {"status": "RUNNING"})
+    getattr(client.v2, name)(*arguments, dry_run=True)
+    getattr(client.v2, name)(*arguments)
+    assert [request.query for request in server.received] == [{"dry_run": "true"}, {}]
+
+
+def test_header_forms_by_version(server, connect):
+    """v2 has bare values and no agent; the same client speaks v1 beside it."""
+    client = connect(server, "Token syn_1", tenant="acme", agent_token="agent-1")
+    client.v2.get_plugin(1)
+    client.get_plugin(1)
+    v2, v1 = (request.headers for request in server.received)
+    assert (v2["synapse-access-token"], v2["synapse-tenant"]) == ("syn_1", "acme")
+    assert "synapse-agent" not in v2
+    assert (v1["synapse-access-token"], v1["synapse-agent"]) == ("Token syn_1", "Token agent-1")
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "kind"),
+    [
+        (400, "VALIDATION_ERROR", ValidationError),
+        (400, "INVALID_TRANSITION", ValidationError),
+        (400, "BULK_SIZE_EXCEEDED", ValidationError),
+        (401, "AUTHENTICATION_REQUIRED", AuthenticationError),
+        (403, "PERMISSION_DENIED", AuthorizationError),
+        (404, "NOT_FOUND", NotFoundError),
+        (409, "CONFLICT", ConflictError),
+        (409, "INVALID_STATE", ConflictError),
+        (422, "UNPROCESSABLE_ENTITY", ValidationError),
+        (429, "RATE_LIMIT_EXCEEDED", RateLimitError),
+        (500, "INTERNAL_ERROR", ServerError),
+    ],
+)
+def test_codes(server, connect, status, code, kind):
+    """Each code is an error of the one tree, with the code and the request's id."""
+    server.then(answer(status, refused(code, "because")))
+    with pytest.raises(kind) as caught:
+        connect(server, retries=0).v2.get_plugin(1)
+    error = caught.value
+    assert (error.code, error.request_id, error.status_code) == (code, "r-9", status)
+    assert "because" in str(error)
+    assert "GET v2/plugins/1/" in str(error)
+
+
+@pytest.mark.parametrize("code", ["the secret", 5, None, "x" * 100])
+def test_a_code_that_is_none(server, client, code):
+    """May be an echo, and is not told as a code."""
+    server.then(answer(400, {"error": {"code": code, "message": "m"}}))
+    with pytest.raises(ClientError) as caught:
+        client.v2.get_plugin(1)
+    assert caught.value.code == ""
+
+
+def test_wrong_fields_are_named(server, client):
+    """All details, by field."""
+    details = [{"field": "code", "message": "bad"}, {"field": "name", "message": "long"}]
+    server.then(answer(400, refused("VALIDATION_ERROR", "wrong", details)))
+    with pytest.raises(ValidationError, match=r"wrong; code: bad; name: long") as caught:
+        client.v2.create_plugin(NEW)
+    assert caught.value.field_errors()["code",] == ("bad",)
+
+
+def test_echoed_secrets_are_not_told(server, client):
+    """Where the request carried one, only texts of fields that hold none are."""
+    details = [{"field": "meta", "message": "not s3cret"}, {"field": "code", "message": "bad"}]
+    server.then(answer(400, refused("VALIDATION_ERROR", "s3cret", details)))
+    with pytest.raises(ValidationError) as caught:
+        client.v2.create_plugin(
+            {**NEW, "meta": "s3cret"}, sensitive=lambda path: path[:1] == ("meta",)
+        )
+    assert "s3cret" not in str(caught.value)
+    assert "code: bad" in str(caught.value)
+
+
+@pytest.mark.parametrize("fault", [answer(503), answer(500), dropped()])
+@pytest.mark.parametrize("dry_run", [False, True])
+@pytest.mark.parametrize(("name", "arguments"), [call[:2] for call in MUTATIONS])
+def test_no_mutation_is_sent_twice(server, client, name, arguments, dry_run, fault):
+    """Its effect is unknown: a server may have acted, also on what was meant as a dry run."""
+    server.then(fault)
+    with pytest.raises(ClientError) as caught:
+        getattr(client.v2, name)(*arguments, dry_run=dry_run)
+    assert caught.value.effect is Effect.UNKNOWN
+    assert len(server.received) == 1
+
+
+def test_reads_are_repeated(server, client):
+    """They do no harm."""
+    server.then(answer(503), answer(200, enveloped({"id": 1})))
+    assert client.v2.get_plugin(1) == {"id": 1}
+
+
+@pytest.mark.parametrize("body", [enveloped([]), enveloped(None), enveloped("x"), []])
+def test_an_answer_that_is_no_object(server, client, body):
+    """Is said to be none."""
+    server.then(answer(200, body))
+    with pytest.raises(UnexpectedAnswerError):
+        client.v2.get_plugin(1)
+
+
+def test_a_release_says_its_digest(server, client, tmp_path):
+    """The SHA-256 of the bytes that are sent, a path and an open file alike."""
+    blob = bytes(range(256)) * 1024
+    path = tmp_path / "p.zip"
+    path.write_bytes(blob)
+    started = io.BytesIO(b"skipped" + blob)
+    started.seek(7)
+    for file in (path, started):
+        client.v2.create_plugin_release({"plugin": 1, "version": "1.0.0", "file": file})
+    for request in server.received:
+        assert (request.method, request.path) == ("POST", "/v2/plugin-releases/")
+        *fields, (name, _, content) = parts(request)
+        assert (name, content) == ("file", blob)
+        digest = hashlib.sha256(blob).hexdigest().encode()
+        assert [(field, value) for field, _, value in fields] == [
+            ("plugin", b"1"),
+            ("version", b"1.0.0"),
+            ("sha256", digest),
+        ]
+
+
+def test_a_plugin_with_its_file_says_none(server, client):
+    """The description has no digest there."""
+    client.v2.create_plugin({**NEW, "source": "file", "tasks": ["a", "b"]}, file=io.BytesIO(b"PK"))
+    names = [name for name, _, _ in parts(server.received[0])]
+    assert names == ["code", "name", "category", "source", "tasks", "tasks", "file"]
+
+
+def test_bytes_that_change_are_not_sent_whole(server, client):
+    """The server gets less than was announced, and takes nothing."""
+
+    class Changing(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            block = super().read(size)
+            self.getbuffer()[0:1] = b"X"  # after the first look at it
+            return block
+
+    with pytest.raises(NotSentError, match="SHA-256"):
+        client.v2.create_plugin_release({"plugin": 1, "version": "1"}, file=Changing(b"PK12"))
+    assert all(len(one.body) < int(one.headers["content-length"]) for one in server.received)
+
+
+def test_a_digest_that_is_known(server, client):
+    """Is not computed again, and held against the bytes all the same."""
+    digest = hashlib.sha256(b"PK").hexdigest()
+    release = {"plugin": 1, "version": "1", "sha256": digest.upper()}
+    client.v2.create_plugin_release(release, file=io.BytesIO(b"PK"))
+    with pytest.raises(NotSentError, match="SHA-256"):
+        client.v2.create_plugin_release(release, file=io.BytesIO(b"KP"))
+
+
+@pytest.mark.parametrize("data", [{"plugin": 1, "version": "1"}, {"version": "1", "file": None}])
+def test_a_release_needs_its_file(server, client, data):
+    """Nothing is sent without."""
+    with pytest.raises(NotSentError, match="needs its file"):
+        client.v2.create_plugin_release(data)
+    assert server.received == []
+
+
+def test_a_body_that_cannot_be_made_closes_its_file(tmp_path):
+    """No open file is left behind."""
+    path = tmp_path / "p.zip"
+    path.write_bytes(b"PK")
+    with pytest.raises(ValueError, match="Out of range"):
+        MultipartBody({"meta": {"n": float("nan")}}, path, digest="sha256")
+    with pytest.raises(UnreadableBodyError):
+        MultipartBody({}, tmp_path / "none.zip", digest="sha256")

@@ -1,0 +1,104 @@
+"""Plugins and releases of API v2, found, made, changed and deleted as their Bindings say."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from synapse_apply.client import BackendClient
+from synapse_apply.emulator.serve import EmbeddedServer
+from synapse_apply.kinds.plugin import PLUGIN
+from synapse_apply.kinds.plugin import V2 as PLUGIN_V2
+from synapse_apply.kinds.release import RELEASE
+from synapse_apply.kinds.release import V2 as RELEASE_V2
+from synapse_apply.kinds.search import search
+from synapse_apply.kinds.storage import STORAGE
+from synapse_apply.model.errors import NotFound
+from synapse_apply.model.marks import SecretMarks
+from synapse_apply.model.observed import Capabilities, Lookup
+
+SPEC = {"code": "yolo", "name": "Yolo", "category": "export", "description": "d"}
+NONE = Capabilities()
+
+
+@pytest.fixture
+def api(tmp_path) -> Iterator[BackendClient]:
+    with EmbeddedServer(tmp_path / "data") as server, BackendClient(server.url, "t") as client:
+        yield client
+
+
+def found(api: Any, binding: Any, key: str) -> list[str]:
+    return [hit.remote_id for hit in search(api, binding, key, NONE, SecretMarks())]
+
+
+def package() -> io.BytesIO:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("config.yaml", "name: Yolo\n")
+    packed.seek(0)
+    return packed
+
+
+def test_a_target_names_the_version_of_each_kind():
+    """A kind without the version stays on the newest it has."""
+    for kind, version in ((PLUGIN, "v2"), (RELEASE, "v2"), (STORAGE, "v1")):
+        assert kind.binding({"*": "v2"}).api == version
+        assert kind.binding({}).api == "v1"
+    assert PLUGIN.binding({"plugin": "v2"}).api == "v2"
+    assert RELEASE.binding({"plugin": "v2"}).api == "v1"
+
+
+@pytest.mark.parametrize("key", ["code=yolo", "name=Yolo"])
+def test_a_plugin_is_found_and_missed(api, key):
+    """Whole, by code and by name; a miss is proof of absence."""
+    assert PLUGIN_V2.proves(key, NONE) is Lookup.COMPLETE
+    assert found(api, PLUGIN_V2, key) == []
+    made = PLUGIN_V2.decode(PLUGIN_V2.create(api, PLUGIN_V2.encode(SPEC)), SecretMarks())
+    assert (made.spec, made.api) == (SPEC, "v2")
+    (hit,) = search(api, PLUGIN_V2, key, NONE, SecretMarks())
+    assert hit == made
+
+
+def test_a_plugin_is_found_behind_many(api):
+    """Over all pages."""
+    for number in range(105):
+        PLUGIN_V2.create(api, {**SPEC, "code": f"p{number}", "name": f"p{number}"})
+    last = PLUGIN_V2.create(api, SPEC)
+    assert found(api, PLUGIN_V2, "code=yolo") == [str(last["id"])]
+
+
+def test_a_plugin_is_changed_in_part(api):
+    """What is not sent keeps its value."""
+    made = PLUGIN_V2.create(api, SPEC)
+    assert PLUGIN_V2.update is not None
+    changed = PLUGIN_V2.update(api, str(made["id"]), {"description": ""})
+    assert PLUGIN_V2.decode(changed, SecretMarks()).spec == {**SPEC, "description": ""}
+
+
+def test_a_release_is_found_by_code_and_version(api):
+    """Also the one that came with its plugin; the same code on v1 leads to the same release."""
+    plugin = PLUGIN_V2.create(api, SPEC)
+    body = RELEASE_V2.encode({"plugin": str(plugin["id"]), "version": "1.0.0", "digest": "pkg1:x"})
+    raw = RELEASE_V2.create(api, {**body, "file": package()})
+    made = RELEASE_V2.decode(raw, SecretMarks())
+    assert made.spec == {"plugin": str(plugin["id"]), "version": "1.0.0"}
+    assert RELEASE_V2.decode(RELEASE_V2.read(api, made.remote_id), SecretMarks()) == made
+    assert found(api, RELEASE_V2, "code=yolo@1.0.0") == [made.remote_id]
+    assert found(api, RELEASE_V2, "code=yolo@0.0.0") == [str(plugin["release"]["id"])]
+    assert found(api, RELEASE_V2, "code=yolo@9") == []
+    assert str(api.get_plugin_release_by_lookup("yolo@1.0.0")["id"]) == made.remote_id
+
+
+def test_a_deleted_release_is_gone(api):
+    """It is found no more, and to delete it again is to find nothing."""
+    plugin = PLUGIN_V2.create(api, SPEC)
+    release = str(plugin["release"]["id"])
+    assert RELEASE_V2.delete is not None
+    RELEASE_V2.delete(api, release)
+    assert found(api, RELEASE_V2, "code=yolo@0.0.0") == []
+    with pytest.raises(NotFound):
+        RELEASE_V2.delete(api, release)
