@@ -19,11 +19,15 @@ class OutputFailed(OSError):
 
 @dataclass(frozen=True, slots=True)
 class Face:
-    """Data goes to stdout, everything else to stderr; `color` is auto, always or never."""
+    """Data goes to stdout, everything else to stderr; `color` is auto, always or never.
+
+    `taken`: a report goes to stdout, and what people read to stderr.
+    """
 
     as_json: bool = False
     color: str = "auto"
     environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
+    taken: bool = False
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Self:
@@ -57,14 +61,21 @@ class Face:
 
     @property
     def color_out(self) -> bool:
-        return self.colors(sys.stdout)
+        return self.colors(sys.stderr if self.taken else sys.stdout)
 
     @property
     def color_err(self) -> bool:
         return self.colors(sys.stderr)
 
     def out(self, text: str) -> None:
-        """Data: what the command was asked for; OutputFailed when it cannot be written."""
+        """What the command was asked for; OutputFailed when it cannot be written."""
+        if self.taken:
+            self.err(text)
+        else:
+            self.data(text)
+
+    def data(self, text: str) -> None:
+        """To stdout, whatever else goes there; OutputFailed when it cannot be written."""
         try:
             sys.stdout.write(text)
             sys.stdout.flush()

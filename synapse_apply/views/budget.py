@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from synapse_apply.views.safety import disarm
 
+SMALLEST = 8192
+
 
 def utf8(text: str) -> int:
     """The size of a text in bytes."""
@@ -22,8 +24,8 @@ class Budget:
 
     def __post_init__(self) -> None:
         """ValueError for a limit in which not even the headings fit."""
-        if self.limit < 8192:
-            raise ValueError("a report needs a budget of at least 8192")
+        if self.limit < SMALLEST:
+            raise ValueError(f"a report needs a budget of at least {SMALLEST}")
 
     @property
     def largest_entry(self) -> int:

@@ -133,7 +133,8 @@ def guard_entries(guards: Iterable[GuardTrip]) -> Iterator[str]:
     for guard in guards:
         option = f"--override-guard {guard.name}"
         hint = "" if option in guard.detail else f" If this is meant, apply with {code(option)}."
-        yield f"- {_titled(guard.summary)} {prose(guard.detail, _SENTENCES)}{hint}".rstrip()
+        detail = f" {_sentence(guard.detail)}" if guard.detail else ""
+        yield f"- {_titled(guard.summary)}{detail}{hint}"
 
 
 def note_entries(changes: Iterable[Change]) -> Iterator[str]:
@@ -153,8 +154,8 @@ def finding_entries(found: Iterable[Diagnostic]) -> Iterator[str]:
 def finding_line(finding: Diagnostic) -> str:
     """A finding as one paragraph."""
     parts = [_titled(finding.summary)]
-    parts += [prose(finding.detail, _SENTENCES)] if finding.detail else []
-    parts += [f"*Hint:* {prose(finding.hint, _SENTENCES)}"] if finding.hint else []
+    parts += [_sentence(finding.detail)] if finding.detail else []
+    parts += [f"*Hint:* {_sentence(finding.hint)}"] if finding.hint else []
     if where := whereabouts(finding).removeprefix("on ").removeprefix("with "):
         parts.append(f"({code(where)})")
     if finding.request_id:
@@ -164,7 +165,12 @@ def finding_line(finding: Diagnostic) -> str:
 
 def _titled(summary: str) -> str:
     """A terse summary at the head of a paragraph."""
-    return f"**{prose(summary)}{'' if summary.endswith(('.', '?', '!')) else '.'}**"
+    return f"**{_sentence(summary)}**"
+
+
+def _sentence(text: str) -> str:
+    end = "" if text.rstrip().endswith((".", "?", "!", ":")) else "."
+    return f"{prose(text, _SENTENCES)}{end}"
 
 
 def outcome_entries(outcomes: Iterable[Outcome], *, told: bool) -> Iterator[str]:

@@ -78,18 +78,29 @@ def report_markdown(report: Report, *, budget: Budget = COMMENT, run_url: str = 
 
 
 def findings_markdown(
-    found: Sequence[Diagnostic], *, target: str, budget: Budget = COMMENT, run_url: str = ""
+    found: Sequence[Diagnostic],
+    command: str,
+    *,
+    target: str,
+    budget: Budget = COMMENT,
+    run_url: str = "",
 ) -> str:
-    """What ended a command before it had a plan."""
+    """Findings that are all there is to show: those that ended a command, or of `validate`.
+
+    They take the place of the command's own comment.
+    """
     errors = [finding for finding in found if finding.is_error]
+    kind = "" if command == "plan" else f" {command}"
     name = f" for {code(target, LONGEST_NAME)}" if target else ""
-    head = [marker(f"target={in_marker(target)}"), f"## No plan{name}"]
-    head += [_bold(f"{plural(len(errors), 'error')}. Nothing was sent.")]
+    how = "failed" if errors else "found nothing wrong"
+    head = [marker(f"target={in_marker(target)}{kind}"), f"## {command.capitalize()} {how}{name}"]
+    head += [_bold(f"{plural(len(errors), 'error')}.")]
     sections = [
         *_found("Errors", errors),
         *_found("Warnings", [finding for finding in found if not finding.is_error]),
     ]
-    return fit("\n\n".join(head), sections, _foot("synapse-apply validate", run_url), budget)
+    see = f"synapse-apply {command}"
+    return fit("\n\n".join(head), sections, _foot(see, run_url), budget)
 
 
 def _in_the_way(plan: Plan, budget: Budget, *, guards: bool = True) -> Iterator[Section]:

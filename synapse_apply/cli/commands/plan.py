@@ -13,6 +13,8 @@ from synapse_apply.cli.manual import manual
 from synapse_apply.model.errors import Exit
 
 if TYPE_CHECKING:
+    from synapse_apply.cli.reports import Reports
+    from synapse_apply.model.plan import Plan
     from synapse_apply.session.where import Where
 
 
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
         ("synapse-apply plan --only storage --exclude team=vision", "Only a part of it."),
         ("synapse-apply plan --json > plan.json", "The plan for a program, complete on any exit."),
         ("synapse-apply plan --out next.plan", "Save it: `apply next.plan` does just that."),
+        ("synapse-apply plan --report markdown=plan.md", "Also as a comment for a pull request."),
     ],
     exits=[
         ("0", "planned"),
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
 )
 @options.output
 @options.place
+@options.reports
 @options.files
 @options.variables
 @options.choices
@@ -53,6 +57,7 @@ def command(
     *,
     face: Face,
     where: Where,
+    reports: Reports | None,
     show_unchanged: bool,
     detailed_exitcode: bool,
     out: Path | None,
@@ -92,7 +97,12 @@ def command(
     if plan.summary.import_ and out is None and not face.on_terminal:
         said += "\nWhat is to be imported needs `--adopt` when `apply` runs off a terminal.\n"
     face.err(said)
+    code = _exit_code(plan, detailed=detailed_exitcode)
+    return reports.of_plan(plan, code) if reports else code
+
+
+def _exit_code(plan: Plan, *, detailed: bool) -> int:
     if plan.errored:
         return Exit.ERROR
     differs = plan.has_changes or bool(plan.refused)
-    return Exit.CHANGES if detailed_exitcode and differs else Exit.OK
+    return Exit.CHANGES if detailed and differs else Exit.OK

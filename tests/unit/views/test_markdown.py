@@ -38,7 +38,7 @@ def test_report_as_markdown(name):
 
 def test_findings_as_markdown():
     """A command that ended before it had a plan says why."""
-    text = findings_markdown([samples.WARNING, samples.ERROR], target="prod")
+    text = findings_markdown([samples.WARNING, samples.ERROR], "plan", target="prod")
     read(text)
     check_golden("diagnostics.md", text)
 
@@ -81,7 +81,7 @@ def test_the_marker_finds_the_comment_again():
     assert plan_markdown(samples.plan()).startswith("<!-- synapse-apply: target=prod -->\n")
     applied = report_markdown(REPORTS["nothing"])
     assert applied.startswith("<!-- synapse-apply: target=prod apply -->\n")
-    odd = findings_markdown([samples.ERROR], target="a --> <b>@x\n")
+    odd = findings_markdown([samples.ERROR], "plan", target="a --> <b>@x\n")
     assert read(odd).comments == [" synapse-apply: target=a%20%2D%2D%3E%20%3Cb%3E%40x%5Cn "]
 
 

@@ -27,7 +27,7 @@ from synapse_apply.views.markdown import findings_markdown, plan_markdown, repor
 from synapse_apply.views.markup import code, fence, html_code, link, prose
 
 TITLES = {
-    "Plan for ", "Apply for ", "No plan for ", "Apply will stop", "Errors", "Refused", "Failed",
+    "Plan for ", "Apply for ", "Plan failed for ", "Plan found nothing wrong for ", "Apply failed for ", "Apply will stop", "Errors", "Refused", "Failed",
     "This change", "Drift, not from this change", "Adopted", "Forgotten", "Notes", "Warnings",
     "Outcome unknown", "What to do now", "Skipped", "Done",
 }  # fmt: skip
@@ -68,14 +68,14 @@ def test_very_long_texts_stay_in_their_place(text):
     assert_ours(plan_markdown(plan))
     assert_ours(plan_markdown(plan, budget=Budget(8192)), 8192)
     assert_ours(report_markdown(report_on(plan, Result.UNKNOWN), budget=Budget(8192)), 8192)
-    assert_ours(findings_markdown(plan.diagnostics, target=text))
+    assert_ours(findings_markdown(plan.diagnostics, "apply", target=text))
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(FOUND, max_size=4), TEXT)
 def test_findings_stay_in_their_place(found, target):
     """So are findings that stand alone, and the name of a target."""
-    assert_ours(findings_markdown(found, target=target))
+    assert_ours(findings_markdown(found, "plan", target=target))
 
 
 @pytest.mark.parametrize("piece", PIECES, ids=ascii)
