@@ -14,9 +14,10 @@ from synapse_apply.cli.endings import worded
 from synapse_apply.cli.face import Face
 from synapse_apply.cli.report_files import append, size, write
 from synapse_apply.model.diagnostic import Diagnostic, error, warning
-from synapse_apply.model.errors import Exit
+from synapse_apply.model.errors import Exit, SynapseApplyError
 from synapse_apply.model.plan import Plan
 from synapse_apply.model.report import Report
+from synapse_apply.session.declare import target_of
 from synapse_apply.session.surroundings import run_url
 from synapse_apply.session.where import Where
 from synapse_apply.views import github, gitlab, markdown, remarks
@@ -97,7 +98,7 @@ class Reports:
         )
 
     def _findings(self, findings: Sequence[Diagnostic], code: int) -> Told:
-        found, url, target = list(findings), run_url(self.where.environ), self.where.target or ""
+        found, url, target = list(findings), run_url(self.where.environ), self._target()
         return Told(
             lambda: {**diagnostics_document(found, tool_version=__version__), "exit_code": code},
             lambda budget: markdown.findings_markdown(
@@ -107,6 +108,15 @@ class Reports:
             lambda: gitlab.NO_COUNTS,
             github.failure_outputs(code),
         )
+
+    def _target(self) -> str:
+        """The target that is meant, also where something else went wrong; "" for all of them."""
+        if self.where.target or self.command == "validate":
+            return self.where.target or ""
+        try:
+            return target_of(self.where)[1].name
+        except (SynapseApplyError, OSError):
+            return ""
 
     def _write(self, told: Told) -> Iterator[Diagnostic]:
         """Write every report; a finding for each that could not be."""

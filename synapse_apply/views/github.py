@@ -13,7 +13,7 @@ from synapse_apply.model.report import Report
 from synapse_apply.views.markup import shortened
 from synapse_apply.views.outcomes import Counts
 from synapse_apply.views.remarks import Remark
-from synapse_apply.views.safety import clean, clean_lines
+from synapse_apply.views.safety import clean, clean_lines, disarm
 
 # GitHub shows so many of each kind for a step, and drops the others without a word.
 MOST = 10
@@ -44,12 +44,12 @@ def _line(remark: Remark) -> str:
 
 
 def _data(text: str) -> str:
-    lines = clean_lines(shortened(text, _LONGEST))
-    return "%0A".join(line.replace("%", "%25") for line in lines)
+    lines = disarm("\n".join(clean_lines(shortened(text, _LONGEST))))
+    return lines.replace("%", "%25").replace("\n", "%0A")
 
 
 def _property(text: str) -> str:
-    escaped = clean(text).replace("%", "%25")
+    escaped = disarm(clean(text)).replace("%", "%25")
     return escaped.replace(":", "%3A").replace(",", "%2C")
 
 

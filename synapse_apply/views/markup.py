@@ -24,7 +24,8 @@ _TICKS = re.compile("`+")
 _SPLIT = re.compile(
     r"[@#!%&~](?=\S)|[$]|:(?=[/\w+-])|(?<=[A-Za-z])-(?=\d)|(?i:(?<=www)\.)|^[-+=/#]|[{](?=[+-])"
 )
-_BACKSLASHED = re.compile(r"[\\*_\[\]|^]")
+# An underscore inside a word means nothing.
+_BACKSLASHED = re.compile(r"[\\*\[\]|^]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
 _NUMBERED = re.compile(r"^(\d+)(?=[.)])")
 
 

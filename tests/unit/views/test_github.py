@@ -110,6 +110,7 @@ def test_very_long_texts_are_shortened():
 def assert_ours(text):
     assert len(parsed(text)) == text.count("\n") <= 20
     assert CANARY not in text
+    assert "##[" not in text
     assert not STEERING.search(text)
     text.encode()
 
