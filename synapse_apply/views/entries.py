@@ -61,18 +61,11 @@ def _only(change: Change, kept: list[FieldChange], left_out: list[FieldChange]) 
     """The change with some of its fields; the others do not count as unchanged either."""
     if not left_out:
         return change
-    after = deepcopy(dict(change.after)) if change.after is not None else None
-    gone = {field.path for field in left_out}
-    for path in gone if after is not None else ():
-        prune(after or {}, path)
+    after = deepcopy(dict(change.after or {}))
+    for field in left_out:
+        prune(after, field.path)
     notes = change.notes if kept[0].cause in _OUTSIDE else (*change.notes, _ALSO_DRIFTED)
-    return replace(
-        change,
-        fields=tuple(kept),
-        after=after,
-        after_sensitive=tuple(path for path in change.after_sensitive if path not in gone),
-        notes=notes,
-    )
+    return replace(change, fields=tuple(kept), after=after, notes=notes)
 
 
 def change_entries(changes: Iterable[Change], budget: Budget) -> Iterator[str]:
