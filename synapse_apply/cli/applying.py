@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from synapse_apply.cli.approval import FRESH_SECONDS, ask, same
 from synapse_apply.cli.face import Face
+from synapse_apply.cli.reports import Reports
 from synapse_apply.cli.signals import Stop
 from synapse_apply.model.errors import Exit
 from synapse_apply.model.plan import Plan
@@ -35,6 +36,7 @@ class Run:
     all_or_nothing: bool = False
     show_unchanged: bool = False
     operation: str = "apply"
+    reports: Reports | None = None
 
     def __post_init__(self) -> None:
         self._preflight = Preflight(self.context)
@@ -80,6 +82,8 @@ class Run:
     def may_go(self, plan: Plan) -> bool:
         """False where the plan that was shown has said it all; raises what is yet to be said."""
         if plan.errored and not self.face.as_json:
+            if self.reports:
+                self.reports.of_plan(plan, Exit.ERROR)
             return False
         check(plan, all_or_nothing=self.all_or_nothing)
         return True
@@ -113,8 +117,15 @@ class Run:
         else:
             report = Report(planned.plan)
         report = replace(report, extras={**report.extras, "operation": self.operation})
+        try:
+            self._tell(report)
+        finally:
+            if self.reports:
+                self.reports.of_apply(report)
+        return report.exit_code
+
+    def _tell(self, report: Report) -> None:
         if self.face.as_json:
             self.face.document(report_document(report))
         else:
             self.face.out("\n" + render_report(report, color=self.face.color_out))
-        return report.exit_code

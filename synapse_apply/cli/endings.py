@@ -14,13 +14,9 @@ from synapse_apply.model.errors import Exit, RemoteError, SynapseApplyError, rec
 
 def tell(problem: Exception, face: Face) -> int:
     """Word a failure for people, or as a document, and give the exit code."""
-    if isinstance(problem, SynapseApplyError):
-        findings: Sequence[Diagnostic] = problem.diagnostics or (error(str(problem)),)
-        code = problem.exit_code
-    elif isinstance(problem, RemoteError):
-        findings, code = [_remote(problem)], Exit.ERROR
-    else:
-        findings, code = [_internal(problem, face)], Exit.ERROR
+    findings, code = worded(problem)
+    if not isinstance(problem, SynapseApplyError | RemoteError):
+        _show_traceback(problem, face)
     if face.as_json:
         from synapse_apply.views.json import diagnostics_document
 
@@ -31,6 +27,15 @@ def tell(problem: Exception, face: Face) -> int:
 
     face.err(render_diagnostics(findings, color=face.color_err))
     return code
+
+
+def worded(problem: Exception) -> tuple[Sequence[Diagnostic], int]:
+    """The findings that tell a failure, and its exit code."""
+    if isinstance(problem, SynapseApplyError):
+        return problem.diagnostics or (error(str(problem)),), problem.exit_code
+    if isinstance(problem, RemoteError):
+        return [_remote(problem)], Exit.ERROR
+    return [_internal(problem)], Exit.ERROR
 
 
 def _remote(problem: RemoteError) -> Diagnostic:
@@ -44,11 +49,14 @@ def _remote(problem: RemoteError) -> Diagnostic:
     )
 
 
-def _internal(problem: Exception, face: Face) -> Diagnostic:
-    """The type and the place, but no message and no locals: those may hold a secret."""
+def _show_traceback(problem: Exception, face: Face) -> None:
     if face.environ.get("SYNAPSE_APPLY_LOG", "").lower() in {"trace", "json"}:
         lines = traceback.format_tb(problem.__traceback__)
         face.err("".join(["Traceback (values left out):\n", *lines]))
+
+
+def _internal(problem: Exception) -> Diagnostic:
+    """The type and the place, but no message and no locals: those may hold a secret."""
     frames = traceback.extract_tb(problem.__traceback__)
     place = f"{os.path.basename(frames[-1].filename)}:{frames[-1].lineno}" if frames else "?"  # noqa: PTH119 - a text
     return error(

@@ -22,12 +22,14 @@ class Face:
     """Data goes to stdout, everything else to stderr; `color` is auto, always or never.
 
     `in_lines`: JSON is one object a line, each a document of its own.
+    `taken`: a report goes to stdout, and what people read to stderr.
     """
 
     as_json: bool = False
     color: str = "auto"
     environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
     in_lines: bool = False
+    taken: bool = False
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Self:
@@ -68,14 +70,21 @@ class Face:
 
     @property
     def color_out(self) -> bool:
-        return self.colors(sys.stdout)
+        return self.colors(sys.stderr if self.taken else sys.stdout)
 
     @property
     def color_err(self) -> bool:
         return self.colors(sys.stderr)
 
     def out(self, text: str) -> None:
-        """Data: what the command was asked for; OutputFailed when it cannot be written."""
+        """What the command was asked for; OutputFailed when it cannot be written."""
+        if self.taken:
+            self.err(text)
+        else:
+            self.data(text)
+
+    def data(self, text: str) -> None:
+        """To stdout, whatever else goes there; OutputFailed when it cannot be written."""
         try:
             sys.stdout.write(text)
             sys.stdout.flush()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import os
 from collections.abc import Callable
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from synapse_apply.cli.face import Face
+from synapse_apply.cli.face import Face, OutputFailed
 
 if TYPE_CHECKING:
     from synapse_apply.model.address import Address
@@ -58,6 +59,68 @@ def text_output(body: Body) -> Body:
         return body(face=Face(color=color or "auto"), **rest)
 
     return wrapped
+
+
+def reports(body: Body) -> Body:
+    """--report; the body is called with `reports`, and what ends it early is reported, too."""
+
+    @click.option(
+        "--report",
+        "asked",
+        multiple=True,
+        metavar="KIND=FILE",
+        callback=_reports,
+        help="Also write a report; may be repeated. KIND is json, markdown (for a comment), "
+        "github, gitlab (counts for the merge request) or codequality (findings for it). "
+        "`github` writes annotations to stderr, appends to $GITHUB_STEP_SUMMARY and "
+        "$GITHUB_OUTPUT, and needs no FILE: it takes the summary. A FILE `-` is stdout; the "
+        "text then goes to stderr.",
+    )
+    @functools.wraps(body)
+    def wrapped(
+        *, asked: tuple[tuple[str, str], ...], face: Face, where: Where, **rest: Any
+    ) -> int:
+        if not asked:
+            return body(face=face, where=where, reports=None, **rest)
+        from synapse_apply.cli.reports import Reports
+
+        if any(file == "-" for _, file in asked):
+            if face.as_json:
+                raise click.UsageError("--json and a report to stdout do not go together.")
+            face = dataclasses.replace(face, taken=True)
+        name = click.get_current_context().info_name or ""
+        made = Reports(asked, face, where, name)
+        try:
+            return body(face=face, where=where, reports=made, **rest)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except (BrokenPipeError, OutputFailed):
+            raise
+        except Exception as problem:
+            made.of_failure(problem)
+            raise
+
+    return wrapped
+
+
+KINDS_OF_REPORT = ("json", "markdown", "github", "gitlab", "codequality")
+
+
+def _reports(
+    _ctx: click.Context, _param: click.Parameter, given: tuple[str, ...]
+) -> tuple[tuple[str, str], ...]:
+    """Pairs of a kind and a file; a usage error for what cannot be meant."""
+    asked: list[tuple[str, str]] = []
+    for text in given:
+        kind, equals, file = text.partition("=")
+        if kind not in KINDS_OF_REPORT:
+            raise click.BadParameter(f"{kind!r} is no report: {', '.join(KINDS_OF_REPORT)}.")
+        if not file and (equals or kind != "github"):
+            raise click.BadParameter(f"{kind}=FILE is wanted.")
+        if file and file in [other for _, other in asked]:
+            raise click.BadParameter(f"two reports cannot both go to {file}.")
+        asked.append((kind, file))
+    return tuple(asked)
 
 
 def place(body: Body) -> Body:

@@ -23,6 +23,7 @@ COMMANDS = {
     "verify": _entry("commands.verify", "Run a release now to see that it works.", _WORK),
     "show": _entry("commands.show", "Show a resource from all sides, or a saved plan.", _LOOK),
     "doctor": _entry("commands.doctor", "Say everything that is wrong with a target.", _LOOK),
+    "graph": _entry("commands.graph", "Print what depends on what, as a graph.", _LOOK),
     "history": _entry("commands.history", "List what was done, by whom and when.", _LOOK),
     "import": _entry("commands.import_", "Take objects that exist into the state.", _LOOK),
     "settle": _entry("commands.settle", "Find out how calls ended that nobody saw end.", _LOOK),

@@ -91,9 +91,12 @@ class Blocks:
 
     def refusal(self, change: Change) -> str:
         """What cannot be done, with the fields that were wanted."""
+        return "\n".join(refusal_rows(change, self.pen, self.wanted(change)))
+
+    def wanted(self, change: Change) -> list[str]:
+        """The fields of a refused change, as lines; none for what would be new."""
         wanted = veiled(change) if change.action not in _NEW else ()
-        body = Layout(self.pen, self.width).rows(grow(wanted), _INDENT + 2)
-        return "\n".join(refusal_rows(change, self.pen, body))
+        return Layout(self.pen, self.width).rows(grow(wanted), _INDENT + 2)
 
     def unchanged(self, change: Change) -> str:
         """One line for a resource that stays as it is."""

@@ -27,7 +27,7 @@ def finding_blocks(diagnostics: Iterable[Diagnostic], pen: Pen) -> list[str]:
 def _block(finding: Diagnostic, pen: Pen) -> list[str]:
     word = "error" if finding.is_error else "warning"
     lines = [pen(f"{word.title()}: ", word) + pen(clean(finding.summary), "bold")]
-    if where := _where(finding):
+    if where := whereabouts(finding):
         lines.append(f"  {where}")
     lines += indented(finding.detail)
     if finding.hint:
@@ -43,7 +43,8 @@ def indented(text: str, by: int = 2) -> list[str]:
     return [f"{' ' * by}{line}".rstrip() for line in clean_lines(text)] if text else []
 
 
-def _where(finding: Diagnostic) -> str:
+def whereabouts(finding: Diagnostic) -> str:
+    """`on FILE:LINE:COLUMN, with ADDRESS, field PATH, target NAME`, as far as it is known."""
     parts = []
     if finding.position is not None:
         parts.append(f"on {place(finding.position)}")

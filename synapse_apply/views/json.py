@@ -7,7 +7,7 @@ null stands where Terraform would print one.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -37,7 +37,7 @@ _REASONS = {
 }
 
 
-def json_text(document: Mapping[str, Any]) -> str:
+def json_text(document: Mapping[str, Any] | Sequence[Any]) -> str:
     """A document as UTF-8-safe JSON text that ends with a newline; the same input, the same text.
 
     Control characters, bidi marks and lone surrogates stand as escapes.

@@ -75,21 +75,23 @@ def complete(report: Report) -> bool:
 def render_report(report: Report, *, color: bool) -> str:
     """What was done, what was not and why, as text that ends with a newline."""
     pen = Pen(color)
-    rows = [_row(outcome, pen) for outcome in report.outcomes if _worth_a_row(outcome)]
+    rows = [outcome_row(outcome, pen) for outcome in report.outcomes if worth_a_row(outcome)]
     parts = ["\n".join([*rows, *ended_rows(report, pen)])]
     parts += ["\n".join(refusal_rows(change, pen)) for change in report.plan.refused]
     told = (outcome for outcome in report.outcomes if outcome.result is not Result.SKIPPED)
     parts += finding_blocks(findings(told), pen)
     parts += ended_blocks(report.verified, pen)
-    parts.append(_totals(report, pen))
+    parts.append(totals(report, pen))
     return disarm("\n\n".join(part for part in parts if part) + "\n")
 
 
-def _worth_a_row(outcome: Outcome) -> bool:
+def worth_a_row(outcome: Outcome) -> bool:
+    """Whether there is something to say: a record brought up to date is nothing."""
     return outcome.action is not Action.NO_OP or outcome.result is not Result.DONE
 
 
-def _row(outcome: Outcome, pen: Pen) -> str:
+def outcome_row(outcome: Outcome, pen: Pen) -> str:
+    """One line on what became of a change."""
     done = outcome.result is Result.DONE
     if outcome.result is Result.SKIPPED:
         return f"  {pen.mark('.')}{clean(outcome.address)} was skipped{_why_skipped(outcome)}"
@@ -139,7 +141,8 @@ def _of(outcome: Outcome) -> Iterable[Diagnostic]:
         )
 
 
-def _totals(report: Report, pen: Pen) -> str:
+def totals(report: Report, pen: Pen) -> str:
+    """The lines that say what an apply came to, and what to do about the rest."""
     counts = Counts.of(report)
     lines = [refused_line(counts.refused, pen)] if counts.refused else []
     lines += verified_line(report, pen)

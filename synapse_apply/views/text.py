@@ -36,8 +36,8 @@ def render_plan(
     if show_unchanged:
         parts.append("\n".join(blocks.unchanged(c) for c in plan.changes if _stays(c)))
     if any(parts) or plan.guards:
-        parts.insert(0, _target(plan.base, pen))
-    parts.append(_totals(plan, pen))
+        parts.insert(0, target_line(plan.base, pen))
+    parts.append(totals(plan, pen))
     parts += [_guard(guard, pen) for guard in plan.guards]
     parts += finding_blocks(plan.diagnostics, pen)
     return disarm("\n\n".join(part for part in parts if part) + "\n")
@@ -48,7 +48,7 @@ def _actions(plan: Plan, blocks: Blocks) -> list[str]:
         row
         for change in plan.changes
         for row in (
-            *([blocks.action(change)] if _acts(change) else []),
+            *([blocks.action(change)] if acts(change) else []),
             *([blocks.run(change)] if change.verification and not change.refused else []),
         )
     ]
@@ -62,7 +62,7 @@ def _dots(plan: Plan, blocks: Blocks) -> list[str]:
     for change in plan.changes:
         if change.action is Action.FORGET and not change.refused:
             lines.append(blocks.forget(change))
-        elif not _acts(change):
+        elif not acts(change):
             lines += blocks.notes(change)
     return ["\n".join(lines)] if lines else []
 
@@ -71,7 +71,8 @@ def _refusals(plan: Plan, blocks: Blocks) -> list[str]:
     return [blocks.refusal(change) for change in plan.refused]
 
 
-def _acts(change: Change) -> bool:
+def acts(change: Change) -> bool:
+    """Whether a change has a block of its own, as what will be done."""
     quiet = change.action in {Action.NO_OP, Action.FORGET}
     return not (quiet or change.refused or change.superseded)
 
@@ -80,7 +81,8 @@ def _stays(change: Change) -> bool:
     return (change.action is Action.NO_OP or change.superseded) and not change.refused
 
 
-def _target(base: Base, pen: Pen) -> str:
+def target_line(base: Base, pen: Pen) -> str:
+    """Which backend a plan is for, and from which commit."""
     where = clean_url(base.binding.url)
     facts = ["the embedded backend" if where == "embedded:" else where]
     if base.binding.tenant:
@@ -90,7 +92,8 @@ def _target(base: Base, pen: Pen) -> str:
     return pen(f"Target {clean(base.target)}: {', '.join(facts)}", "dim")
 
 
-def _totals(plan: Plan, pen: Pen) -> str:
+def totals(plan: Plan, pen: Pen) -> str:
+    """The lines that say what a plan comes to."""
     if plan.errored:
         count = plural(sum(finding.is_error for finding in plan.diagnostics), "error")
         return pen(f"Plan incomplete: {count}. It cannot be applied.", "bold")

@@ -12,6 +12,7 @@ from synapse_apply.cli.face import Face
 from synapse_apply.cli.manual import manual
 
 if TYPE_CHECKING:
+    from synapse_apply.cli.reports import Reports
     from synapse_apply.session.where import Where
 
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
         ("synapse-apply apply --auto-approve --json > report.json", "One report document."),
         ("synapse-apply apply next.plan", "Do what `plan --out next.plan` showed; ask nobody."),
         ("synapse-apply apply --reviewed pr.plan", "Plan anew, and do only what was reviewed."),
+        ("synapse-apply apply --auto-approve --report github", "On a runner of GitHub Actions."),
     ],
     exits=[
         ("0", "all was done"),
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
 )
 @options.output
 @options.place
+@options.reports
 @options.files
 @options.variables
 @options.choices
@@ -66,6 +69,7 @@ def command(
     *,
     face: Face,
     where: Where,
+    reports: Reports | None,
     show_unchanged: bool,
     plan: Path | None,
     reviewed: Path | None,
@@ -106,6 +110,7 @@ def command(
             auto_approve=auto_approve,
             all_or_nothing=all_or_nothing,
             show_unchanged=show_unchanged,
+            reports=reports,
         )
         if given is None:
             return run.run()

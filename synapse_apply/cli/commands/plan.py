@@ -13,6 +13,7 @@ from synapse_apply.cli.manual import manual
 from synapse_apply.model.errors import Exit
 
 if TYPE_CHECKING:
+    from synapse_apply.cli.reports import Reports
     from synapse_apply.model.plan import Plan
     from synapse_apply.session.where import Where
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
             "synapse-apply plan --out next.plan --with-packages",
             "The same for a job that has the manifests and not the packages.",
         ),
+        ("synapse-apply plan --report markdown=plan.md", "Also as a comment for a pull request."),
     ],
     exits=[
         ("0", "planned"),
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
 )
 @options.output
 @options.place
+@options.reports
 @options.files
 @options.variables
 @options.choices
@@ -69,6 +72,7 @@ def command(
     *,
     face: Face,
     where: Where,
+    reports: Reports | None,
     show_unchanged: bool,
     detailed_exitcode: bool,
     out: Path | None,
@@ -106,10 +110,8 @@ def command(
         said += "\nWhat is to be imported needs `--adopt` when `apply` runs off a terminal.\n"
     face.warn(finding for finding in found if finding not in plan.diagnostics)
     face.err(said)
-    if plan.errored:
-        return Exit.ERROR
-    differs = plan.has_changes or bool(plan.refused)
-    return Exit.CHANGES if detailed_exitcode and differs else Exit.OK
+    code = _exit_code(plan, detailed=detailed_exitcode)
+    return reports.of_plan(plan, code) if reports else code
 
 
 def _show(face: Face, plan: Plan, *, show_unchanged: bool) -> None:
@@ -122,3 +124,10 @@ def _show(face: Face, plan: Plan, *, show_unchanged: bool) -> None:
 
         color, width = face.color_out, face.width
         face.out(render_plan(plan, color=color, width=width, show_unchanged=show_unchanged))
+
+
+def _exit_code(plan: Plan, *, detailed: bool) -> int:
+    if plan.errored:
+        return Exit.ERROR
+    differs = plan.has_changes or bool(plan.refused)
+    return Exit.CHANGES if detailed and differs else Exit.OK

@@ -10,6 +10,7 @@ from synapse_apply.cli.manual import manual
 from synapse_apply.model.errors import Exit
 
 if TYPE_CHECKING:
+    from synapse_apply.cli.reports import Reports
     from synapse_apply.session.where import Where
 
 
@@ -19,14 +20,16 @@ if TYPE_CHECKING:
         ("synapse-apply validate", "Check everything, for every target."),
         ("synapse-apply validate -t prod --strict", "One target; warnings are errors."),
         ("synapse-apply validate --json", "Findings for an editor or a bot."),
+        ("synapse-apply validate --report github", "Each finding at its line in the pull request."),
     ],
     exits=[("0", "all is well, warnings aside"), ("1", "there are errors; every one is shown")],
 )
 @options.output
 @options.place
+@options.reports
 @options.files
 @options.variables
-def command(*, face: Face, where: Where) -> int:
+def command(*, face: Face, where: Where, reports: Reports | None) -> int:
     """Check the project file, the manifests and the packages they name.
 
     Needs no backend, no credentials and no value of a secret, so it can run for a pull request
@@ -42,8 +45,8 @@ def command(*, face: Face, where: Where) -> int:
     if face.as_json:
         document = diagnostics_document(found.diagnostics, tool_version=__version__)
         face.document({**document, "exit_code": code})
-        return code
-    face.warn(found.diagnostics)
-    if not errors:
-        face.out(found.summary + "\n")
-    return code
+    else:
+        face.warn(found.diagnostics)
+        if not errors:
+            face.out(found.summary + "\n")
+    return reports.of_findings(found.diagnostics, code) if reports else code

@@ -1,0 +1,191 @@
+"""`--report KIND=FILE`: the same outcome once more, for a comment, a CI runner or a program."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from synapse_apply import __version__
+from synapse_apply.cli.endings import worded
+from synapse_apply.cli.face import Face
+from synapse_apply.cli.report_files import append, size, write
+from synapse_apply.model.diagnostic import Diagnostic, error, warning
+from synapse_apply.model.errors import Exit, SynapseApplyError
+from synapse_apply.model.plan import Plan
+from synapse_apply.model.report import Report
+from synapse_apply.session.declare import target_of
+from synapse_apply.session.surroundings import run_url
+from synapse_apply.session.where import Where
+from synapse_apply.views import github, gitlab, markdown, remarks
+from synapse_apply.views.budget import COMMENT, SMALLEST, STEP_SUMMARY, Budget
+from synapse_apply.views.json import (
+    diagnostics_document,
+    json_text,
+    plan_document,
+    report_document,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """One outcome in the shapes that the kinds of report need, each made when it is asked for."""
+
+    document: Callable[[], dict[str, Any]]
+    markdown: Callable[[Budget], str]
+    remarks: Callable[[], list[remarks.Remark]]
+    counts: Callable[[], dict[str, int]]
+    outputs: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Reports:
+    """The reports that were asked for: pairs of a kind and a file, "" or "-" among the files."""
+
+    asked: Sequence[tuple[str, str]]
+    face: Face
+    where: Where
+    command: str
+
+    def of_plan(self, plan: Plan, code: int) -> int:
+        """Write what the plan is; gives the code to end with, an error's where that failed."""
+        return self._must_write(self._plan(plan, code), code)
+
+    def of_apply(self, report: Report) -> None:
+        """Write what was done. What cannot be written is told, and hides nothing of it."""
+        self._try_to_write(self._report(report))
+
+    def of_failure(self, problem: Exception) -> None:
+        """Write why there is nothing else to tell; the failure itself is told elsewhere."""
+        findings, code = worded(problem)
+        self._try_to_write(self._findings(findings, code))
+
+    def of_findings(self, findings: Sequence[Diagnostic], code: int) -> int:
+        """Write what was found; gives the code to end with, as for a plan."""
+        return self._must_write(self._findings(findings, code), code)
+
+    def _must_write(self, told: Told, code: int) -> int:
+        problems = list(self._write(told))
+        self.face.warn(problems)
+        return Exit.ERROR if problems else code
+
+    def _try_to_write(self, told: Told) -> None:
+        self.face.warn(
+            warning(problem.summary, problem.detail, problem.hint) for problem in self._write(told)
+        )
+
+    def _plan(self, plan: Plan, code: int) -> Told:
+        url = run_url(self.where.environ)
+        return Told(
+            lambda: plan_document(plan),
+            lambda budget: markdown.plan_markdown(plan, budget=budget, run_url=url),
+            lambda: remarks.plan_remarks(plan),
+            lambda: gitlab.plan_counts(plan),
+            github.plan_outputs(plan, code),
+        )
+
+    def _report(self, report: Report) -> Told:
+        url = run_url(self.where.environ)
+        return Told(
+            lambda: report_document(report),
+            lambda budget: markdown.report_markdown(report, budget=budget, run_url=url),
+            lambda: remarks.report_remarks(report),
+            lambda: gitlab.report_counts(report),
+            github.report_outputs(report),
+        )
+
+    def _findings(self, findings: Sequence[Diagnostic], code: int) -> Told:
+        found, url, target = list(findings), run_url(self.where.environ), self._target()
+        return Told(
+            lambda: {**diagnostics_document(found, tool_version=__version__), "exit_code": code},
+            lambda budget: markdown.findings_markdown(
+                found, self.command, target=target, budget=budget, run_url=url
+            ),
+            lambda: remarks.finding_remarks(found),
+            lambda: gitlab.NO_COUNTS,
+            github.failure_outputs(code),
+        )
+
+    def _target(self) -> str:
+        """The target that is meant, also where something else went wrong; "" for all of them."""
+        if self.where.target or self.command == "validate":
+            return self.where.target or ""
+        try:
+            return target_of(self.where)[1].name
+        except (SynapseApplyError, OSError):
+            return ""
+
+    def _write(self, told: Told) -> Iterator[Diagnostic]:
+        """Write every report; a finding for each that could not be."""
+        for kind, file in self.asked:
+            try:
+                if text := _MAKE[kind](self, told) if file else "":
+                    self._put(file, text)
+                if kind == "github":
+                    yield from self._to_runner(told)
+            except OSError as problem:
+                yield _unwritten(kind, problem.filename or file, problem)
+
+    def _put(self, file: str, text: str) -> None:
+        if file == "-":
+            self.face.data(text)
+        else:
+            write(self.where.directory / file, text)
+
+    def _to_runner(self, told: Told) -> Iterator[Diagnostic]:
+        """Annotations to stderr, and the files that a runner of GitHub Actions names."""
+        self.face.err(github.annotation_lines(self.placed(told)))
+        environ = self.where.environ
+        if summary := environ.get("GITHUB_STEP_SUMMARY"):
+            room = STEP_SUMMARY.limit - size(Path(summary))
+            if room < SMALLEST:
+                yield _no_room(summary)
+            else:
+                budget = replace(STEP_SUMMARY, limit=room)
+                append(Path(summary), told.markdown(budget))
+        if outputs := environ.get("GITHUB_OUTPUT"):
+            delimiter = f"synapse_apply_{secrets.token_hex(16)}"
+            append(Path(outputs), github.outputs_text(told.outputs, delimiter))
+
+    def placed(self, told: Told) -> list[remarks.Remark]:
+        """What is said of files, by the names they have in the repository."""
+        found = told.remarks()
+        names = {remark.position.file for remark in found if remark.position is not None}
+        environ = self.where.environ
+        root = environ.get("GITHUB_WORKSPACE") or environ.get("CI_PROJECT_DIR")
+        return remarks.seen_from(found, {n: _inside(n, root) for n in names} if root else {})
+
+
+def _inside(file: str, root: str) -> str:
+    try:
+        return Path(os.path.realpath(file)).relative_to(os.path.realpath(root)).as_posix()
+    except (ValueError, OSError):
+        return file
+
+
+def _unwritten(kind: str, file: str | bytes, problem: OSError) -> Diagnostic:
+    return error(
+        f"The {kind} report cannot be written",
+        f"{os.fsdecode(file)}: {problem.strerror or 'it cannot be written'}.",
+        "Choose another place for --report.",
+    )
+
+
+def _no_room(summary: str) -> Diagnostic:
+    return error(
+        "The summary of this step is full",
+        f"{summary} has nearly the 1 MiB that GitHub takes; with more it would show nothing.",
+        "Write less to it in this step, or report from a step of its own.",
+    )
+
+
+_MAKE: dict[str, Callable[[Reports, Told], str]] = {
+    "json": lambda _, told: json_text(told.document()),
+    "markdown": lambda _, told: told.markdown(COMMENT),
+    "github": lambda _, told: told.markdown(STEP_SUMMARY),
+    "gitlab": lambda _, told: json_text(told.counts()),
+    "codequality": lambda asked, told: json_text(gitlab.code_quality(asked.placed(told))),
+}

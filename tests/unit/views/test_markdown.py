@@ -1,0 +1,179 @@
+"""Markdown reports: as the golden files say, by cause, and within a budget."""
+
+from __future__ import annotations
+
+import re
+import time
+
+import pytest
+from unit.views import plan_samples as samples
+from unit.views.forge import read
+from unit.views.golden_files import check_golden
+from unit.views.report_samples import REPORTS
+
+from synapse_apply.model.address import Address
+from synapse_apply.model.plan import Action, Cause, Change
+from synapse_apply.model.report import Outcome, Report, Result
+from synapse_apply.views.budget import COMMENT, STEP_SUMMARY, Budget
+from synapse_apply.views.markdown import findings_markdown, plan_markdown, report_markdown
+
+RUN = "https://github.com/acme/vision/actions/runs/7"
+
+
+@pytest.mark.parametrize("name", ["everything", "no-changes", "errored", "refused-only"])
+def test_plan_as_markdown(name):
+    """Every sample plan renders as its golden file."""
+    text = plan_markdown(samples.PLANS[name], run_url=RUN)
+    read(text)
+    check_golden(f"plan-{name}.md", text)
+
+
+@pytest.mark.parametrize("name", ["complete", "everything", "stopped", "unrecorded", "nothing"])
+def test_report_as_markdown(name):
+    """What an apply did, its failures with their reasons and request ids, as the golden files."""
+    text = report_markdown(REPORTS[name])
+    read(text)
+    check_golden(f"report-{name}.md", text)
+
+
+def test_findings_as_markdown():
+    """A command that ended before it had a plan says why."""
+    text = findings_markdown([samples.WARNING, samples.ERROR], "plan", target="prod")
+    read(text)
+    check_golden("diagnostics.md", text)
+
+
+def sections(text):
+    """The addresses in each section, by its title."""
+    parts = re.split(r"(?m)^### (.*?) \(\d.*$", text)
+    names = re.compile(r"<summary><code>\W*(\S+)</code>")
+    return dict(zip(parts[1::2], [names.findall(part) for part in parts[2::2]], strict=True))
+
+
+def test_drift_stands_apart():
+    """A field that changed outside is under Drift alone; the same row's other fields are not."""
+    text = plan_markdown(samples.PLANS["everything"])
+    found = sections(text)
+    assert found["Drift, not from this change"] == ["plugin/segmenter", "plugin/tracker"]
+    assert "plugin/segmenter" in found["This change"]
+    assert found["Adopted"] == ["storage/archive", "plugin/ocr"]
+    ours, _, drift = text.partition("### Drift")
+    assert '"fast" -&gt; "exact"' in ours or '"fast" -> "exact"' in ours
+    assert "somebody else" not in ours
+    assert '"somebody else" -> "Vision"' in drift.partition("### Adopted")[0]
+
+
+def test_only_drift_is_not_called_this_change():
+    """A plan whose every field moved outside has nothing under This change."""
+    change = Change(
+        samples.YOLO,
+        Action.UPDATE,
+        fields=(samples.moved("author", before="x", after="y", cause=Cause.DRIFT),),
+        remote_id="1",
+        before={"author": "x"},
+        after={"author": "y"},
+    )
+    assert list(sections(plan_markdown(samples.plan(change)))) == ["Drift, not from this change"]
+
+
+def test_the_marker_finds_the_comment_again():
+    """Plan and apply of a target have a hidden line of their own, safe for any name."""
+    assert plan_markdown(samples.plan()).startswith("<!-- synapse-apply: target=prod -->\n")
+    applied = report_markdown(REPORTS["nothing"])
+    assert applied.startswith("<!-- synapse-apply: target=prod apply -->\n")
+    odd = findings_markdown([samples.ERROR], "plan", target="a --> <b>@x\n")
+    assert read(odd).comments == [" synapse-apply: target=a%20%2D%2D%3E%20%3Cb%3E%40x%5Cn "]
+
+
+def many(count, action=Action.UPDATE, cause=Cause.GIT):
+    """Changes with values of some length."""
+    return [
+        Change(
+            Address("plugin", f"{cause.value}-{n}"),
+            action,
+            fields=tuple(
+                samples.moved(
+                    f"field_{m}", before="old " * 9, after=f"값 {n} ``` " * 9, cause=cause
+                )
+                for m in range(4)
+            ),
+            remote_id=str(n),
+            before={},
+            after={},
+        )
+        for n in range(count)
+    ]
+
+
+@pytest.mark.parametrize(
+    "budget", [COMMENT, STEP_SUMMARY, Budget(8192)], ids=["comment", "summary", "8192"]
+)
+def test_5000_changes_fit(budget):
+    """The document is within its budget, every block whole, and says what it left out."""
+    drift = many(3, cause=Cause.DRIFT)
+    plan = samples.plan(*many(5000), *drift, diagnostics=(samples.WARNING,))
+    text = plan_markdown(plan, budget=budget, run_url=RUN)
+    assert budget.measure(text) <= budget.limit
+    assert budget.measure(text) > budget.limit * 0.8
+    page = read(text)
+    shown = page.tags.count("details")
+    if budget is not STEP_SUMMARY:
+        assert f"**{5003 - shown:,} not shown here:** [this run](<{RUN}>)" in text
+    assert "### This change (5,000)" in text
+    found = sections(text)
+    if budget.limit > 10_000:
+        assert len(found["Drift, not from this change"]) == 3
+        assert "A secret stands in plain text" in text
+    for block in re.findall(r"(?ms)^(`{3,})diff$(.*?)^\1$", text):
+        assert block[1].rstrip().endswith("}")
+
+
+def test_a_report_of_5000_outcomes_fits():
+    """So does what an apply did: what failed is shown whole, what was done is counted."""
+    changes = many(5000)
+    outcomes = [Outcome(c.address, c.action, Result.DONE, c.remote_id) for c in changes]
+    outcomes[40:43] = [
+        Outcome(c.address, c.action, Result.FAILED, request_id=f"req-{c.remote_id}")
+        for c in changes[40:43]
+    ]
+    text = report_markdown(Report(samples.plan(*changes), tuple(outcomes)))
+    assert len(text) <= 65_536
+    read(text)
+    assert all(f"`req-{n}`" in text for n in (40, 41, 42))
+    assert "### Done (4,997)" in text
+    assert "not shown here" in text
+
+
+def test_one_huge_resource_leaves_room_for_others():
+    """A change of thousands of fields is cut by lines inside its block, which is closed."""
+    huge = Change(
+        samples.YOLO,
+        Action.CREATE,
+        fields=tuple(samples.new(f"field_{n}", value="``` " * 300) for n in range(3000)),
+    )
+    text = plan_markdown(samples.plan(huge, samples.DELETE))
+    assert len(text) <= 65_536
+    assert read(text).tags.count("details") == 2
+    assert re.search(r"\n# \([\d]+ more lines not shown here\)\n````\n", text)
+
+
+def seconds(count):
+    """How long a summary of so many changes takes, the best of three."""
+    plan = samples.plan(*many(count))
+    taken = []
+    for _ in range(3):
+        start = time.process_time()
+        plan_markdown(plan, budget=Budget(50_000_000))
+        taken.append(time.process_time() - start)
+    return min(taken)
+
+
+def test_time_grows_with_the_number_of_changes():
+    """Eight times the changes take about eight times as long, not sixty-four."""
+    assert seconds(1600) < 20 * max(seconds(200), 0.005)
+
+
+def test_a_budget_has_room_for_the_headings():
+    """A limit in which nothing fits is a mistake of the caller."""
+    with pytest.raises(ValueError, match="8192"):
+        Budget(100)
