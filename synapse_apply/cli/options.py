@@ -14,7 +14,6 @@ import click
 from synapse_apply.cli.face import Face, OutputFailed
 
 if TYPE_CHECKING:
-    from synapse_apply.model.address import Address
     from synapse_apply.session.where import Where
 
 Body = Callable[..., int]
@@ -300,37 +299,6 @@ choices = _adding(
     ),
     click.option("--show-unchanged", is_flag=True, help="Also show what stays as it is."),
 )
-
-
-class AddressType(click.ParamType[Any]):
-    """`plugin/yolo` as an Address."""
-
-    name = "address"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> Address:
-        """A usage error for what is not of that form."""
-        from synapse_apply.model.address import Address
-
-        try:
-            return value if isinstance(value, Address) else Address.parse(value)
-        except ValueError as problem:
-            self.fail(f"{problem}", param, ctx)
-
-
-ADDRESS = AddressType()
-
-
-def is_address(text: str) -> bool:
-    """Whether a text has the form of an address."""
-    from synapse_apply.model.address import Address
-
-    try:
-        Address.parse(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _where(

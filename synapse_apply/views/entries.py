@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.plan import Action, Cause, Change, FieldChange, GuardTrip
-from synapse_apply.model.report import Outcome
+from synapse_apply.model.report import Outcome, Report
 from synapse_apply.model.values import prune
+from synapse_apply.model.verification import Verdict
 from synapse_apply.views.blocks import Blocks
 from synapse_apply.views.budget import Budget
 from synapse_apply.views.diffs import DiffPen, diff_lines
@@ -18,6 +19,7 @@ from synapse_apply.views.grammar import SYMBOL, WILL, cannot, plural
 from synapse_apply.views.markup import code, fence, fold, html_code, prose
 from synapse_apply.views.outcomes import findings, outcome_row
 from synapse_apply.views.pen import Pen
+from synapse_apply.views.verification import ended_rows, log_lines
 
 _WIDTH = 110
 _PLAIN = Pen(color=False)
@@ -164,6 +166,26 @@ def _titled(summary: str) -> str:
 def _sentence(text: str) -> str:
     end = "" if text.rstrip().endswith((".", "?", "!", ":")) else "."
     return f"{prose(text, _SENTENCES)}{end}"
+
+
+def due_entries(changes: Iterable[Change]) -> Iterator[str]:
+    """A line a run that apply will make or follow, and why it is due."""
+    for change in changes:
+        if change.verification is not None:
+            yield f"- {code(change.address)} will be verified: {prose(change.verification.reason)}"
+
+
+def run_entries(report: Report, budget: Budget) -> Iterator[str]:
+    """A line a run; below it what was found, and the last lines of its job's log."""
+    for one in report.verified:
+        row = "\n".join(ended_rows(replace(report, outcomes=(), verified=(one,)), _PLAIN))
+        lines = [f"- {code(row.strip())}"]
+        if one.verdict is not Verdict.SKIPPED:
+            lines += [f"  - {finding_line(found)}" for found in one.diagnostics]
+        if one.logs:
+            shown = _within(log_lines(one.logs), budget.largest_entry, budget)
+            lines += ["", fold("The last lines of its log", fence(shown, "text"))]
+        yield "\n".join(lines)
 
 
 def outcome_entries(outcomes: Iterable[Outcome], *, told: bool) -> Iterator[str]:

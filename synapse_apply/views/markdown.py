@@ -37,6 +37,7 @@ def plan_markdown(plan: Plan, *, budget: Budget = COMMENT, run_url: str = "") ->
     sections = [
         *_in_the_way(plan, budget),
         *blocks,
+        *_lines("To be verified", plan.verified, entries.due_entries(plan.verified)),
         *_lines("Forgotten", parted.forgotten, entries.forget_entries(parted.forgotten)),
         *_lines("Notes", [n for c in noted for n in c.notes], entries.note_entries(noted)),
         *_found("Warnings", [f for f in plan.diagnostics if not f.is_error]),
@@ -54,10 +55,13 @@ def report_markdown(report: Report, *, budget: Budget = COMMENT, run_url: str = 
     done = [outcome for outcome in by_result[Result.DONE] if worth_a_row(outcome)]
     said = totals(report, _PLAIN).splitlines()[bool(report.plan.refused) :]
     warned = [*report.plan.diagnostics, *findings(by_result[Result.DONE])]
+    headline = 1 + next((at for at, line in enumerate(said) if line.startswith("Apply ")), 0)
+    runs = entries.run_entries(report, budget)
     sections = [
-        *_next(said[1:]),
+        *_next(said[headline:]),
         *_told("Outcome unknown", by_result[Result.UNKNOWN]),
         *_told("Failed", by_result[Result.FAILED]),
+        *_lines("Verification", report.verified, runs),
         *_in_the_way(report.plan, budget, guards=False),
         *_lines(
             "Skipped",
@@ -70,7 +74,8 @@ def report_markdown(report: Report, *, budget: Budget = COMMENT, run_url: str = 
     base = report.plan.base
     head = [_marker(base, "apply"), f"## Apply for {code(base.target, LONGEST_NAME)}"]
     refused = f"Refused: {len(report.plan.refused)}."
-    head += [_bold(f"{refused} {said[0]}" if report.plan.refused else said[0])]
+    came_to = " ".join(said[:headline])
+    head += [_bold(f"{refused} {came_to}" if report.plan.refused else came_to)]
     head += [prose(target_line(base, _PLAIN), 2 * LONGEST_NAME)]
     see = f"synapse-apply history show {report.plan.id}"
     foot = _foot(see, run_url, f"Plan {code(report.plan.id)}")

@@ -77,13 +77,13 @@ def ended_blocks(verified: Iterable[Verified], pen: Pen) -> list[str]:
     for one in verified:
         if one.logs:
             head = f"Last lines of the log of {clean(one.address)} (job {clean(one.job)}):"
-            blocks.append("\n".join([head, *indented("\n".join(_log(one.logs)))]))
+            blocks.append("\n".join([head, *indented("\n".join(log_lines(one.logs)))]))
         if one.verdict is not Verdict.SKIPPED:
             blocks += finding_blocks(one.diagnostics, pen)
     return blocks
 
 
-def _log(lines: Sequence[str]) -> list[str]:
+def log_lines(lines: Sequence[str]) -> list[str]:
     """The server's text, safe to print; a line that holds several is several lines."""
     return [line for text in lines for line in text_lines(text)]
 

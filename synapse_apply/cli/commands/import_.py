@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from synapse_apply.cli import options
+from synapse_apply.cli.addresses import ADDRESS
 from synapse_apply.cli.face import Face
 from synapse_apply.cli.manual import manual
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 @options.output
 @options.place
 @options.variables
-@click.argument("address", type=options.ADDRESS, required=False)
+@click.argument("address", type=ADDRESS, required=False)
 @click.argument("remote_id", metavar="ID", required=False)
 @click.option(
     "-f",

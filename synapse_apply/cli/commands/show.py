@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from synapse_apply.cli import options
+from synapse_apply.cli.addresses import ADDRESS, is_address
 from synapse_apply.cli.face import Face
 from synapse_apply.cli.manual import manual
 
@@ -43,13 +44,13 @@ def command(*, face: Face, where: Where, what: str) -> int:
         from synapse_apply.cli.showing import show_plan
 
         return show_plan(face, where, file)
-    return _show_resource(face, where, options.ADDRESS(what))
+    return _show_resource(face, where, ADDRESS(what))
 
 
 def _is_meant(file: Path, what: str) -> bool:
     from synapse_apply.session.plan_file import is_plan
 
-    return is_plan(file) or not options.is_address(what)
+    return is_plan(file) or not is_address(what)
 
 
 def _show_resource(face: Face, where: Where, address: Address) -> int:

@@ -1,0 +1,41 @@
+"""Addresses as arguments of commands."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from synapse_apply.model.address import Address
+
+
+class AddressType(click.ParamType[Any]):
+    """`plugin/yolo` as an Address."""
+
+    name = "address"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Address:
+        """A usage error for what is not of that form."""
+        from synapse_apply.model.address import Address
+
+        try:
+            return value if isinstance(value, Address) else Address.parse(value)
+        except ValueError as problem:
+            self.fail(f"{problem}", param, ctx)
+
+
+ADDRESS = AddressType()
+
+
+def is_address(text: str) -> bool:
+    """Whether a text has the form of an address."""
+    from synapse_apply.model.address import Address
+
+    try:
+        Address.parse(text)
+    except ValueError:
+        return False
+    return True
