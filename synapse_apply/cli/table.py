@@ -19,6 +19,7 @@ COMMANDS = {
     "plan": _entry("commands.plan", "Show what apply would do.", _WORK),
     "apply": _entry("commands.apply", "Make the backend what the manifests say.", _WORK),
     "show": _entry("commands.show", "Show a resource from all sides, or a saved plan.", _LOOK),
+    "graph": _entry("commands.graph", "Print what depends on what, as a graph.", _LOOK),
     "history": _entry("commands.history", "List what was done, by whom and when.", _LOOK),
     "import": _entry("commands.import_", "Take objects that exist into the state.", _LOOK),
     "settle": _entry("commands.settle", "Find out how calls ended that nobody saw end.", _LOOK),

@@ -22,6 +22,7 @@ from synapse_apply.model.values import (
     Withheld,
 )
 from synapse_apply.views.json import json_text, plan_document, report_document
+from synapse_apply.views.markdown import plan_markdown, report_markdown
 from synapse_apply.views.text import render_plan, render_report
 
 CANARY = "c4n4ry-value"
@@ -82,6 +83,8 @@ def everything_shown(plan):
     yield render_report(report, color=True)
     yield json_text(plan_document(plan))
     yield json_text(report_document(report))
+    yield plan_markdown(plan)
+    yield report_markdown(report)
 
 
 @settings(max_examples=60, deadline=None)

@@ -1,0 +1,80 @@
+"""Graphs: stable, coloured by action, and closed to any text."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given, settings
+from unit.views import plan_samples as samples
+from unit.views.golden_files import check_golden
+from unit.views.hostile import CANARY, LONG, PLANS, STEERING, stuffed
+
+from synapse_apply.model.plan import Action
+from synapse_apply.views.graph import FORMATS, Node, dot, mermaid, planned_nodes
+
+MERMAID = [
+    re.compile(r"flowchart LR"),
+    re.compile(r'  n\d+\["[^"\[\]{}()%`;&<>\\]*(<br/>[a-z-]+)?"\](:::is[A-Z][a-z]+)?'),
+    re.compile(r"  n\d+ --> n\d+"),
+    re.compile(r"  classDef is[A-Z][a-z]+ [a-z#0-9:, -]+"),
+]
+DOT = [
+    re.compile(r"digraph synapse_apply \{|\}|  rankdir=LR|  node \[shape=box, style=rounded\]"),
+    re.compile(r'  n\d+ \[label="([^"\\]|\\.)*"(, [a-z]+="[#a-z0-9,]+")*\]'),
+    re.compile(r"  n\d+ -> n\d+"),
+]
+SHAPES = {"mermaid": MERMAID, "dot": DOT}
+
+
+def assert_ours(form, text):
+    """Every line is one of the few that a graph has."""
+    for line in text.split("\n")[:-1]:
+        # A code such as #34; stands for a character, and its semicolon ends nothing.
+        plain = re.sub(r"#\d+;", "", line) if form == "mermaid" and "classDef" not in line else line
+        assert any(shape.fullmatch(plain) for shape in SHAPES[form]), line
+    assert CANARY not in text
+    assert not STEERING.search(text)
+    text.encode()
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_graph_of_a_plan(form):
+    """Every action has its colour and its word, as the golden files."""
+    text = FORMATS[form](planned_nodes(samples.PLANS["everything"]))
+    assert_ours(form, text)
+    check_golden(f"plan-everything.{form}", text)
+    words = {action.value for action in Action} - {"no-op"}
+    assert all(word in text for word in (*words, "refused"))
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_graph_does_not_depend_on_order(form):
+    """The same resources in any order give the same text."""
+    nodes = [Node(samples.RELEASE, (samples.YOLO,)), Node(samples.YOLO), Node(samples.LAKE)]
+    assert FORMATS[form](nodes) == FORMATS[form](nodes[::-1])
+
+
+def test_what_is_needed_is_there():
+    """A resource that only others name has a node, too."""
+    assert mermaid([Node(samples.RELEASE, (samples.YOLO, samples.YOLO))]) == (
+        'flowchart LR\n  n0["plugin/yolo"]\n  n1["release/yolo@1.2.0"]\n  n1 --> n0\n'
+    )
+    assert '  n0 [label="plugin/yolo"]\n' in dot([Node(samples.RELEASE, (samples.YOLO,))])
+
+
+@pytest.mark.parametrize("form", FORMATS)
+@settings(max_examples=60, deadline=None)
+@given(PLANS)
+def test_names_stay_in_their_labels(form, plan):
+    """No name ends its label, begins a directive or an edge."""
+    assert_ours(form, FORMATS[form](planned_nodes(plan)))
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_very_long_names_are_shortened(form):
+    """100 KB in a name."""
+    for text in LONG:
+        drawn = FORMATS[form](planned_nodes(stuffed(text)))
+        assert_ours(form, drawn)
+        assert len(drawn) < 20_000
