@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from copy import deepcopy
 from dataclasses import dataclass, replace
 
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.plan import Action, Cause, Change, FieldChange, GuardTrip
 from synapse_apply.model.report import Outcome, Report
-from synapse_apply.model.values import prune
 from synapse_apply.model.verification import Verdict
 from synapse_apply.views.blocks import Blocks
 from synapse_apply.views.budget import Budget
@@ -17,6 +15,7 @@ from synapse_apply.views.diffs import DiffPen, diff_lines
 from synapse_apply.views.findings import place, whereabouts
 from synapse_apply.views.grammar import SYMBOL, WILL, cannot, plural
 from synapse_apply.views.markup import code, fence, fold, html_code, prose
+from synapse_apply.views.masking import masked, veiled
 from synapse_apply.views.outcomes import findings, outcome_row
 from synapse_apply.views.pen import Pen
 from synapse_apply.views.verification import ended_rows, log_lines
@@ -50,8 +49,10 @@ class Parted:
             elif change.action is Action.RECREATE:
                 drift.append(change)
             else:
-                moved = [field for field in change.fields if field.cause in _OUTSIDE]
-                rest = [field for field in change.fields if field.cause not in _OUTSIDE]
+                # Veiled first: a part of a change has only the marks of its own fields.
+                fields = veiled(change)
+                moved = [field for field in fields if field.cause in _OUTSIDE]
+                rest = [field for field in fields if field.cause not in _OUTSIDE]
                 if moved:
                     drift.append(_only(change, moved, rest))
                 if rest or not moved:
@@ -63,11 +64,15 @@ def _only(change: Change, kept: list[FieldChange], left_out: list[FieldChange]) 
     """The change with some of its fields; the others do not count as unchanged either."""
     if not left_out:
         return change
-    after = deepcopy(dict(change.after or {}))
-    for field in left_out:
-        prune(after, field.path)
+    gone = {field.path for field in left_out}
     notes = change.notes if kept[0].cause in _OUTSIDE else (*change.notes, _ALSO_DRIFTED)
-    return replace(change, fields=tuple(kept), after=after, notes=notes)
+    return replace(
+        change,
+        fields=tuple(kept),
+        after=masked(change.after or {}, gone),
+        after_sensitive=tuple(path for path in change.after_sensitive if path not in gone),
+        notes=notes,
+    )
 
 
 def change_entries(changes: Iterable[Change], budget: Budget) -> Iterator[str]:

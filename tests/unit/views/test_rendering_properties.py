@@ -21,11 +21,8 @@ from synapse_apply.model.values import (
     Sensitive,
     Withheld,
 )
-from synapse_apply.views.github import annotation_lines
-from synapse_apply.views.graph import mermaid, planned_nodes
 from synapse_apply.views.json import json_text, plan_document, report_document
 from synapse_apply.views.markdown import plan_markdown, report_markdown
-from synapse_apply.views.remarks import plan_remarks
 from synapse_apply.views.text import render_plan, render_report
 
 CANARY = "c4n4ry-value"
@@ -88,8 +85,6 @@ def everything_shown(plan):
     yield json_text(report_document(report))
     yield plan_markdown(plan)
     yield report_markdown(report)
-    yield annotation_lines(plan_remarks(plan)) + "\n"
-    yield mermaid(planned_nodes(plan))
 
 
 @settings(max_examples=60, deadline=None)
