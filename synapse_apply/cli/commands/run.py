@@ -55,7 +55,8 @@ def command(*, face: Face, where: Where, plugin: str, follow: bool, timeout: flo
 
     PLUGIN is a name or address that the state records, a code, or id=123. The run is sent once and
     never again. --action, --agent and a version make the form of the real platform (`params`),
-    without them it is that of the API page (`parameters`, `context`). The run shows in `history`.
+    without them it is that of the API page (`parameters`, `context`). Where there is a state, its
+    `history` shows the run.
     """
     from synapse_apply.session.reach import open_backend
     from synapse_apply.session.run import remember, start
