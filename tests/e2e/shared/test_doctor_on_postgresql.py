@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from contract.stores.postgres_server import PASSWORD, PostgresServer
 from installed import run
+from postgres.server import PASSWORD, PostgresServer
 
 from synapse_apply.emulator.serve import EmbeddedServer
 
