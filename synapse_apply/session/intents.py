@@ -12,6 +12,17 @@ from synapse_apply.session.context import Context
 from synapse_apply.session.observe import Observer
 
 
+def observing(context: Context) -> Observer:
+    """A view of the context's backend for one run."""
+    return Observer(
+        context.api,
+        context.catalogue,
+        context.target.api,
+        context.loaded.marks,
+        context.parallelism,
+    )
+
+
 def look_up(context: Context, state: State, observer: Observer) -> list[Settled]:
     """What became of every open intent, as far as the backend can tell; nothing is written."""
     if not state.open_intents:

@@ -14,8 +14,7 @@ from synapse_apply.model.state import Record
 from synapse_apply.planning.planner import plan as make_plan
 from synapse_apply.planning.situation import Choices, Item, Situation
 from synapse_apply.session.context import Context, Planned
-from synapse_apply.session.intents import look_up
-from synapse_apply.session.observe import Observer
+from synapse_apply.session.intents import look_up, observing
 from synapse_apply.session.prepare import items
 
 
@@ -26,13 +25,7 @@ def plan(context: Context, choices: Choices) -> Planned:
     InputError as the stores and the manifests raise them.
     """
     state = context.store.read()
-    observer = Observer(
-        context.api,
-        context.catalogue,
-        context.target.api,
-        context.loaded.marks,
-        context.parallelism,
-    )
+    observer = observing(context)
     settled = look_up(context, state, observer)
     records = after_settling(state.records, settled)
     desired = context.desired

@@ -9,8 +9,7 @@ from synapse_apply.applying.settle import Settled
 from synapse_apply.model.address import Address
 from synapse_apply.model.state import State
 from synapse_apply.session.context import Context
-from synapse_apply.session.intents import close, look_up, no_open_call
-from synapse_apply.session.observe import Observer
+from synapse_apply.session.intents import close, look_up, no_open_call, observing
 
 
 def settle(context: Context, addresses: Collection[Address] = ()) -> list[Settled]:
@@ -20,14 +19,7 @@ def settle(context: Context, addresses: Collection[Address] = ()) -> list[Settle
     """
     with context.lock("settle"):
         state = _limited(context.store.read(), addresses)
-        observer = Observer(
-            context.api,
-            context.catalogue,
-            context.target.api,
-            context.loaded.marks,
-            context.parallelism,
-        )
-        settled = look_up(context, state, observer)
+        settled = look_up(context, state, observing(context))
         close(context, settled)
     return settled
 

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import http.server
 import json
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar
 from urllib.parse import unquote
@@ -14,6 +11,7 @@ from urllib.parse import unquote
 import pytest
 from e2e.scenarios.canaries import forms
 from e2e.scenarios.workplace import STORAGE, Ran, Workplace, project
+from echoing import echoing
 
 # One as a platform gives them, one with what every encoding treats in its own way.
 CANARIES = {"PLAIN": "cAn4ry:agent-5555", "ODD": "cAn4ry ag+ent\"é'&%<6666"}
@@ -67,17 +65,6 @@ class Echo(http.server.BaseHTTPRequestHandler):
         """Quiet."""
 
 
-@contextmanager
-def echoing(how: str) -> Iterator[str]:
-    kind = type("Echoing", (Echo,), {"how": how})
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), kind) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
-
-
 def leaks(data: bytes) -> list[str]:
     return [name for name, token in CANARIES.items() if any(form in data for form in forms(token))]
 
@@ -86,7 +73,7 @@ def leaks(data: bytes) -> list[str]:
 @pytest.mark.parametrize("how", Echo.WAYS)
 def test_a_server_that_sends_the_token_back(tmp_path: Path, how: str, log: str) -> None:
     """Checks, plans, applies, their logs and the files they leave: none tells a token."""
-    with echoing(how) as url:
+    with echoing(Echo, how) as url:
         agents = {name.lower(): {"env": name} for name in CANARIES}
         place = Workplace(tmp_path, {**CANARIES, "PROD_TOKEN": "t", "SYNAPSE_APPLY_LOG": log})
         place.write("synapse-apply.yaml", project(url, agents=agents))

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import http.server
 import json
-import threading
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from e2e.scenarios.canaries import CANARIES, leaks, leaks_in_files
 from e2e.scenarios.workplace import TOKEN, Ran, Server, Workplace, project
+from echoing import echoing
 
 STORAGES = {
     "env": {
@@ -239,17 +237,6 @@ class Echo(http.server.BaseHTTPRequestHandler):
         """Quiet."""
 
 
-@contextmanager
-def echoing(how: str) -> Iterator[str]:
-    kind = type("Echoing", (Echo,), {"how": how})
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), kind) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
-
-
 WAYS = ["json", "text", "detail", "field", "fields", "list", "html", "fastapi", "broken",
         "success", "headers"]  # fmt: skip
 
@@ -257,7 +244,7 @@ WAYS = ["json", "text", "detail", "field", "fields", "list", "html", "fastapi", 
 @pytest.mark.parametrize("how", WAYS)
 def test_a_server_that_echoes_what_it_was_sent(tmp_path, how):
     """Whatever it answers, we repeat none of it: not in messages, reports, logs or state."""
-    with echoing(how) as url:
+    with echoing(Echo, how) as url:
         place = furnished(tmp_path / "project", url)
         place.run("state", "init", code=0)
         text = place.apply(code=None)
@@ -273,7 +260,7 @@ def test_exceptions_hold_no_secret(tmp_path, how):
 
     body = {"name": "x", "configuration": {"password": CANARIES["env"]}}
     with (
-        echoing(how) as url,
+        echoing(Echo, how) as url,
         BackendClient(url, TOKEN, tenant="acme") as client,
         pytest.raises(ClientError) as caught,
     ):
