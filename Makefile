@@ -3,7 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv-$(notdir $(PYTHON))
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-JOBS ?= auto
+# Twice the processors: many tests wait for processes of their own.
+JOBS ?= $(shell $(PYTHON) -c "import os; print(2 * (os.cpu_count() or 1))")
 
 .PHONY: help demo test check lint types unit smoke laws faults bench golden docs fix dist clean
 
