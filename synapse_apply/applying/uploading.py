@@ -14,6 +14,9 @@ from synapse_apply.model.ports import Clock, Packages, Progress
 
 # Seconds between two reports: more would be drawn by nobody and cost the upload time.
 _EVERY = 0.1
+# Bytes after which there is one all the same: a connection may stand still at any moment, and
+# what was shown last is what is looked at then.
+_STEP = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +47,15 @@ class _Watched:
         self._total: int = file.seek(0, os.SEEK_END)
         file.seek(self._at)
         self._due = 0.0
+        self._told = self._at
         self._report()
 
     def read(self, size: int = -1) -> bytes:
         """The next bytes."""
         block: bytes = self._file.read(size)
         self._at += len(block)
-        if block and (self._at >= self._total or self._seconds() >= self._due):
+        far = self._at >= self._total or self._at - self._told >= _STEP
+        if block and (far or self._seconds() >= self._due):
             self._report()
         return block
 
@@ -65,4 +70,5 @@ class _Watched:
 
     def _report(self) -> None:
         self._due = self._seconds() + _EVERY
+        self._told = self._at
         self._tell(self._at, self._total)
