@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from fault.site import SEPARATOR, Site
+from fault.site import COUNTS, SEPARATOR, Site
 
 
 def first_apply(site: Site) -> None:
@@ -43,7 +43,7 @@ def requests_of(make_site: Callable[..., Site], scenario: str, groups: int = 4) 
     if (scenario, groups) not in _COUNTS:
         site = make_site(groups=groups)
         SCENARIOS[scenario](site)
-        site.server.faults({"match": {"nth": 1_000_000}, "do": {"latency": 0}})
+        site.server.faults(COUNTS)
         assert site.apply().code == 0
         _COUNTS[scenario, groups] = site.server.counts()[0]["seen"]
     return _COUNTS[scenario, groups]

@@ -37,6 +37,8 @@ SETTLE_AFTER = 0.2
 READ_SECONDS, TOTAL_SECONDS = 0.4, 2.0
 # An hour: open calls are older than any deadline then.
 LATER = 3600.0
+# A rule that does nothing but count what arrives.
+COUNTS: dict[str, Any] = {"match": {"nth": 1_000_000}, "do": {"latency": 0}}
 SEPARATOR = "\n---\n"
 KINDS = {"plugin": "plugins", "release": "plugin_releases", "storage": "storages"}
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from fault.commands import LEASE, applying, ended, reaches, stands_still
 from fault.convergence import Row, chosen, converge, on_store, some
-from fault.site import LATER, Server, Site, tally
+from fault.site import COUNTS, LATER, Server, Site, tally
 
 POSTS = 12
 
@@ -26,14 +26,14 @@ def another(site: Site, **altered: Any) -> int:
 
 def goes_on(first: subprocess.Popen[str], site: Site) -> dict[str, Any]:
     """What the first one reports when it is continued; it asks for nothing and writes nothing."""
-    requests, written = site.server.requests(), site.written()
+    arrived, written = site.server.counts()[-1]["seen"], site.written()
     first.send_signal(signal.SIGCONT)
     code, out, err = ended(first)
     report: dict[str, Any] = json.loads(out)
     assert code in (6, 7), out + err
     assert code == report["exit_code"]
     assert report["lock_lost"]
-    assert site.server.requests() == requests
+    assert site.server.counts()[-1]["seen"] == arrived
     assert site.written() == written
     return report
 
@@ -49,6 +49,7 @@ def test_stopped_before_a_call_is_sent(
     """Its call was announced; another found nothing, believed it, and made the object."""
     for nth in some(POSTS, 1, turn=1):
         site = make_shared_site()
+        server.faults(COUNTS)
         stop = {"signal": signal.SIGSTOP, "write": "begin", "nth": nth, "moment": "after"}
         with applying(site, lease=LEASE, **stop) as first:
             stands_still(first)
@@ -68,7 +69,7 @@ def test_stopped_while_a_call_is_under_way(
     for nth in some(POSTS, 1, turn=10):
         site = make_site()
         under_way = {"hang": 2 * LEASE, "commit": commit}
-        server.faults({"match": {"method": "POST", "nth": nth}, "do": under_way})
+        server.faults({"match": {"method": "POST", "nth": nth}, "do": under_way}, COUNTS)
         with applying(site, lease=LEASE) as first:
             reaches(server, first)
             first.send_signal(signal.SIGSTOP)
