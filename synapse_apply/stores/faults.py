@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import error
-from synapse_apply.model.errors import LockHeld, LockLost, StateError
+from synapse_apply.model.errors import Exit, LockHeld, LockLost, StateError
 from synapse_apply.model.state import STATE_FORMAT, Intent, Record
 from synapse_apply.stores.holder import Holder
 
@@ -130,7 +130,12 @@ def not_the_same(where: str, other: str) -> StateError:
 
 
 class Busy(StateError):
-    """Another process was in the middle of a write for as long as anybody waits for that."""
+    """Another process was in the middle of a write for as long as anybody waits for that.
+
+    It may be a run of ours that was stopped there: the system gives the file to it alone.
+    """
+
+    exit_code = Exit.LOCKED
 
 
 def busy(where: str, doing: str, who: str, hint: str) -> Busy:

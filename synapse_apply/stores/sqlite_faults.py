@@ -40,8 +40,8 @@ def _explain(problem: sqlite3.Error, where: str, doing: str) -> StateError:
     if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN):
         return faults.unusable(where, doing, str(problem))
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-        who = "another program keeps the file open for writing"
-        return faults.busy(where, doing, who, "Close it and try again.")
+        who = "another process is in the middle of a write, or was stopped there"
+        return faults.busy(where, doing, who, "Let it go on or end it, then try again.")
     if code == sqlite3.SQLITE_IOERR:
         return _not_taken(where, doing, str(problem))
     if str(problem).startswith("no such "):
