@@ -61,7 +61,9 @@ def still_so(site: Site, words: str) -> None:
     posts = site.server.posts()
     assert words in command(site, "apply --auto-approve --target site", code=1)
     assert site.server.posts() == posts
-    assert "Plan: " in command(site, "plan --target site")
+    said = command(site, "plan --target site")
+    # When only the last call is unrecorded, it is found: nothing is left to be done.
+    assert "Plan: " in said or said.startswith("No changes.")
 
 
 @pytest.mark.parametrize("way", chosen(WAYS, "modes"))
