@@ -270,7 +270,10 @@ def _settled(
             outcome,
             result=Result.UNKNOWN if done else outcome.result,
             unrecorded=kept,
-            diagnostics=(*outcome.diagnostics, failures.unrecorded(intent, kept, broken)),
+            diagnostics=(
+                *outcome.diagnostics,
+                failures.unrecorded(intent, kept, tools.target, broken),
+            ),
         )
     return outcome
 

@@ -128,12 +128,13 @@ def no_read_back(task: Task, failure: RemoteError) -> Diagnostic:
     )
 
 
-def unrecorded(intent: Intent, kept: str, broken: StateError) -> Diagnostic:
-    """The call has ended, and the state could not be told; `kept` is the file that knows it."""
+def unrecorded(intent: Intent, kept: str, target: str, broken: StateError) -> Diagnostic:
+    """The call has ended, and the state of a target could not be told; the file `kept` knows it."""
     why = "; ".join(f"{one.summary}: {one.detail}".rstrip(". ") for one in broken.diagnostics)
     way = "apply again: the next run looks it up before it does anything else."
     if kept:
-        way = f"`synapse-apply state recover {shlex.quote(kept)}`, before the next apply."
+        at = f" -t {target}" if target else ""
+        way = f"`synapse-apply state recover {shlex.quote(kept)}{at}`, before the next apply."
     return error(
         "The state could not be told how a call ended",
         f"{intent.verb} of {intent.address} has ended (id {intent.remote_id or 'none'}), and its "

@@ -97,6 +97,7 @@ class Tools:
     `pause` waits so many seconds. `uptime` counts what no wall clock does. `saw` is told each
     object as a call of this run left it; what depends on it is made from that. `keep_aside` keeps
     a call that has ended and could not be recorded, and gives the place, "" where there is none.
+    `target` is named in the commands that are printed.
     """
 
     api: Api
@@ -115,4 +116,5 @@ class Tools:
     pause: Callable[[float], None] = lambda _seconds: None
     uptime: Callable[[], Uptime] = Uptime
     saw: Callable[[Address, Observed], None] = lambda _address, _observed: None
+    target: str = ""
     keep_aside: Callable[[Intent, Record | None, AuditEntry], str] = lambda *_ended: ""

@@ -232,7 +232,7 @@ class _Run:
             tools.store.settle(intent, record, entry)
         except StateError as broken:
             kept = tools.keep_aside(intent, record, entry)
-            return (failures.unrecorded(intent, kept, broken),)
+            return (failures.unrecorded(intent, kept, tools.target, broken),)
         return ()
 
 

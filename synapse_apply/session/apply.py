@@ -79,6 +79,7 @@ def apply(
         settle_after=context.target.settle_after,
         pause=context.pause,
         uptime=context.uptime,
+        target=context.target.name,
         keep_aside=Aside(
             folders(context.project), context.target.name, plan.base.lineage, plan.id
         ).keep,

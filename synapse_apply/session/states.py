@@ -11,7 +11,7 @@ from synapse_apply.applying.runs import started
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import InputError, StateError
 from synapse_apply.model.state import Binding, Intent, IntentState, Record, State
-from synapse_apply.model.verification import RUN
+from synapse_apply.model.verification import RUN, LastRun
 from synapse_apply.session.context import StateContext
 from synapse_apply.session.intents import no_open_call
 from synapse_apply.session.state_file import describe, keys, open_store, open_store_at
@@ -132,7 +132,8 @@ def settle_absent(context: StateContext, address: Address, *, at: str) -> Intent
 def settle_job(context: StateContext, address: Address, job: str, *, at: str) -> Intent:
     """Close an open run with the job that it started, which the next apply follows.
 
-    StateError when no run of the address is open.
+    StateError when no run of the address is open, or the job is known to be another run's: what
+    passes here may be let into other targets.
     """
     with context.lock("state settle"):
         state = context.store.read()
@@ -144,10 +145,25 @@ def settle_job(context: StateContext, address: Address, job: str, *, at: str) ->
                 f"`synapse-apply import {address} ID` if it was done, "
                 f"`synapse-apply state settle {address} --absent` if not.",
             )
+        _check_free(state, address, job)
         closed, record = started(found, state.records.get(address), job, at)
         entry = context.actor.audit(closed, f"settled by hand: job {job}", at=at)
         context.store.settle(closed, record, entry)
     return closed
+
+
+def _check_free(state: State, address: Address, job: str) -> None:
+    """StateError when a record has this job as the run that it remembers."""
+    for other, record in sorted(state.records.items()):
+        last = LastRun.of(record.verification)
+        if last is not None and last.job == job:
+            of = "an earlier run of it" if other == address else str(other)
+            raise StateError.of(
+                "This job is another run's",
+                f"Job {job} is recorded as the run of {of}.",
+                f"`synapse-apply jobs list` shows which there are. If none is that of {address}: "
+                f"`synapse-apply state settle {address} --absent`.",
+            )
 
 
 def _open_intent(state: State, address: Address) -> Intent:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from synapse_apply.model.diagnostic import Diagnostic, Position
 from synapse_apply.model.plan import Change, Plan
 from synapse_apply.model.report import Report, Result
+from synapse_apply.model.verification import Verdict
 from synapse_apply.views.findings import dotted, whereabouts
 from synapse_apply.views.grammar import cannot
 from synapse_apply.views.outcomes import findings
@@ -38,7 +39,9 @@ def plan_remarks(plan: Plan) -> list[Remark]:
 def report_remarks(report: Report) -> list[Remark]:
     """What went wrong in an apply, with what the plan had said."""
     told = (outcome for outcome in report.outcomes if outcome.result is not Result.SKIPPED)
-    found = [*report.plan.diagnostics, *findings(told)]
+    runs = [one for run in report.verified if run.verdict is not Verdict.SKIPPED
+            for one in run.diagnostics]  # fmt: skip
+    found = [*report.plan.diagnostics, *findings(told), *runs]
     return [*_of(found, _places(report.plan.changes)), *_refusals(report.plan.refused)]
 
 

@@ -172,6 +172,18 @@ def test_settled_by_hand_with_its_job_that_is_followed(bench):
         states.settle_job(state_of(bench), ADDRESS, "3", at=LATER)
 
 
+def test_the_job_of_another_run_is_not_taken(bench):
+    """What an earlier run proved must not vouch for other parameters."""
+    bench.api.tells_context = False
+    bench.api.story = ["failed"]
+    bench.apply(*DECLARED)
+    earlier = last(bench).job
+    cut(bench)
+    with pytest.raises(StateError, match="This job is another run's"):
+        states.settle_job(state_of(bench), ADDRESS, earlier, at=LATER)
+    assert bench.store.read().open_intents
+
+
 def test_only_a_run_has_a_job(bench):
     """An open create is not settled by a job."""
     bench.api.fail("create_release", Killed())

@@ -71,6 +71,12 @@ def test_annotations_of_an_apply():
     assert "Request id: req-3" in {line for _, _, said in parsed(text) for line in said.split("\n")}
 
 
+def test_a_verification_that_failed_is_an_annotation():
+    """At the manifest of its release, with what can be done."""
+    said = parsed(annotation_lines(report_remarks(REPORTS["not-verified"])))
+    assert any(kind == "error" and "verif" in str(props).lower() for kind, props, _ in said), said
+
+
 def test_a_failure_is_shown_where_its_resource_is_declared():
     """A finding without a place takes the place of its resource's manifest."""
     plan = samples.plan(
