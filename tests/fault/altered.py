@@ -19,7 +19,7 @@ from fault.site import Ahead
 from synapse_apply.cli import applying as cli_applying
 from synapse_apply.cli.main import main
 from synapse_apply.session import context, state_file, surroundings
-from synapse_apply.stores import postgres
+from synapse_apply.stores import postgres, sqlite
 from synapse_apply.stores.holder import Process
 from synapse_apply.stores.holding import Timing, boottime
 from synapse_apply.stores.lock import Runner
@@ -34,7 +34,7 @@ class Altered:
     `signal` is sent by the process to itself `before` or `after` its `nth` write of the state, or
     its nth call of what is named by `write`. `lease` in seconds. `host` is another machine's name.
     The wall clock runs `ahead` seconds ahead; with `later` so much time has really passed. For
-    `patience` seconds a database that went away is tried again. As `nobody` even root may do
+    `patience` seconds a database that is away or busy is tried again. As `nobody` even root may do
     only what the modes of files say. A run that is told to stop ends within `drain` seconds.
     """
 
@@ -65,6 +65,7 @@ class Altered:
         if self.patience:
             made = partial(postgres.PostgresDatabase, patience=self.patience)
             vars(postgres)["PostgresDatabase"] = made
+            vars(sqlite)["PATIENCE"] = self.patience
         if self.drain:
             vars(cli_applying)["DRAIN_SECONDS"] = self.drain
         if self.nobody:
@@ -100,7 +101,9 @@ class Signalled:
 
     def _send_signal(self, moment: str) -> None:
         if (self.writes, moment) == (self._altered.nth, self._altered.moment):
-            os.kill(os.getpid(), self._altered.signal)
+            # Not in the middle of a sign of life: that one would keep the file to itself.
+            with self._store._database._turn:
+                os.kill(os.getpid(), self._altered.signal)
 
 
 def _opened(open_store: Any, altered: Altered, *given: Any) -> Signalled:

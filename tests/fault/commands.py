@@ -59,15 +59,6 @@ def reaches(server: Server, process: subprocess.Popen[str]) -> None:
         time.sleep(0.005)
 
 
-def stands_still(process: subprocess.Popen[str]) -> None:
-    """Wait until SIGSTOP has reached it (proc_pid_stat(5), field 3)."""
-    until = time.monotonic() + SECONDS
-    while Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0] != "T":
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < until
-        time.sleep(0.005)
-
-
 def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
     """Exit code and what was written; no traceback among it."""
     out, err = process.communicate(timeout=SECONDS)

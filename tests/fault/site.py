@@ -237,6 +237,11 @@ class Site:
             read = state.store.read()
             return {str(address): record.remote_id for address, record in read.records.items()}
 
+    @property
+    def state_file(self) -> Path:
+        """Where a state is that is not in a database."""
+        return self.root / ".synapse-apply" / "state" / "site.db"
+
     def written(self) -> tuple[int, list[AuditEntry]]:
         """The state's serial and all that was ever done, the newest first."""
         with open_state(self.where()) as state:

@@ -8,9 +8,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from fault.commands import LEASE, applying, ended, kill, reaches, stands_still
+from fault.commands import LEASE, applying, ended, kill, reaches
 from fault.convergence import Row, chosen, converge
 from fault.site import Server, Site, tally
+from stopping import suspend
 
 HOURS = 7200.0
 FOREVER = 1000
@@ -72,8 +73,7 @@ def test_a_lease_knows_no_wall_clock(
         with applying(site, "--lock-timeout", str(LEASE), lease=LEASE, ahead=HOURS) as second:
             code, _, _ = ended(second)
         assert code == 6
-        first.send_signal(signal.SIGSTOP)
-        stands_still(first)
+        suspend(first, site.state_file)
         assert next_run(site, lease=LEASE, ahead=HOURS)["exit_code"] == 0
         requests, written = server.requests(), site.written()
         first.send_signal(signal.SIGCONT)

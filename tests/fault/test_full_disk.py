@@ -8,10 +8,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from fault.commands import applying, ended, stands_still
+from fault.commands import applying, ended
 from fault.convergence import Row, chosen, command, converge, some
 from fault.disks import FULL, READ_ONLY, Way
 from fault.site import Server, Site, pending
+from stopping import stands_still
 
 POSTS = 6
 WORDS = {

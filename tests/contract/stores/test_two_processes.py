@@ -5,14 +5,17 @@ from __future__ import annotations
 import signal
 import time
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 from contract.stores.leases import ELSEWHERE, open_at, quick
 from contract.stores.programs import COUNTER, HOLDER, ask, program
 from contract.stores.samples import BINDING, LINEAGE, record
+from stopping import suspend
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import LockHeld
+from synapse_apply.stores.postgres_url import is_postgres
 
 
 @pytest.fixture
@@ -22,6 +25,11 @@ def made(where):
     store.init(BINDING, LINEAGE)
     yield store
     store.close()
+
+
+def file_at(where):
+    """The file of a state that is not in a database."""
+    return None if is_postgres(where) else Path(where)
 
 
 def names(store):
@@ -35,7 +43,7 @@ def test_a_stopped_holder_that_wakes_up_writes_nothing(made, where):
         assert holder.stdout.readline() == "held\n"
         assert ask(holder, "put before") == "written"
         assert ask(holder, "request") == "True"
-        holder.send_signal(signal.SIGSTOP)
+        suspend(holder, file_at(where))
         with made.lock("apply", timeout=20):
             made.put(record("taken", "2"))
             holder.send_signal(signal.SIGCONT)
@@ -51,7 +59,7 @@ def test_a_stopped_holder_that_nobody_replaced_stops_too(made, where):
     """It cannot know what happened meanwhile; who comes next need not wait."""
     with program(HOLDER, where, 0) as holder:
         assert holder.stdout.readline() == "held\n"
-        holder.send_signal(signal.SIGSTOP)
+        suspend(holder, file_at(where))
         time.sleep(1.3)
         holder.send_signal(signal.SIGCONT)
         assert ask(holder, "put after").startswith("LockLost")

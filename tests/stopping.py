@@ -1,0 +1,42 @@
+"""Stops a process as a user's Ctrl-Z or a suspended machine does, at a moment that is fair."""
+
+from __future__ import annotations
+
+import signal
+import sqlite3
+import subprocess
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+SECONDS = 60
+
+
+def suspend(process: subprocess.Popen[Any], file: Path | None = None) -> None:
+    """SIGSTOP, but not in the middle of a write to a SQLite file: that keeps everybody out."""
+    while True:
+        process.send_signal(signal.SIGSTOP)
+        stands_still(process)
+        if file is None or _is_free(file):
+            return
+        process.send_signal(signal.SIGCONT)
+        time.sleep(0.02)
+
+
+def stands_still(process: subprocess.Popen[Any]) -> None:
+    """Wait until SIGSTOP has reached it (proc_pid_stat(5), field 3)."""
+    until = time.monotonic() + SECONDS
+    while Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0] != "T":
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < until
+        time.sleep(0.005)
+
+
+def _is_free(file: Path) -> bool:
+    with closing(sqlite3.connect(file, timeout=0)) as connection:
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError:
+            return False
+    return True
