@@ -82,9 +82,8 @@ class Report:
             codes.append(Exit.SIGINT if self.stopped == 2 else Exit.SIGTERM)
         ended_badly = any(not one.is_well for one in self.verified)
         if self.lock_lost:
-            # What was left undone was left for that; who has the lock now does it.
             codes.append(Exit.LOCKED)
-        elif self.count(Result.FAILED) or self.count(Result.SKIPPED) or ended_badly:
+        if self.count(Result.FAILED) or self.count(Result.SKIPPED) or ended_badly:
             codes.append(Exit.INCOMPLETE)
         rules = {refusal.rule for change in self.plan.refused for refusal in change.refusals}
         if rules & STALE_RULES:

@@ -64,7 +64,7 @@ def still_so(site: Site, words: str) -> None:
     assert site.server.posts() == posts
     said = command(site, "plan --target site")
     # When only the last call is unrecorded, it is found: nothing is left to be done.
-    assert "Plan: " in said or said.startswith("No changes.")
+    assert "Plan: " in said or (said.startswith("No changes.") and "state recover" in said)
 
 
 @pytest.mark.parametrize("way", chosen(WAYS, "modes"))

@@ -22,7 +22,7 @@ def test_killed_at_a_request(
 ) -> None:
     """The server has the request, has or has not done it, and nobody gets the answer."""
     count = requests_of(make_shared_site, scenario, GROUPS[scenario])
-    for number in some(count, 1, turn=count // 2 + 5 * (commit == "after")):
+    for number in some(count, 2, turn=count // 3 + (commit == "after")):
         site = make_shared_site(groups=GROUPS[scenario])
         SCENARIOS[scenario](site)
         server.faults({"match": {"nth": number}, "do": {"hang": FOREVER, "commit": commit}})

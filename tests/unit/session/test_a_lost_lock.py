@@ -22,10 +22,12 @@ def test_the_report_of_a_run_that_lost_its_lock() -> None:
     assert "The lock on the state was lost to another run; nothing was started after." in text
 
 
-def test_a_lost_lock_explains_what_was_left_undone() -> None:
-    """Exit 6 where all else follows from it; 7 where a call may have been done all the same."""
+def test_a_lost_lock_hides_nothing_that_is_worse() -> None:
+    """Something was not done: 3. A call may have been done all the same: 7."""
     left = Outcome(Address("storage", "a"), Action.CREATE, Result.SKIPPED)
+    failed = Outcome(Address("storage", "c"), Action.CREATE, Result.FAILED)
     unknown = Outcome(Address("storage", "b"), Action.CREATE, Result.UNKNOWN)
 
-    assert Report(PLAN, (left,), lock_lost=True).exit_code == Exit.LOCKED
+    assert Report(PLAN, (left,), lock_lost=True).exit_code == Exit.INCOMPLETE
+    assert Report(PLAN, (failed,), lock_lost=True).exit_code == Exit.INCOMPLETE
     assert Report(PLAN, (left, unknown), lock_lost=True).exit_code == Exit.UNKNOWN
