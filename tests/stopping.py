@@ -1,4 +1,4 @@
-"""Stops a process as a user's Ctrl-Z or a suspended machine does, at a moment that is fair."""
+"""Stops a process as users and machines do: Ctrl-Z at a moment that is fair, Ctrl-C twice."""
 
 from __future__ import annotations
 
@@ -11,6 +11,14 @@ from pathlib import Path
 from typing import Any
 
 SECONDS = 60
+# Two signals within a tenth of a second are one: a second one is as late as a person's.
+AS_A_PERSON = 0.3
+
+
+def asked_again(process: subprocess.Popen[Any], number: int) -> None:
+    """The same signal once more, as somebody sends it who saw what the first one did."""
+    time.sleep(AS_A_PERSON)
+    process.send_signal(number)
 
 
 def suspend(process: subprocess.Popen[Any], file: Path | None = None) -> None:

@@ -21,19 +21,23 @@ from synapse_apply.model.verification import Verdict, Verified
 
 
 class Applier:
-    """One apply. `stop` is asked before each start: True drains what is in flight and ends."""
+    """One apply. `stop` is asked before each start: a reason drains what is in flight and ends."""
 
     def __init__(
         self,
         tasks: Sequence[Task],
         tools: Tools,
         live: Mapping[Address, Observed],
-        stop: Callable[[], bool] = lambda: False,
+        stop: Callable[[], str] = lambda: "",
     ) -> None:
         """`live` are the objects that exist before the first call, by address."""
         self._tasks = {task.address: task for task in tasks}
         self._live = dict(live)
-        self._tools = replace(tools, saw=self._live.__setitem__)
+        # Jobs that are followed: which one it is is recorded, so nothing of it is in doubt.
+        self._jobs: dict[Address, str] = {}
+        self._under_way: set[Address] = set()
+        saw, follows = self._live.__setitem__, self._jobs.__setitem__
+        self._tools = replace(tools, saw=saw, follows=follows)
         self._stop = stop
         self._waiting = {
             task.address: {address for address in task.after if address in self._tasks}
@@ -51,19 +55,31 @@ class Applier:
         self._pauses = pauses(tools, stop)
 
     @property
+    def outcomes(self) -> tuple[Outcome, ...]:
+        """What became of each task that acts, in the plan's order."""
+        return tuple(self._outcomes[at] for at in self._tasks if at in self._outcomes)
+
+    @property
     def verified(self) -> tuple[Verified, ...]:
         """What became of the runs, in the plan's order."""
         return tuple(self._verified[at] for at in self._tasks if at in self._verified)
 
-    def run(self, executor: Executor) -> tuple[Outcome, ...]:
-        """Do every task that can be done; an outcome for each that acts, in the plan's order."""
+    def run(self, executor: Executor) -> None:
+        """Do every task that can be done."""
         ready = deque(address for address in self._tasks if not self._waiting[address])
         while ready:
             self._work_off(ready, executor)
             ready.extend(self._look_again())
+
+    def close(self) -> None:
+        """Give all that did not end an outcome: nobody waits for it any more.
+
+        What was under way may have been done; all else was not tried.
+        """
+        for address in sorted(self._under_way):
+            self._cut(self._tasks[address])
         for task in self._tasks.values():
-            self._skip(task, "the run was stopped")
-        return tuple(self._outcomes[at] for at in self._tasks if at in self._outcomes)
+            self._skip(task, self._stop() or "the run was stopped")
 
     def _work_off(self, ready: deque[Address], executor: Executor) -> None:
         """Do what is ready and what becomes so, until nothing is left or the run shall end."""
@@ -72,6 +88,7 @@ class Applier:
             while ready and executor.room and not self._stop():
                 address = ready.popleft()
                 if not self._is_over(self._tasks[address]):
+                    self._under_way.add(address)
                     executor.submit(address, self._work(self._tasks[address]))
                     running += 1
             if not running:
@@ -123,6 +140,7 @@ class Applier:
     def _settle(self, address: Address, result: Any) -> Iterable[Address]:
         """Keep the outcome; give what may start now."""
         task = self._tasks[address]
+        self._under_way.discard(address)
         if not self._is_to_act(task):
             return self._settle_run(task, result)
         outcome = result if isinstance(result, Outcome) else self._broken(task, result)
@@ -173,6 +191,17 @@ class Applier:
             self._outcomes[address] = Outcome(address, action, Result.SKIPPED, diagnostics=told)
         if not self._is_over(task):
             self._verified[address] = Verified(address, Verdict.SKIPPED, diagnostics=told)
+
+    def _cut(self, task: Task) -> None:
+        """The run ends before this one's answer; its intent is on disk for the next run."""
+        address, told = task.address, (failures.cut_off(task),)
+        if self._is_to_act(task):
+            outcome = Outcome(address, task.change.action, Result.UNKNOWN, diagnostics=told)
+            self._outcomes[address] = outcome
+        elif job := self._jobs.get(address):
+            self._verified[address] = Verified(address, Verdict.RUNNING, job=job)
+        else:
+            self._verified[address] = Verified(address, Verdict.UNKNOWN, diagnostics=told)
 
     @staticmethod
     def _broken(task: Task, failure: Any) -> Outcome:

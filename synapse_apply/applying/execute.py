@@ -12,6 +12,7 @@ from typing import Any
 from uuid import uuid4
 
 from synapse_apply.applying import failures, lookup
+from synapse_apply.applying.announce import announced
 from synapse_apply.applying.body import (
     nest,
     patch_of,
@@ -95,10 +96,7 @@ def _create(task: Task, tools: Tools, live: Live) -> Outcome:
 
 
 def _send_create(task: Task, tools: Tools, sent: Sent) -> Outcome:
-    # Packing may have taken minutes: absence is believed by the age of the call, not of its plan.
-    now, up = tools.clock.now(), tools.uptime()
-    sent = replace(sent, intent=replace(sent.intent, sent_at=now, sent_up=up))
-    tools.store.begin(sent.intent)
+    sent = replace(sent, intent=announced(sent.intent, tools))
     try:
         answer = task.binding.create(tools.api, sent.body)
         made = task.binding.decode(answer, tools.marks)
@@ -147,8 +145,8 @@ def _update(task: Task, tools: Tools, live: Live) -> Outcome:
     if task.binding.update_mode is UpdateMode.PATCH:
         whole = patch_of(whole, task)
     body = task.binding.encode(reveal(whole, tools.secrets.resolve))
-    sent = Sent(body, ours, _intent(task, tools, "update", ours, live))
-    tools.store.begin(sent.intent)
+    intent = announced(_intent(task, tools, "update", ours, live), tools)
+    sent = Sent(body, ours, intent)
     for last in (False, True):
         try:
             answer = call(tools.api, record.remote_id, body)
@@ -184,9 +182,8 @@ def _delete(task: Task, tools: Tools) -> Outcome:
     call, record = task.binding.delete, task.record
     if call is None or record is None:
         raise ValueError(f"{task.address} cannot be deleted, yet its plan says so")
-    intent = _intent(task, tools, "delete", {}, {})
+    intent = announced(_intent(task, tools, "delete", {}, {}), tools)
     sent = Sent({}, {}, intent)
-    tools.store.begin(intent)
     try:
         call(tools.api, record.remote_id)
     except NotFound:
@@ -310,8 +307,6 @@ def _intent(
         series=series,
         version=version,
         protected=bool(task.desired and task.desired.lifecycle.prevent_destroy),
-        sent_at=tools.clock.now(),
-        sent_up=tools.uptime(),
         deadline=tools.longest_call(package.size if package else 0),
     )
 

@@ -144,6 +144,16 @@ def unrecorded(intent: Intent, kept: str, target: str, broken: StateError) -> Di
     )
 
 
+def cut_off(task: Task) -> Diagnostic:
+    """The run ended before the answer came."""
+    return error(
+        "The outcome of a call is unknown",
+        f"The run was stopped at once while {task.address} was under way. It may have been done.",
+        "Apply again: the next run looks it up before it does anything else.",
+        address=str(task.address),
+    )
+
+
 def skipped(task: Task, because: str) -> Diagnostic:
     """It was not tried; the report's row says already that it was skipped."""
     return error(

@@ -78,7 +78,7 @@ def _looked(task: Task, tools: Tools, live: Live, before: Outcome) -> Outcome:
     )
 
 
-def pauses(tools: Tools, stop: Callable[[], bool]) -> Iterator[None]:
+def pauses(tools: Tools, stop: Callable[[], object]) -> Iterator[None]:
     """Waits ever longer between looks, `settle_after` seconds in all; ends early when asked to."""
     for part in _PARTS if tools.settle_after > 0 else ():
         seconds = tools.settle_after * part / sum(_PARTS)

@@ -95,7 +95,8 @@ class Tools:
     `longest_call` gives the seconds after which a call that uploads so many bytes has surely
     ended. `request_id` gives the server's id of the last request this thread made ("" without one).
     `pause` waits so many seconds. `uptime` counts what no wall clock does. `saw` is told each
-    object as a call of this run left it; what depends on it is made from that. `keep_aside` keeps
+    object as a call of this run left it; what depends on it is made from that. `follows` is told
+    each job that is waited for, once it is recorded. `keep_aside` keeps
     a call that has ended and could not be recorded, and gives the place, "" where there is none.
     `target` is named in the commands that are printed.
     """
@@ -116,5 +117,6 @@ class Tools:
     pause: Callable[[float], None] = lambda _seconds: None
     uptime: Callable[[], Uptime] = Uptime
     saw: Callable[[Address, Observed], None] = lambda _address, _observed: None
+    follows: Callable[[Address, str], None] = lambda _address, _job: None
     target: str = ""
     keep_aside: Callable[[Intent, Record | None, AuditEntry], str] = lambda *_ended: ""

@@ -15,6 +15,7 @@ from uuid import uuid4
 
 from synapse_apply.applying import failures
 from synapse_apply.applying import run_words as words
+from synapse_apply.applying.announce import announced
 from synapse_apply.applying.body import wanted
 from synapse_apply.applying.following import Pace, follow
 from synapse_apply.applying.runs import Trail, look_for, noted, started
@@ -41,7 +42,7 @@ VERB = "verify"
 _LINES = 10  # as the API page's own loop prints
 
 
-def verify(task: Task, tools: Tools, live: Live, stop: Callable[[], bool]) -> Verified:
+def verify(task: Task, tools: Tools, live: Live, stop: Callable[[], object]) -> Verified:
     """Make the run that is due, or follow the one that goes on; every way to end is a Verified."""
     begun = tools.clock.seconds()
     tools.progress.started(task.address, VERB)
@@ -60,14 +61,14 @@ class _Run:
 
     task: Task
     tools: Tools
-    stop: Callable[[], bool]
+    stop: Callable[[], object]
     due: Verification
     proof: Proof
     owner: str
     record: Record
 
     @classmethod
-    def of(cls, task: Task, tools: Tools, live: Live, stop: Callable[[], bool]) -> _Run:
+    def of(cls, task: Task, tools: Tools, live: Live, stop: Callable[[], object]) -> _Run:
         due, proof = task.change.verification, task.type.proof
         record = tools.store.record(task.address)
         if due is None or proof is None or record is None:
@@ -80,8 +81,7 @@ class _Run:
         return self._followed(self.due.job, fresh=False) if self.due.job else self._start()
 
     def _start(self) -> Verified:
-        intent = self._intent()
-        self.tools.store.begin(intent)
+        intent = announced(self._intent(), self.tools)
         try:
             answer = self.proof.run(self.tools.api, self.owner, marked(self.due.body, intent.id))
         except RemoteError as failure:
@@ -106,8 +106,6 @@ class _Run:
             remote_id=self.owner,
             fields=dict(leaves(context_of(self.due.body))),
             digest=self.due.parameters,
-            sent_at=self.tools.clock.now(),
-            sent_up=self.tools.uptime(),
             deadline=self.tools.longest_call(0),
         )
 
@@ -166,6 +164,7 @@ class _Run:
     def _followed(self, job_id: str, *, fresh: bool) -> Verified:
         """Look at a job until it ends; `fresh` when this run started it."""
         tools, address = self.tools, self.task.address
+        tools.follows(address, job_id)
         looks: list[Job] = []
 
         def seen(job: Job) -> None:
@@ -173,7 +172,9 @@ class _Run:
             tools.progress.looked(address, job)
 
         clock = tools.clock.seconds
-        pace = Pace(self.due.poll_interval, self.due.timeout, tools.pause, clock, self.stop)
+        pace = Pace(
+            self.due.poll_interval, self.due.timeout, tools.pause, clock, lambda: bool(self.stop())
+        )
         try:
             job = follow(tools.api, job_id, pace, seen)
         except RemoteError as failure:

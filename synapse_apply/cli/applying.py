@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from synapse_apply.cli.approval import FRESH_SECONDS, ask, same
 from synapse_apply.cli.face import Face
 from synapse_apply.cli.reports import Reports
-from synapse_apply.cli.signals import Stop
+from synapse_apply.cli.signals import Stop, leave
 from synapse_apply.model.errors import Exit
 from synapse_apply.model.plan import Plan
 from synapse_apply.model.report import Report
@@ -113,15 +113,20 @@ class Run:
             )
             seconds = 0.0 if self.face.on_terminal else DRAIN_SECONDS
             with Stop(display, seconds, self.context.hang_up) as stop:
-                report = apply(self.context, planned, stop, stop, once=once)
+                report = apply(
+                    self.context, planned, stop, stop, until_cut=stop.until_cut, once=once
+                )
+                cut = stop.cut
         else:
-            report = Report(planned.plan)
+            report, cut = Report(planned.plan), False
         report = replace(report, extras={**report.extras, "operation": self.operation})
         try:
             self._tell(report)
         finally:
             if self.reports:
                 self.reports.of_apply(report)
+            if cut:  # past the lock, which ends by itself, and the threads that still wait
+                leave(report.exit_code)
         return report.exit_code
 
     def _tell(self, report: Report) -> None:

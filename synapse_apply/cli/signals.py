@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType, TracebackType
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import Exit
@@ -19,6 +21,12 @@ from synapse_apply.model.job import Job
 from synapse_apply.views.progress import Display
 
 _ASKS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+# Wrappers pass on what the terminal sends to all: two signals so close, in seconds, are one.
+_ECHO = 0.1
+
+
+class Cut(BaseException):
+    """Nobody wants to wait any more: raised in the main thread by a second signal."""
 
 
 class Stop:
@@ -44,10 +52,24 @@ class Stop:
         self._hang_up = hang_up
         self._under_way: dict[Address, str] = {}
         self._before: dict[int, Any] = {}
+        self._heard_at = 0.0
+        self._may_cut = False
+        self._is_over = False
         self.signal = 0
+        self.cut = False
 
     def __call__(self) -> int:
         return self.signal
+
+    def until_cut(self, work: Callable[[], None]) -> None:
+        """Do work; a second signal ends it where it is, and there is still time for a report."""
+        try:
+            self._may_cut = True
+            work()
+        except Cut:
+            self.cut = True
+        finally:
+            self._may_cut, self._is_over = False, True
 
     def __enter__(self) -> Self:
         for number in _ASKS:
@@ -91,9 +113,12 @@ class Stop:
         self._display.finished(address, verb, result, seconds)
 
     def _heard(self, number: int, _frame: FrameType | None) -> None:
+        now = time.monotonic()
         if self.signal:
-            self._leave(number)
-        self.signal = number
+            if now - self._heard_at > _ECHO:
+                self._hurry(number)
+            return
+        self.signal, self._heard_at = number, now
         within = f" within {self._seconds:g} s" if self._seconds else " first"
         _write(f"\nStopping: what has begun ends{within}. Once more stops at once.\n")
         signal.setitimer(signal.ITIMER_REAL, self._seconds)
@@ -102,13 +127,26 @@ class Stop:
         """Answers that are still to come are given up; the report says which."""
         self._hang_up("the run was stopped")
 
-    def _leave(self, number: int) -> None:
+    def _hurry(self, number: int) -> None:
         """No more waiting; intents are on disk already, and the next run looks them up."""
-        names = ", ".join(sorted(str(address) for address in list(self._under_way)))
-        told = f" Outcome unknown: {names}." if names else ""
-        _write(f"\nStopped at once.{told} The next run looks up what was under way.\n")
-        stopped = Exit.SIGINT if number == signal.SIGINT else Exit.SIGTERM
-        os._exit(Exit.worst(stopped, *([Exit.UNKNOWN] if names else [])))
+        if self._is_over:  # nothing is waited for, and the report is on its way
+            return
+        if self._may_cut:
+            self._may_cut = False
+            names = ", ".join(sorted(str(address) for address in list(self._under_way)))
+            told = f" Outcome unknown: {names}." if names else ""
+            _write(f"\nStopped at once.{told} The next run looks up what was under way.\n")
+            raise Cut
+        _write("\nStopped at once. Nothing was sent.\n")
+        os._exit(Exit.SIGINT if number == signal.SIGINT else Exit.SIGTERM)
+
+
+def leave(code: int) -> NoReturn:
+    """End the process now, whatever its threads still wait for."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
 
 
 def _write(text: str) -> None:

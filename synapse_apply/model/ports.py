@@ -118,6 +118,10 @@ class StateStore(Protocol):
         """Whether this process holds a lock that it has lost: it may start no request then."""
         ...
 
+    def broken(self) -> bool:
+        """Whether a write failed under this lock: what is called now could not be recorded."""
+        ...
+
     def unlock(self, lock_id: str) -> None:
         """Remove the lock with this id from a holder that is gone; StateError for another id."""
         ...

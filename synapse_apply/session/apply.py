@@ -50,12 +50,15 @@ def apply(
     progress: Progress,
     stop: Callable[[], int] = lambda: 0,
     *,
+    until_cut: Callable[[Callable[[], None]], None] = lambda work: work(),
     once: bool = False,
 ) -> Report:
     """Carry a checked plan out under the state's lock, which the caller holds.
 
-    `stop` gives the number of the signal that asks to end, 0 while there is none. `once` uses the
-    plan's id up, before the first call. SecretUnavailable, with every finding, before that.
+    `stop` gives the number of the signal that asks to end, 0 while there is none. `until_cut` does
+    the work and may come back before its end, when nobody wants to wait for it: what was under way
+    is unknown then. `once` uses the plan's id up, before the first call. SecretUnavailable, with
+    every finding, before that.
     """
     plan = planned.plan
     tasks = _tasks(planned)
@@ -63,7 +66,30 @@ def apply(
     if once and tasks:
         context.store.mark_applied(plan.id)
     close(context, planned.settled, plan.id)
-    tools = Tools(
+    tools, store = _tools(context, planned, progress), context.store
+
+    def ends() -> str:
+        if stop():
+            return "the run was stopped"
+        if not store.still_ours():
+            return "the lock on the state was lost"
+        return "the state could not be written" if store.broken() else ""
+
+    applier = Applier(tasks, tools, _live(planned), ends)
+
+    def work() -> None:
+        with Serial() if context.parallelism == 1 else Threads(context.parallelism) as executor:
+            applier.run(executor)
+
+    until_cut(work)
+    applier.close()
+    lost = not store.still_ours()
+    return Report(plan, applier.outcomes, stop(), lost, verified=applier.verified)
+
+
+def _tools(context: Context, planned: Planned, progress: Progress) -> Tools:
+    plan = planned.plan
+    return Tools(
         api=context.api,
         store=context.store,
         secrets=context.secrets,
@@ -84,12 +110,6 @@ def apply(
             folders(context.project), context.target.name, plan.base.lineage, plan.id
         ).keep,
     )
-    ours = context.store.still_ours
-    applier = Applier(tasks, tools, _live(planned), lambda: bool(stop()) or not ours())
-    with Serial() if context.parallelism == 1 else Threads(context.parallelism) as executor:
-        outcomes = applier.run(executor)
-    verified = applier.verified
-    return Report(plan, outcomes, stopped=stop(), lock_lost=not ours(), verified=verified)
 
 
 def _tasks(planned: Planned) -> list[Task]:

@@ -36,6 +36,8 @@ class Group:
         self._mutex = Lock()
         self._waiting: list[Piece] = []
         self._leading = False
+        # A transaction failed, and not for what a piece of it wanted.
+        self.broken = False
 
     def write(self, work: Work) -> None:
         """Do one piece of work and wait until it is durable; raises what it raised."""
@@ -75,6 +77,7 @@ class Group:
         try:
             self._write(pieces)
         except BaseException as failure:
+            self.broken = True
             for piece in pieces:
                 piece.failure = piece.failure or failure
             if not isinstance(failure, Exception):

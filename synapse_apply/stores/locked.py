@@ -49,6 +49,10 @@ class Locked:
         """Whether the lock that this process holds is another's by now, or may be."""
         return self._holding is not None and not self._holding.ours
 
+    def broken(self) -> bool:
+        """Whether a write failed under the lock that is held, and not for what it wanted."""
+        return self._group.broken
+
     def in_the_way(self) -> tuple[Diagnostic, ...]:
         """Who holds the lock, as a run that wants it would be told; nothing where it is free."""
         return self._lock.in_the_way()
@@ -99,6 +103,7 @@ class Locked:
             raise faults.locked_here(self.where, operation)
         with self._lock.hold(operation, timeout, repair=repair) as holding:
             self._holding = holding
+            self._group.broken = False
             try:
                 yield holding
             finally:

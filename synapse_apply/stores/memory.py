@@ -112,6 +112,10 @@ class MemoryStore:
     def still_ours(self) -> bool:
         return bool(self._lock_id)
 
+    def broken(self) -> bool:
+        """Memory takes everything."""
+        return False
+
     def lost(self) -> bool:
         return self._held and not self._lock_id
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -44,6 +45,7 @@ def test_a_state_that_takes_no_more(
             report = json.loads(out)
             assert code == (7 if write == "settle" else 3), out + err
             assert told(report) == {name: one for name, (one,) in server.ids().items()}
+            assert_nothing_more_was_tried(report)
             assert WORDS[way] in out
             if way in ("tmpfs", "mount"):
                 still_so(site, WORDS[way])
@@ -55,6 +57,14 @@ def test_a_state_that_takes_no_more(
 def told(report: dict[str, Any]) -> dict[str, str]:
     """The objects that a report says were made, by address."""
     return {one["address"]: one["id"] for one in report["outcomes"] if one["id"]}
+
+
+def assert_nothing_more_was_tried(report: dict[str, Any]) -> None:
+    """One write failed; what could not have been recorded either was not begun."""
+    results = Counter(one["result"] for one in report["outcomes"])
+    assert results["failed"] + results["unknown"] == 1, results
+    reasons = {one["detail"] for one in report["diagnostics"] if one["summary"] == "Not tried"}
+    assert "The state could not be written." in reasons or not results["skipped"]
 
 
 def still_so(site: Site, words: str) -> None:

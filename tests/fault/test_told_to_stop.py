@@ -12,6 +12,7 @@ import pytest
 from fault.commands import applying, ended, reaches
 from fault.convergence import Row, chosen, converge, some
 from fault.site import Server, Site
+from stopping import asked_again
 
 POSTS = 12
 FOREVER = 1000
@@ -85,23 +86,54 @@ def test_a_wait_for_a_busy_server_ends_too(make_site: Callable[..., Site], row: 
     assert row.unknowns == 0
 
 
+@pytest.mark.parametrize("parallelism", [1, 3])
 def test_the_second_signal_names_what_is_under_way(
-    make_site: Callable[..., Site], server: Server, row: Row
+    parallelism: int, make_site: Callable[..., Site], server: Server, row: Row
 ) -> None:
-    """It waits for nothing: exit 7, and the next run knows what to look for."""
+    """It waits for nothing, the report is whole: exit 7, and the next run knows what to look for."""
     site = make_site()
     hang = {"hang": FOREVER, "commit": "after"}
     server.faults({"match": {"method": "POST", "from": 2}, "do": hang})
-    with applying(site, parallelism=3) as process:
+    told_in = site.root / "report.json"
+    with applying(site, f"--report=json={told_in}", parallelism=parallelism) as process:
         reaches(server, process)
         assert process.stderr is not None
         process.send_signal(signal.SIGTERM)
         assert any("Stopping: what has begun ends within 6 s." in line for line in process.stderr)
-        process.send_signal(signal.SIGTERM)
-        code, _, err = ended(process)
-    assert code == 7
+        asked_again(process, signal.SIGTERM)
+        begun = time.monotonic()
+        code, out, err = ended(process)
+        assert time.monotonic() - begun < A_CI_RUNNER / 2
+    report = json.loads(out)
+    assert code == report["exit_code"] == 7
+    assert report["stopped"] == signal.SIGTERM
+    assert json.loads(told_in.read_text()) == report
+    assert names(report, "unknown") >= {str(address) for address in site.open_intents()}
+    assert names(report, "done") <= set(server.ids())
+    assert len(report["outcomes"]) == len(site.expected)
     (told,) = [line for line in err.splitlines() if "Outcome unknown: " in line]
     assert all(str(address) in told for address in site.open_intents())
+    converge(site, None, row)
+
+
+def test_one_signal_that_comes_twice_is_one(
+    make_site: Callable[..., Site], server: Server, row: Row
+) -> None:
+    """A shell and what it wraps both get Ctrl-C, and a wrapper passes it on: it still drains."""
+    site = make_site()
+    hang = {"hang": 0.5, "commit": "after"}
+    server.faults({"match": {"method": "POST", "nth": 3}, "do": hang})
+    with applying(site) as process:
+        reaches(server, process)
+        process.send_signal(signal.SIGTERM)
+        assert process.stderr is not None
+        assert any("Stopping: " in line for line in process.stderr)
+        process.send_signal(signal.SIGTERM)
+        code, out, _ = ended(process)
+    report = json.loads(out)
+    assert code == report["exit_code"] == 143
+    assert names(report, "unknown") == set()
+    assert len(names(report, "done")) == 3
     converge(site, None, row)
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TextIO
 
 import pytest
+from stopping import asked_again
 
 from synapse_apply.session.context import open_state
 from synapse_apply.session.where import Where
@@ -71,10 +72,11 @@ def test_the_second_signal_stops_at_once(project: Path) -> None:
             wait_for_an_open_call(project)
             apply.send_signal(signal.SIGINT)
             wait_for(apply.stderr, "Stopping")
-            apply.send_signal(signal.SIGINT)
-            _, err = apply.communicate(timeout=30)
+            asked_again(apply, signal.SIGINT)
+            out, err = apply.communicate(timeout=30)
     assert apply.returncode == 7  # an unknown outcome counts before the signal
     assert "Stopped at once. Outcome unknown: " in err
+    assert "Apply incomplete" in out
     assert open_calls(project)
 
 

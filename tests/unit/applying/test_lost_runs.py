@@ -22,7 +22,7 @@ from synapse_apply.session.context import Planned, StateContext
 ADDRESS = Address.parse(AT)
 DECLARED = (plugin(), release(verify=PAGE))
 LATER = "2026-01-01T00:02:00.000000Z"
-SOON = "2026-01-01T00:01:29.000000Z"
+SOON = "2026-01-01T00:01:34.000000Z"
 
 
 class Killed(BaseException):

@@ -20,7 +20,7 @@ from synapse_apply.session.context import StateContext
 
 W = Address("widget", "w")
 LATER = "2026-01-01T00:02:00.000000Z"
-SOON = "2026-01-01T00:01:29.000000Z"
+SOON = "2026-01-01T00:01:34.000000Z"
 BLIND = {"widget": widget_kind(lookup={"name": Lookup.NONE})}
 
 
@@ -102,10 +102,10 @@ def test_on_one_machine_its_own_count_decides(bench, wall):
     """However the wall clock is set meanwhile: a call is as old as the machine says."""
     bench.up = Uptime("this boot", 1000.0)
     cut(bench, widget("w"))
-    bench.clock.at, bench.up = wall, Uptime("this boot", 1089.0)
+    bench.clock.at, bench.up = wall, Uptime("this boot", 1094.0)
     (said,) = bench.plan(widget("w")).plan.diagnostics
     assert "run again in 1 s" in said.detail
-    bench.up = Uptime("this boot", 1090.0)
+    bench.up = Uptime("this boot", 1095.0)
     assert bench.apply(widget("w")).exit_code == 0
     assert len(bench.api.objects["widget"]) == 1
 

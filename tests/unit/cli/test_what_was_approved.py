@@ -25,14 +25,16 @@ OUTSIDE = {
 
 
 class Slow(SystemClock):
-    """A clock on which every look is two minutes later."""
+    """A clock on which the reader of a plan takes two minutes."""
 
     def __init__(self) -> None:
         self.at = 0.0
 
     def seconds(self) -> float:
-        self.at += 120.0
         return self.at
+
+    def wait(self) -> None:
+        self.at += 120.0
 
 
 @pytest.fixture
@@ -73,8 +75,9 @@ def test_an_old_plan_that_still_holds_is_not_asked_for_again(
     context: Context, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """It is made anew, says the same, and is applied."""
-    left = answering(monkeypatch, "yes", "no")
-    assert Run(Face(environ={}), replace(context, clock=Slow()), Choices()).run() == 0
+    clock = Slow()
+    left = answering(monkeypatch, "yes", "no", first=clock.wait)
+    assert Run(Face(environ={}), replace(context, clock=clock), Choices()).run() == 0
     assert left == ["no"]
 
 
@@ -84,8 +87,14 @@ def test_an_old_plan_that_moved_is_shown_and_asked_for_again(
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     """Somebody made the storage meanwhile: it would be imported, not created."""
-    left = answering(monkeypatch, "yes", answer, first=lambda: context.api.create_storage(OUTSIDE))
-    assert Run(Face(environ={}), replace(context, clock=Slow()), Choices()).run() == code
+    clock = Slow()
+
+    def meanwhile() -> None:
+        clock.wait()
+        context.api.create_storage(OUTSIDE)
+
+    left = answering(monkeypatch, "yes", answer, first=meanwhile)
+    assert Run(Face(environ={}), replace(context, clock=clock), Choices()).run() == code
     out = capsys.readouterr().out
     assert "changed meanwhile" in out
     assert "storage/example will be imported" in out

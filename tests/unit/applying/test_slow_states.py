@@ -1,0 +1,90 @@
+"""A state that takes long to note a call: its time must not be older than the call is."""
+
+from __future__ import annotations
+
+import pytest
+from unit.applying.bench import Bench, outcome, plugin, release, widget
+from unit.applying.test_verifying import PAGE
+
+from synapse_apply.model.errors import StateError
+from synapse_apply.model.report import Result
+from synapse_apply.model.state import Intent
+from synapse_apply.stores.memory import MemoryStore
+
+
+class Slow(MemoryStore):
+    """Each intent takes so many seconds of the bench's clock."""
+
+    bench: Bench
+    seconds = 0.0
+
+    def begin(self, intent: Intent) -> None:
+        super().begin(intent)
+        self.bench.clock.waited += self.seconds
+
+
+class Full(MemoryStore):
+    """Takes intents until it is full, and says so as the stores on disk do."""
+
+    left = 1000
+
+    def begin(self, intent: Intent) -> None:
+        self.left -= 1
+        if self.broken():
+            raise StateError.of("The disk is full")
+        super().begin(intent)
+
+    def broken(self) -> bool:
+        return self.left < 0
+
+
+@pytest.fixture
+def slow(tmp_path) -> Bench:
+    store = Slow()
+    store.bench = bench = Bench(tmp_path, store=store)
+    return bench
+
+
+def test_a_call_noted_too_late_is_not_sent(slow):
+    """The next run would count its age from a time long before it; and it is no open call."""
+    slow.store.seconds = 6.0
+    report = slow.apply(widget("w"))
+    assert report.exit_code == 3
+    (said,) = outcome(report, "widget/w").diagnostics
+    assert said.summary == "The state is slow"
+    assert "It took 6 s to note that create of widget/w is about to be sent." in said.detail
+    assert slow.api.writes() == []
+    assert slow.store.read().open_intents == ()
+    assert slow.store.audit()[0].result == "not sent"
+    slow.store.seconds = 4.0
+    assert slow.apply(widget("w")).exit_code == 0
+    assert len(slow.api.objects["widget"]) == 1
+
+
+def test_an_update_a_delete_and_a_run_neither(slow):
+    """Records stay as they were, and the next run does it."""
+    before = (widget("w", note="a"), widget("x"), plugin(), release())
+    slow.apply(*before)
+    done = len(slow.api.writes())
+    slow.store.seconds = 6.0
+    after = (widget("w", note="b"), plugin(), release(verify=PAGE))
+    report = slow.apply(*after, prune=True)
+    assert report.exit_code == 3
+    assert {one.result for one in report.outcomes} == {Result.FAILED}
+    assert slow.api.writes()[done:] == []
+    assert len(slow.store.read().records) == 4
+    slow.store.seconds = 0.0
+    assert slow.apply(*after, prune=True).exit_code == 0
+    assert sorted(slow.api.writes()[done:]) == ["delete_widget", "run_plugin", "update_widget"]
+
+
+def test_what_could_not_be_recorded_is_not_begun(tmp_path):
+    """After the first write that fails nothing else is tried, and each row says why."""
+    store = Full()
+    bench = Bench(tmp_path, store=store)
+    store.left = 1
+    report = bench.apply(widget("a"), widget("b"), widget("c"), widget("d"))
+    results = [one.result for one in report.outcomes]
+    assert results == [Result.DONE, Result.FAILED, Result.SKIPPED, Result.SKIPPED]
+    assert report.outcomes[-1].diagnostics[0].detail == "The state could not be written."
+    assert len(bench.api.writes()) == 1
