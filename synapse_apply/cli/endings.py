@@ -8,13 +8,15 @@ from collections.abc import Sequence
 
 from synapse_apply import __version__
 from synapse_apply.cli.face import Face
+from synapse_apply.model.aim import aimed_findings
 from synapse_apply.model.diagnostic import Diagnostic, error
 from synapse_apply.model.errors import Exit, RemoteError, SynapseApplyError, recourse
 
 
 def tell(problem: Exception, face: Face) -> int:
     """Word a failure for people, or as a document, and give the exit code."""
-    findings, code = worded(problem)
+    found, code = worded(problem)
+    findings = aimed_findings(found, face.aim)
     if not isinstance(problem, SynapseApplyError | RemoteError):
         _show_traceback(problem, face)
     if face.as_json:

@@ -23,6 +23,7 @@ class Face:
 
     `in_lines`: JSON is one object a line, each a document of its own.
     `taken`: a report goes to stdout, and what people read to stderr.
+    `aim` is the target that was typed: commands in messages name it, too.
     """
 
     as_json: bool = False
@@ -30,13 +31,15 @@ class Face:
     environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
     in_lines: bool = False
     taken: bool = False
+    aim: str = ""
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Self:
         """The face that a command's options ask for."""
         in_lines = bool(given.get("as_lines"))
         as_json = in_lines or bool(given.get("as_json"))
-        return cls(as_json, given.get("color") or "auto", in_lines=in_lines)
+        color, aim = given.get("color") or "auto", given.get("target") or ""
+        return cls(as_json, color, in_lines=in_lines, aim=aim)
 
     @property
     def on_terminal(self) -> bool:
@@ -111,9 +114,10 @@ class Face:
 
     def warn(self, findings: Iterable[Diagnostic]) -> None:
         """Findings that do not end the command."""
+        from synapse_apply.model.aim import aimed_findings
         from synapse_apply.views.findings import render_diagnostics
 
-        if text := render_diagnostics(findings, color=self.color_err):
+        if text := render_diagnostics(aimed_findings(findings, self.aim), color=self.color_err):
             self.err(text + "\n")
 
 

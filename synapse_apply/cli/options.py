@@ -150,6 +150,8 @@ def place_of_project(body: Body) -> Body:
         *, chdir: Path | None, project: Path | None, target: str | None = None, **rest: Any
     ) -> int:
         given = {key: rest.pop(key) for key in _OF_WHERE if key in rest}
+        if "face" in rest:
+            rest["face"] = dataclasses.replace(rest["face"], aim=target or "")
         return body(where=_where(chdir, project, target, rest.get("face", Face()), given), **rest)
 
     return wrapped

@@ -13,6 +13,7 @@ from synapse_apply import __version__
 from synapse_apply.cli.endings import worded
 from synapse_apply.cli.face import Face
 from synapse_apply.cli.report_files import append, size, write
+from synapse_apply.model.aim import aimed_findings
 from synapse_apply.model.diagnostic import Diagnostic, error, warning
 from synapse_apply.model.errors import Exit, SynapseApplyError
 from synapse_apply.model.plan import Plan
@@ -98,7 +99,8 @@ class Reports:
         )
 
     def _findings(self, findings: Sequence[Diagnostic], code: int) -> Told:
-        found, url, target = list(findings), run_url(self.where.environ), self._target()
+        found = list(aimed_findings(findings, self.face.aim))
+        url, target = run_url(self.where.environ), self._target()
         return Told(
             lambda: {**diagnostics_document(found, tool_version=__version__), "exit_code": code},
             lambda budget: markdown.findings_markdown(

@@ -7,6 +7,7 @@ from typing import Any
 
 from synapse_apply.applying.settle import Settled
 from synapse_apply.cli.face import Face
+from synapse_apply.model.aim import aimed_refusal
 from synapse_apply.model.errors import Exit
 from synapse_apply.model.plan import Refusal
 from synapse_apply.planning.refusals import outcome_unknown
@@ -17,20 +18,21 @@ def tell(face: Face, settled: Sequence[Settled]) -> int:
     """A line for each call, with the ways out of what is still open; the exit code."""
     opened = [item for item in settled if item.is_open]
     if face.as_json:
-        face.document({"calls": [_document(item) for item in settled], "open": len(opened)})
+        calls = [_document(item, face.aim) for item in settled]
+        face.document({"calls": calls, "open": len(opened)})
     elif not settled:
         face.out("No call is open.\n")
     else:
-        face.out("".join(_lines(item) for item in settled))
+        face.out("".join(_lines(item, face.aim) for item in settled))
         closed = len(settled) - len(opened)
         face.out(f"\nSettled: {closed}. Still open: {len(opened)}.\n")
     return Exit.UNKNOWN if opened else Exit.OK
 
 
-def _lines(item: Settled) -> str:
+def _lines(item: Settled, aim: str) -> str:
     intent = item.intent
     if item.is_open:
-        ways = "".join(f"        * {clean(way)}\n" for way in _refusal(item).ways_out)
+        ways = "".join(f"        * {clean(way)}\n" for way in _refusal(item, aim).ways_out)
         return (
             f"  ! {intent.address}: {intent.verb} of {intent.sent_at}: {clean(item.why)}\n"
             f"      Ways out:\n{ways}"
@@ -40,11 +42,11 @@ def _lines(item: Settled) -> str:
     return f"  {intent.address}: {intent.verb} was not done; the next apply may do it\n"
 
 
-def _refusal(item: Settled) -> Refusal:
-    return outcome_unknown(item.intent, item.settles_in)
+def _refusal(item: Settled, aim: str) -> Refusal:
+    return aimed_refusal(outcome_unknown(item.intent, item.settles_in), aim)
 
 
-def _document(item: Settled) -> dict[str, Any]:
+def _document(item: Settled, aim: str) -> dict[str, Any]:
     intent = item.intent
     return {
         "address": str(intent.address),
@@ -54,5 +56,5 @@ def _document(item: Settled) -> dict[str, Any]:
         "result": intent.state.value,
         "id": intent.remote_id or None,
         "why": item.why or None,
-        "ways_out": list(_refusal(item).ways_out) if item.is_open else [],
+        "ways_out": list(_refusal(item, aim).ways_out) if item.is_open else [],
     }

@@ -146,7 +146,7 @@ def _narrow(path: Path) -> list[Diagnostic]:
         warning(
             "State key was readable by others",
             f"{path} had wide permissions; they are 0600 now.",
-            "If others use this machine, make a new key and run: synapse-apply state rekey",
+            "If others use this machine, make a new key and run: `synapse-apply state rekey`",
         )
     ]
 

@@ -11,6 +11,7 @@ from synapse_apply.applying.executors import Serial, Threads
 from synapse_apply.applying.task import Task, Tools
 from synapse_apply.applying.uploading import WatchedPackages
 from synapse_apply.model.address import Address
+from synapse_apply.model.aim import aimed_report
 from synapse_apply.model.diagnostic import Diagnostic, error, lies_in
 from synapse_apply.model.errors import InputError, Refused, SecretUnavailable, Stale
 from synapse_apply.model.observed import Observed
@@ -84,7 +85,8 @@ def apply(
     until_cut(work)
     applier.close()
     lost = not store.still_ours()
-    return Report(plan, applier.outcomes, stop(), lost, verified=applier.verified)
+    report = Report(plan, applier.outcomes, stop(), lost, verified=applier.verified)
+    return aimed_report(report, context.aim)
 
 
 def _tools(context: Context, planned: Planned, progress: Progress) -> Tools:

@@ -76,6 +76,7 @@ class Context:
     `held` is what package sources held.
     `skew` tells how the server's clock differs, as far as answers have shown by then.
     `hang_up` ends calls under way and refuses all others; what it is given says why.
+    `aim` is the target's name where the commands that are printed must say it.
     """
 
     project: Project
@@ -110,6 +111,7 @@ class Context:
     pause: Callable[[float], None] = lambda _seconds: None
     elsewhere: Callable[[], Mapping[str, Elsewhere]] = dict
     held: tuple[Held, ...] = ()
+    aim: str = ""
 
 
 @contextmanager
@@ -170,6 +172,7 @@ def open_context(where: Where, carrier: Carrier | None = None) -> Iterator[Conte
                 commit=who.commit,
                 elsewhere=partial(state_file.elsewhere, project, target, where.environ),
                 held=declared.held,
+                aim=where.target or "",
                 skew=lambda: backend.server_clock.skew,
             )
     finally:

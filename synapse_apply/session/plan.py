@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from synapse_apply.applying.settle import Settled, after_settling
 from synapse_apply.model.address import Address
+from synapse_apply.model.aim import aimed_plan
 from synapse_apply.model.diagnostic import Diagnostic, warning
 from synapse_apply.model.plan import Base
 from synapse_apply.model.state import Record
@@ -58,7 +59,8 @@ def plan(context: Context, choices: Choices) -> Planned:
         diagnostics=(*context.diagnostics, *_unsettled(settled)),
         elsewhere=context.elsewhere() if any(map(_may_be_proved, made.values())) else {},
     )
-    return Planned(make_plan(situation), made, tuple(settled), observer.capabilities)
+    made_plan = aimed_plan(make_plan(situation), context.aim)
+    return Planned(made_plan, made, tuple(settled), observer.capabilities)
 
 
 def _unsettled(settled: Iterable[Settled]) -> Iterator[Diagnostic]:

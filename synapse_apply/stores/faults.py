@@ -8,7 +8,7 @@ from synapse_apply.model.errors import Exit, LockHeld, LockLost, StateError
 from synapse_apply.model.state import STATE_FORMAT, Intent, Record
 from synapse_apply.stores.holder import Holder
 
-RESTORE = "Restore a backup: synapse-apply state restore FILE."
+RESTORE = "Restore a backup: `synapse-apply state restore FILE`."
 
 
 def missing(where: str) -> StateError:
@@ -16,8 +16,8 @@ def missing(where: str) -> StateError:
         error(
             "There is no state",
             f"No state was found at {where}.",
-            "Restore a backup (synapse-apply state restore FILE), record what exists already"
-            " (synapse-apply import), or start with an empty state (synapse-apply state init).",
+            "Restore a backup (`synapse-apply state restore FILE`), record what exists already"
+            " (`synapse-apply import`), or start with an empty state (`synapse-apply state init`).",
         )
     )
 
@@ -38,7 +38,7 @@ def foreign(where: str, why: str) -> StateError:
             "This is not a state of synapse-apply",
             f"{where} {why}.",
             "Check the path; the file was not touched. If the state was overwritten, move the"
-            " file away and restore a backup: synapse-apply state restore FILE.",
+            " file away and restore a backup: `synapse-apply state restore FILE`.",
         )
     )
 
@@ -161,8 +161,8 @@ def two_addresses(record: Record, other: str) -> StateError:
             "One object under two addresses",
             f"{record.address} has the id {record.remote_id} ({record.address.kind}, API "
             f"{record.api}), which {other} has already.",
-            f"If the object was renamed: synapse-apply state mv {other} {record.address}. If it"
-            f" is not {other}: synapse-apply state rm {other}.",
+            f"If the object was renamed: `synapse-apply state mv {other} {record.address}`. If it"
+            f" is not {other}: `synapse-apply state rm {other}`.",
             address=str(record.address),
         )
     )
@@ -173,7 +173,7 @@ def unknown_address(address: Address, where: str) -> StateError:
         error(
             "The state does not know this address",
             f"{address} is not recorded in {where}.",
-            "synapse-apply state list shows what is.",
+            "`synapse-apply state list` shows what is.",
             address=str(address),
         )
     )
@@ -184,7 +184,7 @@ def taken(address: Address, where: str) -> StateError:
         error(
             "The address is taken",
             f"{address} is recorded in {where} already.",
-            f"Choose another one, or forget it first: synapse-apply state rm {address}.",
+            f"Choose another one, or forget it first: `synapse-apply state rm {address}`.",
             address=str(address),
         )
     )
@@ -195,7 +195,7 @@ def unsettled(address: Address, verb: str) -> StateError:
         error(
             "A call is not settled yet",
             f"Whether an earlier call ({verb} of {address}) was done is not known yet.",
-            "Run synapse-apply apply: it looks the object up and settles the call.",
+            "Run `synapse-apply apply`: it looks the object up and settles the call.",
             address=str(address),
         )
     )
@@ -222,7 +222,7 @@ def applied_before(plan_id: str) -> StateError:
         error(
             "The plan was applied before",
             f"Plan {plan_id} was applied to this state; a plan is used once.",
-            "Make a new one: synapse-apply plan --out FILE.",
+            "Make a new one: `synapse-apply plan --out FILE`.",
         )
     )
 
@@ -232,7 +232,7 @@ def not_a_backup(source: str, why: str) -> StateError:
         error(
             "This is not a backup of a state",
             f"{source} {why}.",
-            "Name a file that synapse-apply state backup wrote. The state is left as it is.",
+            "Name a file that `synapse-apply state backup` wrote. The state is left as it is.",
         )
     )
 

@@ -28,7 +28,7 @@ def network_warning(path: Path, mounts: str = MOUNTS) -> tuple[Diagnostic, ...]:
             f"{path} is on {kind}: locks there may not keep two machines apart, and what was"
             " written may be lost.",
             "Keep the state on a local disk, or share it in a database: state: {url:"
-            " postgresql://...}; synapse-apply state migrate --to URL moves it.",
+            " postgresql://...}; `synapse-apply state migrate --to URL` moves it.",
         ),
     )
 

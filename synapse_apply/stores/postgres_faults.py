@@ -89,7 +89,7 @@ def fate_unknown(where: str) -> StateError:
             "Whether the last write was recorded is not known",
             f"The connection to {where} broke while it was committed, and the server did not"
             " tell afterwards.",
-            "When the server runs again: synapse-apply apply. It looks up what was under way.",
+            "When the server runs again: `synapse-apply apply`. It looks up what was under way.",
         )
     )
 

@@ -92,7 +92,9 @@ def test_a_renamed_manifest(applied, server):
     applied.edit("manifests/plugin.yaml", "plugin: yolo", "plugin: seer")
     ran = applied.apply(code=5)
     commands = [
-        line.partition("Way out: ")[2] for line in ran.out.splitlines() if "Way out" in line
+        line.partition("Way out: ")[2].strip("`")
+        for line in ran.out.splitlines()
+        if "Way out" in line
     ]
     assert set(commands) == {
         "synapse-apply state mv plugin/yolo plugin/seer",

@@ -150,7 +150,7 @@ def test_renames_are_followed_by_state_mv(bench):
     report = bench.apply(renamed)
     assert report.exit_code == 5
     assert report.plan.refused[0].refusals[0].ways_out == (
-        "synapse-apply state mv widget/old widget/new",
+        "`synapse-apply state mv widget/old widget/new`",
     )
     with bench.store.lock("mv"):
         bench.store.move(Address("widget", "old"), Address("widget", "new"))

@@ -1,0 +1,95 @@
+"""Commands in what people are told: each names the target that its reader has chosen.
+
+A command that is printed is copied. Where a target was named by `-t`, it must be named there too,
+or the command would meet another backend, or none.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import replace
+
+from synapse_apply.model.diagnostic import Diagnostic
+from synapse_apply.model.plan import Change, GuardTrip, Plan, Refusal
+from synapse_apply.model.report import Report
+
+# These know no target.
+AIMLESS = frozenset({"init", "new", "emulator", "schema", "version"})
+# Texts set commands off by backticks.
+_COMMAND = re.compile(r"`synapse-apply ([a-z]+)([^`]*)`")
+_AIMED = re.compile(r"\s(-t|--target)\b")
+
+
+def aimed(text: str, target: str) -> str:
+    """A text whose commands name the target; "" leaves them as they are."""
+    if not target or "`synapse-apply " not in text:
+        return text
+    return _COMMAND.sub(lambda found: _named(found, target), text)
+
+
+def _named(found: re.Match[str], target: str) -> str:
+    if found[1] in AIMLESS or _AIMED.search(found[2]):
+        return found[0]
+    return f"`synapse-apply {found[1]}{found[2]} -t {target}`"
+
+
+def aimed_findings(findings: Iterable[Diagnostic], target: str) -> tuple[Diagnostic, ...]:
+    """Findings whose commands name the target."""
+    return tuple(
+        finding.with_(detail=aimed(finding.detail, target), hint=aimed(finding.hint, target))
+        if target
+        else finding
+        for finding in findings
+    )
+
+
+def aimed_plan(plan: Plan, target: str) -> Plan:
+    """A plan whose commands name the target."""
+    if not target:
+        return plan
+    return replace(
+        plan,
+        changes=tuple(_change(change, target) for change in plan.changes),
+        guards=tuple(_guard(guard, target) for guard in plan.guards),
+        diagnostics=aimed_findings(plan.diagnostics, target),
+    )
+
+
+def aimed_report(report: Report, target: str) -> Report:
+    """What became of things, with commands that name the target; its plan is left as it is."""
+    if not target:
+        return report
+    return replace(
+        report,
+        outcomes=tuple(
+            replace(one, diagnostics=aimed_findings(one.diagnostics, target))
+            if one.diagnostics
+            else one
+            for one in report.outcomes
+        ),
+        verified=tuple(
+            replace(one, diagnostics=aimed_findings(one.diagnostics, target))
+            for one in report.verified
+        ),
+    )
+
+
+def aimed_refusal(refusal: Refusal, target: str) -> Refusal:
+    """A refusal whose ways out name the target."""
+    ways = tuple(aimed(way, target) for way in refusal.ways_out)
+    return replace(refusal, reason=aimed(refusal.reason, target), ways_out=ways)
+
+
+def _change(change: Change, target: str) -> Change:
+    if not (change.refusals or change.notes):
+        return change
+    return replace(
+        change,
+        refusals=tuple(aimed_refusal(refusal, target) for refusal in change.refusals),
+        notes=tuple(aimed(note, target) for note in change.notes),
+    )
+
+
+def _guard(guard: GuardTrip, target: str) -> GuardTrip:
+    return replace(guard, detail=aimed(guard.detail, target))
