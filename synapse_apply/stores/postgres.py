@@ -28,6 +28,7 @@ from synapse_apply.stores.database import Row, Run, Statement, T
 from synapse_apply.stores.lock import Runner
 from synapse_apply.stores.postgres_faults import NoTable, Unreachable
 from synapse_apply.stores.postgres_url import Place, place
+from synapse_apply.stores.postgres_watch import LONGEST, watched
 from synapse_apply.stores.sql import SqlStore, utc_now
 from synapse_apply.stores.sqlite import SqliteDatabase, opened_backup
 from synapse_apply.stores.sqlite import runner as sqlite_runner
@@ -91,14 +92,16 @@ def open_postgres(
 class PostgresDatabase:
     """A Database (stores/database.py): one connection, one thread at a time.
 
-    For `patience` seconds a connection that was there before is tried again.
+    For `patience` seconds a connection that was there before is tried again. No answer is waited
+    for longer than `longest` seconds.
     """
 
-    def __init__(self, at: Place, patience: float = 10.0) -> None:
+    def __init__(self, at: Place, patience: float = 10.0, longest: float = LONGEST) -> None:
         """InputError for a URL that the client library does not understand."""
         self._place = at
         self._parameters = _parameters(at)
         self._patience = patience
+        self._longest = longest
         self._client = str(uuid4())
         self._mark = 0
         self._names = {
@@ -203,6 +206,8 @@ class PostgresDatabase:
                 except Unreachable:
                     self.close()
                     if not self._known or time.monotonic() + pause > until:
+                        # Who has waited in vain once does not wait again, to give a lock back.
+                        self._known = False
                         raise
                 time.sleep(pause)
                 pause = min(2 * pause, 1.0)
@@ -245,6 +250,7 @@ class PostgresDatabase:
             self._undo(connection)
             raise
         self._commit(connection, mark, doing)
+        self._known = True
         return result
 
     def _commit(self, connection: Connection, mark: int, doing: str) -> None:
@@ -283,7 +289,6 @@ class PostgresDatabase:
     def _current(self) -> Connection:
         if self._connection is None:
             self._connection = self._connect()
-            self._known = True
         return self._connection
 
     def _connect(self) -> Connection:
@@ -297,7 +302,8 @@ class PostgresDatabase:
     @contextmanager
     def _in_words(self, connection: Connection, doing: str) -> Iterator[None]:
         try:
-            yield
+            with watched(connection, self._longest):
+                yield
         except psycopg.Error as problem:
             if connection.closed or postgres_faults.ends_connection(problem):
                 finding: StateError = postgres_faults.lost(self.where, doing)

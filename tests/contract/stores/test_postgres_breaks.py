@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import contextmanager
 from threading import Event, Thread
 
@@ -148,6 +149,41 @@ def test_a_server_that_stays_away_is_told_as_such(server, url, pg):
         with store.lock("again"):
             store.put(record("later", "2"))
         assert len(store.read().records) == 2
+
+
+def test_a_server_that_stands_still_is_not_waited_for_without_end(server, url, pg, proxy):
+    """Its machine answers and it does not: told as a lost connection, and the lock's end, too."""
+    through = url.replace(f":{server.port}/", f":{proxy.port}/") + "&connect_timeout=2"
+    database = PostgresDatabase(place(through, "t"), patience=0.3, longest=0.5)
+    store = SqlStore(database, runner=quick(lease=60, beat=NEVER))
+    with store.lock("apply"):
+        store.put(record())
+        proxy.flows.clear()
+        begun = time.monotonic()
+        with pytest.raises(StateError, match=r"was lost|cannot be reached"):
+            store.put(record("later", "2"))
+        assert store.broken()
+    assert time.monotonic() - begun < 12
+    proxy.flows.set()
+    assert len(pg.read().records) >= 1
+    store.close()
+
+
+def test_a_lock_is_given_back_without_a_second_wait(server, url, pg):
+    """A database that stayed away for the whole wait is asked once more, and no longer."""
+    with opened(url, patience=2.0) as store:
+        with store.lock("apply"):
+            server.kill()
+            try:
+                with pytest.raises(StateError):
+                    store.put(record())
+                begun = time.monotonic()
+            except BaseException:
+                server.start()
+                raise
+        took = time.monotonic() - begun
+        server.start()
+    assert took < 1.5
 
 
 def test_a_holder_that_cannot_reach_the_database_for_a_lease_stops(server, url, pg):
