@@ -38,6 +38,8 @@ class Keeping:
             if with_packages:
                 raise click.UsageError("--with-packages goes with --out FILE, which carries them.")
             return None
+        if str(out) == "-":
+            raise click.UsageError("--out needs a file: a plan is a zip. --json is for stdout.")
         check_free(where.directory / out)
         return cls(out, with_packages)
 

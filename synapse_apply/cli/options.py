@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,19 @@ if TYPE_CHECKING:
     from synapse_apply.session.where import Where
 
 Body = Callable[..., int]
+
+
+class Number(click.FloatRange):
+    """A number in a range; `nan` is in none, though it is neither below nor above."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """A usage error for everything else."""
+        number: float = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail(f"{value!r} is not a number.", param, ctx)
+        return number
 
 
 def output(body: Body) -> Body:
@@ -246,7 +260,7 @@ parallelism = _adding(
 patience = _adding(
     click.option(
         "--lock-timeout",
-        type=click.FloatRange(min=0),
+        type=Number(min=0),
         metavar="SECONDS",
         help="How long to wait for a state that another run holds; by default not at all on a "
         "terminal, 45 s off it.",
@@ -258,14 +272,14 @@ following = _adding(
     ),
     click.option(
         "--timeout",
-        type=click.FloatRange(min=0, min_open=True),
+        type=Number(min=0, min_open=True),
         metavar="SECONDS",
         callback=_only_following,
         help="Follow no longer than this; the job goes on.",
     ),
     click.option(
         "--interval",
-        type=click.FloatRange(min=0.1),
+        type=Number(min=0.1),
         default=5.0,
         show_default=True,
         metavar="SECONDS",

@@ -82,7 +82,9 @@ class Reports:
         url = run_url(self.where.environ)
         return Told(
             lambda: plan_document(plan),
-            lambda budget: markdown.plan_markdown(plan, budget=budget, run_url=url),
+            lambda budget: markdown.plan_markdown(
+                plan, budget=budget, run_url=url, command=self.command
+            ),
             lambda: remarks.plan_remarks(plan),
             lambda: gitlab.plan_counts(plan),
             github.plan_outputs(plan, code),

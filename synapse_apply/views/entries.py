@@ -158,7 +158,7 @@ def finding_line(finding: Diagnostic) -> str:
     parts += [f"*Hint:* {_sentence(finding.hint)}"] if finding.hint else []
     if where := whereabouts(finding).removeprefix("on ").removeprefix("with "):
         parts.append(f"({code(where)})")
-    if finding.request_id:
+    if finding.request_id and finding.request_id not in finding.detail:
         parts.append(f"Request id {code(finding.request_id)}.")
     return " ".join(parts)
 

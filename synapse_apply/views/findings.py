@@ -33,7 +33,7 @@ def _block(finding: Diagnostic, pen: Pen) -> list[str]:
     if finding.hint:
         head, *rest = clean_lines(finding.hint)
         lines += [f"  Hint: {head}", *(f"        {line}".rstrip() for line in rest)]
-    if finding.request_id:
+    if finding.request_id and finding.request_id not in finding.detail:
         lines.append("  " + pen(f"Request id: {clean(finding.request_id)}", "dim"))
     return lines
 

@@ -57,7 +57,7 @@ def plural(count: int, noun: str) -> str:
 
 def byte_size(count: int) -> str:
     """Bytes as people read them: `512 B`, `2.1 MiB`."""
-    size, unit = float(count), "B"
+    size, unit = float(min(count, 1 << 90)), "B"  # a file may claim any number
     for larger in ("KiB", "MiB", "GiB"):
         if size < 1024:
             break

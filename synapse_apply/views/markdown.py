@@ -24,9 +24,12 @@ _DRIFT = (
 _ADOPTED = "These exist already and were not recorded."
 
 
-def plan_markdown(plan: Plan, *, budget: Budget = COMMENT, run_url: str = "") -> str:
+def plan_markdown(
+    plan: Plan, *, budget: Budget = COMMENT, run_url: str = "", command: str = "plan"
+) -> str:
     """A plan: the counts and what stands in the way first, then a block a resource.
 
+    It takes the place of the comment of the `command` that made it and went no further.
     Fits `budget`; what does not fit is counted, and `run_url` is where all of it can be seen.
     """
     parted = entries.Parted.of(c for c in plan.changes if acts(c) or _is_forget(c))
@@ -42,9 +45,11 @@ def plan_markdown(plan: Plan, *, budget: Budget = COMMENT, run_url: str = "") ->
         *_lines("Notes", [n for c in noted for n in c.notes], entries.note_entries(noted)),
         *_found("Warnings", [f for f in plan.diagnostics if not f.is_error]),
     ]
-    title = f"## Plan for {code(plan.base.target, LONGEST_NAME)}"
+    ended = "" if command == "plan" else f"{command.capitalize()} failed: "
+    title = f"## {ended}Plan for {code(plan.base.target, LONGEST_NAME)}"
     facts = prose(target_line(plan.base, _PLAIN), 2 * LONGEST_NAME)
-    head = "\n\n".join([_marker(plan.base), title, *map(_bold, _counts(plan)), facts])
+    kind = "" if command == "plan" else command
+    head = "\n\n".join([_marker(plan.base, kind), title, *map(_bold, _counts(plan)), facts])
     see = f"synapse-apply plan -t {plan.base.target[:LONGEST_NAME]}"
     return fit(head, sections, _foot(see, run_url, f"Plan {code(plan.id)}"), budget)
 

@@ -157,7 +157,9 @@ def totals(report: Report, pen: Pen) -> str:
 
 
 def _next(report: Report, counts: Counts) -> list[str]:
-    again = "Run apply again to do the rest; what is done is not done twice."
+    kept = any(outcome.unrecorded for outcome in report.outcomes)
+    run = "Only then run apply again" if kept else "Run apply again"
+    again = f"{run} to do the rest; what is done is not done twice."
     return [*_why_early(report, counts), again]
 
 

@@ -58,7 +58,8 @@ def _places(changes: Iterable[Change]) -> dict[str, Position]:
 def _of(found: Iterable[Diagnostic], places: Mapping[str, Position]) -> Iterator[Remark]:
     for one in found:
         hint = f"Hint: {one.hint}" if one.hint else ""
-        request = f"Request id: {one.request_id}" if one.request_id else ""
+        told = not one.request_id or one.request_id in one.detail
+        request = "" if told else f"Request id: {one.request_id}"
         subject = " ".join(
             part for part in (one.address or "", dotted(one.path or ()), one.target or "") if part
         )

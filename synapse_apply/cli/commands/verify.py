@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 @click.argument("releases", nargs=-1, required=True, metavar="RELEASE...")
 @click.option(
     "--timeout",
-    type=click.FloatRange(min=0, min_open=True),
+    type=options.Number(min=0, min_open=True),
     metavar="SECONDS",
     help="How long a run may take, instead of spec.verify.timeout.",
 )

@@ -11,6 +11,7 @@ from synapse_apply.model.values import Mac
 from synapse_apply.session import state_file
 from synapse_apply.session.checks.patient import Patient, Unchecked
 from synapse_apply.session.surroundings import base_url
+from synapse_apply.session.unrecorded import left_behind
 
 
 def state(patient: Patient) -> Iterator[Row]:
@@ -89,10 +90,13 @@ def lock(patient: Patient) -> Iterator[Row]:
 
 
 def open_calls(patient: Patient) -> Iterator[Row]:
-    """Calls whose outcome nobody knows yet."""
+    """Calls whose outcome nobody knows yet, and those that only a file knows of."""
+    kept = left_behind(patient.project.needed(), patient.target.needed())
+    yield from (Row.of("calls", one) for one in kept)
     intents = patient.state.needed().open_intents
     if not intents:
-        yield Row.ok("calls", "none of unknown outcome")
+        if not kept:
+            yield Row.ok("calls", "none of unknown outcome")
         return
     calls = ", ".join(f"{one.verb} of {one.address} (sent {one.sent_at})" for one in intents)
     finding = warning(

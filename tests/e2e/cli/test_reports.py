@@ -136,6 +136,17 @@ def outputs(text: str) -> dict[str, str]:
     return {name: value for name, _, value in found}
 
 
+def test_an_apply_that_stops_at_its_plan_has_its_own_comment(cli: Run, project: Path) -> None:
+    """An error in the plan: the comment with the pull request's plan is left alone."""
+    pinned = STORAGE.format(name="raw").replace("{name: raw}", "{name: raw, id: 999}")
+    (project / "manifests" / "raw.yaml").write_text(pinned)
+    done = cli("apply", "--auto-approve", "--report", "markdown=-")
+    assert done.returncode == 1
+    assert done.stdout.startswith("<!-- synapse-apply: target=embedded apply -->\n")
+    assert "## Apply failed: Plan for " in done.stdout
+    assert "Correct metadata.id" in done.stdout
+
+
 def test_a_step_of_github_actions(cli: Run, project: Path) -> None:
     """Outputs and summary are added to the runner's files, by plan and then by apply."""
     environ = runner(project)

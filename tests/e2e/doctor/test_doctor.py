@@ -248,6 +248,15 @@ def test_a_call_of_unknown_outcome(applied: Site) -> None:
     assert "create of storage/more (sent 2026-01-02T03:04:05Z)" in found.text("calls")
 
 
+def test_calls_that_only_a_file_knows(applied: Site) -> None:
+    """What an earlier run kept aside is named, with the command that records it."""
+    file = applied.root / ".synapse-apply" / "unrecorded-prod-5f1c.jsonl"
+    file.touch()
+    found = applied.look()
+    assert found.odd == ["calls"]
+    assert f"`synapse-apply state recover -t prod {file}`" in found.text("calls")
+
+
 def test_bad_manifests_hide_nothing(applied: Site) -> None:
     """One line of them, and the wrong token, tenant, agent, clock and binding beside it."""
     (applied.root / "manifests" / "bad.yaml").write_text("kind: [\n")

@@ -45,6 +45,8 @@ WRONG = [
     ["jobs", "logs", "1", "--tail", "-1"],
     ["jobs", "update", "1"],
     ["jobs", "update", "1", "--progress", "101"],
+    ["jobs", "update", "1", "--progress", "nan"],
+    ["plan", "--out", "-"],
     ["jobs", "update", "1", "--result", "{"],
     ["jobs", "update", "1", "--metadata", "[1]"],
     ["plugins", "get"],
