@@ -33,6 +33,8 @@ class Applier:
         """`live` are the objects that exist before the first call, by address."""
         self._tasks = {task.address: task for task in tasks}
         self._live = dict(live)
+        # What is made by another task's call, by that task.
+        self._carried = {one.carries.address: one.address for one in tasks if one.carries}
         self._tools = replace(tools, saw=self._live.__setitem__)
         self._stop = stop
         self._waiting = {
@@ -88,13 +90,14 @@ class Applier:
         for address in sorted(self._doubtful):
             self._tools.progress.started(address, self._tasks[address].change.action.value)
         while self._doubtful and not self._stop():
-            for address in sorted(self._doubtful):
+            for address in [at for at in self._tasks if at in self._doubtful]:
                 task, before = self._tasks[address], self._outcomes[address]
+                if self._carried.get(address) in self._doubtful:
+                    continue
                 outcome = look_again(task, self._tools, self._live, before)
                 if outcome.result is Result.DONE:
                     self._looked(address, outcome, begun)
-                    del self._outcomes[address]
-                    freed += self._settle(address, outcome)
+                    freed += self._keep(outcome)
             if freed or next(self._pauses, self) is self:
                 break
         if not freed:
@@ -115,17 +118,23 @@ class Applier:
     def _is_to_act(self, task: Task) -> bool:
         return task.acts and task.address not in self._outcomes
 
-    def _work(self, task: Task) -> Callable[[], Outcome | Verified]:
+    def _work(self, task: Task) -> Callable[[], tuple[Outcome, ...] | Verified]:
         if self._is_to_act(task):
             return lambda: execute(task, self._tools, self._live)
         return lambda: verify(task, self._tools, self._live, self._stop)
 
     def _settle(self, address: Address, result: Any) -> Iterable[Address]:
-        """Keep the outcome; give what may start now."""
+        """Keep the outcomes; give what may start now."""
         task = self._tasks[address]
         if not self._is_to_act(task):
             return self._settle_run(task, result)
-        outcome = result if isinstance(result, Outcome) else self._broken(task, result)
+        outcomes = result if isinstance(result, tuple) else self._broken(task, result)
+        # What came along first: it is over by itself, not by what becomes of what carried it.
+        return [at for outcome in reversed(outcomes) for at in self._keep(outcome)]
+
+    def _keep(self, outcome: Outcome) -> Iterable[Address]:
+        address = outcome.address
+        task = self._tasks[address]
         self._outcomes[address] = outcome
         if outcome.result is Result.UNKNOWN and may_show(task, self._tools, self._live):
             self._doubtful.add(address)
@@ -148,6 +157,8 @@ class Applier:
         """What waited for this address alone."""
         freed = []
         for dependent in self._dependents.get(address, ()):
+            if self._carried.get(dependent) == address:
+                continue  # its own outcome frees it
             self._waiting[dependent].discard(address)
             if not self._waiting[dependent]:
                 freed.append(dependent)
@@ -175,12 +186,20 @@ class Applier:
             self._verified[address] = Verified(address, Verdict.SKIPPED, diagnostics=told)
 
     @staticmethod
-    def _broken(task: Task, failure: Any) -> Outcome:
+    def _broken(task: Task, failure: Any) -> tuple[Outcome, ...]:
         """An exception nobody expected: a call may be open, so its outcome is unknown."""
         sends = task.change.action is not Action.FORGET
         result = Result.UNKNOWN if sends else Result.FAILED
-        told = failures.internal(task, failure)
-        return Outcome(task.address, task.change.action, result, diagnostics=(told,))
+        return tuple(
+            Outcome(
+                one.address,
+                one.change.action,
+                result,
+                diagnostics=(failures.internal(one, failure),),
+            )
+            for one in (task, task.carries)
+            if one is not None
+        )
 
     @staticmethod
     def _broken_run(task: Task, failure: Any) -> Verified:

@@ -27,7 +27,7 @@ class Task:
     """One change to carry out, once everything in `after` has been done.
 
     `want` are the declared fields as a record keeps them (secrets as Mac, those that could not be
-    resolved left out, ignored ones too).
+    resolved left out, ignored ones too). `carries` is what the same call makes along with it.
     """
 
     change: Change
@@ -40,6 +40,7 @@ class Task:
     want: Fields = field(default_factory=dict)
     salt: str = ""
     natural_key: str = ""
+    carries: Task | None = None
 
     @property
     def address(self) -> Address:

@@ -10,7 +10,7 @@ from typing import Any
 
 from synapse_apply.kinds.descriptor import Binding, FieldRule, Proof, Raw, ResourceType
 from synapse_apply.kinds.wire import pick, remote_id, secure, wire_id
-from synapse_apply.model.errors import NotFound
+from synapse_apply.model.errors import NotFound, RemoteError
 from synapse_apply.model.marks import SecretMarks
 from synapse_apply.model.observed import Lookup, Observed
 from synapse_apply.model.ports import Api
@@ -109,7 +109,17 @@ def _decode_v2(raw: Raw, marks: SecretMarks) -> Observed:
 
 
 def _encode_v2(spec: Mapping[str, Any]) -> dict[str, Any]:
-    return {"plugin": wire_id(str(spec["plugin"])), "version": spec["version"]}
+    """A release that comes along with its plugin has no id of it to send."""
+    body = {name: spec[name] for name in sorted(FIELDS_V2) if name in spec}
+    return {**body, "plugin": wire_id(str(body["plugin"]))} if "plugin" in body else body
+
+
+def _code(api: Api, plugin: str) -> str:
+    """Runs are v1's, which knows the plugin by its code; ids of v2 are not its own."""
+    code = str(api.v2.get_plugin(wire_id(plugin))["code"])
+    if code.isdecimal():
+        raise RemoteError(f"API v1, which runs it, would take the code {code} for an id")
+    return code
 
 
 V2 = Binding(
@@ -124,6 +134,7 @@ V2 = Binding(
     delete=lambda api, found: api.v2.delete_plugin_release(wire_id(found)),
     decode=_decode_v2,
     encode=_encode_v2,
+    runs_as=_code,
 )
 
 _PUBLISHED = "published releases never change: publish a new version"

@@ -42,12 +42,6 @@ def unsupported_in_project(
 def _target(
     target: Mapping[str, Any], at: Path, positions: Mapping[Path, Position]
 ) -> Iterator[Diagnostic]:
-    api = target.get("api")
-    if api == "v2":
-        yield _not_yet((*at, "api"), positions, "api v2")
-    elif isinstance(api, Mapping):
-        for kind in (kind for kind, version in api.items() if version == "v2"):
-            yield _not_yet((*at, "api", kind), positions, "api v2")
     if target.get("on_drift") == "hold":
         yield _not_yet((*at, "on_drift"), positions, "on_drift: hold")
 

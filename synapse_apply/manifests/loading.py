@@ -22,6 +22,7 @@ from synapse_apply.manifests.decode import (
 )
 from synapse_apply.manifests.draft import Context, Draft, PackageConfig
 from synapse_apply.manifests.files import manifest_files, shown
+from synapse_apply.manifests.fitting import Fitting
 from synapse_apply.manifests.overlays import Overlay
 from synapse_apply.manifests.reader import Document, Reading, read, unhurried_gc
 from synapse_apply.manifests.variables import Values
@@ -189,7 +190,8 @@ def _decoded(
     context.findings.extend(across.check_sources(declared))
     context.findings.extend(across.check_codes(context, declared))
     context.findings.extend(across.check_overlays(overlays, used, known, context.target.name))
-    return declared
+    fitting = Fitting(context.target, context.findings)
+    return fitting.of(declared)
 
 
 def _name(

@@ -99,9 +99,21 @@ def _create(item: Item, action: Action = Action.CREATE) -> Ruling:
     ruling = Ruling(replace(change, extras=package.package_extras(item)))
     if kept := _kept(item, ()):
         ruling = ruling.refuse(refusals.no_live_secret(item, kept))
+    if wrong := _not_taken(item):
+        ruling = ruling.refuse(refusals.not_taken(item, wrong))
     if item.type.carries_package and item.desired is not None and item.desired.package is None:
         ruling = ruling.refuse(refusals.no_package(item))
     return ruling
+
+
+def _not_taken(item: Item) -> list[str]:
+    """Fields whose declared values this API version makes nothing with."""
+    spec = item.desired.spec if item.desired else {}
+    return [
+        name
+        for name, takes in item.binding.takes.items()
+        if (not takes.fits(spec[name]) if name in spec else takes.required or takes.to_create)
+    ]
 
 
 def _recreate(item: Item) -> Ruling:
@@ -120,7 +132,7 @@ def _adopt(item: Item, survey: Survey) -> Ruling:
     notes = list(found.notes)
     extras = {}
     if _is_another(item) and item.record is not None:
-        notes.insert(0, f"recorded as id {item.record.remote_id}: it was made anew outside")
+        notes.insert(0, _other_id(item, item.record))
     if package.unverified(item):
         notes.append("its published bytes are unverified: nothing tells what they are")
     if item.type.carries_package and (digest := package.published_digest(item)):
@@ -133,6 +145,12 @@ def _adopt(item: Item, survey: Survey) -> Ruling:
     )
     ruling = Ruling(change, foreign=tuple(found.foreign))
     return _packaged(item, ruling.refuse(*_obstacles(item, found)), survey)
+
+
+def _other_id(item: Item, record: Record) -> str:
+    if record.api != item.binding.api:
+        return f"recorded as id {record.remote_id} of API {record.api}"
+    return f"recorded as id {record.remote_id}: it was made anew outside"
 
 
 def _keep(item: Item, record: Record, survey: Survey) -> Ruling:
@@ -184,6 +202,7 @@ def _obstacles(item: Item, found: Differences) -> list[Refusal]:
         for change in found.changes
         if item.binding.update is None
         or change.path[0] in identity
+        or change.path[0] in item.binding.immutable
         or (change.path[0] in item.type.rules and item.type.rule(change.path).immutable)
     ]
     refused = [refusals.fixed(item, fixed)] if fixed else []

@@ -10,6 +10,7 @@ from synapse_apply.model.diagnostic import Diagnostic, error, warning
 from synapse_apply.model.plan import Action, Change, Plan
 from synapse_apply.model.state import Intent
 from synapse_apply.planning import refusals
+from synapse_apply.planning.along import Along
 from synapse_apply.planning.declared import CREATE_VERB, Survey, decide
 from synapse_apply.planning.guards import trips
 from synapse_apply.planning.identity import claims
@@ -70,8 +71,10 @@ def _declared(items: Mapping[Address, Item], survey: Survey) -> tuple[Rulings, l
     graph = {address: needs(item) for address, item in items.items() if item.desired is not None}
     ordered, cycles = dependency_order(graph, lambda address: items[address].type.rank)
     rulings: Rulings = {}
+    along = Along(items, survey)
     for address in ordered:
         ruling = proven(items[address], decide(items[address], survey), survey)
+        ruling = along.settled(items[address], ruling)
         if ruling.change.changes_server:
             unmet = [need for need in graph[address] if _unmet(need, items, rulings, survey)]
             if unmet:
