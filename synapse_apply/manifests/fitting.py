@@ -41,12 +41,13 @@ class Fitting:
             other = CATALOGUE.get(rule.references)
             theirs = other.binding(self.target.api).api if other else binding.api
             if other and theirs != binding.api:
+                newest = max(binding.api, theirs)
                 yield error(
                     "Two API versions for what belongs together",
                     f"target {self.target.name} uses api {binding.api} for a {kind.prefix} and "
                     f"{theirs} for the {other.prefix} it refers to by its id",
-                    f"give both one version: `api: {{{other.prefix}: {binding.api}, "
-                    f"{kind.prefix}: {binding.api}}}`",
+                    f"give both one version: `api: {{{other.prefix}: {newest}, "
+                    f"{kind.prefix}: {newest}}}`",
                     position=self.target.position or one.position,
                     target=self.target.name,
                 )
