@@ -107,6 +107,7 @@ class Binding:
     `immutable` fields never change here, beside those that no version changes: the way out by
     field. `takes` says what values a version wants. `runs_as` gives the name by which the calls of
     the kind's proof know the owner with this remote id, where those are of another version.
+    `belonging` lists the objects of the owner with this remote id.
     """
 
     api: str
@@ -130,6 +131,7 @@ class Binding:
     takes: Mapping[str, Takes] = field(default_factory=dict)
     bootstraps: Bootstrap | None = None
     runs_as: Callable[[Api, str], str] | None = None
+    belonging: Callable[[Api, str], Sequence[Raw]] | None = None
 
     def proves(self, key: str, capabilities: Capabilities) -> Lookup:
         """What a search for this natural key proves on this backend."""

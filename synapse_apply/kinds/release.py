@@ -135,6 +135,7 @@ V2 = Binding(
     decode=_decode_v2,
     encode=_encode_v2,
     runs_as=_code,
+    belonging=lambda api, plugin: api.v2.list_plugin_releases({"plugin": wire_id(plugin)}),
 )
 
 _PUBLISHED = "published releases never change: publish a new version"

@@ -181,3 +181,42 @@ def test_a_saved_plan_makes_both_or_neither(there: Workplace, server: Server) ->
     there.run("apply", "--allow-unsigned", "two.plan", code=0)
     assert server.counts == (1, 1, 1)
     there.unchanged()
+
+
+def test_commands_by_hand_know_both_versions(there: Workplace, server: Server) -> None:
+    """Plugins and releases are shown as v2 has them; runs and jobs are v1's, by the code."""
+    declare(there, PLUGIN, RELEASE, NEWER)
+    there.apply()
+    listed = there.run("releases", "list", "yolo", "--json", code=0).document
+    assert [one["values"]["version"] for one in listed["releases"]] == ["1.0.0", "1.1.0"]
+    assert "API v2" in there.run("plugins", "get", "plugin/yolo", code=0).out
+    there.run("run", "plugin/yolo", code=0)
+    assert server.call("GET", "_emulator/requests/")["last"][-1]["path"] == "/plugins/yolo/run/"
+    assert "1.1.0" in there.run("jobs", "list", "--plugin", "plugin/yolo", code=0).out
+
+
+def test_a_target_moves_from_v1_to_v2(there: Workplace, server: Server) -> None:
+    """What v1 made is found by its code, whatever its id is on v2, and nothing is made anew."""
+    there.edit("synapse-apply.yaml", '"api": "v2"', '"api": "v1"')
+    there.edit("manifests/plugin.yaml", "name: Yolo,", "name: Yolo, author: Team,")
+    there.apply()
+    there.edit("synapse-apply.yaml", '"api": "v1"', '"api": "v2", "unsupported_fields": "warning"')
+    assert "No changes." in there.plan("--detailed-exitcode", code=0).out
+    there.apply()
+    assert server.counts == (1, 1, 1)
+    assert there.run("state", "list", "--json", code=0).out.count('"v2"') == 2
+    assert server.objects("plugin")[0]["body"]["author"] == "Team"
+    there.edit("manifests/plugin.yaml", "Finds things", "Finds all things")
+    there.apply()
+    there.unchanged()
+
+
+def test_a_release_of_a_plugin_named_by_its_id(there: Workplace, server: Server) -> None:
+    """Its plugin is declared nowhere; a verification runs it by its code."""
+    there.apply()
+    later = VERIFIED.replace("plugin: yolo", "plugin: {id: 1}").replace("1.0.0", "2.0.0")
+    declare(there, PLUGIN, RELEASE, later.replace("plugins/yolo", "plugins/newer"))
+    told = there.apply().out
+    assert "  + release/id=1@2.0.0 created (id 2, " in told
+    assert "release/id=1@2.0.0 was verified (job 1, " in told
+    there.unchanged()
