@@ -120,8 +120,8 @@ def nothing_goes_along(item: Item, kind: str, members: Sequence[Change]) -> Refu
     else:
         reason += "none is declared"
         ways = (f"declare a {kind.capitalize()} of {item.address.name}",)
-    if any(version != api for version in item.type.bindings):
-        ways += (f"or let the target make it with another API version: `api: {{{what}: v1}}`",)
+    if others := sorted(set(item.type.bindings) - {api}):
+        ways += (f"or let the target use another API version: `api: {others[0]}`",)
     return Refusal("no-first-member", reason, ways, item.desired.position if item.desired else None)
 
 
