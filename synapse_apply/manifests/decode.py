@@ -214,6 +214,7 @@ def desired(context: Context, draft: Draft) -> Desired | None:
         depends_on=depends_on,
         source=source,
         verify=release.verification(context, draft),
+        retain=draft.spec.get("retain"),
         position=draft.document.position,
         positions=draft.positions,
     )

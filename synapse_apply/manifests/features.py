@@ -11,7 +11,6 @@ from synapse_apply.model.values import ABSENT, dig
 
 # By schema: where a field may stand.
 _NOT_YET: dict[str, tuple[Path, ...]] = {
-    "plugin": (("spec", "retain"),),
     "release": (("spec", "locked"),),
 }
 _KNOWN_POLICY = frozenset(("unreleased_source",))

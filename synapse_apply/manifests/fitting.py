@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.kinds.descriptor import Binding, ResourceType
 from synapse_apply.model.address import Address
 from synapse_apply.model.desired import Desired
-from synapse_apply.model.diagnostic import Diagnostic, Severity, error, warning
+from synapse_apply.model.diagnostic import Diagnostic, Position, Severity, error, warning
 from synapse_apply.model.project import Target
 
 
@@ -30,6 +30,7 @@ class Fitting:
                 binding = kind.binding(self.target.api)
                 self.findings.extend(self._apart(kind, binding, ours[0]))
                 self.findings.extend(self._left_out(kind, binding, ours))
+                self.findings.extend(self._retained(kind, binding, declared))
                 for one in ours:
                     self.findings.extend(self._values(kind, binding, one))
                     fitted[one.address] = _carried(binding, one)
@@ -67,22 +68,39 @@ class Fitting:
             for name in kind.rules
             if name not in binding.fields and any(name in one.spec for one in having)
         ]
+        place = next(one.place((name,)) for one in having for name in names if name in one.spec)
+        yield self._cannot(binding, ", ".join(names), having, kind.prefix, place)
+
+    def _cannot(
+        self,
+        binding: Binding,
+        names: str,
+        ours: Sequence[Desired],
+        prefix: str,
+        place: Position | None,
+    ) -> Diagnostic:
         leaves_out = self.target.unsupported_fields == "warning"
-        shown = ", ".join(names)
-        count = f"{len(having)} {kind.prefix}{'s' if len(having) != 1 else ''}"
+        count = f"{len(ours)} {prefix}{'s' if len(ours) != 1 else ''}"
         way = "`unsupported_fields: warning` of the target leaves them out, an overlay with null "
-        yield Diagnostic(
+        return Diagnostic(
             Severity.WARNING if leaves_out else Severity.ERROR,
             "Fields that the API version cannot carry",
-            f"target {self.target.name}: api {binding.api} cannot carry {shown} ({count})",
+            f"target {self.target.name}: api {binding.api} cannot carry {names} ({count})",
             "they are neither sent nor compared here"
             if leaves_out
             else f"{way}does so for one resource",
-            position=next(
-                one.place((name,)) for one in having for name in names if name in one.spec
-            ),
+            position=place,
             target=self.target.name,
         )
+
+    def _retained(
+        self, kind: ResourceType, binding: Binding, declared: Mapping[Address, Desired]
+    ) -> Iterator[Diagnostic]:
+        """To keep only the newest of a series asks for a delete."""
+        owner = kind.rules[kind.series].references if kind.series else ""
+        asked = [one for one in declared.values() if one.address.kind == owner and one.retain]
+        if asked and binding.delete is None:
+            yield self._cannot(binding, "retain", asked, owner, asked[0].place(("retain",)))
 
     def _values(self, kind: ResourceType, binding: Binding, one: Desired) -> Iterator[Diagnostic]:
         for name, takes in binding.takes.items():

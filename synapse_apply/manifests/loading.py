@@ -231,6 +231,7 @@ def _canonical(one: Desired) -> str:
         "id": one.remote_id,
         "source": str(one.source) if one.source else None,
         "verify": one.verify,
+        **({"retain": one.retain} if one.retain is not None else {}),
     }
     return json.dumps(data, sort_keys=True, separators=(",", ":"), default=_marker)
 

@@ -220,3 +220,50 @@ def test_a_release_of_a_plugin_named_by_its_id(there: Workplace, server: Server)
     assert "  + release/id=1@2.0.0 created (id 2, " in told
     assert "release/id=1@2.0.0 was verified (job 1, " in told
     there.unchanged()
+
+
+def release(version: str, more: str = "") -> str:
+    return RELEASE.replace("1.0.0", version) + more
+
+
+def test_only_the_newest_releases_are_retained(there: Workplace, server: Server) -> None:
+    """With --prune, once the new one is there; never a protected one, nor one in use."""
+    protected = "lifecycle: {prevent_destroy: true}\n"
+    declare(there, PLUGIN, release("1.0.0", protected))
+    there.apply()
+    for version in ("1.1.0", "1.2.0", "1.3.0"):
+        declare(there, PLUGIN, release(version))
+        there.apply()
+    there.edit("manifests/plugin.yaml", "name: Yolo,", "name: Yolo, retain: 2,")
+    there.unchanged()
+    assert server.counts == (1, 4, 1)
+    said = there.plan("--prune", code=0).out
+    assert "# release/yolo@1.1.0 will be destroyed" in said
+    assert "older than what is retained" in said
+    assert "release/yolo@1.0.0 cannot be destroyed" in said
+    assert "Plan: 0 to add, 0 to change, 1 to destroy." in said
+    ids = {row["body"]["version"]: row["id"] for row in server.objects("release")}
+    server.call("PATCH", f"_emulator/objects/release/{ids['1.1.0']}/", {"in_use": True})
+    said = there.apply("--prune", code=3)
+    assert "The release is used by an active serve application" in said.text
+    server.call("PATCH", f"_emulator/objects/release/{ids['1.1.0']}/", {"in_use": False})
+    there.apply("--prune", code=5)
+    versions = {row["body"]["version"] for row in server.objects("release")}
+    assert versions == {"1.0.0", "1.2.0", "1.3.0"}
+
+
+def test_what_is_retained_goes_only_when_the_new_one_is_there(
+    there: Workplace, server: Server
+) -> None:
+    """A release that cannot be made takes no older one with it."""
+    declare(there, PLUGIN.replace("name: Yolo,", "name: Yolo, retain: 1,"), RELEASE)
+    there.apply()
+    there.edit("manifests/plugin.yaml", 'version: "1.0.0"', 'version: "1.1.0"')
+    faults = {"match": {"path": "/v2/plugin-releases/", "method": "POST"}, "do": {"status": 400}}
+    server.call("PUT", "_emulator/faults/", {"rules": [faults]})
+    there.apply("--prune", code=3)
+    assert [row["body"]["version"] for row in server.objects("release")] == ["1.0.0"]
+    server.call("PUT", "_emulator/faults/", {"rules": []})
+    there.apply("--prune")
+    assert [row["body"]["version"] for row in server.objects("release")] == ["1.1.0"]
+    there.plan("--prune", "--detailed-exitcode", code=0)
