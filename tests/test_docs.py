@@ -188,7 +188,7 @@ def test_the_readme_lists_what_is_not_supported() -> None:
     page = (ROOT / "docs" / "manifests.md").read_text(encoding="utf-8")
     fields = re.findall(r"^\| `([^`]+)` .*ot supported by this version", page, re.MULTILINE)
     names = {re.sub(r"^(spec|targets\.NAME)\.", "", field).partition(".")[0] for field in fields}
-    assert names == {"locked", "on_drift"}
+    assert names == {"on_drift"}
     for name in names:
         assert f"`{name}" in limits, name
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from synapse_apply.applying import failures
-from synapse_apply.applying.execute import execute
+from synapse_apply.applying.execute import execute, seal
 from synapse_apply.applying.second_look import look_again, may_show, pauses
 from synapse_apply.applying.task import Task, Tools
 from synapse_apply.applying.verify import verify
@@ -48,6 +48,8 @@ class Applier:
         self._outcomes: dict[Address, Outcome] = {}
         # Runs are steps of their own, made when all else of their address is done.
         self._verified: dict[Address, Verified] = {}
+        # Last calls that are never taken back; None where what went before did not end well.
+        self._sealed: dict[Address, Outcome | None] = {}
         # Creates of unknown outcome that are looked up once more when all else is done.
         self._doubtful: set[Address] = set()
         self._pauses = pauses(tools, stop)
@@ -65,7 +67,15 @@ class Applier:
             ready.extend(self._look_again())
         for task in self._tasks.values():
             self._skip(task, "the run was stopped")
-        return tuple(self._outcomes[at] for at in self._tasks if at in self._outcomes)
+        return tuple(outcome for at in self._tasks for outcome in self._told(at))
+
+    def _told(self, address: Address) -> Iterator[Outcome]:
+        """What became of the task; of its last call apart where that did not end well."""
+        first, last = self._outcomes.get(address), self._sealed.get(address)
+        if first is not None and last is not None and last.result is Result.DONE:
+            yield replace(first, diagnostics=(*first.diagnostics, *last.diagnostics))
+            return
+        yield from (outcome for outcome in (first, last) if outcome is not None)
 
     def _work_off(self, ready: deque[Address], executor: Executor) -> None:
         """Do what is ready and what becomes so, until nothing is left or the run shall end."""
@@ -112,22 +122,27 @@ class Applier:
         self._tools.progress.finished(address, outcome.action.value, outcome.result.value, seconds)
 
     def _is_over(self, task: Task) -> bool:
-        due = task.change.verification is not None
-        return not self._is_to_act(task) and (not due or task.address in self._verified)
+        sealed = not task.seals or task.address in self._sealed
+        return sealed and not self._is_to_act(task) and not self._is_to_run(task)
 
     def _is_to_act(self, task: Task) -> bool:
         return task.acts and task.address not in self._outcomes
 
-    def _work(self, task: Task) -> Callable[[], tuple[Outcome, ...] | Verified]:
+    def _is_to_run(self, task: Task) -> bool:
+        return task.change.verification is not None and task.address not in self._verified
+
+    def _work(self, task: Task) -> Callable[[], tuple[Outcome, ...] | Outcome | Verified]:
         if self._is_to_act(task):
             return lambda: execute(task, self._tools, self._live)
-        return lambda: verify(task, self._tools, self._live, self._stop)
+        if self._is_to_run(task):
+            return lambda: verify(task, self._tools, self._live, self._stop)
+        return lambda: seal(task, self._tools, self._live)
 
     def _settle(self, address: Address, result: Any) -> Iterable[Address]:
         """Keep the outcomes; give what may start now."""
         task = self._tasks[address]
         if not self._is_to_act(task):
-            return self._settle_run(task, result)
+            return self._settle_rest(task, result)
         outcomes = result if isinstance(result, tuple) else self._broken(task, result)
         # What came along first: it is over by itself, not by what becomes of what carried it.
         return [at for outcome in reversed(outcomes) for at in self._keep(outcome)]
@@ -144,12 +159,18 @@ class Applier:
             return []
         return self._freed(address) if self._is_over(task) else [address]
 
-    def _settle_run(self, task: Task, result: Any) -> Iterable[Address]:
-        """Keep what became of a run; where it did not end well its dependents do not start."""
-        verified = result if isinstance(result, Verified) else self._broken_run(task, result)
-        self._verified[task.address] = verified
-        if verified.is_well:
-            return self._freed(task.address)
+    def _settle_rest(self, task: Task, result: Any) -> Iterable[Address]:
+        """Keep what became of a run or a last call; where it did not end well nothing follows."""
+        if self._is_to_run(task):
+            verified = result if isinstance(result, Verified) else self._broken_run(task, result)
+            self._verified[task.address] = verified
+            well = verified.is_well
+        else:
+            last = result if isinstance(result, Outcome) else self._broken(task, result)[0]
+            self._sealed[task.address] = last
+            well = last.result is Result.DONE
+        if well:
+            return self._freed(task.address) if self._is_over(task) else [task.address]
         self._skip_dependents(task.address)
         return []
 
@@ -182,8 +203,12 @@ class Applier:
         if self._is_to_act(task):
             action = task.change.action
             self._outcomes[address] = Outcome(address, action, Result.SKIPPED, diagnostics=told)
-        if not self._is_over(task):
+        if self._is_to_run(task):
             self._verified[address] = Verified(address, Verdict.SKIPPED, diagnostics=told)
+        if not self._is_over(task):
+            alone = address not in self._outcomes
+            skipped = Outcome(address, task.change.action, Result.SKIPPED, diagnostics=told)
+            self._sealed[address] = skipped if alone else None
 
     @staticmethod
     def _broken(task: Task, failure: Any) -> tuple[Outcome, ...]:

@@ -6,10 +6,11 @@ Every mutating call has an intent that is durable before it is sent and is settl
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from synapse_apply.applying import failures, lookup
-from synapse_apply.applying.body import patch_of, reveal, update_fields
+from synapse_apply.applying.body import patch_of, reveal, update_fields, wanted
 from synapse_apply.applying.calls import (
     Sent,
     announced,
@@ -38,13 +39,31 @@ def execute(task: Task, tools: Tools, live: Live) -> tuple[Outcome, ...]:
 
     `live` are the objects known by now.
     """
+    creates = task.change.action in CREATES
+
+    def work() -> tuple[Outcome, ...]:
+        return create(task, tools, live) if creates else (_dispatch(task, tools, live),)
+
+    return _told(task, tools, work)
+
+
+def seal(task: Task, tools: Tools, live: Live) -> Outcome:
+    """Make the call that ends a task and is never taken back; every way to end is an Outcome."""
+    last = tuple(one for one in task.change.fields if one not in task.fields)
+    change = replace(task.change, action=Action.UPDATE, fields=last)
+    ending = replace(task, change=change, carries=None)
+    (outcome,) = _told(ending, tools, lambda: (_seal(ending, tools, live),))
+    return outcome
+
+
+def _told(task: Task, tools: Tools, work: Callable[[], tuple[Outcome, ...]]) -> tuple[Outcome, ...]:
+    """The outcomes of some work, with the time it took; progress hears of it."""
     started = tools.clock.seconds()
     together = [one for one in (task, task.carries) if one is not None]
     for one in together:
         tools.progress.started(one.address, one.change.action.value)
     try:
-        creates = task.change.action in CREATES
-        outcomes = create(task, tools, live) if creates else (_dispatch(task, tools, live),)
+        outcomes = work()
     except SynapseApplyError as failure:
         outcomes = (outcome_of(task, Result.FAILED, failure.diagnostics),)
     except RemoteError as failure:
@@ -71,8 +90,9 @@ def _dispatch(task: Task, tools: Tools, live: Live) -> Outcome:
             raise ValueError(f"{task.address} is to be adopted but was not seen")
         record = adopted(task, task.observed, tools)
         tools.store.put(record)
-    if task.change.fields:
-        return _update(replace(task, record=record), tools, live)
+    if task.fields:
+        others = replace(task.change, fields=task.fields)
+        return _update(replace(task, record=record, change=others), tools, live)
     if record is not None:
         tools.store.put(rebased(task, record, tools))
     return outcome_of(task, Result.DONE, remote_id=record.remote_id if record else "")
@@ -118,6 +138,24 @@ def _after_failed_update(
     if found is not None and not last:
         return None
     return unknown(task, failure, why)
+
+
+def _seal(task: Task, tools: Tools, live: Live) -> Outcome:
+    made, record = task.binding.seal, tools.store.record(task.address)
+    if made is None or record is None:
+        raise ValueError(f"{task.address} cannot be sealed, yet its plan says so")
+    task = replace(task, record=record)
+    ours = {**wanted(task, live), (made.name,): True}
+    sent = Sent({}, ours, announced(task, tools, made.verb, ours, live))
+    tools.store.begin(sent.intent)
+    try:
+        changed = task.binding.decode(made.call(tools.api, record.remote_id), tools.marks)
+    except RemoteError as failure:
+        ended = _after_failed_update(task, tools, sent, failure, last=True)
+        if ended is None:
+            raise AssertionError("a last try is over") from failure
+        return ended
+    return finish(task, tools, sent, changed)
 
 
 def _delete(task: Task, tools: Tools) -> Outcome:

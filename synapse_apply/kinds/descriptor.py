@@ -89,6 +89,20 @@ class Bootstrap:
 
 
 @dataclass(frozen=True, slots=True)
+class Seal:
+    """The last call of an object, made when all else of it is done, that nothing takes back.
+
+    It turns the field `name` true; a create does not send the field. `verb` is its intent's,
+    `words` are shown wherever it is planned.
+    """
+
+    name: str
+    verb: str
+    call: Callable[[Api, str], Raw]
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
 class Binding:
     """What one (kind, API version) can do. A missing verb is None, never an exception.
 
@@ -132,6 +146,7 @@ class Binding:
     bootstraps: Bootstrap | None = None
     runs_as: Callable[[Api, str], str] | None = None
     belonging: Callable[[Api, str], Sequence[Raw]] | None = None
+    seal: Seal | None = None
 
     def proves(self, key: str, capabilities: Capabilities) -> Lookup:
         """What a search for this natural key proves on this backend."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from synapse_apply.kinds.descriptor import Binding, FieldRule, Proof, Raw, ResourceType
+from synapse_apply.kinds.descriptor import Binding, FieldRule, Proof, Raw, ResourceType, Seal
 from synapse_apply.kinds.wire import pick, remote_id, secure, wire_id
 from synapse_apply.model.errors import NotFound, RemoteError
 from synapse_apply.model.marks import SecretMarks
@@ -88,8 +88,9 @@ V1 = Binding(
     encode=_encode,
 )
 
-# All that v2 takes beside the package; config and the rest it reads from the package itself.
-FIELDS_V2 = frozenset({"plugin", "version"})
+# All that v2 has beside the package; config and the rest it reads from the package itself.
+LOCKED = "locked"
+FIELDS_V2 = frozenset({"plugin", "version", LOCKED})
 
 
 def _list_v2(api: Api) -> Sequence[Raw]:
@@ -104,13 +105,14 @@ def _keys_v2(raw: Raw) -> tuple[str, ...]:
 
 
 def _decode_v2(raw: Raw, marks: SecretMarks) -> Observed:
-    spec = {"plugin": str(raw["plugin_id"]), "version": raw["version"]}
+    locked = bool(raw.get("is_released"))
+    spec = {"plugin": str(raw["plugin_id"]), "version": raw["version"], LOCKED: locked}
     return Observed(remote_id(raw), "v2", secure(PREFIX, spec, marks))
 
 
 def _encode_v2(spec: Mapping[str, Any]) -> dict[str, Any]:
     """A release that comes along with its plugin has no id of it to send."""
-    body = {name: spec[name] for name in sorted(FIELDS_V2) if name in spec}
+    body = {name: spec[name] for name in ("plugin", "version") if name in spec}
     return {**body, "plugin": wire_id(str(body["plugin"]))} if "plugin" in body else body
 
 
@@ -134,6 +136,13 @@ V2 = Binding(
     delete=lambda api, found: api.v2.delete_plugin_release(wire_id(found)),
     decode=_decode_v2,
     encode=_encode_v2,
+    immutable={LOCKED: "API v2 never takes the lock of a release back"},
+    seal=Seal(
+        LOCKED,
+        "lock",
+        lambda api, found: api.v2.lock_plugin_release(wire_id(found)),
+        "locked for good: this is never taken back, and the version cannot be published again",
+    ),
     runs_as=_code,
     belonging=lambda api, plugin: api.v2.list_plugin_releases({"plugin": wire_id(plugin)}),
 )
@@ -154,7 +163,9 @@ RELEASE = ResourceType(
             fixed_hint=_PUBLISHED,
         )
         for name in sorted(FIELDS)
-    },
+    }
+    # What is locked stays so; a manifest that says it no more asks for nothing.
+    | {LOCKED: FieldRule(LOCKED, reset=True)},
     natural_key=natural_key,
     identity=("plugin", "version"),
     bindings={"v1": V1, "v2": V2},

@@ -7,22 +7,8 @@ from typing import Any
 
 from synapse_apply.manifests.wording import dotted
 from synapse_apply.model.diagnostic import Diagnostic, Path, Position, error
-from synapse_apply.model.values import ABSENT, dig
 
-# By schema: where a field may stand.
-_NOT_YET: dict[str, tuple[Path, ...]] = {
-    "release": (("spec", "locked"),),
-}
 _KNOWN_POLICY = frozenset(("unreleased_source",))
-
-
-def unsupported(
-    schema: str, value: Mapping[str, Any], positions: Mapping[Path, Position]
-) -> Iterator[Diagnostic]:
-    """The fields of a manifest that this version cannot honour."""
-    for path in _NOT_YET.get(schema, ()):
-        if dig(value, path) is not ABSENT:
-            yield _not_yet(path, positions)
 
 
 def unsupported_in_project(

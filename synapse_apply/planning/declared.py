@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from synapse_apply.kinds.descriptor import UpdateMode
+from synapse_apply.kinds.sealing import seals
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic, Path, error, lies_in
 from synapse_apply.model.observed import FoundBy
@@ -53,9 +54,18 @@ def decide(item: Item, survey: Survey) -> Ruling:
         ruling = _adopt(item, survey)
     else:
         ruling = _keep(item, item.record, survey)
+    ruling = _sealed(item, ruling)
     if item.address in survey.claims.renames:
         ruling = ruling.refuse(refusals.renamed(item, survey.claims.renames[item.address]))
     return ruling
+
+
+def _sealed(item: Item, ruling: Ruling) -> Ruling:
+    """The row says it where a call of it is never taken back."""
+    seal, change = item.binding.seal, ruling.change
+    if seal is None or not any(seals(seal, field) for field in change.fields):
+        return ruling
+    return replace(ruling, change=replace(change, notes=(*change.notes, seal.words)))
 
 
 def _errors(item: Item, survey: Survey) -> tuple[Diagnostic, ...]:
@@ -197,13 +207,17 @@ def _obstacles(item: Item, found: Differences) -> list[Refusal]:
     """Why the differences cannot be sent."""
     identity = item.type.identity
     stuck = [path for path in found.stuck if item.binding.update is not None]
+    seal = item.binding.seal
     fixed = [
         change.path
         for change in found.changes
-        if item.binding.update is None
-        or change.path[0] in identity
-        or change.path[0] in item.binding.immutable
-        or (change.path[0] in item.type.rules and item.type.rule(change.path).immutable)
+        if not (seal is not None and seals(seal, change))
+        and (
+            item.binding.update is None
+            or change.path[0] in identity
+            or change.path[0] in item.binding.immutable
+            or (change.path[0] in item.type.rules and item.type.rule(change.path).immutable)
+        )
     ]
     refused = [refusals.fixed(item, fixed)] if fixed else []
     if loose := [path for path in stuck if path not in fixed]:

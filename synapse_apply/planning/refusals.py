@@ -47,11 +47,11 @@ def _ignore(paths: Sequence[Path]) -> str:
 
 def fixed(item: Item, paths: Sequence[Path]) -> Refusal:
     """Fields that never change once the object exists, or a kind this API cannot update."""
-    hints = [item.binding.immutable.get(str(path[0]), "") for path in paths]
-    hints += [item.type.rule(path).fixed_hint for path in paths if path[0] in item.type.rules]
-    hint = next((text for text in hints if text), "") or item.type.update_hint
-    if item.binding.update is None and item.type.update_hint:
-        hint = item.type.update_hint
+    here = [item.binding.immutable.get(str(path[0]), "") for path in paths]
+    hints = [item.type.rule(path).fixed_hint for path in paths if path[0] in item.type.rules]
+    if item.binding.update is None:
+        hints.insert(0, item.type.update_hint)
+    hint = next((text for text in (*here, *hints, item.type.update_hint) if text), "")
     new = "a new version" if item.type.series else "a new name"
     return Refusal(
         "fixed",
