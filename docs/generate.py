@@ -12,7 +12,7 @@ import click
 
 from synapse_apply.cli.main import NAME, root
 from synapse_apply.emulator.table import page as emulator_page
-from synapse_apply.manifests.features import unsupported, unsupported_in_project
+from synapse_apply.manifests.features import unsupported_in_project
 
 DOCS = Path(__file__).resolve().parent
 SCHEMAS = DOCS.parent / "schemas" / "v1"
@@ -250,8 +250,7 @@ def _not_yet(path: tuple[str, ...], kind: str, schema: Mapping[str, Any]) -> Ite
 def _refused(path: tuple[str, ...], kind: str, value: Any) -> bool:
     for part in reversed(path):
         value = {part: value}
-    found = unsupported_in_project(value, {}) if kind == "project" else unsupported(kind, value, {})
-    return any(True for _ in found)
+    return kind == "project" and any(True for _ in unsupported_in_project(value, {}))
 
 
 PAGES = {"commands.md": commands_page, "manifests.md": manifests_page, "emulator.md": emulator_page}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -116,6 +117,16 @@ def test_the_engine_names_no_kind() -> None:
             for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
                 if isinstance(node, ast.Constant) and isinstance(node.value, str):
                     assert node.value.lower() not in {"plugin", "release", "storage"}, path
+
+
+def test_the_engine_names_no_api_version() -> None:
+    """What a version can do stands on Bindings; planning, applying and views know none by name."""
+    for part in ("planning", "applying", "views"):
+        for path in (PACKAGE / part).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                    named = re.search(r"\bv[0-9]\b(?!/)", node.value)
+                    assert not named, (path, node.value)
 
 
 def test_every_folder_says_what_belongs_there() -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from synapse_apply.applying import failures
-from synapse_apply.applying.execute import execute
+from synapse_apply.applying.execute import execute, seal
 from synapse_apply.applying.second_look import look_again, may_show, pauses
-from synapse_apply.applying.task import Task, Tools
+from synapse_apply.applying.task import Task, Tools, together
 from synapse_apply.applying.verify import verify
 from synapse_apply.model.address import Address
 from synapse_apply.model.observed import Observed
@@ -33,6 +33,8 @@ class Applier:
         """`live` are the objects that exist before the first call, by address."""
         self._tasks = {task.address: task for task in tasks}
         self._live = dict(live)
+        # What is made by another task's call, by that task.
+        self._carried = {one.carries.address: one.address for one in tasks if one.carries}
         # Jobs that are followed: which one it is is recorded, so nothing of it is in doubt.
         self._jobs: dict[Address, str] = {}
         self._under_way: set[Address] = set()
@@ -50,6 +52,8 @@ class Applier:
         self._outcomes: dict[Address, Outcome] = {}
         # Runs are steps of their own, made when all else of their address is done.
         self._verified: dict[Address, Verified] = {}
+        # Last calls that are never taken back; None where what went before did not end well.
+        self._sealed: dict[Address, Outcome | None] = {}
         # Creates of unknown outcome that are looked up once more when all else is done.
         self._doubtful: set[Address] = set()
         self._pauses = pauses(tools, stop)
@@ -57,7 +61,7 @@ class Applier:
     @property
     def outcomes(self) -> tuple[Outcome, ...]:
         """What became of each task that acts, in the plan's order."""
-        return tuple(self._outcomes[at] for at in self._tasks if at in self._outcomes)
+        return tuple(outcome for at in self._tasks for outcome in self._told(at))
 
     @property
     def verified(self) -> tuple[Verified, ...]:
@@ -80,6 +84,14 @@ class Applier:
             self._cut(self._tasks[address])
         for task in self._tasks.values():
             self._skip(task, self._stop() or "the run was stopped")
+
+    def _told(self, address: Address) -> Iterator[Outcome]:
+        """What became of the task; of its last call apart where that did not end well."""
+        first, last = self._outcomes.get(address), self._sealed.get(address)
+        if first is not None and last is not None and last.result is Result.DONE:
+            yield replace(first, diagnostics=(*first.diagnostics, *last.diagnostics))
+            return
+        yield from (outcome for outcome in (first, last) if outcome is not None)
 
     def _work_off(self, ready: deque[Address], executor: Executor) -> None:
         """Do what is ready and what becomes so, until nothing is left or the run shall end."""
@@ -105,13 +117,14 @@ class Applier:
         for address in sorted(self._doubtful):
             self._tools.progress.started(address, self._tasks[address].change.action.value)
         while self._doubtful and not self._stop():
-            for address in sorted(self._doubtful):
+            for address in [at for at in self._tasks if at in self._doubtful]:
                 task, before = self._tasks[address], self._outcomes[address]
+                if self._carried.get(address) in self._doubtful:
+                    continue
                 outcome = look_again(task, self._tools, self._live, before)
                 if outcome.result is Result.DONE:
                     self._looked(address, outcome, begun)
-                    del self._outcomes[address]
-                    freed += self._settle(address, outcome)
+                    freed += self._keep(outcome)
             if freed or next(self._pauses, self) is self:
                 break
         if not freed:
@@ -126,24 +139,35 @@ class Applier:
         self._tools.progress.finished(address, outcome.action.value, outcome.result.value, seconds)
 
     def _is_over(self, task: Task) -> bool:
-        due = task.change.verification is not None
-        return not self._is_to_act(task) and (not due or task.address in self._verified)
+        sealed = not task.seals or task.address in self._sealed
+        return sealed and not self._is_to_act(task) and not self._is_to_run(task)
 
     def _is_to_act(self, task: Task) -> bool:
         return task.acts and task.address not in self._outcomes
 
-    def _work(self, task: Task) -> Callable[[], Outcome | Verified]:
+    def _is_to_run(self, task: Task) -> bool:
+        return task.change.verification is not None and task.address not in self._verified
+
+    def _work(self, task: Task) -> Callable[[], tuple[Outcome, ...] | Outcome | Verified]:
         if self._is_to_act(task):
             return lambda: execute(task, self._tools, self._live)
-        return lambda: verify(task, self._tools, self._live, self._stop)
+        if self._is_to_run(task):
+            return lambda: verify(task, self._tools, self._live, self._stop)
+        return lambda: seal(task, self._tools, self._live)
 
     def _settle(self, address: Address, result: Any) -> Iterable[Address]:
-        """Keep the outcome; give what may start now."""
+        """Keep the outcomes; give what may start now."""
         task = self._tasks[address]
         self._under_way.discard(address)
         if not self._is_to_act(task):
-            return self._settle_run(task, result)
-        outcome = result if isinstance(result, Outcome) else self._broken(task, result)
+            return self._settle_rest(task, result)
+        outcomes = result if isinstance(result, tuple) else self._broken(task, result)
+        # What came along first: it is over by itself, not by what becomes of what carried it.
+        return [at for outcome in reversed(outcomes) for at in self._keep(outcome)]
+
+    def _keep(self, outcome: Outcome) -> Iterable[Address]:
+        address = outcome.address
+        task = self._tasks[address]
         self._outcomes[address] = outcome
         if outcome.result is Result.UNKNOWN and may_show(task, self._tools, self._live):
             self._doubtful.add(address)
@@ -153,12 +177,18 @@ class Applier:
             return []
         return self._freed(address) if self._is_over(task) else [address]
 
-    def _settle_run(self, task: Task, result: Any) -> Iterable[Address]:
-        """Keep what became of a run; where it did not end well its dependents do not start."""
-        verified = result if isinstance(result, Verified) else self._broken_run(task, result)
-        self._verified[task.address] = verified
-        if verified.is_well:
-            return self._freed(task.address)
+    def _settle_rest(self, task: Task, result: Any) -> Iterable[Address]:
+        """Keep what became of a run or a last call; where it did not end well nothing follows."""
+        if self._is_to_run(task):
+            verified = result if isinstance(result, Verified) else self._broken_run(task, result)
+            self._verified[task.address] = verified
+            well = verified.is_well
+        else:
+            last = result if isinstance(result, Outcome) else self._broken(task, result)[0]
+            self._sealed[task.address] = last
+            well = last.result is Result.DONE
+        if well:
+            return self._freed(task.address) if self._is_over(task) else [task.address]
         self._skip_dependents(task.address)
         return []
 
@@ -166,6 +196,8 @@ class Applier:
         """What waited for this address alone."""
         freed = []
         for dependent in self._dependents.get(address, ()):
+            if self._carried.get(dependent) == address:
+                continue  # its own outcome frees it
             self._waiting[dependent].discard(address)
             if not self._waiting[dependent]:
                 freed.append(dependent)
@@ -189,27 +221,44 @@ class Applier:
         if self._is_to_act(task):
             action = task.change.action
             self._outcomes[address] = Outcome(address, action, Result.SKIPPED, diagnostics=told)
-        if not self._is_over(task):
+        if self._is_to_run(task):
             self._verified[address] = Verified(address, Verdict.SKIPPED, diagnostics=told)
+        if not self._is_over(task):
+            alone = address not in self._outcomes
+            skipped = Outcome(address, task.change.action, Result.SKIPPED, diagnostics=told)
+            self._sealed[address] = skipped if alone else None
 
     def _cut(self, task: Task) -> None:
         """The run ends before this one's answer; its intent is on disk for the next run."""
         address, told = task.address, (failures.cut_off(task),)
         if self._is_to_act(task):
-            outcome = Outcome(address, task.change.action, Result.UNKNOWN, diagnostics=told)
-            self._outcomes[address] = outcome
+            for one in together(task):
+                self._outcomes[one.address] = Outcome(
+                    one.address, one.change.action, Result.UNKNOWN, diagnostics=told
+                )
+        elif not self._is_to_run(task):
+            self._sealed[address] = Outcome(
+                address, Action.UPDATE, Result.UNKNOWN, diagnostics=told
+            )
         elif job := self._jobs.get(address):
             self._verified[address] = Verified(address, Verdict.RUNNING, job=job)
         else:
             self._verified[address] = Verified(address, Verdict.UNKNOWN, diagnostics=told)
 
     @staticmethod
-    def _broken(task: Task, failure: Any) -> Outcome:
+    def _broken(task: Task, failure: Any) -> tuple[Outcome, ...]:
         """An exception nobody expected: a call may be open, so its outcome is unknown."""
         sends = task.change.action is not Action.FORGET
         result = Result.UNKNOWN if sends else Result.FAILED
-        told = failures.internal(task, failure)
-        return Outcome(task.address, task.change.action, result, diagnostics=(told,))
+        return tuple(
+            Outcome(
+                one.address,
+                one.change.action,
+                result,
+                diagnostics=(failures.internal(one, failure),),
+            )
+            for one in together(task)
+        )
 
     @staticmethod
     def _broken_run(task: Task, failure: Any) -> Verified:

@@ -28,12 +28,16 @@ LIVE = "live"
 def wanted(task: Task, live: Live) -> dict[Path, Any]:
     """The declared fields, flat, references as remote ids; secrets still as SecretRef.
 
-    A create sends them all; what is absent is the server's to choose.
+    A create sends them all; what is absent is the server's to choose, and what a last call sets
+    for good is not set before.
     """
     if task.desired is None:
         return {}
+    last = (task.binding.seal.name,) if task.binding.seal is not None else None
     fields: dict[Path, Any] = {}
     for path, value in leaves(task.desired.spec):
+        if path == last and value is True:
+            continue
         fields[path] = live[value.address].remote_id if isinstance(value, Reference) else value
     return fields
 

@@ -82,6 +82,16 @@ def unknown(task: Task, why: Diagnostic) -> Diagnostic:
     )
 
 
+def not_shown(task: Task) -> Diagnostic:
+    """A call made it along with another object, and nothing shows it yet."""
+    return error(
+        "The outcome of a call is unknown",
+        f"{task.address} was to be made by a call that was done, and the backend does not show it.",
+        "Apply again: the next run looks it up before it does anything else.",
+        address=str(task.address),
+    )
+
+
 def recovered(task: Task, why: Diagnostic) -> Diagnostic:
     """The answer was lost, but the object is there as it was sent."""
     return warning(

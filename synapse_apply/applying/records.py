@@ -209,7 +209,7 @@ def not_taken(task: Task, sent: Mapping[Path, Any], observed: Observed) -> tuple
             address=str(task.address),
             path=path,
         )
-        for path in (change.path for change in task.change.fields)
+        for path in (change.path for change in task.fields)
         if path not in sent and still_there(task, observed, path)
     ]
     for path, value in sent.items():

@@ -153,6 +153,9 @@ class Settler:
         for name in kind.identity:
             if (has := dig(live.spec, (name,))) is not ABSENT:
                 seen[(name,)] = has
+                # What was made in one call with what it refers to had no id of that to send.
+                if created and kind.rules[name].references:
+                    applied.setdefault((name,), has)
         made = replace(
             base,
             remote_id=live.remote_id,

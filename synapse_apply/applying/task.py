@@ -8,12 +8,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from synapse_apply.kinds.descriptor import Binding, ResourceType
+from synapse_apply.kinds.sealing import seals
 from synapse_apply.model.address import Address
 from synapse_apply.model.codec import fields_to_json
 from synapse_apply.model.desired import Desired
 from synapse_apply.model.marks import SecretMarks
 from synapse_apply.model.observed import Capabilities, Observed
-from synapse_apply.model.plan import Action, Change
+from synapse_apply.model.plan import Action, Change, FieldChange
 from synapse_apply.model.ports import Api, Clock, Packages, Progress, Secrets, StateStore
 from synapse_apply.model.state import AuditEntry, Intent, Record, Uptime
 from synapse_apply.model.values import Fields
@@ -27,7 +28,7 @@ class Task:
     """One change to carry out, once everything in `after` has been done.
 
     `want` are the declared fields as a record keeps them (secrets as Mac, those that could not be
-    resolved left out, ignored ones too).
+    resolved left out, ignored ones too). `carries` is what the same call makes along with it.
     """
 
     change: Change
@@ -40,6 +41,7 @@ class Task:
     want: Fields = field(default_factory=dict)
     salt: str = ""
     natural_key: str = ""
+    carries: Task | None = None
 
     @property
     def address(self) -> Address:
@@ -48,7 +50,25 @@ class Task:
     @property
     def acts(self) -> bool:
         """Whether there is a step before its run: a call, or a record to be written."""
+        if self.change.action is Action.UPDATE:
+            return bool(self.fields) or self.change.rebase
         return self.change.action is not Action.NO_OP or self.change.rebase
+
+    @property
+    def seals(self) -> bool:
+        """Whether it ends with a call that is never taken back."""
+        return len(self.fields) < len(self.change.fields)
+
+    @property
+    def fields(self) -> tuple[FieldChange, ...]:
+        """The differing fields but the one that its last call sets."""
+        seal, changes = self.binding.seal, self.change.fields
+        return tuple(one for one in changes if seal is None or not seals(seal, one))
+
+
+def together(task: Task) -> tuple[Task, ...]:
+    """What the task's call makes: its own object, and what it carries."""
+    return (task,) if task.carries is None else (task, task.carries)
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,12 +78,21 @@ class _Run:
 
     def verdict(self) -> Verified:
         """Start it where no job is known, then follow."""
-        return self._followed(self.due.job, fresh=False) if self.due.job else self._start()
+        if self.due.job:
+            return self._followed(self.due.job, fresh=False)
+        owner, runs_as = self.owner, self.task.binding.runs_as
+        if runs_as is not None:
+            try:
+                owner = runs_as(self.tools.api, owner)
+            except RemoteError as failure:
+                return self._said(Verdict.FAILED, words.refused(self.task, failure))
+        return self._start(owner)
 
-    def _start(self) -> Verified:
-        intent = announced(self._intent(), self.tools)
+    def _start(self, owner: str) -> Verified:
+        """`owner` as the calls of a run know it."""
+        (intent,) = announced(self.tools, self._intent(owner))
         try:
-            answer = self.proof.run(self.tools.api, self.owner, marked(self.due.body, intent.id))
+            answer = self.proof.run(self.tools.api, owner, marked(self.due.body, intent.id))
         except RemoteError as failure:
             if failure.effect is Effect.NONE:
                 return self._refused(intent, failure)
@@ -95,7 +104,7 @@ class _Run:
             return self._answered(intent, answer, request_id)
         return self._go_on(intent, job, request_id)
 
-    def _intent(self) -> Intent:
+    def _intent(self, owner: str) -> Intent:
         return Intent(
             id=str(uuid4()),
             plan_id=self.tools.plan_id,
@@ -103,7 +112,7 @@ class _Run:
             verb=RUN,
             api=self.task.binding.api,
             natural_key=self.record.natural_key,
-            remote_id=self.owner,
+            remote_id=owner,
             fields=dict(leaves(context_of(self.due.body))),
             digest=self.due.parameters,
             deadline=self.tools.longest_call(0),

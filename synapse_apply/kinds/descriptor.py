@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -52,6 +53,56 @@ class FieldRule:
 
 
 @dataclass(frozen=True, slots=True)
+class Takes:
+    """What one API version asks of a declared value, beyond the manifest's schema.
+
+    `required`: nothing can be declared without the field; `to_create`: nothing can be made without
+    it. `pattern` (of the whole text) and `choices` hold for what is made; an object that is there
+    may have other values. `words` say what is taken.
+    """
+
+    words: str
+    required: bool = False
+    to_create: bool = False
+    pattern: str = ""
+    choices: frozenset[str] = frozenset()
+
+    def fits(self, value: Any) -> bool:
+        """Whether a create may send this value."""
+        if self.choices and value not in self.choices:
+            return False
+        return not self.pattern or re.fullmatch(self.pattern, str(value)) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Bootstrap:
+    """A create that makes the first member of another kind along with its own object.
+
+    `kind` is the member's prefix. `body` makes one body of both; the member's has no reference to
+    what is not there yet. `member` takes the member out of the answer, as its own Binding decodes
+    it; None where the answer does not show it.
+    """
+
+    kind: str
+    body: Callable[[Mapping[str, Any], Mapping[str, Any]], dict[str, Any]]
+    member: Callable[[Raw], Raw | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Seal:
+    """The last call of an object, made when all else of it is done, that nothing takes back.
+
+    It turns the field `name` true; a create does not send the field. `verb` is its intent's,
+    `words` are shown wherever it is planned.
+    """
+
+    name: str
+    verb: str
+    call: Callable[[Api, str], Raw]
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
 class Binding:
     """What one (kind, API version) can do. A missing verb is None, never an exception.
 
@@ -66,6 +117,11 @@ class Binding:
     A natural key reads FORM=TEXT (`code=yolo`); `lookup` tells for each form what a search
     proves, a form it lacks cannot be searched. `lookup_if` replaces it when a probed capability
     is there.
+
+    `immutable` fields never change here, beside those that no version changes: the way out by
+    field. `takes` says what values a version wants. `runs_as` gives the name by which the calls of
+    the kind's proof know the owner with this remote id, where those are of another version.
+    `belonging` lists the objects of the owner with this remote id.
     """
 
     api: str
@@ -85,6 +141,12 @@ class Binding:
     update_mode: UpdateMode = UpdateMode.PUT
     delete: Callable[[Api, str], None] | None = None
     lookup_if: Mapping[str, Mapping[str, Lookup]] = field(default_factory=dict)
+    immutable: Mapping[str, str] = field(default_factory=dict)
+    takes: Mapping[str, Takes] = field(default_factory=dict)
+    bootstraps: Bootstrap | None = None
+    runs_as: Callable[[Api, str], str] | None = None
+    belonging: Callable[[Api, str], Sequence[Raw]] | None = None
+    seal: Seal | None = None
 
     def proves(self, key: str, capabilities: Capabilities) -> Lookup:
         """What a search for this natural key proves on this backend."""

@@ -10,7 +10,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from synapse_apply.kinds.descriptor import Binding, FieldRule, Raw, ResourceType, UpdateMode
+from synapse_apply.kinds.descriptor import (
+    Binding,
+    Bootstrap,
+    FieldRule,
+    Raw,
+    ResourceType,
+    Takes,
+    UpdateMode,
+)
 from synapse_apply.kinds.wire import pick, remote_id, secure, wire_id
 from synapse_apply.model.errors import NotFound
 from synapse_apply.model.marks import SecretMarks
@@ -79,10 +87,31 @@ V1 = Binding(
 
 # What v2 carries of a plugin; version, author and configuration are the release's business there.
 FIELDS_V2 = frozenset({"name", "code", "description", "category"})
+CATEGORIES_V2 = (
+    "neural_net",
+    "export",
+    "upload",
+    "smart_tool",
+    "pre_annotation",
+    "post_annotation",
+    "data_validation",
+    "converter",
+)
 
 
 def _decode_v2(raw: Raw, marks: SecretMarks) -> Observed:
     return Observed(remote_id(raw), "v2", secure(PREFIX, pick(raw, FIELDS_V2), marks))
+
+
+def _with_release(body: Mapping[str, Any], release: Mapping[str, Any]) -> dict[str, Any]:
+    return {**body, "source": "file", **release}
+
+
+def _release_of(raw: Raw) -> Raw | None:
+    release = raw.get("release")
+    if not isinstance(release, Mapping) or "id" not in release:
+        return None
+    return {**release, "plugin_id": raw["id"]}
 
 
 V2 = Binding(
@@ -97,6 +126,18 @@ V2 = Binding(
     update_mode=UpdateMode.PATCH,
     decode=_decode_v2,
     encode=dict,
+    immutable={"category": "API v2 changes only name and description of a plugin"},
+    takes={
+        "code": Takes(
+            "lower-case letters, digits and `-` between them",
+            required=True,
+            pattern="[a-z0-9]([a-z0-9-]*[a-z0-9])?",
+        ),
+        "category": Takes(
+            f"one of {', '.join(CATEGORIES_V2)}", to_create=True, choices=frozenset(CATEGORIES_V2)
+        ),
+    },
+    bootstraps=Bootstrap("release", body=_with_release, member=_release_of),
 )
 
 PLUGIN = ResourceType(

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from synapse_apply.kinds.descriptor import Binding, FieldRule, Proof, Raw, ResourceType
+from synapse_apply.kinds.descriptor import Binding, FieldRule, Proof, Raw, ResourceType, Seal
 from synapse_apply.kinds.wire import pick, remote_id, secure, wire_id
-from synapse_apply.model.errors import NotFound
+from synapse_apply.model.errors import NotFound, RemoteError
 from synapse_apply.model.marks import SecretMarks
 from synapse_apply.model.observed import Lookup, Observed
 from synapse_apply.model.ports import Api
@@ -88,8 +88,9 @@ V1 = Binding(
     encode=_encode,
 )
 
-# All that v2 takes beside the package; config and the rest it reads from the package itself.
-FIELDS_V2 = frozenset({"plugin", "version"})
+# All that v2 has beside the package; config and the rest it reads from the package itself.
+LOCKED = "locked"
+FIELDS_V2 = frozenset({"plugin", "version", LOCKED})
 
 
 def _list_v2(api: Api) -> Sequence[Raw]:
@@ -104,12 +105,23 @@ def _keys_v2(raw: Raw) -> tuple[str, ...]:
 
 
 def _decode_v2(raw: Raw, marks: SecretMarks) -> Observed:
-    spec = {"plugin": str(raw["plugin_id"]), "version": raw["version"]}
+    locked = bool(raw.get("is_released"))
+    spec = {"plugin": str(raw["plugin_id"]), "version": raw["version"], LOCKED: locked}
     return Observed(remote_id(raw), "v2", secure(PREFIX, spec, marks))
 
 
 def _encode_v2(spec: Mapping[str, Any]) -> dict[str, Any]:
-    return {"plugin": wire_id(str(spec["plugin"])), "version": spec["version"]}
+    """A release that comes along with its plugin has no id of it to send."""
+    body = {name: spec[name] for name in ("plugin", "version") if name in spec}
+    return {**body, "plugin": wire_id(str(body["plugin"]))} if "plugin" in body else body
+
+
+def _code(api: Api, plugin: str) -> str:
+    """Runs are v1's, which knows the plugin by its code; ids of v2 are not its own."""
+    code = str(api.v2.get_plugin(wire_id(plugin))["code"])
+    if code.isdecimal():
+        raise RemoteError(f"API v1, which runs it, would take the code {code} for an id")
+    return code
 
 
 V2 = Binding(
@@ -124,6 +136,15 @@ V2 = Binding(
     delete=lambda api, found: api.v2.delete_plugin_release(wire_id(found)),
     decode=_decode_v2,
     encode=_encode_v2,
+    immutable={LOCKED: "API v2 never takes the lock of a release back"},
+    seal=Seal(
+        LOCKED,
+        "lock",
+        lambda api, found: api.v2.lock_plugin_release(wire_id(found)),
+        "locked for good: this is never taken back, and the version cannot be published again",
+    ),
+    runs_as=_code,
+    belonging=lambda api, plugin: api.v2.list_plugin_releases({"plugin": wire_id(plugin)}),
 )
 
 _PUBLISHED = "published releases never change: publish a new version"
@@ -142,7 +163,9 @@ RELEASE = ResourceType(
             fixed_hint=_PUBLISHED,
         )
         for name in sorted(FIELDS)
-    },
+    }
+    # What is locked stays so; a manifest that says it no more asks for nothing.
+    | {LOCKED: FieldRule(LOCKED, reset=True)},
     natural_key=natural_key,
     identity=("plugin", "version"),
     bindings={"v1": V1, "v2": V2},

@@ -8,7 +8,6 @@ from typing import Any
 from synapse_apply.manifests import plugin, release, shapes, storage
 from synapse_apply.manifests.draft import Context, Draft
 from synapse_apply.manifests.explain import Subject, explain
-from synapse_apply.manifests.features import unsupported
 from synapse_apply.manifests.overlays import Layered, Overlay, merged
 from synapse_apply.manifests.reader import Document, kind_of
 from synapse_apply.manifests.secretfields import secured
@@ -163,7 +162,7 @@ def overlaid(context: Context, draft: Draft, overlay: Overlay, values: Values) -
 
 
 def check(context: Context, draft: Draft) -> bool:
-    """Whether the draft fits its kind's schema and this version; reports why not."""
+    """Whether the draft fits its kind's schema; reports why not."""
     found = len(context.findings)
     if not shapes.validator(draft.schema).is_valid(draft.value):
         address = str(draft.address) if draft.address else None
@@ -171,7 +170,6 @@ def check(context: Context, draft: Draft) -> bool:
             overlaid_here = finding.position and finding.position.file != draft.document.source.file
             target = context.target.name if overlaid_here else None
             context.findings.append(finding.with_(address=address, target=target))
-    context.findings.extend(unsupported(draft.schema, draft.value, draft.positions))
     return len(context.findings) == found
 
 
@@ -214,6 +212,7 @@ def desired(context: Context, draft: Draft) -> Desired | None:
         depends_on=depends_on,
         source=source,
         verify=release.verification(context, draft),
+        retain=draft.spec.get("retain"),
         position=draft.document.position,
         positions=draft.positions,
     )

@@ -7,23 +7,8 @@ from typing import Any
 
 from synapse_apply.manifests.wording import dotted
 from synapse_apply.model.diagnostic import Diagnostic, Path, Position, error
-from synapse_apply.model.values import ABSENT, dig
 
-# By schema: where a field may stand.
-_NOT_YET: dict[str, tuple[Path, ...]] = {
-    "plugin": (("spec", "retain"),),
-    "release": (("spec", "locked"),),
-}
 _KNOWN_POLICY = frozenset(("unreleased_source",))
-
-
-def unsupported(
-    schema: str, value: Mapping[str, Any], positions: Mapping[Path, Position]
-) -> Iterator[Diagnostic]:
-    """The fields of a manifest that this version cannot honour."""
-    for path in _NOT_YET.get(schema, ()):
-        if dig(value, path) is not ABSENT:
-            yield _not_yet(path, positions)
 
 
 def unsupported_in_project(
@@ -42,12 +27,6 @@ def unsupported_in_project(
 def _target(
     target: Mapping[str, Any], at: Path, positions: Mapping[Path, Position]
 ) -> Iterator[Diagnostic]:
-    api = target.get("api")
-    if api == "v2":
-        yield _not_yet((*at, "api"), positions, "api v2")
-    elif isinstance(api, Mapping):
-        for kind in (kind for kind, version in api.items() if version == "v2"):
-            yield _not_yet((*at, "api", kind), positions, "api v2")
     if target.get("on_drift") == "hold":
         yield _not_yet((*at, "on_drift"), positions, "on_drift: hold")
 

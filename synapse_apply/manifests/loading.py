@@ -22,6 +22,7 @@ from synapse_apply.manifests.decode import (
 )
 from synapse_apply.manifests.draft import Context, Draft, PackageConfig
 from synapse_apply.manifests.files import manifest_files, shown
+from synapse_apply.manifests.fitting import Fitting
 from synapse_apply.manifests.overlays import Overlay
 from synapse_apply.manifests.reader import Document, Reading, read, unhurried_gc
 from synapse_apply.manifests.variables import Values
@@ -189,7 +190,8 @@ def _decoded(
     context.findings.extend(across.check_sources(declared))
     context.findings.extend(across.check_codes(context, declared))
     context.findings.extend(across.check_overlays(overlays, used, known, context.target.name))
-    return declared
+    fitting = Fitting(context.target, context.findings)
+    return fitting.of(declared)
 
 
 def _name(
@@ -229,6 +231,7 @@ def _canonical(one: Desired) -> str:
         "id": one.remote_id,
         "source": str(one.source) if one.source else None,
         "verify": one.verify,
+        **({"retain": one.retain} if one.retain is not None else {}),
     }
     return json.dumps(data, sort_keys=True, separators=(",", ":"), default=_marker)
 

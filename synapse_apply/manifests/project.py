@@ -174,7 +174,7 @@ class _Decoder:
         at: Path = ("targets", name)
         settings = self.value["targets"][name]
         if name == EMBEDDED:
-            for key in ("url", "tenant", "token", "api"):
+            for key in ("url", "tenant", "token"):
                 if key in settings:
                     self._find(
                         (*at, key),
@@ -230,6 +230,7 @@ class _Decoder:
             settle_after=float(settings.get("settle_after", 30.0)),
             guards=Guards(**guards),
             policy=Policy(policy.get("unreleased_source", "note")),
+            unsupported_fields=settings.get("unsupported_fields", "error"),
             position=position,
         )
 

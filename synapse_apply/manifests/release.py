@@ -19,7 +19,7 @@ from synapse_apply.model.values import Reference
 PREFIX = "release"
 _VERSION = re.compile(r"[A-Za-z0-9._+-]{1,64}")
 _PAGE_FORM = ("parameters", "context")
-_NOT_FIELDS = frozenset(("source", "file", "verify", "locked"))
+_NOT_FIELDS = frozenset(("source", "file", "verify"))
 
 
 def package(context: Context, draft: Draft) -> PackageSource | None:

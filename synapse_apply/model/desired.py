@@ -55,7 +55,8 @@ class Desired:
 
     `spec` is a nested map of the kind's fields under the API's own names, holding JSON,
     SecretRef and Reference values; what is no field of the object (source, verify, from) is
-    taken out of it. `positions` maps a path relative to the document to its place.
+    taken out of it. `retain`: so many of the newest members of its series are kept. `positions`
+    maps a path relative to the document to its place.
     """
 
     address: Address
@@ -67,6 +68,7 @@ class Desired:
     source: PackageSource | None = None
     package: Package | None = None
     verify: Mapping[str, Any] | None = None
+    retain: int | None = None
     position: Position | None = None
     positions: Mapping[Path, Position] = field(default_factory=dict)
 

@@ -42,7 +42,8 @@ class Target:
 
     `api` maps a kind's prefix, or `*`, to the newest API version to use; `agents` the names of
     agents to their tokens. `require_verified` are the targets in which a release must have been
-    verified before it is made here.
+    verified before it is made here. `unsupported_fields` is error or warning: what becomes of
+    fields that an API version cannot carry.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Target:
     settle_after: float = 30.0
     guards: Guards = Guards()
     policy: Policy = Policy()
+    unsupported_fields: str = "error"
     position: Position | None = None
 
     @property

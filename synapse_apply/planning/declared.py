@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from synapse_apply.kinds.descriptor import UpdateMode
+from synapse_apply.kinds.sealing import seals
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic, Path, error, lies_in
 from synapse_apply.model.observed import FoundBy
@@ -53,9 +54,18 @@ def decide(item: Item, survey: Survey) -> Ruling:
         ruling = _adopt(item, survey)
     else:
         ruling = _keep(item, item.record, survey)
+    ruling = _sealed(item, ruling)
     if item.address in survey.claims.renames:
         ruling = ruling.refuse(refusals.renamed(item, survey.claims.renames[item.address]))
     return ruling
+
+
+def _sealed(item: Item, ruling: Ruling) -> Ruling:
+    """The row says it where a call of it is never taken back."""
+    seal, change = item.binding.seal, ruling.change
+    if seal is None or not any(seals(seal, field) for field in change.fields):
+        return ruling
+    return replace(ruling, change=replace(change, notes=(*change.notes, seal.words)))
 
 
 def _errors(item: Item, survey: Survey) -> tuple[Diagnostic, ...]:
@@ -99,9 +109,21 @@ def _create(item: Item, action: Action = Action.CREATE) -> Ruling:
     ruling = Ruling(replace(change, extras=package.package_extras(item)))
     if kept := _kept(item, ()):
         ruling = ruling.refuse(refusals.no_live_secret(item, kept))
+    if wrong := _not_taken(item):
+        ruling = ruling.refuse(refusals.not_taken(item, wrong))
     if item.type.carries_package and item.desired is not None and item.desired.package is None:
         ruling = ruling.refuse(refusals.no_package(item))
     return ruling
+
+
+def _not_taken(item: Item) -> list[str]:
+    """Fields whose declared values this API version makes nothing with."""
+    spec = item.desired.spec if item.desired else {}
+    return [
+        name
+        for name, takes in item.binding.takes.items()
+        if (not takes.fits(spec[name]) if name in spec else takes.required or takes.to_create)
+    ]
 
 
 def _recreate(item: Item) -> Ruling:
@@ -120,7 +142,7 @@ def _adopt(item: Item, survey: Survey) -> Ruling:
     notes = list(found.notes)
     extras = {}
     if _is_another(item) and item.record is not None:
-        notes.insert(0, f"recorded as id {item.record.remote_id}: it was made anew outside")
+        notes.insert(0, _other_id(item, item.record))
     if package.unverified(item):
         notes.append("its published bytes are unverified: nothing tells what they are")
     if item.type.carries_package and (digest := package.published_digest(item)):
@@ -133,6 +155,12 @@ def _adopt(item: Item, survey: Survey) -> Ruling:
     )
     ruling = Ruling(change, foreign=tuple(found.foreign))
     return _packaged(item, ruling.refuse(*_obstacles(item, found)), survey)
+
+
+def _other_id(item: Item, record: Record) -> str:
+    if record.api != item.binding.api:
+        return f"recorded as id {record.remote_id} of API {record.api}"
+    return f"recorded as id {record.remote_id}: it was made anew outside"
 
 
 def _keep(item: Item, record: Record, survey: Survey) -> Ruling:
@@ -179,12 +207,17 @@ def _obstacles(item: Item, found: Differences) -> list[Refusal]:
     """Why the differences cannot be sent."""
     identity = item.type.identity
     stuck = [path for path in found.stuck if item.binding.update is not None]
+    seal = item.binding.seal
     fixed = [
         change.path
         for change in found.changes
-        if item.binding.update is None
-        or change.path[0] in identity
-        or (change.path[0] in item.type.rules and item.type.rule(change.path).immutable)
+        if not (seal is not None and seals(seal, change))
+        and (
+            item.binding.update is None
+            or change.path[0] in identity
+            or change.path[0] in item.binding.immutable
+            or (change.path[0] in item.type.rules and item.type.rule(change.path).immutable)
+        )
     ]
     refused = [refusals.fixed(item, fixed)] if fixed else []
     if loose := [path for path in stuck if path not in fixed]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from synapse_apply.model.address import Address
 from synapse_apply.model.plan import Action, Change, GuardTrip, Plan
 from synapse_apply.planning import guards, stale
+from synapse_apply.planning.along import carried
 
 _ENDS = frozenset({Action.DELETE, Action.FORGET})
 _MAKES = frozenset({Action.CREATE, Action.RECREATE})
@@ -27,11 +27,17 @@ def narrowed(saved: Plan, fresh: Plan, *, reviewed: bool) -> Plan:
         change.address: stale.known_by_now(change, now.get(change.address), ids)
         for change in saved.changes
     }
-    stopped: set[Address] = set()
+    made = {
+        change.address: _row(before.pop(change.address, None), change, reviewed=reviewed)
+        for change in fresh.changes
+    }
+    # What one call makes together is stopped together, whichever row comes first.
+    stopped = {address for address, row in made.items() if row.refused or not _goes(row)}
+    stopped &= set(filter(None, map(carried, made.values())))
     rows: list[Change] = []
     for change in fresh.changes:
-        row = _row(before.pop(change.address, None), change, reviewed=reviewed)
-        if row.changes_server and (needs := stopped & set(row.depends_on)):
+        row = made[change.address]
+        if row.changes_server and (needs := stopped & {*row.depends_on, carried(row)}):
             row = stale.dependent(row, needs, reviewed=reviewed)
         if row.refused or _lacking(row, change):
             stopped.add(row.address)

@@ -10,13 +10,14 @@ from synapse_apply.model.diagnostic import Diagnostic, error, warning
 from synapse_apply.model.plan import Action, Change, Plan
 from synapse_apply.model.state import Intent
 from synapse_apply.planning import refusals
+from synapse_apply.planning.along import Along
 from synapse_apply.planning.declared import CREATE_VERB, Survey, decide
 from synapse_apply.planning.guards import trips
 from synapse_apply.planning.identity import claims
 from synapse_apply.planning.order import Cycle, dependency_order
 from synapse_apply.planning.refusals import dotted, listing
 from synapse_apply.planning.rulings import Ruling, needs
-from synapse_apply.planning.series import series_of, went_back
+from synapse_apply.planning.series import is_beyond, is_history, series_of, went_back
 from synapse_apply.planning.situation import Item, Situation
 from synapse_apply.planning.undeclared import let_go
 from synapse_apply.planning.verification import proven
@@ -41,7 +42,8 @@ def plan(situation: Situation) -> Plan:
     )
     declared, cycles = _declared(items, survey)
     undeclared = _undeclared(items, survey, declared)
-    history = {address for address, ruling in undeclared.items() if ruling.change.superseded}
+    # What its series went on without is no loss, also where it is deleted.
+    history = {address for address in undeclared if is_history(items[address], survey.series)}
     rulings = _selected({**declared, **undeclared, **_orphans(items, survey)}, situation)
     changes = {address: ruling.change for address, ruling in rulings.items()}
     return Plan(
@@ -70,8 +72,10 @@ def _declared(items: Mapping[Address, Item], survey: Survey) -> tuple[Rulings, l
     graph = {address: needs(item) for address, item in items.items() if item.desired is not None}
     ordered, cycles = dependency_order(graph, lambda address: items[address].type.rank)
     rulings: Rulings = {}
+    along = Along(items, survey)
     for address in ordered:
         ruling = proven(items[address], decide(items[address], survey), survey)
+        ruling = along.settled(items[address], ruling)
         if ruling.change.changes_server:
             unmet = [need for need in graph[address] if _unmet(need, items, rulings, survey)]
             if unmet:
@@ -103,6 +107,7 @@ def _undeclared(items: Mapping[Address, Item], survey: Survey, declared: Rulings
         ruling = let_go(items[address], survey)
         if ruling.change.action is Action.DELETE:
             ruling = _after_users(ruling, items[address], users.get(address, ()), rulings, declared)
+            ruling = _after_newer(ruling, items[address], survey, declared)
         rulings[address] = ruling
     return rulings
 
@@ -124,6 +129,19 @@ def _after_users(
     waits = tuple(sorted(user for user, other in before.items() if other is not None))
     stopped = [user for user in waits if (other := before[user]) is not None and other.blocked]
     ruling = replace(ruling, change=replace(ruling.change, depends_on=waits))
+    return ruling.refuse(refusals.dependency(item, stopped)) if stopped else ruling
+
+
+def _after_newer(ruling: Ruling, item: Item, survey: Survey, declared: Rulings) -> Ruling:
+    """An older member goes once those are made that its series is to keep instead."""
+    if not is_beyond(item, survey.series):
+        return ruling
+    members = survey.series[item.address.kind, item.record.series if item.record else ""]
+    newer = [at for at in members.declared if at in declared]
+    made = [at for at in newer if declared[at].change.changes_server or declared[at].blocked]
+    waits = tuple(sorted({*ruling.change.depends_on, *made}))
+    ruling = replace(ruling, change=replace(ruling.change, depends_on=waits))
+    stopped = [at for at in made if declared[at].blocked]
     return ruling.refuse(refusals.dependency(item, stopped)) if stopped else ruling
 
 

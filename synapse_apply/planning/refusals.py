@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Path, Position, pointer
-from synapse_apply.model.plan import Refusal
+from synapse_apply.model.plan import Action, Change, Refusal
 from synapse_apply.model.state import Intent
 from synapse_apply.model.verification import RUN
 from synapse_apply.planning.situation import Item
@@ -47,10 +47,11 @@ def _ignore(paths: Sequence[Path]) -> str:
 
 def fixed(item: Item, paths: Sequence[Path]) -> Refusal:
     """Fields that never change once the object exists, or a kind this API cannot update."""
+    here = [item.binding.immutable.get(str(path[0]), "") for path in paths]
     hints = [item.type.rule(path).fixed_hint for path in paths if path[0] in item.type.rules]
-    hint = next((text for text in hints if text), "") or item.type.update_hint
-    if item.binding.update is None and item.type.update_hint:
-        hint = item.type.update_hint
+    if item.binding.update is None:
+        hints.insert(0, item.type.update_hint)
+    hint = next((text for text in (*here, *hints, item.type.update_hint) if text), "")
     new = "a new version" if item.type.series else "a new name"
     return Refusal(
         "fixed",
@@ -106,6 +107,43 @@ def no_package(item: Item) -> Refusal:
         f"the server has no {item.address} and {given} gives no bytes to publish",
         ("name a folder, a Git ref or a zip as its source", "publish it, then plan again"),
         (source.position if source else None) or (item.desired.position if item.desired else None),
+    )
+
+
+def nothing_goes_along(item: Item, kind: str, members: Sequence[Change]) -> Refusal:
+    """A create that makes a member of another kind along with it, and no member to make."""
+    what, api = item.type.prefix, item.binding.api
+    reason = f"API {api} makes a {what} together with its first {kind}, and "
+    if members:
+        reason += f"none that is declared can be made with it: {listing(map(_hindrance, members))}"
+        ways: tuple[str, ...] = (f"solve {listing(change.address for change in members)} first",)
+    else:
+        reason += "none is declared"
+        ways = (f"declare a {kind.capitalize()} of {item.address.name}",)
+    if others := sorted(set(item.type.bindings) - {api}):
+        ways += (f"or let the target use another API version: `api: {others[0]}`",)
+    return Refusal("no-first-member", reason, ways, item.desired.position if item.desired else None)
+
+
+def _hindrance(change: Change) -> str:
+    why = change.refusals[0].reason if change.refusals else "it is not selected, or in error"
+    if not change.refusals and change.action is not Action.CREATE:
+        why = f"{change.action.value} is due for it"
+    return f"{change.address} ({why})"
+
+
+def not_taken(item: Item, names: Sequence[str]) -> Refusal:
+    """Values that an object may have, and that nothing can be made with on this API version."""
+    takes = "; ".join(f"{name}: {item.binding.takes[name].words}" for name in names)
+    return Refusal(
+        "not-taken",
+        f"API {item.binding.api} makes no {item.type.prefix} with this {listing(names)}. "
+        f"It takes {takes}",
+        (
+            f"declare another {listing(names)}",
+            f"if it is there already: `synapse-apply import {item.address} ID`",
+        ),
+        _place(item, [(name,) for name in names]),
     )
 
 

@@ -13,15 +13,24 @@ from synapse_apply.planning.situation import Item
 
 @dataclass(slots=True)
 class Members:
-    """The declared members of one series, and every version that is taken."""
+    """The declared members of one series, and every version that is taken.
+
+    `retain`: so many of the newest are kept; None keeps all.
+    """
 
     declared: dict[Address, str] = field(default_factory=dict)
     recorded: dict[Address, str] = field(default_factory=dict)
+    retain: int | None = None
 
     @property
     def newest(self) -> Order | None:
         """The highest declared version that can be ordered."""
         return max(filter(None, map(order, self.declared.values())), default=None)
+
+    def keeps(self, version: Order) -> bool:
+        """Whether a version is among the newest that are kept."""
+        known = sorted({at for at in map(order, self.versions) if at is not None}, reverse=True)
+        return self.retain is None or version in known[: self.retain]
 
     @property
     def versions(self) -> set[str]:
@@ -34,7 +43,10 @@ Series = Mapping[tuple[str, str], Members]
 def series_of(items: Iterable[Item]) -> Series:
     """The series of all items by (prefix, series)."""
     found: dict[tuple[str, str], Members] = {}
+    retain: dict[str, int | None] = {}
     for item in items:
+        if item.desired is not None:
+            retain[str(item.address)] = item.desired.retain
         if not item.type.series:
             continue
         if item.desired is not None:
@@ -44,6 +56,8 @@ def series_of(items: Iterable[Item]) -> Series:
         elif item.record is not None and item.record.series:
             members = found.setdefault((item.address.kind, item.record.series), Members())
             members.recorded[item.address] = item.record.version
+    for (_, name), members in found.items():
+        members.retain = retain.get(name)
     return found
 
 
@@ -59,6 +73,16 @@ def is_history(item: Item, series: Series) -> bool:
     members = series.get((item.address.kind, record.series))
     mine = order(record.version)
     return members is not None and mine is not None and members.newest is not None
+
+
+def is_beyond(item: Item, series: Series) -> bool:
+    """Whether a superseded record is older than all that its series keeps."""
+    record = item.record
+    mine = order(record.version) if record is not None else None
+    members = series.get((item.address.kind, record.series)) if record is not None else None
+    if members is None or mine is None or not is_history(item, series):
+        return False
+    return not members.keeps(mine)
 
 
 def went_back(series: Series, items: Mapping[Address, Item]) -> list[Diagnostic]:

@@ -16,6 +16,7 @@ from synapse_apply.model.diagnostic import Path
 from synapse_apply.model.plan import Action, Change, FieldChange, Refusal
 from synapse_apply.model.values import ABSENT, KnownAfterApply, dig, leaves
 from synapse_apply.model.verification import Verification
+from synapse_apply.planning.along import CARRIES
 from synapse_apply.planning.package import uploaded_digest
 from synapse_apply.planning.refusals import dotted, listing
 
@@ -105,8 +106,9 @@ def _effect(field: FieldChange) -> tuple[Path, bool, str, str]:
     return (field.path, field.sensitive, value_text(field.before), value_text(field.after))
 
 
-def _content(change: Change) -> tuple[str, Any]:
-    return uploaded_digest(change), change.extras.get("published_digest")
+def _content(change: Change) -> tuple[str, Any, Any]:
+    told = change.extras
+    return uploaded_digest(change), told.get("published_digest"), told.get(CARRIES)
 
 
 def _moves(before: Change, now: Change) -> Iterator[str]:
@@ -127,7 +129,8 @@ def _told(before: Change, now: Change) -> Iterator[str]:
     if before.action is now.action or now.action is Action.UPDATE:
         yield from _fields(before, now)
     if before.action is now.action and _content(before) != _content(now):
-        yield "its package has other content"
+        other = before.extras.get(CARRIES) != now.extras.get(CARRIES)
+        yield "another is made along with it" if other else "its package has other content"
     if before.action is now.action and not same_run(before, now):
         yield _other_run(before, now)
 

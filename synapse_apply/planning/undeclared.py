@@ -9,7 +9,7 @@ from synapse_apply.planning import refusals
 from synapse_apply.planning.declared import Survey
 from synapse_apply.planning.identity import differing_identity
 from synapse_apply.planning.rulings import Ruling, change_of
-from synapse_apply.planning.series import is_history
+from synapse_apply.planning.series import is_beyond, is_history
 from synapse_apply.planning.situation import Item
 
 
@@ -19,7 +19,8 @@ def let_go(item: Item, survey: Survey) -> Ruling:
         return Ruling(change_of(item, Action.NO_OP)).refuse(survey.unsettled(item.address))
     if item.address in survey.claims.held:
         return _noted(item, Action.NO_OP, "kept in state: its address was renamed in the manifests")
-    if is_history(item, survey.series):
+    beyond = item.binding.delete is not None and is_beyond(item, survey.series)
+    if is_history(item, survey.series) and not (beyond and survey.choices.prune):
         return Ruling(replace(change_of(item, Action.NO_OP), superseded=True))
     conflicts = survey.claims.conflicts.get(item.address, ())
     if conflicts:
@@ -46,6 +47,8 @@ def _prune(item: Item, survey: Survey) -> Ruling:
     if item.sighting.observed is None:
         return _noted(item, Action.FORGET, "no longer declared, and gone already")
     reason = "no longer declared, and --prune was given"
+    if is_beyond(item, survey.series):
+        reason = "older than what is retained, and --prune was given"
     ruling = Ruling(replace(change_of(item, Action.DELETE), reason=reason))
     if names := differing_identity(item):
         return ruling.refuse(refusals.other_object(item, names))

@@ -18,7 +18,8 @@ from synapse_apply.model.observed import Observed
 from synapse_apply.model.plan import Action, Change, Plan
 from synapse_apply.model.ports import Progress
 from synapse_apply.model.report import STALE_RULES, Report
-from synapse_apply.model.values import SecretRef, leaves
+from synapse_apply.model.values import Reference, SecretRef, leaves
+from synapse_apply.planning.along import carried
 from synapse_apply.session.context import Context, Planned
 from synapse_apply.session.intents import close
 from synapse_apply.session.prepare import kept
@@ -116,7 +117,23 @@ def _tools(context: Context, planned: Planned, progress: Progress) -> Tools:
 
 def _tasks(planned: Planned) -> list[Task]:
     """One task for each change that apply has something to do for, in the plan's order."""
-    return [_task(planned, change) for change in planned.plan.actionable]
+    tasks = {change.address: _task(planned, change) for change in planned.plan.actionable}
+    for address, task in tasks.items():
+        member = carried(task.change)
+        if member is not None:
+            tasks[member] = _keyed(tasks[member], task)
+            tasks[address] = replace(task, carries=tasks[member])
+    return list(tasks.values())
+
+
+def _keyed(member: Task, owner: Task) -> Task:
+    """A member that comes along with its owner: its key is made of what the owner will be."""
+    if member.natural_key or member.desired is None or owner.desired is None:
+        return member
+    made = Observed("", owner.binding.api, owner.desired.spec)
+    spec = member.desired.spec
+    parents = {name: made for name, value in spec.items() if value == Reference(owner.address)}
+    return replace(member, natural_key=member.type.natural_key(spec, parents))
 
 
 def _task(planned: Planned, change: Change) -> Task:

@@ -23,7 +23,16 @@ from synapse_apply.model.errors import (
 )
 from synapse_apply.model.job import PLATFORM_WORDS, Job, JobStatus, job_of, words_of
 from synapse_apply.model.logs import LogLine
-from synapse_apply.session.reach import Reach, absent, by_key, given_id, note, recorded_id, words
+from synapse_apply.session.reach import (
+    Reach,
+    absent,
+    by_key,
+    given_id,
+    note,
+    recorded_id,
+    run_name,
+    words,
+)
 
 EXPANDABLE = ("logs", "metrics", "result")
 
@@ -64,7 +73,9 @@ def listed(reach: Reach, wanted: Filter) -> Iterator[Job]:
     query: dict[str, Any] = {}
     plugin = _plugin_id(reach, wanted.plugin) if wanted.plugin else None
     if wanted.plugin:
-        query["plugin"] = plugin or wanted.plugin
+        query["plugin"] = run_name(reach, plugin) if plugin else wanted.plugin
+        # Jobs are v1's: the id that they show is compared with an id of v1 alone.
+        plugin = plugin if query["plugin"] == plugin else None
     if wanted.created_after is not None:
         query["created_after"] = _utc(wanted.created_after).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     if wanted.user:

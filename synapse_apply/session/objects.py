@@ -24,9 +24,13 @@ def storages(reach: Reach) -> list[Live]:
 def releases(reach: Reach, plugin: str) -> list[Live]:
     """The releases of a plugin, named by its code, its id, or the name that state knows it by.
 
-    None also for a code that no plugin has: the API does not tell. InputError for a plugin without
-    a code, since releases are listed by that.
+    Where releases are listed by the code, there are none also of a code that no plugin has: the API
+    does not tell; InputError for a plugin without a code.
     """
+    belonging = reach.kind("release")[1].belonging
+    if belonging is not None:
+        owner = find(reach, "plugin", plugin).observed.remote_id
+        return _lives(reach, "release", belonging(reach.api, owner))
     known = given_id("plugin", plugin) or recorded_id(reach, "plugin", plugin)
     code = plugin if known is None else _code(read(reach, "plugin", known), plugin)
     try:

@@ -146,7 +146,7 @@ class Observer:
         self.natural_keys[address] = key
         if desired.remote_id is not None:
             return self._by_pin(desired, binding)
-        if record is not None:
+        if record is not None and record.api == binding.api:  # ids of others are not its ids
             sighting = self._by_record(address, binding, record)
             if sighting.observed is not None:
                 return sighting

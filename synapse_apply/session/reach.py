@@ -111,6 +111,12 @@ def recorded_id(reach: Reach, prefix: str, text: str) -> str | None:
     return None
 
 
+def run_name(reach: Reach, plugin: str) -> str:
+    """The plugin with this id as the calls of runs and jobs know it, which are of v1."""
+    runs_as = reach.kind("release")[1].runs_as
+    return runs_as(reach.api, plugin) if runs_as is not None else plugin
+
+
 def find(reach: Reach, prefix: str, text: str) -> Live:
     """The live object that a person means: by id, by a recorded name, by its natural key.
 

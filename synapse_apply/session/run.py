@@ -25,7 +25,7 @@ from synapse_apply.model.errors import (
     recourse,
 )
 from synapse_apply.model.job import Job, job_of
-from synapse_apply.session.reach import Reach, absent, given_id, note, recorded_id, words
+from synapse_apply.session.reach import Reach, absent, given_id, note, recorded_id, run_name, words
 
 _PREFIX = "plugin"
 # Clocks of servers differ from ours; who looks for a lost job must not miss it for that.
@@ -74,7 +74,8 @@ def start(reach: Reach, wanted: Wanted) -> Started:
     at = given_id(_PREFIX, wanted.plugin) or recorded_id(reach, _PREFIX, wanted.plugin)
     looked_from = datetime.now(UTC) - _CLOCKS_DIFFER
     try:
-        answer = reach.api.run_plugin(at or wanted.plugin, wanted.body())
+        plugin = run_name(reach, at) if at else wanted.plugin
+        answer = reach.api.run_plugin(plugin, wanted.body())
     except RemoteError as failure:
         if failure.effect is Effect.UNKNOWN:
             _note(reach, wanted, "", "unknown")

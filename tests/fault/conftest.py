@@ -29,11 +29,17 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @pytest.fixture
-def make_site(server: Server, tmp_path: Path) -> Callable[..., Site]:
+def api(request: pytest.FixtureRequest) -> str:
+    """The API version of plugins and releases: v1, or what a test chooses (`on_api`)."""
+    return str(getattr(request, "param", "v1"))
+
+
+@pytest.fixture
+def make_site(server: Server, tmp_path: Path, api: str) -> Callable[..., Site]:
     """Makes a new project against the emptied server."""
     numbers = itertools.count()
     return lambda *given, **named: Site.make(
-        tmp_path / f"project-{next(numbers)}", server, *given, **named
+        tmp_path / f"project-{next(numbers)}", server, *given, **{"api": api, **named}
     )
 
 

@@ -18,7 +18,7 @@ def changes(site: Site) -> None:
     assert site.apply().code == 0
     for number in (0, 1):
         path = site.root / "manifests" / f"group-{number}.yaml"
-        path.write_text(path.read_text().replace('"author": "a"', '"author": "b"'))
+        path.write_text(path.read_text().replace('"description": "a"', '"description": "b"'))
         _raise_version(site.root, number)
 
 
@@ -35,15 +35,15 @@ def _raise_version(root: Path, number: int) -> None:
 
 
 SCENARIOS: dict[str, Callable[[Site], None]] = {"first-apply": first_apply, "changes": changes}
-_COUNTS: dict[tuple[str, int], int] = {}
+_COUNTS: dict[tuple[str, int, str], int] = {}
 
 
 def requests_of(make_site: Callable[..., Site], scenario: str, groups: int = 4) -> int:
     """How many requests an apply makes when nothing goes wrong."""
-    if (scenario, groups) not in _COUNTS:
-        site = make_site(groups=groups)
+    site = make_site(groups=groups)
+    if (scenario, groups, site.api) not in _COUNTS:
         SCENARIOS[scenario](site)
         site.server.faults(COUNTS)
         assert site.apply().code == 0
-        _COUNTS[scenario, groups] = site.server.counts()[0]["seen"]
-    return _COUNTS[scenario, groups]
+        _COUNTS[scenario, groups, site.api] = site.server.counts()[0]["seen"]
+    return _COUNTS[scenario, groups, site.api]

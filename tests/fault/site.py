@@ -40,6 +40,7 @@ LATER = 3600.0
 # A rule that does nothing but count what arrives.
 COUNTS: dict[str, Any] = {"match": {"nth": 1_000_000}, "do": {"latency": 0}}
 SEPARATOR = "\n---\n"
+APIS = ("v1", "v2")
 KINDS = {"plugin": "plugins", "release": "plugin_releases", "storage": "storages"}
 
 
@@ -142,6 +143,7 @@ class Site:
     server: Server
     groups: int = 4
     environ: Mapping[str, str] = field(default_factory=lambda: dict(ENVIRON))
+    api: str = "v1"
 
     @classmethod
     def make(
@@ -151,13 +153,14 @@ class Site:
         groups: int = 4,
         extra_storages: int = 0,
         state_url: str = "",
+        api: str = "v1",
     ) -> Site:
         """Write the project and make an empty state, at a url or in a file of the project.
 
         The server is emptied.
         """
         server.empty()
-        made = cls(root, server, groups, {**ENVIRON, "FAULT_STATE_URL": state_url})
+        made = cls(root, server, groups, {**ENVIRON, "FAULT_STATE_URL": state_url}, api)
         root.mkdir(parents=True, exist_ok=True)
         target = {
             "url": server.url,
@@ -165,6 +168,7 @@ class Site:
             "token": {"env": "FAULT_TOKEN"},
             "allow_env": ["RAW_*"],
             "settle_after": SETTLE_AFTER,
+            "api": api,
             **({"state": {"url": {"env": "FAULT_STATE_URL"}}} if state_url else {}),
         }
         project = {"apiVersion": "synapse-apply/v1", "kind": "Project", "manifests": ["manifests/"]}
@@ -261,7 +265,11 @@ def _write_group(root: Path, number: int) -> None:
     secret = {"env": "RAW_KEY"}
     storage = {"bucket_name": f"raw-{number}", "region": "us-west-2", "access_key_id": "id"}
     documents = [
-        _document("Plugin", {"name": code, "code": code, "version": "1.0.0", "author": "a"}, code),
+        _document(
+            "Plugin",
+            {"name": code, "code": code, "category": "export", "description": "a"},
+            code,
+        ),
         _document(
             "Release", {"plugin": code, "version": "1.0.0", "source": f"./plugins/{code}"}
         ),

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 from fault.commands import applying, kill, reaches
-from fault.convergence import Row, converge, some
+from fault.convergence import Row, converge, on_store_and_api, some
 from fault.scenarios import SCENARIOS, requests_of
 from fault.site import Server, Site
 
@@ -15,6 +15,7 @@ FOREVER = 1000
 GROUPS = {"first-apply": 10, "changes": 4}
 
 
+@on_store_and_api()
 @pytest.mark.parametrize("scenario", SCENARIOS)
 @pytest.mark.parametrize("commit", ["before", "after"])
 def test_killed_at_a_request(
@@ -32,6 +33,7 @@ def test_killed_at_a_request(
         converge(site, None, row)
 
 
+@on_store_and_api()
 def test_killed_with_many_requests_under_way(
     make_shared_site: Callable[..., Site], server: Server, row: Row
 ) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 from fault.commands import applying, ended, kill, reaches
-from fault.convergence import DEEP, Row, converge, some
+from fault.convergence import DEEP, Row, converge, on_api, on_store_and_api, some
 from fault.site import Server, Site
 
 GROUPS = 10  # of a plugin, its release and a storage each
@@ -16,6 +16,7 @@ GROUPS = 10  # of a plugin, its release and a storage each
 WRITES = 2 * 3 * GROUPS
 
 
+@on_store_and_api()
 @pytest.mark.parametrize("moment", ["before", "after"])
 def test_killed_at_a_write(
     moment: str, make_shared_site: Callable[..., Site], server: Server, row: Row
@@ -35,6 +36,7 @@ def test_no_write_is_left_out(make_site: Callable[..., Site]) -> None:
     assert (code, err.split()) == (0, ["begin", "settle"] * (WRITES // 2))
 
 
+@on_api("v1")
 def test_killed_at_any_time(make_site: Callable[..., Site], server: Server, row: Row) -> None:
     """Evenly spread over an apply, from its first request to its end."""
     for part in range(40 if DEEP else 2):

@@ -116,6 +116,6 @@ def test_random_schedules(
 
 def _change(site: Site) -> None:
     for path in (site.root / "manifests").iterdir():
-        changed = path.read_text().replace('"author": "a"', '"author": "b"')
+        changed = path.read_text().replace('"description": "a"', '"description": "b"')
         more = changed.split(SEPARATOR)[-1].replace("storage-", "second-")
         path.write_text(SEPARATOR.join([changed, more]))

@@ -33,19 +33,24 @@ from synapse_apply.views.progress import Silent
 
 TOKEN = "law-token"
 TENANT = "law"
+APIS = ("v1", "v2")
 MATTER = ("put", "secrets", "configuration", "list_items", "plugin_list", "code")
+MATTER_ON_V2 = ("v2_answers", "list_order", "secrets")
 GUARDS = frozenset({"no-manifests", "all-missing", "mass-missing", "recreate", "adopt"})
 ANYTHING_GOES = Choices(recreate=True, overridden=GUARDS)
 
 
-def combinations() -> list[dict[str, str]]:
+def combinations(api: str = "v1") -> list[dict[str, str]]:
     """Every combination of the switches that matter to plan and apply."""
-    chosen = [[(s.name, value) for value in s.values] for s in SWITCHES if s.name in MATTER]
+    matter = MATTER if api == "v1" else MATTER_ON_V2
+    chosen = [[(s.name, value) for value in s.values] for s in SWITCHES if s.name in matter]
     return [dict(combination) for combination in itertools.product(*chosen)]
 
 
-def name_of(combination: Mapping[str, str]) -> str:
+def name_of(combination: Mapping[str, str] | str) -> str:
     """A test id."""
+    if isinstance(combination, str):
+        return combination
     return ",".join(f"{name}_{value}" for name, value in combination.items())
 
 
@@ -159,6 +164,10 @@ class Recorder:
         self.server.send("PATCH", f"/_emulator/objects/storage/{pk}/", dict(data))
         return self.api.get_storage(int(pk))
 
+    @property
+    def v2(self) -> Recorder:
+        return replace(self, api=self.api.v2)
+
     def __getattr__(self, name: str) -> Any:
         call = getattr(self.api, name)
         if not name.startswith(("create_", "update_", "run_")):
@@ -182,10 +191,11 @@ class Project:
     environ: Mapping[str, str] = field(default_factory=lambda: {"LAW_TOKEN": TOKEN, **SECRETS})
 
     @classmethod
-    def make(cls, root: Path, server: Server) -> Project:
+    def make(cls, root: Path, server: Server, api: str = "v1") -> Project:
         """Write the project file and make an empty state."""
         target = (
-            f"{{url: '{server.url}', tenant: {TENANT}, token: {{env: LAW_TOKEN}}, settle_after: 0}}"
+            f"{{url: '{server.url}', tenant: {TENANT}, token: {{env: LAW_TOKEN}}, settle_after: 0,"
+            f" api: {api}, unsupported_fields: warning}}"
         )
         (root / "synapse-apply.yaml").write_text(
             "apiVersion: synapse-apply/v1\nkind: Project\nmanifests: [manifests/]\n"

@@ -23,14 +23,14 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @pytest.fixture
-def project(server: Server, tmp_path: Path) -> Callable[[Mapping[str, str]], Project]:
+def project(server: Server, tmp_path: Path) -> Callable[..., Project]:
     """A new project against the emptied server, with these switches."""
     numbers = itertools.count()
 
-    def made(switches: Mapping[str, str]) -> Project:
+    def made(switches: Mapping[str, str], api: str = "v1") -> Project:
         server.reset(switches)
         root = tmp_path / str(next(numbers))
         root.mkdir()
-        return Project.make(root, server)
+        return Project.make(root, server, api)
 
     return made

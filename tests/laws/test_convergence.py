@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from laws import holds
 from laws.bench import Project, combinations, name_of, pending
-from laws.effort import effort
+from laws.effort import DEEP, effort
 from laws.worlds import Story, stories
 
 from synapse_apply.model.errors import InputError
@@ -39,14 +39,20 @@ def settle(project: Project) -> None:
         assert not again.guards
 
 
-@pytest.mark.parametrize("switches", combinations(), ids=name_of)
-def test_a_second_plan_is_empty(project, switches):
+CASES = [
+    *(("v1", switches) for switches in combinations()),
+    *(("v2", switches) for switches in combinations("v2")[:: 1 if DEEP else 5]),
+]
+
+
+@pytest.mark.parametrize(("api", "switches"), CASES, ids=name_of)
+def test_a_second_plan_is_empty(project, api, switches):
     """Also after outside edits, and after the manifests went on."""
 
     @effort(few=2, many=60)
     @given(stories())
-    def law(story: Story) -> None:
-        here = project(switches)
+    def law(drawn: Story) -> None:
+        here, story = project(switches, api), drawn.on(api)
         here.found(story.first, story.before)
         for world, edits in ((story.first, story.outside), (story.second, story.later)):
             world.write(here.root)

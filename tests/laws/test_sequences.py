@@ -19,9 +19,9 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from laws import holds
-from laws.bench import Project, Server, combinations
+from laws.bench import APIS, Project, Server, combinations
 from laws.effort import effort
-from laws.worlds import World, edits, evolved
+from laws.worlds import World, edits, evolved, on_v2
 
 from synapse_apply.applying.failures import CONFLICT
 from synapse_apply.model.errors import SynapseApplyError
@@ -38,6 +38,7 @@ class Sequences(RuleBasedStateMachine):
     """A project that lives: its manifests go on, others edit the backend, records get lost."""
 
     server: Server
+    api = "v1"
 
     def __init__(self) -> None:
         super().__init__()
@@ -45,11 +46,12 @@ class Sequences(RuleBasedStateMachine):
         self.world = World()
         self.went_through = False
 
-    @initialize(switches=st.sampled_from(combinations()))
-    def begin(self, switches: dict[str, str]) -> None:
+    @initialize(data=st.data())
+    def begin(self, data: st.DataObject) -> None:
+        switches = data.draw(st.sampled_from(combinations(self.api)))
         self.server.reset(switches)
-        self.finds_all = switches["plugin_list"] == "list"
-        made = Project.make(Path(self.folder.name), self.server)
+        self.finds_all = self.api == "v2" or switches["plugin_list"] == "list"
+        made = Project.make(Path(self.folder.name), self.server, self.api)
         self.project = replace(made, parallelism=4)
 
     @rule(data=st.data())
@@ -60,7 +62,7 @@ class Sequences(RuleBasedStateMachine):
             kept = {k: v for k, v in world.documents.items() if k.split("@")[0][-1] != "c"}
             kept |= {k: v for k, v in world.documents.items() if k == "storage/sc"}
             world = World(kept, world.packages)
-        self.world = world
+        self.world = world if self.api == "v1" else on_v2(world)
         self.world.write(self.project.root)
         self.went_through = False
 
@@ -128,11 +130,13 @@ def _name(row: dict[str, Any]) -> str:
     return str(row["body"]["name"]).strip()
 
 
-def test_no_sequence_makes_a_second_copy(server):
+@pytest.mark.parametrize("api", APIS)
+def test_no_sequence_makes_a_second_copy(server, api):
     """Over any combination of switches."""
 
     class Here(Sequences):
         pass
 
-    Here.server = server
-    run_state_machine_as_test(Here, settings=effort(few=25, many=1500, steps=12))
+    Here.server, Here.api = server, api
+    few, many = (25, 1500) if api == "v1" else (8, 700)
+    run_state_machine_as_test(Here, settings=effort(few, many, steps=12))

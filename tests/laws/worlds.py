@@ -11,6 +11,8 @@ from typing import Any
 import yaml
 from hypothesis import strategies as st
 
+from synapse_apply.kinds.plugin import CATEGORIES_V2
+
 VERSION = "synapse-apply/v1"
 LETTERS = "abc"
 TEXT_FIELDS = ("description", "version", "author", "category")
@@ -71,6 +73,23 @@ class World:
                 path = root / "packages" / name / file
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(text, encoding="utf-8")
+
+
+def on_v2(world: World) -> World:
+    """The same world as API v2 can make it: every plugin has a code and one of its categories.
+
+    What v2 cannot carry stays declared: a target may leave it out.
+    """
+    documents = {}
+    for address, one in world.documents.items():
+        if one["kind"] == "Plugin":
+            spec = one["spec"]
+            category = CATEGORIES_V2[len(spec.get("category", "")) % len(CATEGORIES_V2)]
+            more = {"code": f"law-{one['metadata']['name']}", "category": category}
+            documents[address] = {**one, "spec": {**spec, **more}}
+        else:
+            documents[address] = dict(one)
+    return replace(world, documents=documents)
 
 
 def secret(name: str = "", form: str = "") -> st.SearchStrategy[Any]:
@@ -288,6 +307,12 @@ class Story:
     outside: tuple[Edit, ...]
     second: World
     later: tuple[Edit, ...]
+
+    def on(self, api: str) -> Story:
+        """The same story where plugins and releases are of this API version."""
+        if api == "v1":
+            return self
+        return replace(self, first=on_v2(self.first), second=on_v2(self.second))
 
 
 @st.composite

@@ -85,7 +85,7 @@ def test_a_release_is_found_by_code_and_version(api):
     body = RELEASE_V2.encode({"plugin": str(plugin["id"]), "version": "1.0.0", "digest": "pkg1:x"})
     raw = RELEASE_V2.create(api, {**body, "file": package()})
     made = RELEASE_V2.decode(raw, SecretMarks())
-    assert made.spec == {"plugin": str(plugin["id"]), "version": "1.0.0"}
+    assert made.spec == {"plugin": str(plugin["id"]), "version": "1.0.0", "locked": False}
     assert RELEASE_V2.decode(RELEASE_V2.read(api, made.remote_id), SecretMarks()) == made
     assert found(api, RELEASE_V2, "code=yolo@1.0.0") == [made.remote_id]
     assert found(api, RELEASE_V2, "code=yolo@0.0.0") == [str(plugin["release"]["id"])]

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from synapse_apply.kinds.release import RELEASE
 from synapse_apply.model.errors import Forbidden, InputError, Invalid, RemoteError
 from synapse_apply.model.job import JobStatus
 from synapse_apply.session.jobs import Filter, listed
@@ -34,7 +35,7 @@ class Api:
 
 
 def ids(api: Api, wanted: Filter) -> list[str]:
-    reach: Any = SimpleNamespace(api=api)
+    reach: Any = SimpleNamespace(api=api, kind=lambda _prefix: (RELEASE, RELEASE.bindings["v1"]))
     found: Reach = reach
     return [job.id for job in listed(found, wanted)]
 

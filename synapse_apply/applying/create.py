@@ -1,0 +1,180 @@
+"""Creates: one object, or an object and the member of another kind that comes along with it.
+
+What one call makes is announced as a whole before it is sent, an intent for each object, and each
+is settled and recorded by itself: whatever is cut short in between is looked up by its own key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from typing import Any
+
+from synapse_apply.applying import failures, lookup
+from synapse_apply.applying.announce import announced
+from synapse_apply.applying.body import nest, remembered, reveal, wanted
+from synapse_apply.applying.calls import (
+    Sent,
+    done,
+    entry_of,
+    failed,
+    finish,
+    intent_of,
+    outcome_of,
+    unknown,
+)
+from synapse_apply.applying.task import Live, Task, Tools
+from synapse_apply.kinds.descriptor import Raw
+from synapse_apply.model.address import Address
+from synapse_apply.model.diagnostic import Diagnostic, Path
+from synapse_apply.model.errors import Effect, RemoteError, SynapseApplyError
+from synapse_apply.model.observed import Observed
+from synapse_apply.model.report import Outcome, Result
+from synapse_apply.model.state import Intent, IntentState
+from synapse_apply.model.values import Reference
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """One object of a create, and what makes it."""
+
+    task: Task
+    sent: Sent
+
+    def announced(self, intent: Intent) -> _Part:
+        """The same, with the intent as the state has it."""
+        return replace(self, sent=replace(self.sent, intent=intent))
+
+
+def create(task: Task, tools: Tools, live: Live) -> tuple[Outcome, ...]:
+    """Make the object, and what it carries; an outcome for each, of a failure that of the object.
+
+    What goes along with a call that certainly failed has not been tried.
+    """
+    bootstraps, member = task.binding.bootstraps, task.carries
+    if (bootstraps is None) != (member is None):
+        raise ValueError(f"{task.address} makes another with it, and the plan says which")
+    parts = [_part(task, tools, wanted(task, live), live)]
+    if bootstraps is not None and member is not None:
+        parts.append(_part(member, tools, _without(task.address, member, live), live))
+        both = (part.sent.body for part in parts)
+        parts[0] = _Part(task, replace(parts[0].sent, body=bootstraps.body(*both)))
+    packed = next((part.task for part in parts if _uploads(part.task)), None)
+    with tools.packages.open(packed.address) if packed else nullcontext() as package:
+        body = parts[0].sent.body
+        return _send(parts, tools, {**body, "file": package} if packed else body, live)
+
+
+def _uploads(task: Task) -> bool:
+    return task.type.carries_package and bool(task.change.extras.get("package"))
+
+
+def _part(task: Task, tools: Tools, ours: Mapping[Path, Any], live: Live) -> _Part:
+    body = nest(ours)
+    intent = intent_of(task, tools, "create", ours, live)
+    if task.type.carries_package and intent.digest:
+        body["digest"] = intent.digest
+    return _Part(task, Sent(task.binding.encode(reveal(body, tools.secrets.resolve)), ours, intent))
+
+
+def _without(owner: Address, member: Task, live: Live) -> dict[Path, Any]:
+    """A member's fields but the reference to its owner, which has no id yet."""
+    spec = member.desired.spec if member.desired else {}
+    rest = {name: value for name, value in spec.items() if value != Reference(owner)}
+    desired = replace(member.desired, spec=rest) if member.desired else None
+    return wanted(replace(member, desired=desired), live)
+
+
+def _send(
+    parts: Sequence[_Part], tools: Tools, body: Mapping[str, Any], live: Live
+) -> tuple[Outcome, ...]:
+    intents = announced(tools, *(part.sent.intent for part in parts))
+    parts = [part.announced(intent) for part, intent in zip(parts, intents, strict=True)]
+    task, sent = parts[0].task, parts[0].sent
+    try:
+        answer = task.binding.create(tools.api, body)
+        made = task.binding.decode(answer, tools.marks)
+    except RemoteError as failure:
+        return _after_failure(parts, tools, failure, live)
+    except SynapseApplyError:
+        # The package changed while it was read: the body ended early, so nothing was made.
+        for part in parts:
+            closed = replace(part.sent.intent, state=IntentState.FAILED)
+            entry = entry_of(tools, part.sent.intent, "failed", None)
+            tools.store.settle(closed, part.task.record, entry)
+        raise
+    outcome, shown = finish(task, tools, sent, made), _shown(task, answer)
+    live = {**live, task.address: made}
+    return (outcome, *(_along(part, tools, shown, live) for part in parts[1:]))
+
+
+def _shown(task: Task, answer: Raw) -> Raw | None:
+    """The member as the owner's answer has it."""
+    return task.binding.bootstraps.member(answer) if task.binding.bootstraps else None
+
+
+def _along(part: _Part, tools: Tools, shown: Raw | None, live: Live) -> Outcome:
+    """The member of a call that was acknowledged."""
+    task, request_id = part.task, tools.request_id()
+    if shown is not None:
+        found: Observed | None = task.binding.decode(shown, tools.marks)
+    else:
+        found = lookup.by_key(task, tools, part.sent.intent.natural_key)
+    if found is None:
+        told = (failures.not_shown(task),)
+        return outcome_of(task, Result.UNKNOWN, told, request_id=request_id)
+    return finish(task, tools, _whole(part, tools, live), found)
+
+
+def _whole(part: _Part, tools: Tools, live: Live) -> Sent:
+    """What was sent of a member, its owner's id among it now that there is one."""
+    ours = wanted(part.task, live)
+    fields = remembered(ours, part.task.salt, tools.secrets)
+    return replace(part.sent, ours=ours, intent=replace(part.sent.intent, fields=fields))
+
+
+def _after_failure(
+    parts: Sequence[_Part], tools: Tools, failure: RemoteError, live: Live
+) -> tuple[Outcome, ...]:
+    whys = [failures.explain(part.task, failure, tools.marks) for part in parts]
+    task, sent = parts[0].task, parts[0].sent
+    if failure.effect is Effect.NONE:
+        for part, why in zip(parts[1:], whys[1:], strict=True):
+            failed(part.task, tools, part.sent, failure, why)
+        if failure.status_code == failures.CONFLICT:
+            return (_after_conflict(task, tools, sent, failure, whys[0]),)
+        return (failed(task, tools, sent, failure, whys[0]),)
+    found = _found(parts, tools)
+    if len(found) < len(parts):
+        together = zip(parts, whys, strict=True)
+        return tuple(unknown(part.task, failure, why) for part, why in together)
+    live = {**live, task.address: found[0]}
+    outcomes = []
+    for part, one, why in zip(parts, found, whys, strict=True):
+        told = (failures.recovered(part.task, why),)
+        sent = part.sent if part is parts[0] else _whole(part, tools, live)
+        outcomes.append(done(part.task, tools, sent, one, failure.request_id, told))
+    return tuple(outcomes)
+
+
+def _found(parts: Sequence[_Part], tools: Tools) -> list[Observed]:
+    """The objects that are there as they were sent, as long as none of them is missing."""
+    found: list[Observed] = []
+    for part in parts:
+        one = lookup.by_key(part.task, tools, part.sent.intent.natural_key)
+        if one is None or not lookup.made_so(part.task, part.sent.ours, one, tools.secrets):
+            break
+        found.append(one)
+    return found
+
+
+def _after_conflict(
+    task: Task, tools: Tools, sent: Sent, failure: RemoteError, why: Diagnostic
+) -> Outcome:
+    """Somebody was first. Where the object tells that its bytes are ours, that is what we want."""
+    found = lookup.by_key(task, tools, sent.intent.natural_key)
+    if found is not None and sent.intent.digest and lookup.digest_of(found) == sent.intent.digest:
+        warnings = (failures.made_already(task, why),)
+        return done(task, tools, sent, found, failure.request_id, warnings)
+    return failed(task, tools, sent, failure, failures.conflict(task, why, found))

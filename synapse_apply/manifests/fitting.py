@@ -1,0 +1,136 @@
+"""What the API versions of a target take of what is declared, and what they cannot carry."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from synapse_apply.kinds.catalogue import CATALOGUE
+from synapse_apply.kinds.descriptor import Binding, ResourceType
+from synapse_apply.model.address import Address
+from synapse_apply.model.desired import Desired
+from synapse_apply.model.diagnostic import Diagnostic, Position, Severity, error, warning
+from synapse_apply.model.project import Target
+
+
+@dataclass(slots=True)
+class Fitting:
+    """Everything a target declares as its API versions can carry it, and every finding."""
+
+    target: Target
+    findings: list[Diagnostic] = field(default_factory=list)
+
+    def of(self, declared: Mapping[Address, Desired]) -> dict[Address, Desired]:
+        """The same resources without the fields that cannot be carried."""
+        fitted = dict(declared)
+        for kind in CATALOGUE.values():
+            ours = [one for one in declared.values() if one.address.kind == kind.prefix]
+            if ours:
+                binding = kind.binding(self.target.api)
+                self.findings.extend(self._apart(kind, binding, ours[0]))
+                self.findings.extend(self._left_out(kind, binding, ours))
+                self.findings.extend(self._retained(kind, binding, declared))
+                for one in ours:
+                    self.findings.extend(self._values(kind, binding, one))
+                    fitted[one.address] = _carried(binding, one)
+        return fitted
+
+    def _apart(self, kind: ResourceType, binding: Binding, one: Desired) -> Iterator[Diagnostic]:
+        """Ids of two API versions are not one space: who refers and who is referred to go along."""
+        for rule in kind.rules.values():
+            other = CATALOGUE.get(rule.references)
+            theirs = other.binding(self.target.api).api if other else binding.api
+            if other and theirs != binding.api:
+                newest = max(binding.api, theirs)
+                yield error(
+                    "Two API versions for what belongs together",
+                    f"target {self.target.name} uses api {binding.api} for a {kind.prefix} and "
+                    f"{theirs} for the {other.prefix} it refers to by its id",
+                    f"give both one version: `api: {{{other.prefix}: {newest}, "
+                    f"{kind.prefix}: {newest}}}`",
+                    position=self.target.position or one.position,
+                    target=self.target.name,
+                )
+
+    def _left_out(
+        self, kind: ResourceType, binding: Binding, ours: Iterable[Desired]
+    ) -> Iterator[Diagnostic]:
+        """One finding for all resources of a kind; the place is that of the first such field."""
+        lacking = Counter(
+            one.address for one in ours for name in one.spec if name not in binding.fields
+        )
+        if not lacking:
+            return
+        having = [one for one in ours if one.address in lacking]
+        names = [
+            name
+            for name in kind.rules
+            if name not in binding.fields and any(name in one.spec for one in having)
+        ]
+        place = next(one.place((name,)) for one in having for name in names if name in one.spec)
+        yield self._cannot(binding, ", ".join(names), having, kind.prefix, place)
+
+    def _cannot(
+        self,
+        binding: Binding,
+        names: str,
+        ours: Sequence[Desired],
+        prefix: str,
+        place: Position | None,
+    ) -> Diagnostic:
+        leaves_out = self.target.unsupported_fields == "warning"
+        count = f"{len(ours)} {prefix}{'s' if len(ours) != 1 else ''}"
+        way = "`unsupported_fields: warning` of the target leaves them out, an overlay with null "
+        return Diagnostic(
+            Severity.WARNING if leaves_out else Severity.ERROR,
+            "Fields that the API version cannot carry",
+            f"target {self.target.name}: api {binding.api} cannot carry {names} ({count})",
+            "they are neither sent nor compared here"
+            if leaves_out
+            else f"{way}does so for one resource",
+            position=place,
+            target=self.target.name,
+        )
+
+    def _retained(
+        self, kind: ResourceType, binding: Binding, declared: Mapping[Address, Desired]
+    ) -> Iterator[Diagnostic]:
+        """To keep only the newest of a series asks for a delete."""
+        owner = kind.rules[kind.series].references if kind.series else ""
+        asked = [one for one in declared.values() if one.address.kind == owner and one.retain]
+        if asked and binding.delete is None:
+            yield self._cannot(binding, "retain", asked, owner, asked[0].place(("retain",)))
+
+    def _values(self, kind: ResourceType, binding: Binding, one: Desired) -> Iterator[Diagnostic]:
+        for name, takes in binding.takes.items():
+            value = one.spec.get(name)
+            what = f"{one.address}: api {binding.api} of target {self.target.name}"
+            if value is None and not (takes.required or takes.to_create):
+                continue
+            if value is not None and takes.fits(value):
+                continue
+            say = error if value is None and takes.required else warning
+            if value is None:
+                told = f"{what} makes no {kind.prefix} without `{name}`"
+                hint = f"add `{name}:`, {takes.words}"
+            else:
+                told = f"{what} makes no {kind.prefix} with {name} {value}"
+                hint = f"it takes {takes.words}; what is there already may be as it is"
+            yield say(
+                "Not taken by the API version",
+                told,
+                hint,
+                position=one.place((name,)),
+                address=str(one.address),
+                path=("spec", name),
+                target=self.target.name,
+            )
+
+
+def _carried(binding: Binding, one: Desired) -> Desired:
+    """The resource with the fields that the API version has."""
+    if binding.fields >= one.spec.keys():
+        return one
+    spec = {name: value for name, value in one.spec.items() if name in binding.fields}
+    return replace(one, spec=spec)

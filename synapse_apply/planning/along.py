@@ -1,0 +1,86 @@
+"""Creates that make a member of another kind along with their own object: one call, two rows."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from synapse_apply.model.address import Address
+from synapse_apply.model.plan import Action, Change
+from synapse_apply.model.values import Reference
+from synapse_apply.model.versions import Order, order
+from synapse_apply.planning import refusals
+from synapse_apply.planning.declared import Survey, decide
+from synapse_apply.planning.rulings import Ruling, needs
+from synapse_apply.planning.situation import Item
+from synapse_apply.planning.verification import proven
+
+CARRIES, CARRIED_BY = "carries", "carried_by"
+_MAKES = frozenset({Action.CREATE, Action.RECREATE})
+
+
+def carried(change: Change) -> Address | None:
+    """The address whose object the create of this row makes along with its own."""
+    text = change.extras.get(CARRIES)
+    return Address.parse(text) if isinstance(text, str) else None
+
+
+@dataclass(slots=True)
+class Along:
+    """Which member goes along with which owner's create, as the rulings are made."""
+
+    items: Mapping[Address, Item]
+    survey: Survey
+    _owners: dict[Address, Address] = field(default_factory=dict)
+    _members: dict[Address, list[Item]] = field(default_factory=lambda: defaultdict(list))
+
+    def __post_init__(self) -> None:
+        for item in self.items.values():
+            for value in item.desired.spec.values() if item.desired is not None else ():
+                if isinstance(value, Reference):
+                    self._members[value.address].append(item)
+
+    def settled(self, item: Item, ruling: Ruling) -> Ruling:
+        """The ruling on an owner with its member, on a member with its owner."""
+        owner = self._owners.get(item.address)
+        if owner is not None:
+            return _told(ruling, CARRIED_BY, owner, f"made by the call that creates {owner}")
+        bootstraps = item.binding.bootstraps
+        if bootstraps is None or ruling.blocked or ruling.change.action not in _MAKES:
+            return ruling
+        stopped: list[Ruling] = []
+        members = self._members[item.address]
+        for member in sorted(members, key=_by_version):
+            if member.address.kind != bootstraps.kind:
+                continue
+            there = proven(member, decide(member, self.survey), self.survey)
+            if self._may_go(item, member, there):
+                self._owners[member.address] = item.address
+                first = f"its first {bootstraps.kind} {member.address} is made by the same call"
+                return _told(ruling, CARRIES, member.address, first)
+            stopped.append(there)
+        return ruling.refuse(
+            refusals.nothing_goes_along(item, bootstraps.kind, [one.change for one in stopped])
+        )
+
+    def _may_go(self, owner: Item, member: Item, ruling: Ruling) -> bool:
+        selected = self.survey.choices.selected
+        return (
+            ruling.change.action in _MAKES
+            and not ruling.blocked
+            and needs(member) == (owner.address,)
+            and (selected is None or member.address in selected)
+        )
+
+
+def _by_version(item: Item) -> tuple[bool, Order | tuple[()], Address]:
+    version = str(item.desired.spec.get(item.type.version, "")) if item.desired else ""
+    at = order(version)
+    return at is None, at or (), item.address
+
+
+def _told(ruling: Ruling, key: str, other: Address, note: str) -> Ruling:
+    change = ruling.change
+    extras = {**change.extras, key: str(other)}
+    return replace(ruling, change=replace(change, extras=extras, notes=(*change.notes, note)))

@@ -1,0 +1,121 @@
+"""`locked: true`: the last call of a release, made when it is there and verified, for good."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from e2e.scenarios.test_api_v2 import PLUGIN, RELEASE, VERIFIED, declare
+from e2e.scenarios.workplace import Server, Workplace
+
+LOCK = "POST /v2/plugin-releases/{id}/release/"
+FOR_GOOD = "locked for good: this is never taken back"
+BOTH = VERIFIED.replace("  verify:", "  locked: true\n  verify:")
+LATER = RELEASE.replace("yolo}", "yolo, locked: true}")
+
+
+@pytest.fixture
+def there(server: Server, make: Callable[..., Workplace]) -> Workplace:
+    """A project on API v2 with an empty state."""
+    made = make(server, api="v2")
+    (made.root / "manifests" / "storage.yaml").unlink()
+    made.run("state", "init", code=0)
+    return made
+
+
+def locked(server: Server) -> list[bool]:
+    return [row["body"].get("is_released", False) for row in server.objects("release")]
+
+
+def fails(server: Server, **rule: Any) -> None:
+    match = {"path": "/v2/plugin-releases/*/release/", "method": "POST"}
+    rules = [{"match": match, "do": rule}] if rule else []
+    server.call("PUT", "_emulator/faults/", {"rules": rules})
+
+
+def test_it_is_locked_after_it_was_verified(there: Workplace, server: Server) -> None:
+    """In the same apply, the last call of all; then nothing is left to do."""
+    declare(there, PLUGIN, BOTH)
+    plan = there.plan(code=0).out
+    assert f"# ({FOR_GOOD}" in plan
+    assert "+ locked  = true" in plan
+    told = there.apply().out
+    assert "Apply complete! Resources: 2 added, 0 changed, 0 destroyed." in told
+    assert server.writes == ["POST /v2/plugins/", "POST /plugins/{lookup}/run/", LOCK]
+    assert locked(server) == [True]
+    there.unchanged()
+
+
+def test_what_was_not_verified_is_not_locked(there: Workplace, server: Server) -> None:
+    """The lock stays due, and follows once a run has passed."""
+    declare(there, PLUGIN, BOTH.replace("seconds: 0.1", "seconds: 0.1, outcome: failed"))
+    there.apply(code=3)
+    assert locked(server) == [False]
+    declare(there, PLUGIN, BOTH)
+    assert "Plan: 0 to add, 1 to change, 0 to destroy." in there.plan(code=0).out
+    there.apply()
+    assert locked(server) == [True]
+    there.unchanged()
+
+
+def test_a_release_is_locked_later_and_never_unlocked(there: Workplace, server: Server) -> None:
+    """An update of its own; to take it back is a refusal, to say no more of it is nothing."""
+    declare(there, PLUGIN, RELEASE)
+    there.apply()
+    declare(there, PLUGIN, LATER)
+    said = there.plan(code=0).out
+    assert "~ locked = false -> true" in said
+    assert FOR_GOOD in said
+    assert "  ~ release/yolo@1.0.0 updated (id 1, " in there.apply().out
+    there.unchanged()
+    declare(there, PLUGIN, LATER.replace("true", "false"))
+    assert "API v2 never takes the lock of a release back" in there.apply(code=5).out
+    declare(there, PLUGIN, RELEASE)
+    there.apply()
+    there.unchanged()
+    assert locked(server) == [True]
+
+
+@pytest.mark.parametrize("answer", [{"reset": "after"}, {"status": 502, "commit": "after"}])
+def test_a_lost_answer_is_looked_up(
+    answer: dict[str, Any], there: Workplace, server: Server
+) -> None:
+    """The lock shows on the release, so the same run can tell that it was done."""
+    declare(there, PLUGIN, LATER)
+    fails(server, **answer)
+    assert "An answer was lost and looked up" in there.apply().text
+    fails(server)
+    there.unchanged()
+
+
+def test_a_lock_of_unknown_outcome_is_settled(there: Workplace, server: Server) -> None:
+    """The next run sees that it was not done, and does it."""
+    declare(there, PLUGIN, LATER)
+    fails(server, reset="before")
+    said = there.apply(code=7)
+    assert "  + release/yolo@1.0.0 created" in said.out
+    assert "release/yolo@1.0.0 may have been updated" in said.out
+    fails(server)
+    there.apply()
+    assert locked(server) == [True]
+    there.unchanged()
+
+
+def test_a_refused_lock_is_told_beside_the_create(there: Workplace, server: Server) -> None:
+    """What was created stays created; the lock is due again."""
+    declare(there, PLUGIN, LATER)
+    fails(server, status=403)
+    said = there.apply(code=3)
+    assert "  + release/yolo@1.0.0 created" in said.out
+    assert "release/yolo@1.0.0 could not be updated" in said.out
+    fails(server)
+    there.apply()
+    there.unchanged()
+
+
+def test_a_terminal_asks(there: Workplace, server: Server) -> None:
+    """Off it nothing is locked without --auto-approve."""
+    declare(there, PLUGIN, LATER)
+    there.run("apply", code=1)
+    assert server.writes == []

@@ -1,0 +1,128 @@
+"""One call makes a plugin and its first release: whatever is cut short, both are recorded."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from fault.commands import applying, kill, reaches
+from fault.convergence import Row, converge, some, tells_the_truth
+from fault.site import READ_SECONDS, Applied, Server, Site
+
+from synapse_apply.model.report import Result
+from synapse_apply.session.context import open_state
+
+pytestmark = pytest.mark.parametrize("api", ["v2"], indirect=True)
+CALL = {"method": "POST", "path": "/v2/plugins/", "nth": 1}
+PLUGIN, RELEASE = "plugin/plugin-0", "release/plugin-0@1.0.0"
+HANG = READ_SECONDS + 0.2
+# How the call goes wrong, and the results of plugin and release that are the truth then.
+LOST: dict[str, tuple[dict[str, Any], tuple[Result | None, Result | None]]] = {
+    "not-done": ({"status": 400}, (Result.FAILED, Result.SKIPPED)),
+    "done-502": ({"status": 502, "commit": "after"}, (Result.DONE, Result.DONE)),
+    "done-reset": ({"reset": "after"}, (Result.DONE, Result.DONE)),
+    "done-cut": ({"truncate": 20}, (Result.DONE, Result.DONE)),
+    "done-late": ({"hang": HANG, "commit": "after"}, (Result.DONE, Result.DONE)),
+    "nobody-knows": ({"status": 500}, (Result.UNKNOWN, Result.UNKNOWN)),
+}
+
+
+def digest(site: Site) -> str | None:
+    """What is recorded of the bytes that were published."""
+    with open_state(site.where()) as state:
+        records = {str(at): record for at, record in state.store.read().records.items()}
+        return records[RELEASE].digest
+
+
+def ended(applied: Applied) -> tuple[Result | None, Result | None]:
+    outcomes = applied.report.outcomes if applied.report else ()
+    results = {str(outcome.address): outcome.result for outcome in outcomes}
+    return results.get(PLUGIN), results.get(RELEASE)
+
+
+@pytest.mark.parametrize("how", LOST)
+def test_an_answer_is_lost(
+    how: str, make_site: Callable[..., Site], server: Server, row: Row
+) -> None:
+    """Both rows tell the same truth; the next run makes what is missing, and nothing twice."""
+    fault, results = LOST[how]
+    site = make_site(groups=1)
+    server.faults({"match": CALL, "do": fault})
+    first = site.apply()
+    assert server.counts()[0]["done"] == 1
+    assert ended(first) == results
+    assert first.report is not None
+    tells_the_truth(site, first.report)
+    converge(site, first, row)
+    assert (digest(site) or "").startswith("pkg1:sha256:")
+
+
+def test_the_release_is_found_by_the_next_run(
+    make_site: Callable[..., Site], server: Server, row: Row
+) -> None:
+    """The plugin is there, and no list of releases can be had: only the release is in doubt."""
+    site = make_site(groups=1)
+    listed = {"method": "GET", "path": "/v2/plugin-releases/", "from": 1}
+    server.faults(
+        {"match": CALL, "do": {"reset": "after"}}, {"match": listed, "do": {"status": 400}}
+    )
+    first = site.apply()
+    assert first.code == 7
+    assert ended(first)[1] is Result.UNKNOWN
+    converge(site, first, row)
+    assert digest(site)
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_killed_at_each_write(
+    moment: str, make_site: Callable[..., Site], server: Server, row: Row
+) -> None:
+    """Between the two announcements, between the two records, and around each."""
+    for nth in some(6, 3, turn=1):
+        site = make_site(groups=1)
+        with applying(site, signal=signal.SIGKILL, nth=nth, moment=moment) as process:
+            assert process.wait(60) == -signal.SIGKILL, nth
+        converge(site, None, row)
+        assert digest(site), nth
+
+
+@pytest.mark.parametrize("commit", ["before", "after"])
+def test_killed_at_the_call(
+    commit: str, make_site: Callable[..., Site], server: Server, row: Row
+) -> None:
+    """The server has the package and may or may not have made both."""
+    site = make_site(groups=1)
+    server.faults({"match": CALL, "do": {"hang": 1000, "commit": commit}})
+    with applying(site) as process:
+        reaches(server, process)
+        assert kill(process)
+    assert sorted(map(str, site.open_intents())) == [PLUGIN, RELEASE]
+    converge(site, None, row)
+    assert digest(site)
+
+
+def test_a_late_commit_is_not_made_again(
+    make_site: Callable[..., Site], server: Server, row: Row
+) -> None:
+    """While the call may still be on its way, neither is believed absent."""
+    site = make_site(groups=1)
+    server.faults({"match": CALL, "do": {"hang": HANG}})
+    first = site.apply()
+    time.sleep(HANG)
+    converge(site, first, row)
+    assert digest(site)
+
+
+def test_the_history_tells_of_both(make_site: Callable[..., Site], server: Server) -> None:
+    """One call is one request and an entry for each object, with the same request."""
+    site = make_site(groups=1)
+    assert site.apply().code == 0
+    _, audit = site.written()
+    told = {entry.address: entry for entry in audit}
+    assert told[PLUGIN].request_id == told[RELEASE].request_id != ""
+    assert [entry.verb for entry in (told[PLUGIN], told[RELEASE])] == ["create", "create"]
+    assert json.dumps(server.requests()).count("POST /v2/plugin") == 1
