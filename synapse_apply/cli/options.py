@@ -288,6 +288,12 @@ choices = _adding(
         help="Make missing objects again even where the backend cannot say they are gone.",
     ),
     click.option("--no-verify", is_flag=True, help="Leave out the runs that verify releases."),
+    click.option(
+        "--revert-drift",
+        is_flag=True,
+        help="Make what was changed outside again what is declared, also where the target says "
+        "on_drift: hold.",
+    ),
     click.option("--resend-secrets", is_flag=True, help="Send every secret, changed or not."),
     click.option(
         "--override-guard",

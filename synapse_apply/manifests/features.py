@@ -48,8 +48,6 @@ def _target(
     elif isinstance(api, Mapping):
         for kind in (kind for kind, version in api.items() if version == "v2"):
             yield _not_yet((*at, "api", kind), positions, "api v2")
-    if target.get("on_drift") == "hold":
-        yield _not_yet((*at, "on_drift"), positions, "on_drift: hold")
 
 
 def _policy(

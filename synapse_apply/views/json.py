@@ -148,7 +148,7 @@ def _identity(change: Change | Outcome) -> dict[str, Any]:
 
 
 def _resource_change(change: Change) -> dict[str, Any]:
-    planned = _actions(change)
+    planned, held = _actions(change), veiled(change, change.held)
     return {
         **_identity(change),
         "change": _change(change, ["no-op"] if change.refused else planned),
@@ -164,6 +164,7 @@ def _resource_change(change: Change) -> dict[str, Any]:
         "depends_on": [str(address) for address in change.depends_on],
         "rebase": change.rebase,
         "superseded": change.superseded,
+        **({"held": [_field(item) for item in held]} if held else {}),
     }
 
 
@@ -236,12 +237,14 @@ def _range(position: Position | None) -> dict[str, Any] | None:
 
 
 def _drifted(change: Change) -> bool:
-    return change.action is Action.RECREATE or bool(change.causes & {Cause.DRIFT, Cause.BOTH})
+    moved = bool(change.causes & {Cause.DRIFT, Cause.BOTH}) or bool(change.held)
+    return change.action is Action.RECREATE or moved
 
 
 def _drift(change: Change) -> dict[str, Any]:
     """What moved outside: from what was recorded, where that is known, to what is live."""
-    moved = [field for field in veiled(change) if field.cause in {Cause.DRIFT, Cause.BOTH}]
+    fields = veiled(change, (*change.fields, *change.held))
+    moved = [field for field in fields if field.cause in {Cause.DRIFT, Cause.BOTH}]
     shown = [field for field in moved if not field.sensitive]
     gone = change.action is Action.RECREATE
     secret = tree_of({field.path for field in moved if field.sensitive})

@@ -30,6 +30,7 @@ def _row(change: Change) -> dict[str, Any]:
         dotted(field.path): f"{field.cause.value}{f' ({field.note})' if field.sensitive else ''}"
         for field in change.fields
     }
+    row["held"] = [dotted(field.path) for field in change.held]
     row["refused"] = [refusal.rule for refusal in change.refusals]
     row["notes"] = list(change.notes)
     row["rebase"] = change.rebase
