@@ -270,17 +270,19 @@ following = _adding(
         help="How often to look how the job stands.",
     ),
 )
+_ONLY = click.option(
+    "--only",
+    multiple=True,
+    metavar="NAME",
+    help="Only this: an address, a kind, a label as KEY=VALUE, or release/PLUGIN; may be repeated.",
+)
+_EXCLUDE = click.option(
+    "--exclude", multiple=True, metavar="NAME", help="Leave this out; may be repeated."
+)
+selection = _adding(_ONLY, _EXCLUDE)
 choices = _adding(
-    click.option(
-        "--only",
-        multiple=True,
-        metavar="NAME",
-        help="Plan only this: an address, a kind, a label as KEY=VALUE, or release/PLUGIN; "
-        "may be repeated.",
-    ),
-    click.option(
-        "--exclude", multiple=True, metavar="NAME", help="Leave this out; may be repeated."
-    ),
+    _ONLY,
+    _EXCLUDE,
     click.option("--prune", is_flag=True, help="Delete recorded objects no longer declared."),
     click.option(
         "--recreate",

@@ -27,8 +27,8 @@ class Differences:
 
     `rebase`: something moved to where the other side already is. `stuck` are dropped fields
     without a reset value, `foreign` secrets recorded under another state key. `held` would be
-    changes if drift were not kept. `drifted` is all that moved outside, from what the server
-    answered last to what is live, whether anything is to be done about it or not.
+    changes if drift were not kept. `drifted` is all that moved outside and is not what is declared
+    by now, from what the server answered last to what is live.
     """
 
     changes: list[FieldChange] = field(default_factory=list)
@@ -138,7 +138,7 @@ class _Comparison:
 
     def settle(self, path: Path, want: Any, moved: bool, drifted: bool, equal: bool) -> None:
         """The rule of the three-way comparison (design section 6)."""
-        if drifted:
+        if drifted and not equal:
             self.drift(path, moved=moved)
         if not moved and not drifted:
             return
@@ -191,13 +191,13 @@ class _Comparison:
             return
         moved = applied != mac
         drifted = shown and live != seen
-        if drifted:
-            self.drift(path, moved=moved)
         if not moved and not drifted:
             return
         if shown and live == mac:
             self.found.rebase = True
             return
+        if drifted:
+            self.drift(path, moved=moved)
         cause = _cause(moved, drifted) if drifted else Cause.SECRET
         self.change(path, want, cause, "changed")
 
@@ -234,8 +234,6 @@ class _Comparison:
         if held or (live is ABSENT and not hidden):
             # Gone already; or only the map was ours, and what stands in it is not.
             self.found.rebase = True
-            if live is ABSENT and seen is not ABSENT:
-                self.drift(path, moved=True)
             return
         drifted = not hidden and not same(live, seen, rule.compare)
         if drifted and (len(path) > 1 or rule.reset is ABSENT):

@@ -61,7 +61,7 @@ def plan_document(plan: Plan) -> dict[str, Any]:
         "errored": plan.errored,
         "applyable": bool(plan.actionable) and not plan.errored and not plan.guards,
         "complete": not plan.errored and not plan.refused,
-        "base": _base(plan.base),
+        "base": base_document(plan.base),
         "summary": _summary(plan),
         "resource_changes": [_resource_change(change) for change in plan.changes],
         "verifications": planned_documents(plan),
@@ -86,7 +86,7 @@ def report_document(report: Report) -> dict[str, Any]:
         "plan": {
             "id": report.plan.id,
             "timestamp": report.plan.created,
-            "base": _base(report.plan.base),
+            "base": base_document(report.plan.base),
             "summary": _summary(report.plan),
         },
         "complete": complete(report),
@@ -121,7 +121,8 @@ def diagnostics_document(
     }
 
 
-def _base(base: Base) -> dict[str, Any]:
+def base_document(base: Base) -> dict[str, Any]:
+    """What a document was made from."""
     return {
         "target": base.target,
         "url": clean_url(base.binding.url),
