@@ -58,12 +58,29 @@ def replaced(text: str, parent: Node, key: str | int, value: Any, line_break: st
         lines = as_lines(value, " " * column(text, node.start))
         yield text[: node.start] + line_break.join(lines).lstrip(" ") + text[end:]
     start = node.start
-    if in_block:  # it begins on a line of its own, and brackets stand behind the key
-        start = len(text[:start].rstrip())
-        yield f"{text[:start]} {in_brackets(value)}{text[end:]}"
+    if in_block:
+        yield from _behind_the_key(text, parent, node, in_brackets(value))
         return
     gap = " " if text[:start].endswith(":") else ""
     yield text[:start] + gap + in_brackets(value) + text[end:]
+
+
+def _behind_the_key(text: str, parent: Node, node: Node, value: str) -> Iterator[str]:
+    """Texts with a value on the line of its key or dash, where lines below held one.
+
+    A comment behind the key stays there.
+    """
+    end = last_offset(text, node)
+    for name, below in parent.pairs:
+        if below is node:
+            colon = text.find(":", name.end) + 1
+            yield f"{text[:colon]} {value}{text[colon : node.start].rstrip()}{text[end:]}"
+    yield text[: node.start] + value + text[end:]
+    before = [last_offset(text, item) for item in parent.items if item.start < node.start]
+    for dash in range(node.start - 1, max(before, default=parent.start) - 1, -1):
+        if text[dash] == "-":
+            between = text[dash + 1 : node.start].rstrip()
+            yield f"{text[: dash + 1]} {value}{between}{text[end:]}"
 
 
 def _other_items(text: str, node: Node, new: Sequence[Any], line_break: str) -> Iterator[str]:
