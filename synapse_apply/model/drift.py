@@ -15,7 +15,7 @@ class ObjectDrift:
 
     `fields` lead from what the server answered last to what is live; their cause is drift, or both
     where the manifest moved since, too. `gone`: there is no such object any more. `remade` is the
-    id of another one that has its name now.
+    id of another one that has its name now. `stuck` tells why apply could not undo it.
     """
 
     address: Address
@@ -23,6 +23,7 @@ class ObjectDrift:
     fields: tuple[FieldChange, ...] = ()
     gone: bool = False
     remade: str = ""
+    stuck: str = ""
     position: Position | None = None
 
 

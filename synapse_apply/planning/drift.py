@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.drift import Drift, ObjectDrift
@@ -42,7 +43,8 @@ def _objects(plan: Plan, items: Mapping[Address, Item]) -> Iterator[ObjectDrift]
         if item is None or item.desired is None or item.record is None or unknown:
             continue  # what an open call did is not known, so nothing can be said of it
         if item.sighting.problem is None and (found := _object(item, item.record)):
-            yield found
+            why = "; ".join(refusal.reason for refusal in change.refusals)
+            yield replace(found, stuck=why)
 
 
 def _object(item: Item, record: Record) -> ObjectDrift | None:

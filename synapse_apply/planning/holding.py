@@ -14,8 +14,10 @@ def notes(address: Address, held: Sequence[FieldChange]) -> tuple[str, ...]:
     if not held:
         return ()
     names = listing(dotted(change.path) for change in held)
-    accept = f"`synapse-apply drift --accept {address}` takes it into the manifest"
+    was, is_, it = ("was", "is", "it") if len(held) == 1 else ("were", "are", "them")
+    accept = f"`synapse-apply drift --accept {address}` takes {it} into the manifest"
     if any(change.sensitive for change in held):
         accept = "a secret is taken over where its value is read from"
-    revert = f"`synapse-apply apply --only {address} --revert-drift` undoes it"
-    return (f"{names} was changed outside and is kept (on_drift: hold): {accept}, {revert}",)
+    revert = f"`synapse-apply apply --only {address} --revert-drift` undoes {it}"
+    head = f"{names} {was} changed outside and {is_} kept (on_drift: hold):"
+    return (f"{head}\n{accept},\n{revert}",)

@@ -16,7 +16,7 @@ from synapse_apply.views.json import FORMAT_VERSION, base_document
 from synapse_apply.views.literals import inline
 from synapse_apply.views.masking import plain
 from synapse_apply.views.pen import Pen
-from synapse_apply.views.safety import clean, disarm, quote
+from synapse_apply.views.safety import clean, clean_lines, disarm, quote
 from synapse_apply.views.text import target_line
 
 NO_DRIFT = "No drift. Live objects are as they were recorded."
@@ -79,6 +79,8 @@ def object_block(one: ObjectDrift, pen: Pen, width: int) -> str:
     lines = [f"  # {clean(heading(one))}"]
     if one.remade:
         lines.append(f"  # (recorded as id {clean(one.remote_id)}, now {clean(one.remade)})")
+    if one.stuck:
+        lines += [f"  # (apply cannot undo it: {line})" for line in clean_lines(one.stuck)]
     root = grow(one.fields)
     if one.gone:
         root = grow([FieldChange(("id",), one.remote_id, ABSENT, Cause.NONE)])
@@ -114,7 +116,9 @@ def came_to(drift: Drift) -> str:
 
 def ways_out(drift: Drift) -> Iterator[str]:
     """What can be done about it, a sentence each; words in backticks are commands."""
-    if not drift.held:
+    if all(one.stuck for one in drift.objects):
+        yield "Apply cannot undo it: `synapse-apply plan --revert-drift` tells the ways out."
+    elif not drift.held:
         yield "`synapse-apply apply` makes it again what is declared."
     else:
         yield "`synapse-apply apply` keeps it (on_drift: hold); with `--revert-drift` it undoes it."
@@ -191,6 +195,7 @@ def _object(one: ObjectDrift) -> dict[str, Any]:
         "id": one.remote_id or None,
         "gone": one.gone,
         "remade_as": one.remade or None,
+        "cannot_be_undone": one.stuck or None,
         "fields": [_field(field) for field in one.fields],
         "range": at and {"filename": at.file, "start": {"line": at.line, "column": at.column}},
     }

@@ -42,6 +42,7 @@ EVERYTHING = replace(
                       cause=Cause.DRIFT),
             ),
             position=Position("manifests/yolo.yaml", 3, 1),
+            stuck="old cannot be changed",
         ),
         ObjectDrift(RAW, "7", gone=True, position=Position("manifests/raw.yaml", 1, 1)),
         ObjectDrift(LAKE, "8", (secret("configuration", "secret_key", cause=Cause.DRIFT,
@@ -115,7 +116,7 @@ def test_names_and_values_break_out_of_nothing() -> None:
     """Whatever a server answers stays inside its row."""
     evil = EVIL + "</details>`" * 3
     one = ObjectDrift(Address("plugin", evil), evil,
-                      (moved(evil, before=evil, after=evil + "1", cause=Cause.DRIFT),), remade=evil)  # fmt: skip
+                      (moved(evil, before=evil, after=evil + "1", cause=Cause.DRIFT),), remade=evil, stuck=evil)  # fmt: skip
     drift = replace(NOTHING, objects=(one, replace(one, gone=True)),
                     unmanaged=(Unmanaged("plugin", evil, (evil,)),),
                     accepted=(Edited(one.address, one.fields[0], evil, 1),))  # fmt: skip
