@@ -143,7 +143,7 @@ def _keep(item: Item, record: Record, survey: Survey) -> Ruling:
     action = Action.UPDATE if found.changes else Action.NO_OP
     change = replace(
         change_of(item, action, found.changes),
-        notes=(*found.notes, *holding.notes(item.address, found.held)),
+        notes=(*found.notes, *holding.notes(item, found.held)),
         held=tuple(found.held),
         rebase=action is Action.NO_OP and (found.rebase or _outdated(item, record)),
     )
