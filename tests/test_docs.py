@@ -188,7 +188,7 @@ def test_the_readme_lists_what_is_not_supported() -> None:
     page = (ROOT / "docs" / "manifests.md").read_text(encoding="utf-8")
     fields = re.findall(r"^\| `([^`]+)` .*ot supported by this version", page, re.MULTILINE)
     names = {re.sub(r"^(spec|targets\.NAME)\.", "", field).partition(".")[0] for field in fields}
-    assert names == {"retain", "locked", "on_drift", "api"}
+    assert names == {"retain", "locked", "api"}
     for name in names - {"api"}:
         assert f"`{name}" in limits, name
     assert "API v2" in limits

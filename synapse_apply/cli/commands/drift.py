@@ -83,9 +83,10 @@ def command(
     if dry_run and not accepted:
         raise click.UsageError("--dry-run goes with --accept.")
     if accepted:
-        if unmanaged or detailed_exitcode or reports:
+        if only or exclude or unmanaged or detailed_exitcode or reports:
             raise click.UsageError(
-                "--accept edits files: it takes no --unmanaged, --detailed-exitcode or --report."
+                "--accept edits files, of the addresses it names: it goes with no --only, "
+                "--exclude, --unmanaged, --detailed-exitcode or --report."
             )
         return drifting.accept(face, where, accepted, write=not dry_run)
     seen = drifting.Looking(only, exclude, unmanaged=unmanaged)

@@ -211,3 +211,12 @@ def test_a_secret_never_goes_into_a_file(make: Callable[..., Workplace], server:
     assert not leaks_in_files(place.root, [])
     there = Workplace(place.root, {"PROD_TOKEN": TOKEN})
     assert "is a secret" in refused(there, "--accept", "storage/raw-data")
+
+
+def test_what_would_contradict_the_package(site: Workplace, server: Server) -> None:
+    """A field that stands in both places must be the same in both: nothing is written."""
+    site.write("plugins/yolo/config.yaml", "name: Yolo\ncode: yolo\ndescription: Finds things\n")
+    site.edit("manifests/all.yaml", "  name: Yolo\n", "  from: ./plugins/yolo\n  name: Yolo\n")
+    said = refused(site, "--accept", "plugin/yolo")
+    assert "With what is live the manifests would have errors, which follow." in said
+    assert "Manifest and package disagree" in said
