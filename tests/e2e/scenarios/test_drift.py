@@ -215,7 +215,7 @@ def test_the_same_under_its_name_elsewhere(applied: Workplace, server: Server) -
 @pytest.mark.parametrize(
     "typed",
     ["--dry-run", "--accept plugin/yolo --unmanaged", "--accept plugin/yolo --report json=a",
-     "--accept nothing"],
+     "--accept plugin/yolo --only plugin", "--accept nothing"],
 )  # fmt: skip
 def test_what_does_not_go_together(applied: Workplace, typed: str) -> None:
     """Usage errors."""
