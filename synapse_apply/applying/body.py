@@ -48,16 +48,17 @@ def update_fields(
     """The whole body of a PUT, and of it what is ours.
 
     The body is the live object overlaid by what is declared, without the fields that were
-    dropped; a secret is taken from its source or left out, never echoed from the live object.
+    dropped; drift that is kept stays in it. A secret is taken from its source or left out, never
+    echoed from the live object.
     """
-    ignored = task.desired.lifecycle.ignore_changes if task.desired else ()
+    left = task.left
     body: dict[str, Any] = {}
     for path, value in leaves(now):
         if path[0] in task.binding.fields and not isinstance(value, Sensitive | Withheld):
             plant(body, path, value)
     ours: dict[Path, Any] = {}
     for path, value in wanted(task, live).items():
-        if lies_in(path, ignored) or (isinstance(value, SecretRef) and value.source == LIVE):
+        if lies_in(path, left) or (isinstance(value, SecretRef) and value.source == LIVE):
             continue
         ours[path] = value
         if not _is_held_map(value, body, path):

@@ -106,6 +106,8 @@ def record_of(task: Task, intent: Intent, observed: Observed, tools: Tools, sent
         # A dropped field stays ours until the answer shows it gone (design section 6).
         if path not in applied and _still_ours(task, observed, path, value):
             applied[path] = _what_was_sent(task, path, value)
+    seen = dict(seen_fields(task, observed, {**sent, **applied}, tools.secrets))
+    _hold(task, before, applied, seen)
     now = tools.clock.now()
     return Record(
         address=task.address,
@@ -113,7 +115,7 @@ def record_of(task: Task, intent: Intent, observed: Observed, tools: Tools, sent
         api=task.binding.api,
         natural_key=intent.natural_key,
         applied=applied,
-        seen=seen_fields(task, observed, {**sent, **applied}, tools.secrets),
+        seen=seen,
         salt=task.salt,
         digest=intent.digest or (before.digest if before else None),
         files=intent.files if intent.digest else (before.files if before else {}),
@@ -186,6 +188,7 @@ def rebased(task: Task, record: Record, tools: Tools) -> Record:
     for path in {change.path for change in task.change.fields} | _other_key(record, task.want):
         _keep(applied, record.applied, path)
         _keep(seen, record.seen, path)
+    _hold(task, record, applied, seen)
     return replace(made, applied=applied, seen=seen)
 
 
@@ -270,6 +273,17 @@ def still_there(task: Task, observed: Observed, path: Path) -> bool:
         return False
     rule = task.type.rule(path)
     return not (len(path) == 1 and same(rule.reset, answered, rule.compare))
+
+
+def _hold(
+    task: Task, record: Record | None, applied: dict[Path, Any], seen: dict[Path, Any]
+) -> None:
+    """Drift that is kept stays as it was recorded, or the next plan would not see it any more."""
+    if record is None:
+        return
+    for held in task.change.held:
+        _keep(applied, record.applied, held.path)
+        _keep(seen, record.seen, held.path)
 
 
 def _keep(fields: dict[Path, Any], before: Fields, path: Path) -> None:

@@ -12,6 +12,7 @@ from synapse_apply.kinds.sealing import seals
 from synapse_apply.model.address import Address
 from synapse_apply.model.codec import fields_to_json
 from synapse_apply.model.desired import Desired
+from synapse_apply.model.diagnostic import Path
 from synapse_apply.model.marks import SecretMarks
 from synapse_apply.model.observed import Capabilities, Observed
 from synapse_apply.model.plan import Action, Change, FieldChange
@@ -46,6 +47,12 @@ class Task:
     @property
     def address(self) -> Address:
         return self.change.address
+
+    @property
+    def left(self) -> tuple[Path, ...]:
+        """What an update leaves as it is live: ignored fields, and drift that is kept."""
+        ignored = self.desired.lifecycle.ignore_changes if self.desired else ()
+        return (*ignored, *(held.path for held in self.change.held))
 
     @property
     def acts(self) -> bool:

@@ -21,6 +21,7 @@ class Asked:
     no_verify: bool = False
     only: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
+    revert_drift: bool = False
 
     def choices(self, context: Context) -> Choices:
         """With the rules of the target; InputError when a selection fits nothing."""
@@ -36,4 +37,5 @@ class Asked:
             guards=target.guards,
             policy=target.policy,
             on_drift=target.on_drift,
+            revert_drift=self.revert_drift,
         )

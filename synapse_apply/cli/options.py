@@ -286,17 +286,19 @@ following = _adding(
         help="How often to look how the job stands.",
     ),
 )
+_ONLY = click.option(
+    "--only",
+    multiple=True,
+    metavar="NAME",
+    help="Only this: an address, a kind, a label as KEY=VALUE, or release/PLUGIN; may be repeated.",
+)
+_EXCLUDE = click.option(
+    "--exclude", multiple=True, metavar="NAME", help="Leave this out; may be repeated."
+)
+selection = _adding(_ONLY, _EXCLUDE)
 choices = _adding(
-    click.option(
-        "--only",
-        multiple=True,
-        metavar="NAME",
-        help="Plan only this: an address, a kind, a label as KEY=VALUE, or release/PLUGIN; "
-        "may be repeated.",
-    ),
-    click.option(
-        "--exclude", multiple=True, metavar="NAME", help="Leave this out; may be repeated."
-    ),
+    _ONLY,
+    _EXCLUDE,
     click.option("--prune", is_flag=True, help="Delete recorded objects no longer declared."),
     click.option(
         "--recreate",
@@ -304,6 +306,12 @@ choices = _adding(
         help="Make missing objects again even where the backend cannot say they are gone.",
     ),
     click.option("--no-verify", is_flag=True, help="Leave out the runs that verify releases."),
+    click.option(
+        "--revert-drift",
+        is_flag=True,
+        help="Make what was changed outside again what is declared, also where the target says "
+        "on_drift: hold.",
+    ),
     click.option("--resend-secrets", is_flag=True, help="Send every secret, changed or not."),
     click.option(
         "--override-guard",

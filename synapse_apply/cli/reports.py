@@ -15,6 +15,7 @@ from synapse_apply.cli.face import Face
 from synapse_apply.cli.report_files import append, size, write
 from synapse_apply.model.aim import aimed_findings
 from synapse_apply.model.diagnostic import Diagnostic, error, warning
+from synapse_apply.model.drift import Drift
 from synapse_apply.model.errors import Exit, SynapseApplyError
 from synapse_apply.model.plan import Plan
 from synapse_apply.model.report import Report
@@ -23,6 +24,7 @@ from synapse_apply.session.surroundings import run_url
 from synapse_apply.session.where import Where
 from synapse_apply.views import github, gitlab, markdown, remarks
 from synapse_apply.views.budget import COMMENT, SMALLEST, STEP_SUMMARY, Budget
+from synapse_apply.views.drift import drift_document
 from synapse_apply.views.json import (
     diagnostics_document,
     json_text,
@@ -54,6 +56,10 @@ class Reports:
     def of_plan(self, plan: Plan, code: int) -> int:
         """Write what the plan is; gives the code to end with, an error's where that failed."""
         return self._must_write(self._plan(plan, code), code)
+
+    def of_drift(self, drift: Drift, code: int) -> int:
+        """Write what drifted; gives the code to end with, as for a plan."""
+        return self._must_write(self._drift(drift, code), code)
 
     def of_apply(self, report: Report) -> None:
         """Write what was done. What cannot be written is told, and hides nothing of it."""
@@ -88,6 +94,16 @@ class Reports:
             lambda: remarks.plan_remarks(plan),
             lambda: gitlab.plan_counts(plan),
             github.plan_outputs(plan, code),
+        )
+
+    def _drift(self, drift: Drift, code: int) -> Told:
+        url = run_url(self.where.environ)
+        return Told(
+            lambda: drift_document(drift),
+            lambda budget: markdown.drift_markdown(drift, budget=budget, run_url=url),
+            lambda: remarks.drift_remarks(drift),
+            lambda: gitlab.drift_counts(drift),
+            github.drift_outputs(drift, code),
         )
 
     def _report(self, report: Report) -> Told:

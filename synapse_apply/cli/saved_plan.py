@@ -24,6 +24,7 @@ _OF_THE_PLAN = {
     "resend_secrets": "--resend-secrets",
     "adopt": "--adopt",
     "no_verify": "--no-verify",
+    "revert_drift": "--revert-drift",
     "only": "--only",
     "exclude": "--exclude",
 }

@@ -19,6 +19,7 @@ COMMANDS = {
     "validate": _entry("commands.validate", "Check manifests; needs no backend, no secret.", _WORK),
     "plan": _entry("commands.plan", "Show what apply would do.", _WORK),
     "apply": _entry("commands.apply", "Make the backend what the manifests say.", _WORK),
+    "drift": _entry("commands.drift", "Show what was changed outside; or take it over.", _WORK),
     "bump": _entry("commands.bump", "Raise the version of a release, in its files.", _WORK),
     "verify": _entry("commands.verify", "Run a release now to see that it works.", _WORK),
     "show": _entry("commands.show", "Show a resource from all sides, or a saved plan.", _LOOK),
@@ -91,7 +92,7 @@ GROUPS = frozenset(
 EXITS = (
     ("0", "fine"),
     ("1", "error: nothing was sent, or `no` was the answer"),
-    ("2", "plan --detailed-exitcode: there are changes or refusals"),
+    ("2", "--detailed-exitcode: there are changes or refusals (plan), or drift (drift)"),
     ("3", "apply is incomplete: something failed or was skipped"),
     ("4", "stale or unreviewed plan"),
     ("5", "refused: a guard, a protection, or rows marked !"),

@@ -12,11 +12,19 @@ from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
 from synapse_apply.manifests.reader import read
+from synapse_apply.manifests.reshaping import (
+    as_lines,
+    in_brackets,
+    is_collection,
+    removed,
+    replaced,
+)
 from synapse_apply.manifests.scalar_texts import as_literal, on_one_line
 from synapse_apply.manifests.spans import BREAK, Node, column, documents, last_offset, line_end
 from synapse_apply.manifests.wording import dotted
 from synapse_apply.model.diagnostic import Diagnostic, Path, error
 from synapse_apply.model.errors import InputError
+from synapse_apply.model.values import ABSENT
 
 _BOM = "\ufeff"
 _BLOCK = frozenset("|>")
@@ -24,16 +32,18 @@ _BLOCK = frozenset("|>")
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """A JSON scalar that shall stand at a path of a document.
+    """A JSON value that shall stand at a path of a document; ABSENT takes the key out.
 
     `document` counts those of a text that are not empty, from 0. A key that is not there is made
-    in its map, behind the key `after`, or at the end.
+    in its map, behind the key `after`, or at the end. `whole`: a list or a map may become another
+    one, or be made; else only scalars are edited.
     """
 
     path: Path
     value: Any
     document: int = 0
     after: str = ""
+    whole: bool = False
 
 
 def edited(text: str, name: str, edits: Iterable[Edit]) -> str:
@@ -96,7 +106,9 @@ class _Asked:
         last: Any = self._edit.path[-1]
         for part in self._edit.path[:-1]:
             at = at[part]
-        if isinstance(at, list) or last in at:
+        if self._edit.value is ABSENT:
+            at.pop(last, None)
+        elif isinstance(at, list) or last in at:
             at[last] = self._edit.value
         else:
             pairs, keys = list(at.items()), list(at)
@@ -109,14 +121,20 @@ class _Asked:
     def candidates(self) -> Iterator[str]:
         """Texts that may be what is wanted, the one that keeps most of the style first."""
         parent = self._parent()
-        node = parent.get(self._edit.path[-1])
-        if node is None:
+        key, value = self._edit.path[-1], self._edit.value
+        node = parent.get(key)
+        if value is ABSENT:
+            yield from removed(self._text, parent, key)
+        elif node is None:
             yield from self._inserted(parent)
         else:
             self._check(node, "its value")
-            if not node.is_scalar:
+            if node.is_scalar and not is_collection(value):
+                yield from self._replaced(parent, node)
+            elif self._edit.whole:
+                yield from replaced(self._text, parent, key, value, self._line_break())
+            else:
                 self.refuse("a list or a mapping stands there")
-            yield from self._replaced(parent, node)
 
     def _parent(self) -> Node:
         """What the value stands in; refused where there is no such thing."""
@@ -171,7 +189,7 @@ class _Asked:
         text, value = self._text, self._edit.value
         key = str(self._edit.path[-1])
         if not parent.pairs:
-            pair = f"{on_one_line(key, flow=True)}: {on_one_line(value, flow=True)}"
+            pair = f"{on_one_line(key, flow=True)}: {in_brackets(value)}"
             yield text[: parent.end - 1] + pair + text[parent.end - 1 :]
             return
         named = (pair for pair in parent.pairs if pair[0].value == self._edit.after)
@@ -179,12 +197,20 @@ class _Asked:
         end = last_offset(text, last)
         if parent.flow:
             quote = '"' if before.style == '"' else ""
-            pair = f"{on_one_line(key, quote, flow=True)}: {on_one_line(value, quote, flow=True)}"
+            shown = (
+                in_brackets(value) if is_collection(value) else on_one_line(value, quote, flow=True)
+            )
+            pair = f"{on_one_line(key, quote, flow=True)}: {shown}"
             yield f"{text[:end]}, {pair}{text[end:]}"
             return
         end = line_end(text, end)
         indent = " " * column(text, parent.pairs[0][0].start)
         head = f"{text[:end]}{self._line_break(end)}{indent}{on_one_line(key, before.style)}: "
+        if is_collection(value):
+            lines = as_lines(value, indent + "  ") if value else []
+            below = "".join(self._line_break() + line for line in lines)
+            yield f"{head.rstrip()}{below or ' ' + in_brackets(value)}{text[end:]}"
+            return
         literal = as_literal(value, indent + "  ", self._line_break())
         if literal and "\n" in value:
             yield head + "".join(literal) + text[end:]

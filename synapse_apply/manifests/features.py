@@ -21,14 +21,6 @@ def unsupported_in_project(
         if isinstance(target, Mapping):
             at: Path = ("targets", name)
             yield from _policy(target, at, positions)
-            yield from _target(target, at, positions)
-
-
-def _target(
-    target: Mapping[str, Any], at: Path, positions: Mapping[Path, Position]
-) -> Iterator[Diagnostic]:
-    if target.get("on_drift") == "hold":
-        yield _not_yet((*at, "on_drift"), positions, "on_drift: hold")
 
 
 def _policy(

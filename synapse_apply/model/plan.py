@@ -78,6 +78,8 @@ class Change:
     `fingerprint` covers what the comparator saw, so that a saved plan notices a moved object.
     `extras` is what steps need beside fields (a package's digest, say), JSON only.
     `verification` is the run that follows, a step of its own: never drift, in no count.
+    `held` are fields that only the live side moved and that are kept so (`on_drift: hold`): from
+    what is live to what is declared.
     """
 
     address: Address
@@ -100,6 +102,7 @@ class Change:
     extras: Mapping[str, Any] = field(default_factory=dict)
     position: Position | None = None
     verification: Verification | None = None
+    held: tuple[FieldChange, ...] = ()
 
     @property
     def refused(self) -> bool:

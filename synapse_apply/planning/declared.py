@@ -14,7 +14,7 @@ from synapse_apply.model.plan import Action, Refusal
 from synapse_apply.model.state import Intent, Record
 from synapse_apply.model.values import ABSENT, SecretWant, dig
 from synapse_apply.model.verification import Elsewhere
-from synapse_apply.planning import package, refusals
+from synapse_apply.planning import holding, package, refusals
 from synapse_apply.planning.fields import Differences, creation, differences
 from synapse_apply.planning.identity import Claims, differing_identity
 from synapse_apply.planning.rulings import Ruling, change_of
@@ -166,11 +166,13 @@ def _other_id(item: Item, record: Record) -> str:
 def _keep(item: Item, record: Record, survey: Survey) -> Ruling:
     if names := differing_identity(item):
         return Ruling(change_of(item, Action.NO_OP)).refuse(refusals.other_object(item, names))
-    found = differences(item, record, survey.choices.resend_secrets)
+    choices = survey.choices
+    found = differences(item, record, choices.resend_secrets, choices.holds_drift)
     action = Action.UPDATE if found.changes else Action.NO_OP
     change = replace(
         change_of(item, action, found.changes),
-        notes=tuple(found.notes),
+        notes=(*found.notes, *holding.notes(item, found.held)),
+        held=tuple(found.held),
         rebase=action is Action.NO_OP and (found.rebase or _outdated(item, record)),
     )
     ruling = Ruling(change, foreign=tuple(found.foreign))
@@ -220,6 +222,8 @@ def _obstacles(item: Item, found: Differences) -> list[Refusal]:
         )
     ]
     refused = [refusals.fixed(item, fixed)] if fixed else []
+    if found.changes and not refused and (lost := _held_secrets(item, found)):
+        return [refusals.held_secret(item, lost)]
     if loose := [path for path in stuck if path not in fixed]:
         refused.append(refusals.no_reset(item, loose))
     if found.changes and not refused and (lost := _cleared(item, found)):
@@ -244,6 +248,14 @@ def _cleared(item: Item, found: Differences) -> list[Path]:
     ]
     out = sorted({*lost, *_kept(item, ignored)})
     return [path for path in out if whole or path[0] in changed]
+
+
+def _held_secrets(item: Item, found: Differences) -> list[Path]:
+    """Secrets that were changed outside, are kept so, and would be in the body of this update."""
+    touched = {change.path[0] for change in found.changes}
+    whole = item.binding.update_mode is UpdateMode.PUT
+    secret = [change.path for change in found.held if change.sensitive]
+    return [path for path in secret if whole or path[0] in touched]
 
 
 def _kept(item: Item, ignored: Sequence[Path]) -> list[Path]:

@@ -26,10 +26,14 @@ class Differences:
     """What differs, and what the record has yet to learn.
 
     `rebase`: something moved to where the other side already is. `stuck` are dropped fields
-    without a reset value, `foreign` secrets recorded under another state key.
+    without a reset value, `foreign` secrets recorded under another state key. `held` would be
+    changes if drift were not kept. `drifted` is all that moved outside and is not what is declared
+    by now, from what the server answered last to what is live.
     """
 
     changes: list[FieldChange] = field(default_factory=list)
+    held: list[FieldChange] = field(default_factory=list)
+    drifted: list[FieldChange] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     stuck: list[Path] = field(default_factory=list)
     foreign: list[Path] = field(default_factory=list)
@@ -48,27 +52,35 @@ def creation(item: Item) -> Differences:
     return found
 
 
-def differences(item: Item, record: Record | None, resend: bool = False) -> Differences:
-    """How a live object differs; without `record` as an adoption sees it."""
-    comparison = _Comparison(item, record, resend)
+def differences(
+    item: Item, record: Record | None, resend: bool = False, hold: bool = False
+) -> Differences:
+    """How a live object differs; without `record` as an adoption sees it.
+
+    `hold`: what only the live side moved is kept.
+    """
+    comparison = _Comparison(item, record, resend, hold)
     for path, want in sorted(item.want.items()):
         if not lies_in(path, comparison.ignored):
             comparison.declared(path, want)
     comparison.dropped()
     comparison.owned()
-    comparison.found.changes.sort(key=lambda change: change.path)
-    return comparison.found
+    found = comparison.found
+    for told in (found.changes, found.held, found.drifted):
+        told.sort(key=lambda change: change.path)
+    return found
 
 
 class _Comparison:
     """One object's four sides as nested maps, and the differences found so far."""
 
-    def __init__(self, item: Item, record: Record | None, resend: bool) -> None:
+    def __init__(self, item: Item, record: Record | None, resend: bool, hold: bool) -> None:
         lifecycle = item.desired.lifecycle if item.desired else None
         self.item = item
         self.record = record
         self.imported = record is not None and not record.applied
         self.resend = resend
+        self.hold = hold
         self.ignored = lifecycle.ignore_changes if lifecycle else ()
         self.own = lifecycle.own if lifecycle else ()
         self.want = nested(item.want)
@@ -81,16 +93,25 @@ class _Comparison:
         return self.item.type.rules.get(str(path[0]), _NO_RULE)
 
     def change(self, path: Path, after: Any, cause: Cause, note: str = "") -> None:
-        """A difference; whatever is secret on either side leaves no value in it."""
-        before = dig(self.live, path)
-        sides = (before, after, dig(self.applied, path))
+        """A difference that is to be sent, unless it is drift and drift is kept."""
+        kept = self.hold and cause is Cause.DRIFT
+        told = self.found.held if kept else self.found.changes
+        told.append(self.move(path, dig(self.live, path), after, cause, note))
+
+    def drift(self, path: Path, *, moved: bool, before: Any = None) -> None:
+        """The live side moved; `before` where that is not what was seen last."""
+        before = dig(self.seen, path) if before is None else before
+        cause = _cause(moved, True)
+        self.found.drifted.append(self.move(path, before, dig(self.live, path), cause))
+
+    def move(
+        self, path: Path, before: Any, after: Any, cause: Cause, note: str = ""
+    ) -> FieldChange:
+        """From one value to another; whatever is secret on any side leaves no value in it."""
+        sides = (before, after, dig(self.applied, path), dig(self.live, path))
         if note or any(is_secret(side) for side in sides):
-            self.found.changes.append(
-                FieldChange(path, ABSENT, ABSENT, cause, True, note or "changed")
-            )
-        else:
-            where = inside(before, after)
-            self.found.changes.append(FieldChange(path, before, after, cause, inside=where))
+            return FieldChange(path, ABSENT, ABSENT, cause, True, note or "changed")
+        return FieldChange(path, before, after, cause, inside=inside(before, after))
 
     def declared(self, path: Path, want: Any) -> None:
         if isinstance(want, SecretWant):
@@ -117,6 +138,8 @@ class _Comparison:
 
     def settle(self, path: Path, want: Any, moved: bool, drifted: bool, equal: bool) -> None:
         """The rule of the three-way comparison (design section 6)."""
+        if drifted and not equal:
+            self.drift(path, moved=moved)
         if not moved and not drifted:
             return
         if equal:
@@ -136,6 +159,7 @@ class _Comparison:
         if want.ref.source == "live":
             return
         if want.mac is None:
+            self.unresolved(path)
             note = f"not checked: {want.why or 'no state key'}"
             if self.resend:
                 self.change(path, want, Cause.SECRET, note)
@@ -147,6 +171,13 @@ class _Comparison:
         if self.resend and len(self.found.changes) == before:
             self.change(path, want, Cause.SECRET, "sent again")
             self.found.foreign = [at for at in self.found.foreign if at != path]
+
+    def unresolved(self, path: Path) -> None:
+        """A secret without a value here can still be seen to have moved, where answers show it."""
+        live, seen = dig(self.live, path), dig(self.seen, path)
+        shown = isinstance(live, Mac) and isinstance(seen, Mac)
+        if shown and live.key_id == seen.key_id and live != seen:
+            self.drift(path, moved=False)
 
     def known_secret(self, path: Path, want: SecretWant, mac: Mac) -> None:
         applied, live, seen = (dig(side, path) for side in (self.applied, self.live, self.seen))
@@ -165,6 +196,8 @@ class _Comparison:
         if shown and live == mac:
             self.found.rebase = True
             return
+        if drifted:
+            self.drift(path, moved=moved)
         cause = _cause(moved, drifted) if drifted else Cause.SECRET
         self.change(path, want, cause, "changed")
 
@@ -203,6 +236,8 @@ class _Comparison:
             self.found.rebase = True
             return
         drifted = not hidden and not same(live, seen, rule.compare)
+        if drifted and (len(path) > 1 or rule.reset is ABSENT):
+            self.drift(path, moved=True)
         if len(path) > 1:
             self.change(path, ABSENT, _cause(True, drifted))
         elif rule.reset is ABSENT:
@@ -228,8 +263,9 @@ class _Comparison:
         reset = self.rule(path).reset if len(path) == 1 else ABSENT
         if reset is not ABSENT and same(reset, dig(self.live, path), self.rule(path).compare):
             return
-        if len(path) == 1 and reset is ABSENT:
+        if len(path) == 1 and reset is ABSENT and not self.hold:
             self.found.stuck.append(path)
+        self.drift(path, moved=False, before=reset)
         self.change(path, reset, Cause.DRIFT)
 
 

@@ -115,6 +115,7 @@ def _quiet(change: Change, note: str) -> Change:
         notes=(note,),
         reason="",
         rebase=False,
+        held=(),
         after=change.before,
         after_sensitive=change.before_sensitive,
         after_unknown=(),

@@ -178,7 +178,7 @@ def _limited(rulings: Rulings, situation: Situation) -> Iterator[Diagnostic]:
         yield warning(
             "Only a part was planned",
             f"{left} of {len(situation.items)} addresses are not selected and left as they are.",
-            "Plan without --only and --exclude to see all.",
+            "Leave out --only and --exclude to see all.",
         )
 
 

@@ -84,6 +84,21 @@ def secret_would_be_cleared(item: Item, paths: Sequence[Path]) -> Refusal:
     )
 
 
+def held_secret(item: Item, paths: Sequence[Path]) -> Refusal:
+    """An update that replaces the whole object would undo drift of a secret that is to be kept."""
+    names = listing(map(dotted, paths))
+    return Refusal(
+        "held-secret",
+        f"{names} was changed outside and is kept (on_drift: hold), but an update sends the whole "
+        "object, and a secret is never read back to be sent again",
+        (
+            f"`synapse-apply apply --only {item.address} --revert-drift` sends the declared one",
+            f"bring the new value to where {names} is read from, then plan again",
+        ),
+        _place(item, paths),
+    )
+
+
 def no_live_secret(item: Item, paths: Sequence[Path]) -> Refusal:
     """`valueFrom: {live: true}` on an object that is to be created."""
     return Refusal(

@@ -46,6 +46,7 @@ class Choices:
     `selected` limits the plan to these addresses (None: all). `overridden` are guard names.
     `partial`: only some of the manifests were read, so that what has none may still be declared.
     `verify`: runs that are due are planned; those of `verify_now` are due in any case.
+    `revert_drift` goes before the target's rule `on_drift`.
     """
 
     prune: bool = False
@@ -60,6 +61,12 @@ class Choices:
     guards: Guards = Guards()
     policy: Policy = Policy()
     on_drift: str = "revert"
+    revert_drift: bool = False
+
+    @property
+    def holds_drift(self) -> bool:
+        """Whether what only the live side moved is left as it is."""
+        return self.on_drift == "hold" and not self.revert_drift
 
 
 @dataclass(frozen=True, slots=True)

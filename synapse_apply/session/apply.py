@@ -174,9 +174,9 @@ def _sent_secrets(task: Task) -> Iterator[tuple[tuple[str | int, ...], SecretRef
     creates = task.change.action in CREATES
     if task.desired is None or not (creates or task.change.fields):
         return
-    ignored = () if creates else task.desired.lifecycle.ignore_changes
+    left = () if creates else task.left
     for path, value in leaves(task.desired.spec):
-        if not isinstance(value, SecretRef) or lies_in(path, ignored):
+        if not isinstance(value, SecretRef) or lies_in(path, left):
             continue
         if creates or value.source != "live":
             yield path, value

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from synapse_apply import __version__
 from synapse_apply.applying.settle import Settled
@@ -37,6 +38,9 @@ from synapse_apply.session.sources import Carrier, Held
 from synapse_apply.session.surroundings import SystemClock, actor, uptime
 from synapse_apply.session.unrecorded import left_behind
 from synapse_apply.session.where import Where
+
+if TYPE_CHECKING:
+    from synapse_apply.session.backend import Backend
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,11 +131,14 @@ def open_state(where: Where) -> Iterator[StateContext]:
 
 
 @contextmanager
-def open_context(where: Where, carrier: Carrier | None = None) -> Iterator[Context]:
+def open_context(
+    where: Where, carrier: Carrier | None = None, *, looking: bool = False
+) -> Iterator[Context]:
     """Everything of one target; InputError with every finding before anything is connected.
 
     StateError when the state is missing or belongs elsewhere. Nothing has been sent yet. With a
-    `carrier` packages come from it, and no package source is read that it tells of.
+    `carrier` packages come from it, and no source that it tells of is read. `looking`: no state
+    is made where there is none.
     """
     from synapse_apply.session.backend import connected
 
@@ -140,9 +147,11 @@ def open_context(where: Where, carrier: Carrier | None = None) -> Iterator[Conte
     findings = declared.diagnostics
     if any(finding.is_error for finding in findings):
         raise ManifestError(*findings)
-    store = state_file.open_store(project, target, where.environ)
+    opened = state_file.existing_store if looking else state_file.open_store
+    store = opened(project, target, where.environ)
     try:
-        with connected(project, target, where.environ, where.parallelism, store.lost) as backend:
+        how = (where.environ, where.parallelism, store.lost)
+        with connected(project, target, *how, looking=looking) as backend:
             made = state_file.ensure(store, target, backend.binding, backend.embedded)
             keys = state_file.keys(project, target, where.environ, create=made)
             findings += state_file.key_findings(keys, project, target, declared.desired)
@@ -155,28 +164,35 @@ def open_context(where: Where, carrier: Carrier | None = None) -> Iterator[Conte
                 loaded=declared.loaded,
                 desired=declared.desired,
                 diagnostics=findings,
-                api=backend.api,
+                **_answering(backend),
                 store=store,
                 secrets=SecretStore(resolver, keys),
                 secrets_under=lambda others: SecretStore(resolver, others),
                 packages=_packages(project, target, declared, carrier),
                 clock=SystemClock(),
                 actor=who,
-                request_id=backend.request_id,
-                longest_call=backend.longest_call,
-                hang_up=backend.hang_up,
                 parallelism=where.parallelism,
                 patience=where.patience,
-                pause=time.sleep,
                 partial=bool(where.paths),
                 commit=who.commit,
                 elsewhere=partial(state_file.elsewhere, project, target, where.environ),
                 held=declared.held,
                 aim=where.target or "",
-                skew=lambda: backend.server_clock.skew,
             )
     finally:
         store.close()
+
+
+def _answering(backend: Backend) -> dict[str, Any]:
+    """What a Context has of the backend it talks to."""
+    return {
+        "api": backend.api,
+        "request_id": backend.request_id,
+        "longest_call": backend.longest_call,
+        "hang_up": backend.hang_up,
+        "pause": time.sleep,
+        "skew": lambda: backend.server_clock.skew,
+    }
 
 
 def _packages(

@@ -236,6 +236,7 @@ def _choices_to(choices: Choices) -> Json:
         "recreate": choices.recreate,
         "resend_secrets": choices.resend_secrets,
         "verify": choices.verify,
+        "revert_drift": choices.revert_drift,
         "overridden": sorted(choices.overridden),
         "selected": None if selected is None else sorted(map(str, selected)),
     }
@@ -249,6 +250,7 @@ def _choices_from(data: Mapping[str, Any]) -> Choices:
         recreate=data["recreate"] is True,
         resend_secrets=data["resend_secrets"] is True,
         verify=data.get("verify", True) is True,
+        revert_drift=data.get("revert_drift", False) is True,
         overridden=frozenset(map(str, data["overridden"])),
         selected=None if selected is None else frozenset(map(Address.parse, selected)),
     )

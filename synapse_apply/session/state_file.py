@@ -91,6 +91,22 @@ def open_store(project: Project, target: Target, environ: Mapping[str, str]) -> 
     return open_store_at(url, project, target, environ)
 
 
+def existing_store(project: Project, target: Target, environ: Mapping[str, str]) -> SqlStore:
+    """The same; StateError without a state, also where one could be made: who looks makes none."""
+    store = open_store(project, target, environ)
+    if store.exists():
+        return store
+    store.close()
+    if not target.is_embedded:
+        raise missing(target)
+    failure = StateError.of(
+        "There is no state for this target",
+        f"Nothing was applied to target {target.name} yet, so nothing is recorded.",
+        "`synapse-apply apply` makes its state.",
+    )
+    raise StateError(*failure.diagnostics)
+
+
 def open_store_at(
     url: str, project: Project, target: Target, environ: Mapping[str, str]
 ) -> SqlStore:

@@ -6,12 +6,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from synapse_apply.model.diagnostic import Diagnostic
+from synapse_apply.model.drift import ObjectDrift
 from synapse_apply.model.plan import Action, Cause, Change, FieldChange, GuardTrip
 from synapse_apply.model.report import Outcome, Report
 from synapse_apply.model.verification import Verdict
 from synapse_apply.views.blocks import Blocks
 from synapse_apply.views.budget import Budget
 from synapse_apply.views.diffs import DiffPen, diff_lines
+from synapse_apply.views.drift import heading, object_block
 from synapse_apply.views.findings import place, whereabouts
 from synapse_apply.views.grammar import SYMBOL, WILL, cannot, plural
 from synapse_apply.views.markup import code, fence, fold, html_code, prose
@@ -84,8 +86,19 @@ def change_entries(changes: Iterable[Change], budget: Budget) -> Iterator[str]:
         name = html_code(f"{symbol} {change.address}".strip())
         fields = f" ({plural(len(change.fields), 'field')})" if _is_partial(change) else ""
         summary = f"{name} {WILL[change.action]}{fields}"
-        lines = list(diff_lines(blocks.action(change)))
-        yield fold(summary, fence(_within(lines, budget.largest_entry, budget), "diff"))
+        yield folded(summary, blocks.action(change), budget)
+
+
+def drift_entries(objects: Iterable[ObjectDrift], budget: Budget) -> Iterator[str]:
+    """A collapsible block an object that is not as it was left."""
+    for one in objects:
+        yield folded(html_code(heading(one)), object_block(one, DiffPen(), _WIDTH), budget)
+
+
+def folded(summary: str, block: str, budget: Budget) -> str:
+    """A block that was written with a DiffPen as a collapsible diff; `summary` is HTML."""
+    lines = list(diff_lines(block))
+    return fold(summary, fence(_within(lines, budget.largest_entry, budget), "diff"))
 
 
 def _is_partial(change: Change) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from synapse_apply.model.drift import Drift
 from synapse_apply.model.errors import Exit
 from synapse_apply.model.plan import Plan
 from synapse_apply.model.report import Report
@@ -65,6 +66,18 @@ def plan_outputs(plan: Plan, exit_code: int) -> dict[str, str]:
         "refused": str(counts.blocked),
         "exit_code": str(exit_code),
         "has_changes": _word(plan.has_changes or bool(plan.refused)),
+    }
+
+
+def drift_outputs(drift: Drift, exit_code: int) -> dict[str, str]:
+    """The counts of drift. `has_changes` is what `--detailed-exitcode` means by 2."""
+    return {
+        "drifted": str(len(drift.changed)),
+        "gone": str(len(drift.gone)),
+        "waiting": str(len(drift.waiting)),
+        "unmanaged": str(len(drift.unmanaged or ())),
+        "exit_code": str(exit_code),
+        "has_changes": _word(bool(drift.objects)),
     }
 
 

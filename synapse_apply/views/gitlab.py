@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from hashlib import sha256
 from typing import Any
 
+from synapse_apply.model.drift import Drift
 from synapse_apply.model.plan import Plan
 from synapse_apply.model.report import Report
 from synapse_apply.views.markup import shortened
@@ -31,6 +32,13 @@ def plan_counts(plan: Plan) -> dict[str, int]:
         return NO_COUNTS
     counts = plan.summary
     return {"create": counts.add, "update": counts.change, "delete": counts.destroy}
+
+
+def drift_counts(drift: Drift) -> dict[str, int]:
+    """What an apply that reverts drift would do; none where it could not be told."""
+    if drift.errored:
+        return NO_COUNTS
+    return {"create": len(drift.gone), "update": len(drift.changed), "delete": 0}
 
 
 def report_counts(report: Report) -> dict[str, int]:

@@ -61,7 +61,7 @@ def plan_document(plan: Plan) -> dict[str, Any]:
         "errored": plan.errored,
         "applyable": bool(plan.actionable) and not plan.errored and not plan.guards,
         "complete": not plan.errored and not plan.refused,
-        "base": _base(plan.base),
+        "base": base_document(plan.base),
         "summary": _summary(plan),
         "resource_changes": [_resource_change(change) for change in plan.changes],
         "verifications": planned_documents(plan),
@@ -86,7 +86,7 @@ def report_document(report: Report) -> dict[str, Any]:
         "plan": {
             "id": report.plan.id,
             "timestamp": report.plan.created,
-            "base": _base(report.plan.base),
+            "base": base_document(report.plan.base),
             "summary": _summary(report.plan),
         },
         "complete": complete(report),
@@ -121,7 +121,8 @@ def diagnostics_document(
     }
 
 
-def _base(base: Base) -> dict[str, Any]:
+def base_document(base: Base) -> dict[str, Any]:
+    """What a document was made from."""
     return {
         "target": base.target,
         "url": clean_url(base.binding.url),
@@ -148,7 +149,7 @@ def _identity(change: Change | Outcome) -> dict[str, Any]:
 
 
 def _resource_change(change: Change) -> dict[str, Any]:
-    planned = _actions(change)
+    planned, held = _actions(change), veiled(change, change.held)
     return {
         **_identity(change),
         "change": _change(change, ["no-op"] if change.refused else planned),
@@ -164,6 +165,7 @@ def _resource_change(change: Change) -> dict[str, Any]:
         "depends_on": [str(address) for address in change.depends_on],
         "rebase": change.rebase,
         "superseded": change.superseded,
+        **({"held": [_field(item) for item in held]} if held else {}),
     }
 
 
@@ -236,12 +238,14 @@ def _range(position: Position | None) -> dict[str, Any] | None:
 
 
 def _drifted(change: Change) -> bool:
-    return change.action is Action.RECREATE or bool(change.causes & {Cause.DRIFT, Cause.BOTH})
+    moved = bool(change.causes & {Cause.DRIFT, Cause.BOTH}) or bool(change.held)
+    return change.action is Action.RECREATE or moved
 
 
 def _drift(change: Change) -> dict[str, Any]:
     """What moved outside: from what was recorded, where that is known, to what is live."""
-    moved = [field for field in veiled(change) if field.cause in {Cause.DRIFT, Cause.BOTH}]
+    fields = veiled(change, (*change.fields, *change.held))
+    moved = [field for field in fields if field.cause in {Cause.DRIFT, Cause.BOTH}]
     shown = [field for field in moved if not field.sensitive]
     gone = change.action is Action.RECREATE
     secret = tree_of({field.path for field in moved if field.sensitive})

@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 
 from synapse_apply.model.diagnostic import Diagnostic
+from synapse_apply.model.drift import Drift
 from synapse_apply.model.plan import Action, Base, Change, Plan
 from synapse_apply.model.report import Outcome, Report, Result
 from synapse_apply.views import entries
 from synapse_apply.views.budget import COMMENT, Budget, Section, fit
+from synapse_apply.views.drift import came_to, names, unmanaged_line, waiting_line, ways_out
 from synapse_apply.views.grammar import plan_line, plural
 from synapse_apply.views.markup import LONGEST_NAME, code, in_marker, link, marker, prose
 from synapse_apply.views.outcomes import findings, totals, worth_a_row
@@ -85,6 +87,29 @@ def report_markdown(report: Report, *, budget: Budget = COMMENT, run_url: str = 
     see = f"synapse-apply history show {report.plan.id}"
     foot = _foot(see, run_url, f"Plan {code(report.plan.id)}")
     return fit("\n\n".join(part for part in head if part), sections, foot, budget)
+
+
+def drift_markdown(drift: Drift, *, budget: Budget = COMMENT, run_url: str = "") -> str:
+    """What moved outside: the count first, what could not be looked at, a block an object."""
+    strangers = drift.unmanaged or ()
+    rows = (f"- {code(one.kind)} {code(one.remote_id)} {code(names(one))}" for one in strangers)
+    moved = drift.objects
+    intro = " ".join(map(prose, ways_out(drift)))
+    opening = f"### Changed outside ({len(moved):,})\n\n{intro}"
+    blocks = Section(opening, entries.drift_entries(moved, budget), len(moved))
+    sections = [
+        *_found("Errors", [finding for finding in drift.diagnostics if finding.is_error]),
+        *([blocks] if moved else []),
+        *_lines("Unmanaged", strangers, rows),
+        *_found("Warnings", [finding for finding in drift.diagnostics if not finding.is_error]),
+    ]
+    head = [_marker(drift.base, "drift"), f"## Drift of {code(drift.base.target, LONGEST_NAME)}"]
+    head += [_bold(came_to(drift))]
+    head += [prose(unmanaged_line(drift))] if drift.unmanaged is not None else []
+    head += [prose(waiting_line(drift))] if drift.waiting else []
+    head += [prose(target_line(drift.base, _PLAIN), 2 * LONGEST_NAME)]
+    see = f"synapse-apply drift -t {drift.base.target[:LONGEST_NAME]}"
+    return fit("\n\n".join(head), sections, _foot(see, run_url), budget)
 
 
 def findings_markdown(

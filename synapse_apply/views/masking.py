@@ -80,14 +80,14 @@ def unknown_paths(changes: Iterable[FieldChange]) -> Iterator[Path]:
     return (change.path for change in changes if isinstance(change.after, KnownAfterApply))
 
 
-def veiled(change: Change) -> tuple[FieldChange, ...]:
-    """The fields of a change with nothing left at, under or above a path marked sensitive.
+def veiled(change: Change, fields: Iterable[FieldChange] | None = None) -> tuple[FieldChange, ...]:
+    """The fields of a change, or these, with nothing left at, under or above a sensitive path.
 
     The planner marks each secret field already; a value that a mark reaches in another way, a
     whole map for one, is veiled here, so that a view cannot show it.
     """
     marks = {tuple(map(str, path)) for path in (*change.before_sensitive, *change.after_sensitive)}
-    return tuple(_veiled(field, marks) for field in change.fields)
+    return tuple(_veiled(field, marks) for field in (change.fields if fields is None else fields))
 
 
 def _veiled(change: FieldChange, marks: set[tuple[str, ...]]) -> FieldChange:

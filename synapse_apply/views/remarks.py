@@ -6,9 +6,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from synapse_apply.model.diagnostic import Diagnostic, Position
+from synapse_apply.model.drift import Drift
 from synapse_apply.model.plan import Change, Plan
 from synapse_apply.model.report import Report, Result
 from synapse_apply.model.verification import Verdict
+from synapse_apply.views.drift import heading
 from synapse_apply.views.findings import dotted, whereabouts
 from synapse_apply.views.grammar import cannot
 from synapse_apply.views.outcomes import findings
@@ -43,6 +45,23 @@ def report_remarks(report: Report) -> list[Remark]:
             for one in run.diagnostics]  # fmt: skip
     found = [*report.plan.diagnostics, *findings(told), *runs]
     return [*_of(found, _places(report.plan.changes)), *_refusals(report.plan.refused)]
+
+
+def drift_remarks(drift: Drift) -> list[Remark]:
+    """What drifted, where it is declared, with what could not be looked at."""
+    places = {str(one.address): one.position for one in drift.objects if one.position is not None}
+    moved = [
+        Remark(
+            "warning",
+            "drift",
+            heading(one),
+            ", ".join(dotted(field.path) for field in one.fields),
+            str(one.address),
+            one.position,
+        )
+        for one in drift.objects
+    ]
+    return [*_of(drift.diagnostics, places), *moved]
 
 
 def finding_remarks(found: Iterable[Diagnostic]) -> list[Remark]:

@@ -17,6 +17,7 @@ __all__ = ["render_diagnostics", "render_plan", "render_report"]
 _HEADER = "synapse-apply will perform the following actions:"
 _ERRORED = "synapse-apply planned the following actions, but then met a problem:"
 _NO_CHANGES = "No changes. Live state matches the configuration."
+_HELD = "No changes. What was changed outside is kept (on_drift: hold)."
 _NONE_OF_THIS_PLAN = "No changes. What differs now is not in this plan."
 # Off a terminal no line is ever broken; this only decides when `before -> after` takes two lines.
 _WIDTH = 110
@@ -99,7 +100,8 @@ def totals(plan: Plan, pen: Pen) -> str:
         return pen(f"Plan incomplete: {count}. It cannot be applied.", "bold")
     if not (plan.has_changes or plan.refused):
         left_out = any("left_out" in change.extras for change in plan.changes)
-        return pen(_NONE_OF_THIS_PLAN if left_out else _NO_CHANGES, "done")
+        held = _HELD if any(change.held for change in plan.changes) else _NO_CHANGES
+        return pen(_NONE_OF_THIS_PLAN if left_out else held, "done")
     refused = [refused_line(len(plan.refused), pen)] if plan.refused else []
     return "\n".join([*refused, *verify_line(plan, pen), pen(plan_line(plan.summary), "bold")])
 

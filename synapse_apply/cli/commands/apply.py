@@ -16,6 +16,16 @@ if TYPE_CHECKING:
     from synapse_apply.session.where import Where
 
 
+def _no_refresh(_ctx: click.Context, _param: click.Parameter, given: bool) -> None:
+    """A refusal in words: live values that were recorded as seen would be no drift any more."""
+    if given:
+        raise click.UsageError(
+            "apply has no --refresh-only: drift that is recorded would never be shown again. "
+            "`synapse-apply drift` shows it, `drift --accept ADDRESS` takes it into the "
+            "manifests, `state accept ADDRESS` settles it."
+        )
+
+
 @manual(
     "apply",
     examples=[
@@ -63,6 +73,7 @@ if TYPE_CHECKING:
     default=None,
     help="Adopt objects that exist but are not recorded; on a terminal the plan shows and asks.",
 )
+@click.option("--refresh-only", is_flag=True, hidden=True, expose_value=False, callback=_no_refresh)
 @options.parallelism
 @options.patience
 def command(

@@ -67,6 +67,11 @@ if TYPE_CHECKING:
     is_flag=True,
     help="First check what `doctor` checks, and stop with all that is wrong.",
 )
+@click.option(
+    "--refresh-only",
+    is_flag=True,
+    help="Show only what was changed outside: the same as `drift`.",
+)
 @options.parallelism
 def command(
     *,
@@ -78,6 +83,7 @@ def command(
     out: Path | None,
     with_packages: bool,
     preflight: bool,
+    refresh_only: bool,
     **asked: Any,
 ) -> int:
     """Show what `apply` would do, and do nothing.
@@ -99,6 +105,8 @@ def command(
     from synapse_apply.session.context import open_context
     from synapse_apply.session.plan import plan as make_plan
 
+    if refresh_only:
+        return _refresh_only(face, where, reports, asked, out, detailed=detailed_exitcode)
     keeping = Keeping.asked(where, out, with_packages=with_packages)
     found = examine(where) if preflight else ()
     with open_context(where) as context:
@@ -112,6 +120,23 @@ def command(
     face.err(said)
     code = _exit_code(plan, detailed=detailed_exitcode)
     return reports.of_plan(plan, code) if reports else code
+
+
+def _refresh_only(
+    face: Face,
+    where: Where,
+    reports: Reports | None,
+    asked: dict[str, Any],
+    out: Path | None,
+    *,
+    detailed: bool,
+) -> int:
+    from synapse_apply.cli import drifting
+
+    if out is not None:
+        raise click.UsageError("--refresh-only shows drift: there is no plan to save.")
+    looking = drifting.Looking(asked["only"], asked["exclude"])
+    return drifting.look(face, where, reports, looking, detailed=detailed)
 
 
 def _show(face: Face, plan: Plan, *, show_unchanged: bool) -> None:

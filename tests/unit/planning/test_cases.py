@@ -11,6 +11,7 @@ import yaml
 from unit.planning.world import situation
 
 from synapse_apply.model.plan import Action, Change, Plan
+from synapse_apply.planning.drift import drift
 from synapse_apply.planning.planner import plan
 from synapse_apply.planning.refusals import dotted
 
@@ -30,6 +31,7 @@ def _row(change: Change) -> dict[str, Any]:
         dotted(field.path): f"{field.cause.value}{f' ({field.note})' if field.sensitive else ''}"
         for field in change.fields
     }
+    row["held"] = [dotted(field.path) for field in change.held]
     row["refused"] = [refusal.rule for refusal in change.refusals]
     row["notes"] = list(change.notes)
     row["rebase"] = change.rebase
@@ -44,6 +46,22 @@ def _expected(row: Any) -> dict[str, Any]:
     if isinstance(fields, list):
         full["fields"] = dict.fromkeys(fields, "none")
     return full
+
+
+def _drift(made: Plan, case: dict[str, Any]) -> dict[str, Any]:
+    """What drifted as cases write it: fields with recorded, live and cause; what waits."""
+    found = drift(made, situation(case["objects"], **case.get("choices", {})).items)
+    told: dict[str, Any] = {}
+    for one in found.objects:
+        fields = {
+            dotted(field.path): f"{field.cause.value} ({field.note})"
+            if field.sensitive
+            else f"{field.before} -> {field.after} {field.cause.value}"
+            for field in one.fields
+        }
+        told[str(one.address)] = "gone" if one.gone else fields or f"remade as {one.remade}"
+    waiting = [str(address) for address in found.waiting]
+    return {**told, **({"waiting": waiting} if waiting else {})}
 
 
 def _check_words(made: Plan, words: list[str]) -> None:
@@ -71,5 +89,7 @@ def test_case(case: dict[str, Any]) -> None:
     assert warnings == expected.get("warnings", [])
     assert [trip.name for trip in made.guards] == expected.get("guards", [])
     _check_words(made, expected.get("words", []))
+    if "drift" in case:
+        assert _drift(made, case) == case["drift"]
     for change in made.changes:
         assert change.action is not Action.UPDATE or change.fields, "an update without a path"

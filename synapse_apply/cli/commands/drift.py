@@ -1,0 +1,93 @@
+"""`synapse-apply drift`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from synapse_apply.cli import options
+from synapse_apply.cli.addresses import ADDRESS
+from synapse_apply.cli.face import Face
+from synapse_apply.cli.manual import manual
+
+if TYPE_CHECKING:
+    from synapse_apply.cli.reports import Reports
+    from synapse_apply.model.address import Address
+    from synapse_apply.session.where import Where
+
+
+@manual(
+    "drift",
+    examples=[
+        ("synapse-apply drift -t prod", "What somebody changed outside of Git."),
+        ("synapse-apply drift -t prod --detailed-exitcode", "Nightly: exit code 2 means drift."),
+        ("synapse-apply drift --unmanaged", "Also what is live and nobody looks after."),
+        ("synapse-apply drift --json", "For a program (`synapse-apply schema drift`)."),
+        (
+            "synapse-apply drift --accept storage/raw-data",
+            "Write what is live into the manifest, or the target's overlay.",
+        ),
+    ],
+    exits=[
+        ("0", "looked; what was to be accepted is in the files"),
+        ("1", "error: something could not be looked at, or be accepted (no file was written)"),
+        ("2", "with --detailed-exitcode: there is drift"),
+    ],
+)
+@options.output
+@options.place
+@options.reports
+@options.files
+@options.variables
+@options.selection
+@click.option(
+    "--unmanaged", is_flag=True, help="Also list live objects that nothing declares or records."
+)
+@click.option(
+    "--accept",
+    "accepted",
+    type=ADDRESS,
+    multiple=True,
+    metavar="ADDRESS",
+    help="Write the live values of this resource into the files; may be repeated.",
+)
+@click.option("--dry-run", is_flag=True, help="With --accept: show the edits and write nothing.")
+@click.option("--detailed-exitcode", is_flag=True, help="Exit with 2 when there is drift.")
+@options.parallelism
+def command(
+    *,
+    face: Face,
+    where: Where,
+    reports: Reports | None,
+    only: tuple[str, ...],
+    exclude: tuple[str, ...],
+    unmanaged: bool,
+    accepted: tuple[Address, ...],
+    dry_run: bool,
+    detailed_exitcode: bool,
+) -> int:
+    """Show what was changed outside of Git, and change nothing.
+
+    Compares live objects with what the server answered when they were last written: fields that
+    are declared and not ignored. What Git has and nobody applied yet is no drift; it is only
+    counted. Takes no lock and writes to neither state nor server.
+
+    With --accept the live values are written into the manifests: where a value stands now, or,
+    where several targets share the document, into this target's overlay. Comments and layout
+    stay. All is checked before the first file is written. A secret is never written, and what a
+    variable or a package's config.yaml gives is refused with the place to change.
+    """
+    from synapse_apply.cli import drifting
+
+    if dry_run and not accepted:
+        raise click.UsageError("--dry-run goes with --accept.")
+    if accepted:
+        if only or exclude or unmanaged or detailed_exitcode or reports:
+            raise click.UsageError(
+                "--accept edits files, of the addresses it names: it goes with no --only, "
+                "--exclude, --unmanaged, --detailed-exitcode or --report."
+            )
+        return drifting.accept(face, where, accepted, write=not dry_run)
+    seen = drifting.Looking(only, exclude, unmanaged=unmanaged)
+    return drifting.look(face, where, reports, seen, detailed=detailed_exitcode)

@@ -1,0 +1,80 @@
+"""What moved outside: how live objects differ from what was recorded of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from synapse_apply.model.address import Address
+from synapse_apply.model.diagnostic import Diagnostic, Position
+from synapse_apply.model.plan import Base, FieldChange
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectDrift:
+    """One recorded object that is not as it was left.
+
+    `fields` lead from what the server answered last to what is live; their cause is drift, or both
+    where the manifest moved since, too. `gone`: there is no such object any more. `remade` is the
+    id of another one that has its name now. `stuck` tells why apply could not undo it.
+    """
+
+    address: Address
+    remote_id: str
+    fields: tuple[FieldChange, ...] = ()
+    gone: bool = False
+    remade: str = ""
+    stuck: str = ""
+    position: Position | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unmanaged:
+    """A live object that no manifest declares and no record has; `keys` are FORM=TEXT."""
+
+    kind: str
+    remote_id: str
+    keys: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Edited:
+    """A value that was written into a file; `line` is where it stands there now."""
+
+    address: Address
+    field: FieldChange
+    file: str
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """All that moved outside of what was looked at.
+
+    `waiting` are addresses with declared changes that are not applied yet: no drift. `held` says
+    that apply keeps drift on this target. `unmanaged` is None where nobody asked for it, `unlisted`
+    the kinds that this backend cannot list. `accepted` is what was taken into the files.
+    """
+
+    created: str
+    tool_version: str
+    base: Base
+    objects: tuple[ObjectDrift, ...] = ()
+    waiting: tuple[Address, ...] = ()
+    held: bool = False
+    unmanaged: tuple[Unmanaged, ...] | None = None
+    unlisted: tuple[str, ...] = ()
+    accepted: tuple[Edited, ...] = ()
+    diagnostics: tuple[Diagnostic, ...] = ()
+
+    @property
+    def errored(self) -> bool:
+        """Whether something could not be looked at."""
+        return any(finding.is_error for finding in self.diagnostics)
+
+    @property
+    def changed(self) -> tuple[ObjectDrift, ...]:
+        return tuple(one for one in self.objects if not one.gone)
+
+    @property
+    def gone(self) -> tuple[ObjectDrift, ...]:
+        return tuple(one for one in self.objects if one.gone)

@@ -1,0 +1,67 @@
+"""What moved outside, told apart from what Git has and nobody applied yet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+from synapse_apply.model.address import Address
+from synapse_apply.model.drift import Drift, ObjectDrift
+from synapse_apply.model.plan import Action, Cause, Change, Plan
+from synapse_apply.model.state import Record
+from synapse_apply.planning.fields import differences
+from synapse_apply.planning.situation import Item
+
+_MAKES = frozenset({Action.CREATE, Action.ADOPT, Action.DELETE, Action.FORGET})
+_OUTSIDE = frozenset({Cause.DRIFT})
+
+
+def drift(plan: Plan, items: Mapping[Address, Item], *, held: bool = False) -> Drift:
+    """The drift of what a plan covers; pure, as the plan is.
+
+    Only recorded resources that are declared can drift: for anything else nothing is ours that
+    could have moved. `held`: the target keeps drift.
+    """
+    objects = tuple(_objects(plan, items))
+    remade = {one.address for one in objects if one.remade}  # adopting it is no change of Git's
+    waiting = (change.address for change in plan.changes if _waits(change))
+    return Drift(
+        created=plan.created,
+        tool_version=plan.tool_version,
+        base=plan.base,
+        objects=objects,
+        waiting=tuple(sorted(address for address in waiting if address not in remade)),
+        held=held,
+        diagnostics=plan.diagnostics,
+    )
+
+
+def _objects(plan: Plan, items: Mapping[Address, Item]) -> Iterator[ObjectDrift]:
+    for change in sorted(plan.changes, key=lambda change: change.address):
+        item = items.get(change.address)
+        unknown = any(refusal.outcome_unknown for refusal in change.refusals)
+        if item is None or item.desired is None or item.record is None or unknown:
+            continue  # what an open call did is not known, so nothing can be said of it
+        if item.sighting.problem is None and (found := _object(item, item.record)):
+            why = "; ".join(refusal.reason for refusal in change.refusals)
+            yield replace(found, stuck=why)
+
+
+def _object(item: Item, record: Record) -> ObjectDrift | None:
+    place = item.desired.position if item.desired else None
+    observed = item.sighting.observed
+    if observed is None:
+        return ObjectDrift(item.address, record.remote_id, gone=True, position=place)
+    remade = observed.remote_id if observed.remote_id != record.remote_id else ""
+    fields = tuple(differences(item, record).drifted)
+    if not fields and not remade:
+        return None
+    return ObjectDrift(item.address, record.remote_id, fields, remade=remade, position=place)
+
+
+def _waits(change: Change) -> bool:
+    """Whether something that Git says is still to be applied."""
+    if change.superseded:
+        return False
+    is_update = change.action is Action.UPDATE
+    return change.action in _MAKES or (is_update and bool(change.causes - _OUTSIDE))

@@ -1,0 +1,26 @@
+"""Drift that is kept (`on_drift: hold`): what the plan says of it, and the two ways out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from synapse_apply.model.plan import FieldChange
+from synapse_apply.planning.refusals import dotted, listing
+from synapse_apply.planning.situation import Item
+
+
+def notes(item: Item, held: Sequence[FieldChange]) -> tuple[str, ...]:
+    """One note for all fields of an object that are left as they are live."""
+    if not held:
+        return ()
+    names = listing(dotted(change.path) for change in held)
+    was, is_, it = ("was", "is", "it") if len(held) == 1 else ("were", "are", "them")
+    address, fixed = item.address, item.binding.update is None
+    accept = f"`synapse-apply drift --accept {address}` takes {it} into the manifest"
+    if any(change.sensitive for change in held):
+        accept = "a secret is taken over where its value is read from"
+    revert = f"`synapse-apply apply --only {address} --revert-drift` undoes {it}"
+    if fixed:
+        revert = f"changing {it} back in the product undoes {it}: this API cannot"
+    head = f"{names} {was} changed outside and {is_} kept (on_drift: hold):"
+    return (f"{head}\n{accept},\n{revert}",)
