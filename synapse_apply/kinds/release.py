@@ -60,6 +60,13 @@ def _find(api: Api, key: str) -> Sequence[Raw]:
         return []
 
 
+def _members(api: Api, owner: Mapping[str, Any]) -> Sequence[Raw] | None:
+    try:
+        return api.list_plugin_releases(owner["code"]) if owner.get("code") else None
+    except NotFound:
+        return []
+
+
 def _run_of(spec: Mapping[str, Any], verify: Mapping[str, Any]) -> dict[str, Any]:
     platform = {name: verify[name] for name in PLATFORM_FORM if name in verify}
     if platform:
@@ -83,6 +90,7 @@ V1 = Binding(
     lookup={"code": Lookup.COMPLETE},
     read=lambda api, found: api.get_plugin_release(wire_id(found)),
     find=_find,
+    members=_members,
     create=lambda api, body: api.create_plugin_release(body),
     decode=_decode,
     encode=_encode,
