@@ -102,8 +102,14 @@ class Gatherer:
         for kind in kinds:
             if not kind.series:
                 self._owners(kind, named.get(kind.prefix))
-            elif kind.prefix not in named and self._wanted.members != NONE:
+            elif self._wanted.members != NONE and not self._by_members_alone(kind):
                 self._members(kind)
+
+    def _by_members_alone(self, kind: ResourceType) -> bool:
+        """Whether members were named themselves, and their owners only follow from them."""
+        wanted = self._wanted
+        owners = wanted.codes or wanted.from_jobs or owner_prefix(kind) in wanted.ids
+        return kind.prefix in wanted.ids and not owners
 
     def _owners(self, kind: ResourceType, named: Sequence[Named] | None) -> None:
         """Objects that belong to no other: those that were chosen, else all that are listed."""
@@ -163,7 +169,8 @@ class Gatherer:
         chosen: list[Raw] = []
         for one, raws in self._each(kind, look, list(owners.values()), _series):
             if raws is None:
-                self._miss(kind, _series(one), "they are listed by its code, and it has none")
+                why = "they are listed by its code, and it has none; --ids can name them"
+                self._miss(kind, _series(one), why)
             chosen += self._chosen(kind, raws or ())
         self._whole(kind, binding, chosen)
 

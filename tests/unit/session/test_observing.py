@@ -153,7 +153,7 @@ def test_renames_are_followed_by_state_mv(bench):
         "synapse-apply state mv widget/old widget/new",
     )
     with bench.store.lock("mv"):
-        bench.store.move(Address("widget", "old"), Address("widget", "new"))
+        bench.store.move({Address("widget", "old"): Address("widget", "new")})
     assert not bench.plan(renamed).plan.has_changes
     assert len(bench.api.objects["widget"]) == 1
 
