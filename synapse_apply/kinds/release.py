@@ -60,11 +60,21 @@ def _find(api: Api, key: str) -> Sequence[Raw]:
         return []
 
 
-def _members(api: Api, owner: Mapping[str, Any]) -> Sequence[Raw] | None:
+def _members(api: Api, owner: Observed) -> Sequence[Raw] | None:
+    """A server takes a code of digits for an id, and then lists those of another plugin."""
+    code = owner.spec.get("code")
     try:
-        return api.list_plugin_releases(owner["code"]) if owner.get("code") else None
+        listed = api.list_plugin_releases(code) if code else []
     except NotFound:
-        return []
+        listed = []
+    ours = [raw for raw in listed if _owner_id(raw) in {owner.remote_id, None}]
+    return ours if ours or (code and not str(code).isdecimal()) else None
+
+
+def _owner_id(raw: Raw) -> str | None:
+    owner = raw.get("plugin")
+    found = owner.get("id") if isinstance(owner, Mapping) else owner
+    return None if found is None else str(found)
 
 
 def _run_of(spec: Mapping[str, Any], verify: Mapping[str, Any]) -> dict[str, Any]:

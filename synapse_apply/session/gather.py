@@ -164,12 +164,12 @@ class Gatherer:
             return
 
         def look(owner: Observed) -> Sequence[Raw] | None:
-            return binding.members(self._reach.api, owner.spec) if binding.members else None
+            return binding.members(self._reach.api, owner) if binding.members else None
 
         chosen: list[Raw] = []
         for one, raws in self._each(kind, look, list(owners.values()), _series):
             if raws is None:
-                why = "they are listed by its code, and it has none; --ids can name them"
+                why = "its code is none that they can be listed by; --ids can name them"
                 self._miss(kind, _series(one), why)
             chosen += self._chosen(kind, raws or ())
         self._whole(kind, binding, chosen)
