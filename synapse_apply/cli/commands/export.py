@@ -56,7 +56,7 @@ _KINDS = ("plugin", "release", "storage")
     help="Write addresses and ids to this file; by default inventory.yaml beside DIR.",
 )
 @click.option(
-    "--only", multiple=True, type=click.Choice(_KINDS), help="Only this kind; repeatable."
+    "--only", multiple=True, type=click.Choice(_KINDS), help="Only this kind; may be repeated."
 )
 @click.option(
     "--codes",
