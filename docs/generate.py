@@ -205,6 +205,13 @@ def _field(
     ]
     yield Row(path, WORDS.get(part) or _takes(schema), required, " ".join(filter(None, texts)))
     yield from _properties(opened, path, kind)
+    yield from _properties(_rows_of(schema), (*path, "N"), kind)
+
+
+def _rows_of(schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The schema of a list's maps; empty for a list of anything else."""
+    items: Mapping[str, Any] = schema.get("items", {})
+    return items if "properties" in items else {}
 
 
 def _part(given: Mapping[str, Any]) -> str:
@@ -231,7 +238,7 @@ def _takes(schema: Mapping[str, Any]) -> str:
     kinds = schema.get("type", "anything")
     kinds = [kinds] if isinstance(kinds, str) else kinds
     if kinds == ["array"]:
-        return "list of texts"
+        return "list of maps" if _rows_of(schema) else "list of texts"
     words = {"object": "map", "string": "text", "boolean": "`true` or `false`", "null": "null"}
     return " or ".join(words.get(kind, kind) for kind in kinds)
 

@@ -52,6 +52,8 @@ SHARED_BY_USE_CASES = {
     "sources",
     "plan_file",
     "carried",
+    "gather",
+    "threads",
 }
 
 

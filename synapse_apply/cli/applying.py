@@ -107,7 +107,7 @@ class Run:
 
     def carry_out(self, planned: Planned, *, once: bool = False) -> int:
         """Apply under the lock that the caller holds, and report; `once` uses the plan up."""
-        if planned.plan.actionable or planned.settled:
+        if planned.plan.actionable or planned.plan.moved or planned.settled:
             display = open_progress(
                 sys.stderr, color=self.face.color_err, quiet=not self.face.on_terminal
             )

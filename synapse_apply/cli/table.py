@@ -27,6 +27,7 @@ COMMANDS = {
     "graph": _entry("commands.graph", "Print what depends on what, as a graph.", _LOOK),
     "history": _entry("commands.history", "List what was done, by whom and when.", _LOOK),
     "import": _entry("commands.import_", "Take objects that exist into the state.", _LOOK),
+    "export": _entry("commands.export", "Turn what is live into manifests and ids.", _LOOK),
     "settle": _entry("commands.settle", "Find out how calls ended that nobody saw end.", _LOOK),
     "package": _entry("package.group", "Look at packages: build, digest, diff.", _LOOK),
     "state": _entry("state.group", "Look after the state of a target.", _LOOK),

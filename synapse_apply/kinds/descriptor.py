@@ -110,9 +110,11 @@ class Binding:
     `list_needs`, if any, is there: 404 and 405 say no) and `keys` the natural keys of a listed one;
     `list_is_whole` when items are whole objects. `has_list` asks for that capability alone, by one
     small request. `find` searches one natural key where there is
-    no list. `decode` turns a server object into an Observed with its secrets wrapped; `encode`
-    turns resolved spec fields into the body of a create, or of an update. All raise RemoteError
-    as the client does.
+    no list. `members` gives what belongs to one live owner of a kind that is listed by owner
+    only, None where this owner has none that could be listed; `named_by_jobs` the ids of a
+    kind's objects that jobs name. `decode` turns a server object into an Observed with its secrets
+    wrapped; `encode` turns resolved spec fields into the body of a create, or of an update. All
+    raise RemoteError as the client does.
 
     A natural key reads FORM=TEXT (`code=yolo`); `lookup` tells for each form what a search
     proves, a form it lacks cannot be searched. `lookup_if` replaces it when a probed capability
@@ -135,6 +137,8 @@ class Binding:
     list: Callable[[Api], Sequence[Raw]] | None = None
     list_needs: str = ""
     has_list: Callable[[Api], bool] | None = None
+    members: Callable[[Api, Observed], Sequence[Raw] | None] | None = None
+    named_by_jobs: Callable[[Api], Iterable[str]] | None = None
     list_is_whole: bool = False
     keys: Callable[[Raw], tuple[str, ...]] = lambda _raw: ()
     update: Callable[[Api, str, Mapping[str, Any]], Raw] | None = None

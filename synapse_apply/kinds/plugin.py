@@ -7,7 +7,7 @@ the tenant's alone: a code it does not list may still be another tenant's.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from synapse_apply.kinds.descriptor import (
@@ -67,6 +67,14 @@ def _read_if_there(api: Api, found: str) -> Raw | None:
         return None
 
 
+def _named_by_jobs(api: Api) -> Iterator[str]:
+    for job in api.iterate_jobs():
+        plugin = job.get("plugin")
+        found = plugin.get("id") if isinstance(plugin, Mapping) else plugin
+        if found is not None:
+            yield str(found)
+
+
 V1 = Binding(
     api="v1",
     fields=FIELDS,
@@ -77,6 +85,7 @@ V1 = Binding(
     list=lambda api: api.list_plugins(),
     list_needs=LIST,
     has_list=lambda api: api.lists_plugins(),
+    named_by_jobs=_named_by_jobs,
     keys=_keys,
     create=lambda api, body: api.create_plugin(body),
     update=lambda api, found, body: api.update_plugin(wire_id(found), body),

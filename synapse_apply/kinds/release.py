@@ -60,6 +60,23 @@ def _find(api: Api, key: str) -> Sequence[Raw]:
         return []
 
 
+def _members(api: Api, owner: Observed) -> Sequence[Raw] | None:
+    """A server takes a code of digits for an id, and then lists those of another plugin."""
+    code = owner.spec.get("code")
+    try:
+        listed = api.list_plugin_releases(code) if code else []
+    except NotFound:
+        listed = []
+    ours = [raw for raw in listed if _owner_id(raw) in {owner.remote_id, None}]
+    return ours if ours or (code and not str(code).isdecimal()) else None
+
+
+def _owner_id(raw: Raw) -> str | None:
+    owner = raw.get("plugin")
+    found = owner.get("id") if isinstance(owner, Mapping) else owner
+    return None if found is None else str(found)
+
+
 def _run_of(spec: Mapping[str, Any], verify: Mapping[str, Any]) -> dict[str, Any]:
     platform = {name: verify[name] for name in PLATFORM_FORM if name in verify}
     if platform:
@@ -83,6 +100,7 @@ V1 = Binding(
     lookup={"code": Lookup.COMPLETE},
     read=lambda api, found: api.get_plugin_release(wire_id(found)),
     find=_find,
+    members=_members,
     create=lambda api, body: api.create_plugin_release(body),
     decode=_decode,
     encode=_encode,

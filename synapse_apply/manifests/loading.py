@@ -25,6 +25,7 @@ from synapse_apply.manifests.files import manifest_files, shown
 from synapse_apply.manifests.fitting import Fitting
 from synapse_apply.manifests.overlays import Overlay
 from synapse_apply.manifests.reader import Document, Reading, read, unhurried_gc
+from synapse_apply.manifests.refactoring import check_declared
 from synapse_apply.manifests.variables import Values
 from synapse_apply.model.address import Address
 from synapse_apply.model.desired import Desired
@@ -190,6 +191,8 @@ def _decoded(
     context.findings.extend(across.check_sources(declared))
     context.findings.extend(across.check_codes(context, declared))
     context.findings.extend(across.check_overlays(overlays, used, known, context.target.name))
+    moved, removed = context.project.moved, context.project.removed
+    context.findings.extend(check_declared(moved, removed, known, context.target.name))
     fitting = Fitting(context.target, context.findings)
     return fitting.of(declared)
 

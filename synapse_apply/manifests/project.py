@@ -11,6 +11,7 @@ from synapse_apply.manifests.explain import Subject, explain
 from synapse_apply.manifests.features import unsupported_in_project
 from synapse_apply.manifests.overlays import Overlay
 from synapse_apply.manifests.reader import Document, mapping_of, more_than_one, read
+from synapse_apply.manifests.refactoring import PREFIXES, Refactoring
 from synapse_apply.manifests.variables import from_text
 from synapse_apply.manifests.wording import did_you_mean
 from synapse_apply.model.diagnostic import Diagnostic, Path, Position, error
@@ -116,6 +117,8 @@ class _Decoder:
         targets.setdefault(EMBEDDED, self._decoded(EMBEDDED, {}, None))
         self._check_variables(variables)
         self._check_required(targets)
+        refactoring = Refactoring(value, self.positions, self._find)
+        moved = refactoring.moved()
         default = value.get("default_target", "")
         if default and default not in targets:
             self._find(
@@ -131,6 +134,8 @@ class _Decoder:
             variables=variables,
             targets=targets,
             default_target=default,
+            moved=moved,
+            removed=refactoring.removed(moved),
             max_package_size=value.get("max_package_size", 4 * 1024**3),
         )
 
@@ -184,7 +189,7 @@ class _Decoder:
                     )
         for pattern in settings.get("overlays", {}):
             kind, slash, rest = pattern.partition("/")
-            if not (slash and rest) or kind not in {"plugin", "release", "storage"}:
+            if not (slash and rest) or kind not in PREFIXES:
                 self._find(
                     (*at, "overlays", pattern),
                     "Malformed address",

@@ -1,4 +1,4 @@
-"""Files written anew in place: all of them or none, each whole, with the mode it had."""
+"""Files written: new ones, and old ones in place, all or none, each whole, with its mode."""
 
 from __future__ import annotations
 
@@ -53,6 +53,29 @@ def rewrite(changes: Sequence[Rewrite]) -> None:
                 aside.unlink()
     for folder in {place.parent for _, place, _ in ready}:
         _flush(folder)
+
+
+def write_new(path: FilePath, text: str) -> None:
+    """Write a file that is not there yet, folders on the way too; InputError if it cannot be."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("x", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+    except FileExistsError:
+        raise InputError(taken(path)) from None
+    except OSError as problem:
+        raise InputError(
+            error("A file cannot be written", f"{path}: {problem.strerror}.", "Check the folder.")
+        ) from None
+
+
+def taken(path: FilePath, hint: str = "") -> Diagnostic:
+    """The finding for a file that is not to be overwritten."""
+    return error(
+        "The file is there already",
+        f"{path} is left as it is.",
+        hint or "Choose another name, or remove it first.",
+    )
 
 
 def _prepare(change: Rewrite, place: FilePath, aside: FilePath) -> None:

@@ -30,7 +30,7 @@ _BASED = re.compile(r"0o([0-7]+)|0x([0-9a-fA-F]+)")
 _FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|(?:0|[1-9][0-9]*)(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
 _NOT_FINITE = re.compile(r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
 # Python refuses to read longer integers in one go; nothing a manifest holds comes near.
-_LONGEST_NUMBER = 1000
+LONGEST_NUMBER = 1000
 
 
 class NotJson(ValueError):
@@ -47,7 +47,7 @@ def plain(text: str) -> Any:
 
 
 def _number(text: str) -> Any:
-    if len(text) > _LONGEST_NUMBER:
+    if len(text) > LONGEST_NUMBER:
         return text
     if _INTEGER.fullmatch(text):
         return int(text)

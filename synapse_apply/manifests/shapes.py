@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import posixpath
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cache
 from pathlib import Path as FilePath
 from typing import Any
@@ -123,6 +123,13 @@ def fits_url(text: str) -> bool:
 def provider_names() -> tuple[str, ...]:
     """The storage providers whose keys are described."""
     return tuple(n.partition("/")[2] for n in names() if n.startswith("providers/"))
+
+
+def needed_keys(schema: Mapping[str, Any], given: Collection[str] = ()) -> set[str]:
+    """Keys that must stand beside those given; of several ways the first, where none is taken."""
+    ways = [frozenset(way.get("required", ())) for way in schema.get("anyOf", ())]
+    taken = not ways or any(way <= set(given) for way in ways)
+    return {*schema.get("required", ()), *(() if taken else ways[0])} - set(given)
 
 
 @cache

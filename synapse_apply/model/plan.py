@@ -10,6 +10,7 @@ from typing import Any
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic, Path, Position
 from synapse_apply.model.observed import Capabilities
+from synapse_apply.model.refactoring import Moved
 from synapse_apply.model.state import Binding
 from synapse_apply.model.verification import Verification
 
@@ -164,7 +165,8 @@ class Summary:
 class Plan:
     """Changes in the order they are carried out, with everything a reader must know.
 
-    `changes` has one entry per address, no-ops included. `notes` belong to no address.
+    `changes` has one entry per address, no-ops included. `moved` are the records that apply
+    renames before all else, whatever is selected.
     An errored plan is shown but never applied.
     """
 
@@ -176,6 +178,7 @@ class Plan:
     guards: tuple[GuardTrip, ...] = ()
     diagnostics: tuple[Diagnostic, ...] = ()
     capabilities: Capabilities = Capabilities()
+    moved: tuple[Moved, ...] = ()
 
     @property
     def errored(self) -> bool:
@@ -199,7 +202,7 @@ class Plan:
     @property
     def has_changes(self) -> bool:
         """Whether a reader should see something to do: re-basing the record alone is nothing."""
-        return any(
+        return bool(self.moved) or any(
             (change.action is not Action.NO_OP or change.verification is not None)
             and not change.superseded
             and not change.refused

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic, Path
 from synapse_apply.model.job import Job
+from synapse_apply.model.refactoring import Renames
 from synapse_apply.model.state import AuditEntry, Binding, Intent, Record, State
 from synapse_apply.model.values import Mac, SecretRef, Sensitive
 
@@ -150,8 +151,11 @@ class StateStore(Protocol):
         ...
 
     def remove(self, *addresses: Address) -> None: ...
-    def move(self, old: Address, new: Address) -> None:
-        """Rename an address; StateError when `old` is unknown or `new` taken."""
+    def move(self, renames: Renames) -> None:
+        """Rename addresses, all or none, and what refers to them.
+
+        StateError when an old one is unknown or has an open call, or a new one is taken.
+        """
         ...
 
     def rebind(self, binding: Binding) -> None: ...

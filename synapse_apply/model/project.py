@@ -8,6 +8,7 @@ from pathlib import Path as FilePath
 from typing import Any
 
 from synapse_apply.model.diagnostic import Position
+from synapse_apply.model.refactoring import Moved, Removed
 from synapse_apply.model.values import SecretRef
 
 EMBEDDED = "embedded"
@@ -93,4 +94,6 @@ class Project:
     variables: Mapping[str, Variable] = field(default_factory=dict)
     targets: Mapping[str, Target] = field(default_factory=dict)
     default_target: str = ""
+    moved: tuple[Moved, ...] = ()
+    removed: tuple[Removed, ...] = ()
     max_package_size: int = 4 * 1024**3

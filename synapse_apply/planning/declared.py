@@ -35,6 +35,7 @@ class Survey:
     choices: Choices
     settles_in: Mapping[Address, float] = field(default_factory=dict)
     elsewhere: Mapping[str, Elsewhere] = field(default_factory=dict)
+    removed: frozenset[Address] = frozenset()
 
     def unsettled(self, address: Address) -> Refusal:
         """Why the address waits: an earlier call of it is open."""

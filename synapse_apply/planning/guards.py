@@ -23,7 +23,8 @@ def trips(
     """The guards that stop an apply of these changes, overridden ones left out.
 
     What is missing is counted over all declared records, selected or not: a wrong tenant shows
-    itself there. What is in `history` (superseded) does not count.
+    itself there. What is in `history` (superseded, or let go on purpose)
+    does not count.
     """
     recorded = {
         address: item

@@ -39,11 +39,13 @@ def plan(situation: Situation) -> Plan:
         choices=situation.choices,
         settles_in=situation.settles_in,
         elsewhere=situation.elsewhere,
+        removed=situation.removed,
     )
     declared, cycles = _declared(items, survey)
     undeclared = _undeclared(items, survey, declared)
     # What its series went on without is no loss, also where it is deleted.
     history = {address for address in undeclared if is_history(items[address], survey.series)}
+    meant = {address for address in situation.removed if address in undeclared}
     rulings = _selected({**declared, **undeclared, **_orphans(items, survey)}, situation)
     changes = {address: ruling.change for address, ruling in rulings.items()}
     return Plan(
@@ -52,7 +54,7 @@ def plan(situation: Situation) -> Plan:
         tool_version=situation.tool_version,
         base=situation.base,
         changes=tuple(changes.values()),
-        guards=trips(situation, changes, history),
+        guards=trips(situation, changes, history | meant),
         diagnostics=_distinct(
             (
                 *situation.diagnostics,
@@ -64,6 +66,7 @@ def plan(situation: Situation) -> Plan:
             )
         ),
         capabilities=situation.capabilities,
+        moved=situation.moved,
     )
 
 

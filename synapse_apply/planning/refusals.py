@@ -192,7 +192,10 @@ def renamed(item: Item, old: Address) -> Refusal:
     return Refusal(
         "renamed",
         f"this is the object recorded as {old}, which is no longer declared: a rename",
-        (f"`synapse-apply state mv {old} {item.address}`",),
+        (
+            f"`synapse-apply state mv {old} {item.address}`",
+            f"in the project file, for every target: moved: [{{from: {old}, to: {item.address}}}]",
+        ),
         item.desired.position if item.desired else None,
     )
 

@@ -12,6 +12,7 @@ from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.observed import Capabilities, Sighting
 from synapse_apply.model.plan import Base
 from synapse_apply.model.project import Guards, Policy
+from synapse_apply.model.refactoring import Moved
 from synapse_apply.model.state import Intent, Record
 from synapse_apply.model.values import Fields
 from synapse_apply.model.verification import Elsewhere
@@ -75,7 +76,8 @@ class Situation:
 
     `settles_in` tells for open intents that are only too young to be settled in how many seconds
     a look-up will be conclusive. `elsewhere` are the targets in which a release must have been
-    verified before it is made here, by name.
+    verified before it is made here, by name. `moved` are the records that were renamed for it,
+    `removed` the recorded addresses that the project file lets go.
     """
 
     plan_id: str
@@ -90,3 +92,5 @@ class Situation:
     capabilities: Capabilities = Capabilities()
     diagnostics: tuple[Diagnostic, ...] = ()
     elsewhere: Mapping[str, Elsewhere] = field(default_factory=dict)
+    moved: tuple[Moved, ...] = ()
+    removed: frozenset[Address] = frozenset()

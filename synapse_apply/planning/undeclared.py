@@ -20,13 +20,16 @@ def let_go(item: Item, survey: Survey) -> Ruling:
     if item.address in survey.claims.held:
         return _noted(item, Action.NO_OP, "kept in state: its address was renamed in the manifests")
     beyond = item.binding.delete is not None and is_beyond(item, survey.series)
-    if is_history(item, survey.series) and not (beyond and survey.choices.prune):
+    stays = not (beyond and survey.choices.prune) and item.address not in survey.removed
+    if is_history(item, survey.series) and stays:
         return Ruling(replace(change_of(item, Action.NO_OP), superseded=True))
     conflicts = survey.claims.conflicts.get(item.address, ())
     if conflicts:
         return Ruling(change_of(item, Action.NO_OP), tuple(conflicts))
     if survey.choices.partial and not survey.choices.prune:
         return Ruling(change_of(item, Action.NO_OP))
+    if item.address in survey.removed:
+        return _noted(item, Action.FORGET, "removed: in the project file; the object stays")
     if item.binding.delete is None:
         return _noted(
             item, Action.FORGET, "no longer declared; the object stays, this API cannot delete it"

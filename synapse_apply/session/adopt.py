@@ -11,12 +11,13 @@ from synapse_apply.kinds.descriptor import Binding, ResourceType
 from synapse_apply.model.address import Address
 from synapse_apply.model.desired import Desired
 from synapse_apply.model.diagnostic import Diagnostic, Path, error
-from synapse_apply.model.errors import InputError, NotFound, RemoteError
+from synapse_apply.model.errors import InputError, NotFound, RemoteError, Unauthorized, Unreachable
 from synapse_apply.model.observed import Observed
 from synapse_apply.model.state import IntentState, Record
 from synapse_apply.model.values import Reference, leaves
 from synapse_apply.model.verification import RUN
 from synapse_apply.session.context import Context
+from synapse_apply.session.threads import threads
 
 
 def import_all(context: Context, wanted: Mapping[Address, str]) -> list[Record]:
@@ -25,55 +26,86 @@ def import_all(context: Context, wanted: Mapping[Address, str]) -> list[Record]:
     `wanted` maps an address to the server's id. Runs under the state's lock.
     """
     with context.lock("import"):
-        state = context.store.read()
-        records: list[Record] = []
-        findings: list[Diagnostic] = []
-        for address, remote_id in wanted.items():
-            try:
-                records.append(_record(context, address, remote_id, state.records))
-            except InputError as problem:
-                findings.extend(problem.diagnostics)
+        looking = _Looking(context, context.store.read().records)
+        with threads(context.parallelism) as pool:
+            looks = list(pool.map(looking.guarded, wanted.items()))
+        findings = [found for look in looks if isinstance(look, tuple) for found in look]
         if findings:
             raise InputError(*findings)
+        records = [look for look in looks if isinstance(look, Record)]
         context.store.put(*records)
         _settle_open(context, {record.address: record for record in records})
     return records
 
 
-def _record(
-    context: Context, address: Address, remote_id: str, records: Mapping[Address, Record]
-) -> Record:
-    kind = context.catalogue.get(address.kind)
-    if kind is None:
-        kinds = ", ".join(context.catalogue)
-        raise InputError.of("There is no such kind", f"{address}.", f"Kinds: {kinds}.")
-    binding = kind.binding(context.target.api)
-    _check_free(address, remote_id, binding, records)
-    observed = _read(context, binding, address, remote_id)
-    _check_version(kind, address, observed)
-    return _recorded(context, kind, binding, address, observed, records)
+class _Looking:
+    """Looks at many objects at once; each owner is read about once."""
 
+    def __init__(self, context: Context, records: Mapping[Address, Record]) -> None:
+        self._context = context
+        self._records = records
+        self._addresses = {(at.kind, one.api, one.remote_id): at for at, one in records.items()}
+        self._owners: dict[tuple[str, str], Observed | None] = {}
 
-def _check_free(
-    address: Address, remote_id: str, binding: Binding, records: Mapping[Address, Record]
-) -> None:
-    mine = records.get(address)
-    if mine is not None and mine.remote_id != remote_id:
-        raise InputError.of(
-            "The address is taken",
-            f"{address} is recorded with id {mine.remote_id}, not {remote_id}.",
-            f"`synapse-apply state rm {address}` first, if {remote_id} is the right one.",
-            address=str(address),
-        )
-    for other, record in records.items():
-        same_space = other.kind == address.kind and record.api == binding.api
-        if other != address and same_space and record.remote_id == remote_id:
+    def guarded(self, wanted: tuple[Address, str]) -> Record | tuple[Diagnostic, ...]:
+        """The record of an object, or why there can be none."""
+        try:
+            return self._record(*wanted)
+        except InputError as problem:
+            return problem.diagnostics
+
+    def _record(self, address: Address, remote_id: str) -> Record:
+        context = self._context
+        kind = context.catalogue.get(address.kind)
+        if kind is None:
+            kinds = ", ".join(context.catalogue)
+            raise InputError.of("There is no such kind", f"{address}.", f"Kinds: {kinds}.")
+        binding = kind.binding(context.target.api)
+        self._check_free(address, remote_id, binding)
+        observed = _read(context, binding, address, remote_id)
+        _check_version(kind, address, observed)
+        parents = self._parents(kind, observed)
+        return _recorded(context, kind, binding, address, observed, self._records, parents)
+
+    def _check_free(self, address: Address, remote_id: str, binding: Binding) -> None:
+        mine = self._records.get(address)
+        if mine is not None and mine.remote_id != remote_id:
+            raise InputError.of(
+                "The address is taken",
+                f"{address} is recorded with id {mine.remote_id}, not {remote_id}.",
+                f"`synapse-apply state rm {address}` first, if {remote_id} is the right one.",
+                address=str(address),
+            )
+        other = self._addresses.get((address.kind, binding.api, remote_id), address)
+        if other != address:
             raise InputError.of(
                 "The object has an address already",
                 f"Id {remote_id} is recorded as {other}.",
                 f"Rename it: `synapse-apply state mv {other} {address}`.",
                 address=str(address),
             )
+
+    def _parents(self, kind: ResourceType, observed: Observed) -> dict[str, Observed]:
+        """Live owners, as far as they can be read: they only help to recognise a rename."""
+        parents = {}
+        for name, rule in kind.rules.items():
+            found = observed.spec.get(name)
+            if rule.references and found is not None:
+                owner = self._owner(rule.references, str(found))
+                if owner is not None:
+                    parents[name] = owner
+        return parents
+
+    def _owner(self, prefix: str, remote_id: str) -> Observed | None:
+        at = (prefix, remote_id)
+        if at not in self._owners:
+            binding = self._context.catalogue[prefix].binding(self._context.target.api)
+            try:
+                raw = binding.read(self._context.api, remote_id)
+                self._owners[at] = binding.decode(raw, self._context.loaded.marks)
+            except RemoteError:
+                self._owners[at] = None
+        return self._owners[at]
 
 
 def _check_version(kind: ResourceType, address: Address, observed: Observed) -> None:
@@ -109,6 +141,8 @@ def _read(context: Context, binding: Binding, address: Address, remote_id: str) 
                 request_id=missing.request_id,
             )
         ) from None
+    except (Unauthorized, Unreachable):
+        raise  # whatever is read next would meet the same
     except RemoteError as failure:
         raise InputError(
             error(
@@ -128,13 +162,13 @@ def _recorded(
     address: Address,
     observed: Observed,
     records: Mapping[Address, Record],
+    parents: Mapping[str, Observed],
 ) -> Record:
     desired = context.desired.get(address)
     before = records.get(address)
     salt = before.salt if before and before.salt else context.new_salt()
     declared = dict(leaves(desired.spec)) if desired else {}
     series, version = _series(kind, address, observed, desired.spec if desired else {})
-    parents = _parents(context, kind, observed)
     now = context.clock.now()
     record = Record(
         address=address,
@@ -180,20 +214,6 @@ def _series(
             kind.version: observed.spec.get(kind.version, ""),
         }
     )
-
-
-def _parents(context: Context, kind: ResourceType, observed: Observed) -> dict[str, Observed]:
-    parents = {}
-    for name, rule in kind.rules.items():
-        found = observed.spec.get(name)
-        if rule.references and found is not None:
-            binding = context.catalogue[rule.references].binding(context.target.api)
-            try:
-                raw = binding.read(context.api, str(found))
-            except RemoteError:
-                continue  # the natural key only helps to recognise a rename
-            parents[name] = binding.decode(raw, context.loaded.marks)
-    return parents
 
 
 def _settle_open(context: Context, records: Mapping[Address, Record]) -> None:

@@ -65,9 +65,11 @@ def apply(
     plan = planned.plan
     tasks = _tasks(planned)
     _check_secrets(context, tasks)
-    if once and tasks:
+    if once and (tasks or plan.moved):
         context.store.mark_applied(plan.id)
     close(context, planned.settled, plan.id)
+    if plan.moved:
+        context.store.move({move.old: move.new for move in plan.moved})
     tools, store = _tools(context, planned, progress), context.store
 
     def ends() -> str:

@@ -8,9 +8,7 @@ answer) is asked for once and is one finding.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from threading import Lock
 
@@ -33,6 +31,7 @@ from synapse_apply.model.observed import Capabilities, FoundBy, Lookup, Observed
 from synapse_apply.model.ports import Api
 from synapse_apply.model.state import Record
 from synapse_apply.model.values import Reference
+from synapse_apply.session.threads import threads
 
 # Whoever is asked next would be told the same, and a client's own retries are over by then.
 _FINAL = (Unauthorized, Unreachable)
@@ -97,7 +96,7 @@ class Observer:
         by_rank: dict[int, list[Address]] = defaultdict(list)
         for address in sorted(desired):
             by_rank[self._catalogue[address.kind].rank].append(address)
-        with _threads(self._parallelism) as pool:
+        with threads(self._parallelism) as pool:
             for rank in sorted(by_rank):
                 addresses = by_rank[rank]
                 sights = pool.map(
@@ -274,18 +273,3 @@ def _ambiguous(desired: Desired, key: str, hits: Sequence[Raw]) -> Diagnostic:
         address=str(desired.address),
         position=desired.position,
     )
-
-
-@contextmanager
-def _threads(size: int) -> Iterator[ThreadPoolExecutor]:
-    """Waited for at the end, unless an interrupt ends it: the client's end wakes them then."""
-    pool = ThreadPoolExecutor(size, thread_name_prefix="observe")
-    waits = False
-    try:
-        yield pool
-        waits = True
-    except Exception:
-        waits = True
-        raise
-    finally:
-        pool.shutdown(wait=waits, cancel_futures=True)

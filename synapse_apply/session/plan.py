@@ -11,7 +11,9 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.aim import aimed_plan
 from synapse_apply.model.diagnostic import Diagnostic, warning
 from synapse_apply.model.plan import Base
+from synapse_apply.model.refactoring import members
 from synapse_apply.model.state import Record
+from synapse_apply.planning.moving import moving
 from synapse_apply.planning.planner import plan as make_plan
 from synapse_apply.planning.situation import Choices, Item, Situation
 from synapse_apply.session.context import Context, Planned
@@ -28,7 +30,9 @@ def plan(context: Context, choices: Choices) -> Planned:
     state = context.store.read()
     observer = observing(context)
     settled = look_up(context, state, observer)
-    records = after_settling(state.records, settled)
+    busy = {item.intent.address for item in settled if item.is_open}
+    moves = moving(after_settling(state.records, settled), context.project.moved, busy)
+    records = moves.records
     desired = context.desired
     observer.observe(desired, records)
     if choices.prune:
@@ -56,11 +60,19 @@ def plan(context: Context, choices: Choices) -> Planned:
         },
         choices=replace(choices, partial=context.partial),
         capabilities=observer.capabilities,
-        diagnostics=(*context.diagnostics, *_unsettled(settled)),
+        diagnostics=(*context.diagnostics, *_unsettled(settled), *moves.diagnostics),
         elsewhere=context.elsewhere() if any(map(_may_be_proved, made.values())) else {},
+        moved=moves.moved,
+        removed=_let_go(context, records),
     )
     made_plan = aimed_plan(make_plan(situation), context.aim)
     return Planned(made_plan, made, tuple(settled), observer.capabilities)
+
+
+def _let_go(context: Context, records: Mapping[Address, Record]) -> frozenset[Address]:
+    """What the project file lets go, members of such series too, unless it is declared again."""
+    named = {gone.address for gone in context.project.removed}
+    return frozenset(named | members(records.values(), named)) - context.desired.keys()
 
 
 def _unsettled(settled: Iterable[Settled]) -> Iterator[Diagnostic]:

@@ -196,10 +196,12 @@ def fit(saved: Saved, planned: Planned, *, reviewed: bool) -> Planned:
     """A fresh plan cut down to the saved rows that are still true.
 
     Stale when the manifests are not those that were planned; with `reviewed` they may differ, and
-    rows that the reviewed plan does not have are refused.
+    rows that the reviewed plan does not have are refused. Stale, too, when a record would be
+    renamed that the saved plan does not rename.
     """
     if not reviewed:
         _same_manifests(saved, planned)
+    _same_moves(saved, planned)
     return replace(planned, plan=narrowed(saved.plan, planned.plan, reviewed=reviewed))
 
 
@@ -219,6 +221,21 @@ def _same_manifests(saved: Saved, planned: Planned) -> None:
             f"--reviewed {saved.file}`.",
         )
     )
+
+
+def _same_moves(saved: Saved, planned: Planned) -> None:
+    known = {(move.old, move.new) for move in saved.plan.moved}
+    more = [move for move in planned.plan.moved if (move.old, move.new) not in known]
+    if more:
+        told = ", ".join(f"{move.old} to {move.new}" for move in more[:10])
+        raise Stale(
+            error(
+                "Addresses would be moved that this plan does not move",
+                f"{told}{', ...' if len(more) > 10 else ''}.",
+                "Plan again: `moved:` of the project file changed since.",
+                position=more[0].position,
+            )
+        )
 
 
 def _differs(address: Address, before: Mapping[Address, Any], now: Mapping[Address, Any]) -> bool:

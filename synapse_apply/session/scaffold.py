@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from synapse_apply.manifests.naming import is_name, slug
 from synapse_apply.manifests.project import FILE_NAME, find_project
 from synapse_apply.manifests.reader import read_mapping
-from synapse_apply.manifests.shapes import bundled, provider_names
+from synapse_apply.manifests.rewriting import taken, write_new
+from synapse_apply.manifests.scalar_texts import on_one_line
+from synapse_apply.manifests.shapes import bundled, needed_keys, provider_names
 from synapse_apply.manifests.wording import did_you_mean
 from synapse_apply.model.desired import PackageSource
 from synapse_apply.model.diagnostic import error
@@ -22,7 +25,6 @@ from synapse_apply.packages.inspect import config_of
 MANIFESTS = "manifests"
 FIRST_VERSION = "0.1.0"
 FILL_IN = "CHANGE-ME"
-_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 
 PROJECT = f"""\
 apiVersion: synapse-apply/v1
@@ -67,9 +69,9 @@ class Scaffold:
 
     def write(self) -> None:
         """Write all of them, or none where one is there already (InputError)."""
-        taken = [path for path in self.files if path.exists()]
-        if taken:
-            raise InputError(*(_taken(path) for path in taken))
+        there = [path for path in self.files if path.exists()]
+        if there:
+            raise InputError(*map(taken, there))
         for path, text in self.files.items():
             write_new(path, text)
 
@@ -116,7 +118,7 @@ def manifest(kind: str, name: str, provider: str = "amazon_s3") -> str:
     InputError for a name that cannot be one, or a provider nobody knows.
     """
     name, at, version = name.partition("@")
-    if not _NAME.fullmatch(name) or (at and kind != "release"):
+    if not is_name(name) or (at and kind != "release"):
         raise InputError(
             error(
                 "This cannot be a name",
@@ -129,34 +131,6 @@ def manifest(kind: str, name: str, provider: str = "amazon_s3") -> str:
     if kind == "release":
         return _release(name, version or "1.0.0")
     return _storage(name, provider)
-
-
-def write_new(path: Path, text: str) -> None:
-    """Write a file that is not there yet, folders on the way too; InputError if it cannot be."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("x", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-    except FileExistsError:
-        raise InputError(_taken(path)) from None
-    except OSError as problem:
-        raise InputError(
-            error("A file cannot be written", f"{path}: {problem.strerror}.", "Check the folder.")
-        ) from None
-
-
-def slug(text: str) -> str:
-    """The nearest name to a text; `plugin` where nothing of it can stay."""
-    made = re.sub(r"[^a-z0-9._-]+", "-", text.lower()).strip("-._")
-    return made[:63] or "plugin"
-
-
-def _taken(path: Path) -> Any:
-    return error(
-        "The file is there already",
-        f"{path} is left as it is.",
-        "Choose another name, or remove it first.",
-    )
 
 
 def _inside(root: Path, plugin: Path) -> str:
@@ -179,22 +153,22 @@ def _inside(root: Path, plugin: Path) -> str:
 
 def _plugin_and_release(name: str, source: str, config: Mapping[str, Any]) -> str:
     """What config.yaml says is taken from there; only what it lacks is written here."""
-    path = _scalar("./" + source if source != "." else ".")
+    path = _inline("./" + source if source != "." else ".")
     lines = [
         "apiVersion: synapse-apply/v1",
         "kind: Plugin",
-        f"metadata: {{name: {_scalar(name)}}}",
+        f"metadata: {{name: {_inline(name)}}}",
         "spec:",
         f"  from: {path}  # name, code, description and category come from its config.yaml",
     ]
     if not config.get("name"):
-        lines.append(f"  name: {_scalar(name)}")
+        lines.append(f"  name: {_inline(name)}")
     lines += [
         "---",
         "apiVersion: synapse-apply/v1",
         "kind: Release",
         "spec:",
-        f"  plugin: {_scalar(name)}",
+        f"  plugin: {_inline(name)}",
     ]
     if not config.get("version"):
         lines.append(f'  version: "{FIRST_VERSION}"')
@@ -206,10 +180,10 @@ def _plugin(name: str) -> str:
     return f"""\
 apiVersion: synapse-apply/v1
 kind: Plugin
-metadata: {{name: {_scalar(name)}}}
+metadata: {{name: {_inline(name)}}}
 spec:
-  name: {_scalar(name)}
-  code: {_scalar(name)}
+  name: {_inline(name)}
+  code: {_inline(name)}
   description: {FILL_IN}
   # version: "1.0.0"
   # author: Your team
@@ -224,7 +198,7 @@ def _release(name: str, version: str) -> str:
 apiVersion: synapse-apply/v1
 kind: Release
 spec:
-  plugin: {_scalar(name)}  # a Plugin manifest's metadata.name
+  plugin: {_inline(name)}  # a Plugin manifest's metadata.name
   version: {json.dumps(version)}
   # changelog: Initial release
   # is_stable: true
@@ -240,9 +214,9 @@ def _storage(name: str, provider: str) -> str:
     lines = [
         "apiVersion: synapse-apply/v1",
         "kind: Storage",
-        f"metadata: {{name: {_scalar(name)}}}",
+        f"metadata: {{name: {_inline(name)}}}",
         "spec:",
-        f"  name: {_scalar(name)}",
+        f"  name: {_inline(name)}",
         f"  provider: {provider}",
         "  category: external",
         *_configuration(name, bundled(f"providers/{provider}")),
@@ -260,7 +234,7 @@ def _configuration(name: str, schema: Mapping[str, Any]) -> Iterator[str]:
     yield "  configuration:"
     keys = schema["properties"]
     other = set(schema.get("x-vocabularies", {}).get("platform", ()))
-    needed = _needed(schema)
+    needed = needed_keys(schema)
     secrets = [key for key in keys if keys[key].get("x-secret") and key not in other]
     needed |= set() if needed & set(secrets) else set(secrets)
     ordered = [k for k in keys if k in needed] + [k for k in keys if k not in needed]
@@ -279,15 +253,6 @@ def _said(key: Mapping[str, Any]) -> str:
     return text.removesuffix(".").removesuffix(", in the documented keys")
 
 
-def _needed(schema: Mapping[str, Any]) -> set[str]:
-    """Keys that must stand; of several ways the first."""
-    ways: Sequence[Mapping[str, Any]] = schema.get("anyOf", ())
-    first = ways[0].get("required", ()) if ways else ()
-    return {*schema.get("required", ()), *first}
-
-
-def _scalar(text: str) -> str:
+def _inline(text: str) -> str:
     """A YAML scalar that is a string, whatever it looks like."""
-    plain = re.fullmatch(r"(\./)?[A-Za-z][A-Za-z0-9._/-]*", text)
-    words = {"true", "false", "null", "yes", "no", "on", "off"}
-    return text if plain and text.lower() not in words else json.dumps(text, ensure_ascii=False)
+    return on_one_line(text, flow=True)

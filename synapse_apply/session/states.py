@@ -79,7 +79,7 @@ def move(context: StateContext, old: Address, new: Address) -> None:
             "Give two addresses of one kind.",
         )
     with context.lock("state mv"):
-        context.store.move(old, new)
+        context.store.move({old: new})
 
 
 def rebind(context: StateContext, binding: Binding) -> tuple[str, str]:

@@ -14,6 +14,7 @@ from uuid import uuid4
 from synapse_apply.model import codec
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic
+from synapse_apply.model.refactoring import Renames, renamed
 from synapse_apply.model.state import (
     STATE_FORMAT,
     AuditEntry,
@@ -25,7 +26,6 @@ from synapse_apply.model.state import (
 )
 from synapse_apply.stores import faults, texts
 from synapse_apply.stores.contents import Contents
-from synapse_apply.stores.moves import renamed
 
 WHERE = "memory"
 
@@ -161,17 +161,19 @@ class MemoryStore:
             gone = [_drop(rows, address) for address in addresses]
             rows.serial += any(gone)
 
-    def move(self, old: Address, new: Address) -> None:
+    def move(self, renames: Renames) -> None:
         with self._writing() as rows:
-            if old not in rows.records:
-                raise faults.unknown_address(old, WHERE)
-            if new in rows.records:
-                raise faults.taken(new, WHERE)
+            for old, new in renames.items():
+                if old not in rows.records:
+                    raise faults.unknown_address(old, WHERE)
+                if new in rows.records:
+                    raise faults.taken(new, WHERE)
             for intent in _intents(rows):
-                if intent.address == old:
-                    raise faults.unsettled(old, intent.verb)
-            changed = renamed(_records(rows).values(), old, new)
-            _drop(rows, old)
+                if intent.address in renames:
+                    raise faults.unsettled(intent.address, intent.verb)
+            changed = list(renamed(_records(rows).values(), renames))
+            for old in renames:
+                _drop(rows, old)
             rows.serial += _put(rows, changed)
 
     def rebind(self, binding: Binding) -> None:

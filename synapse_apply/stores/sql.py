@@ -12,6 +12,7 @@ from typing import Any
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import StateError
+from synapse_apply.model.refactoring import Renames, renamed
 from synapse_apply.model.state import (
     STATE_FORMAT,
     AuditEntry,
@@ -27,7 +28,6 @@ from synapse_apply.stores.database import Database, Row, Run, Statement
 from synapse_apply.stores.holder import Holder
 from synapse_apply.stores.lock import Runner
 from synapse_apply.stores.locked import Locked
-from synapse_apply.stores.moves import renamed
 
 
 def utc_now() -> str:
@@ -132,20 +132,22 @@ class SqlStore(Locked):
 
         self._write(work)
 
-    def move(self, old: Address, new: Address) -> None:
-        """Records that depend on `old` depend on `new` then; an open call on `old` refuses it."""
+    def move(self, renames: Renames) -> None:
+        """What depends on an old address depends on the new; an open call on it refuses all."""
 
         def work(run: Run) -> bool:
-            if not run(schema.GET_RECORD, (str(old),)):
-                raise faults.unknown_address(old, self.where)
-            if run(schema.GET_RECORD, (str(new),)):
-                raise faults.taken(new, self.where)
-            for (text,) in run(schema.INTENT_AT, (str(old),)):
-                raise faults.unsettled(old, texts.intent_from(text, self.where, str(old)).verb)
+            for old, new in renames.items():
+                if not run(schema.GET_RECORD, (str(old),)):
+                    raise faults.unknown_address(old, self.where)
+                if run(schema.GET_RECORD, (str(new),)):
+                    raise faults.taken(new, self.where)
+                for (text,) in run(schema.INTENT_AT, (str(old),)):
+                    raise faults.unsettled(old, texts.intent_from(text, self.where, str(old)).verb)
             rows = run(schema.ALL_RECORDS, ())
             records = [texts.record_from(text, self.where, at) for at, text in rows]
-            run(schema.DROP_RECORD, (str(old),))
-            changed = renamed(records, old, new)
+            for old in renames:
+                run(schema.DROP_RECORD, (str(old),))
+            changed = renamed(records, renames)
             return self._put(run, [(record, self._row(record)) for record in changed])
 
         self._write(work)

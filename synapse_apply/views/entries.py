@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.drift import ObjectDrift
 from synapse_apply.model.plan import Action, Cause, Change, FieldChange, GuardTrip
+from synapse_apply.model.refactoring import Moved
 from synapse_apply.model.report import Outcome, Report
 from synapse_apply.model.verification import Verdict
 from synapse_apply.views.blocks import Blocks
@@ -113,6 +114,12 @@ def _within(lines: list[str], room: int, budget: Budget) -> list[str]:
         if room < 0:
             return [*lines[:count], f"# ({len(lines) - count} more lines not shown here)"]
     return lines
+
+
+def moved_entries(moves: Iterable[Moved]) -> Iterator[str]:
+    """A line a rename."""
+    for move in moves:
+        yield f"- {code(str(move.old))} has moved to {code(str(move.new))}"
 
 
 def forget_entries(changes: Iterable[Change]) -> Iterator[str]:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from synapse_apply.model.plan import Action, Summary
+from synapse_apply.model.refactoring import Moved
+from synapse_apply.views.safety import clean
 
 SYMBOL = {
     Action.CREATE: "+",
@@ -48,6 +52,11 @@ def plan_line(summary: Summary) -> str:
         f"Plan: {import_}{summary.add} to add, {summary.change} to change, "
         f"{summary.destroy} to destroy{forget}."
     )
+
+
+def moved_lines(moves: Iterable[Moved]) -> list[str]:
+    """A line a rename, as Terraform says it."""
+    return [f"  # {clean(move.old)} has moved to {clean(move.new)}" for move in moves]
 
 
 def plural(count: int, noun: str) -> str:

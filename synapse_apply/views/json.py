@@ -59,10 +59,11 @@ def plan_document(plan: Plan) -> dict[str, Any]:
         "timestamp": plan.created,
         "plan_id": plan.id,
         "errored": plan.errored,
-        "applyable": bool(plan.actionable) and not plan.errored and not plan.guards,
+        "applyable": bool(plan.actionable or plan.moved) and not plan.errored and not plan.guards,
         "complete": not plan.errored and not plan.refused,
         "base": base_document(plan.base),
         "summary": _summary(plan),
+        "moved": _moves(plan),
         "resource_changes": [_resource_change(change) for change in plan.changes],
         "verifications": planned_documents(plan),
         "resource_drift": [_drift(change) for change in plan.changes if _drifted(change)],
@@ -89,6 +90,7 @@ def report_document(report: Report) -> dict[str, Any]:
             "base": base_document(report.plan.base),
             "summary": _summary(report.plan),
         },
+        "moved": _moves(report.plan),
         "complete": complete(report),
         "exit_code": report.exit_code,
         "stopped": report.stopped,
@@ -119,6 +121,10 @@ def diagnostics_document(
         "warning_count": len(found) - errors,
         "diagnostics": [finding.to_json() for finding in found],
     }
+
+
+def _moves(plan: Plan) -> list[dict[str, str]]:
+    return [{"from": str(move.old), "to": str(move.new)} for move in plan.moved]
 
 
 def base_document(base: Base) -> dict[str, Any]:

@@ -43,6 +43,7 @@ def plan_markdown(
         *_in_the_way(plan, budget),
         *blocks,
         *_lines("To be verified", plan.verified, entries.due_entries(plan.verified)),
+        *_lines("Moved", plan.moved, entries.moved_entries(plan.moved)),
         *_lines("Forgotten", parted.forgotten, entries.forget_entries(parted.forgotten)),
         *_lines("Notes", [n for c in noted for n in c.notes], entries.note_entries(noted)),
         *_found("Warnings", [f for f in plan.diagnostics if not f.is_error]),
@@ -75,6 +76,7 @@ def report_markdown(report: Report, *, budget: Budget = COMMENT, run_url: str = 
             by_result[Result.SKIPPED],
             entries.outcome_entries(by_result[Result.SKIPPED], told=False),
         ),
+        *_lines("Moved", report.plan.moved, entries.moved_entries(report.plan.moved)),
         *_lines("Done", done, entries.outcome_entries(done, told=False)),
         *_found("Warnings", [finding for finding in warned if not finding.is_error]),
     ]

@@ -10,7 +10,7 @@ from synapse_apply.model.plan import Action
 from synapse_apply.model.report import Outcome, Report, Result
 from synapse_apply.model.verification import Verdict
 from synapse_apply.views.findings import finding_blocks
-from synapse_apply.views.grammar import PAST, SYMBOL, cannot, elapsed
+from synapse_apply.views.grammar import PAST, SYMBOL, cannot, elapsed, moved_lines
 from synapse_apply.views.pen import Pen
 from synapse_apply.views.refusals import refusal_rows, refused_line
 from synapse_apply.views.safety import clean, disarm
@@ -76,7 +76,8 @@ def render_report(report: Report, *, color: bool) -> str:
     """What was done, what was not and why, as text that ends with a newline."""
     pen = Pen(color)
     rows = [outcome_row(outcome, pen) for outcome in report.outcomes if worth_a_row(outcome)]
-    parts = ["\n".join([*rows, *ended_rows(report, pen)])]
+    moves = moved_lines(report.plan.moved)
+    parts = ["\n".join([*moves, *rows, *ended_rows(report, pen)])]
     parts += ["\n".join(refusal_rows(change, pen)) for change in report.plan.refused]
     told = (outcome for outcome in report.outcomes if outcome.result is not Result.SKIPPED)
     parts += finding_blocks(findings(told), pen)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from synapse_apply.model.plan import Action, Base, Change, GuardTrip, Plan
 from synapse_apply.views.blocks import Blocks
 from synapse_apply.views.findings import finding_blocks, indented, render_diagnostics
-from synapse_apply.views.grammar import plan_line, plural
+from synapse_apply.views.grammar import moved_lines, plan_line, plural
 from synapse_apply.views.outcomes import render_report
 from synapse_apply.views.pen import Pen
 from synapse_apply.views.refusals import refused_line
@@ -53,9 +53,10 @@ def _actions(plan: Plan, blocks: Blocks) -> list[str]:
             *([blocks.run(change)] if change.verification and not change.refused else []),
         )
     ]
-    if not rows:
+    moves = ["\n".join(moved_lines(plan.moved))] if plan.moved else []
+    if not (rows or moves):
         return []
-    return [_ERRORED if plan.errored else _HEADER, *rows]
+    return [_ERRORED if plan.errored else _HEADER, *moves, *rows]
 
 
 def _dots(plan: Plan, blocks: Blocks) -> list[str]:

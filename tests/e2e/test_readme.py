@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,12 +50,12 @@ def normal(text: str) -> str:
     return text
 
 
-def shell(script: str, folder: Path) -> list[str]:
+def shell(script: str, folder: Path, given: Mapping[str, str] | None = None) -> list[str]:
     """What each command of a script printed; they share one shell."""
     done = subprocess.run(
         ["bash", "-c", script],
         cwd=folder,
-        env=environment({}),
+        env=environment(given or {}),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

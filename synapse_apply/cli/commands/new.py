@@ -42,12 +42,13 @@ def command(*, face: Face, kind: str, name: str, provider: str, out: Path | None
     What must be filled in says CHANGE-ME; what may be left out is commented. Secrets come from
     the environment, never from the manifest.
     """
+    from synapse_apply.manifests.rewriting import write_new
     from synapse_apply.session import scaffold
 
     text = scaffold.manifest(kind, name, provider)
     if out is None:
         face.out(text)
     else:
-        scaffold.write_new(out, text)
+        write_new(out, text)
         face.out(f"Wrote {out}\n")
     return 0

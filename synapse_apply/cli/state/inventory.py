@@ -23,8 +23,7 @@ if TYPE_CHECKING:
 @options.place
 def command(*, face: Face, where: Where) -> int:
     """Print address, id, version and digest of every record as YAML, for `import -f`."""
-    import json
-
+    from synapse_apply.manifests.writing import inventory_text
     from synapse_apply.session import states
     from synapse_apply.session.context import open_state
 
@@ -33,11 +32,5 @@ def command(*, face: Face, where: Where) -> int:
     if face.as_json:
         face.document({"inventory": rows})
         return 0
-    lines = ["# synapse-apply inventory: read by `synapse-apply import -f`", "inventory:"]
-    for row in rows:
-        known = [(key, value) for key, value in row.items() if value is not None]
-        # A JSON string is a YAML string, whatever it holds.
-        pairs = [f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in known]
-        lines += [f"  - {pairs[0]}", *(f"    {pair}" for pair in pairs[1:])]
-    face.out("\n".join(lines if rows else [lines[0], "inventory: []"]) + "\n")
+    face.out(inventory_text(rows))
     return 0

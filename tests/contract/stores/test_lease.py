@@ -156,7 +156,7 @@ def test_every_write_is_refused_to_a_lock_that_was_lost(theirs, ours):
             lambda: theirs.begin(intent(ident="i2")),
             lambda: theirs.settle(intent(state=IntentState.DONE), None, entry()),
             lambda: theirs.remove(at),
-            lambda: theirs.move(at, replace(at, name="new")),
+            lambda: theirs.move({at: replace(at, name="new")}),
             lambda: theirs.rebind(Binding("https://other")),
             lambda: theirs.mark_applied("p"),
         ):

@@ -54,7 +54,7 @@ def test_each_change_moves_the_serial_by_one(locked):
     assert locked.serial() == 2
     locked.settle(intent(state=IntentState.DONE), record(), entry())
     assert locked.serial() == 3
-    locked.move(Address("plugin", "other"), Address("plugin", "another"))
+    locked.move({Address("plugin", "other"): Address("plugin", "another")})
     assert locked.serial() == 4
     locked.remove(Address("plugin", "another"))
     assert locked.serial() == 5

@@ -151,7 +151,7 @@ def test_nothing_is_written_without_the_lock(store):
         lambda: store.begin(intent()),
         lambda: store.settle(ended, None, entry()),
         lambda: store.remove(address),
-        lambda: store.move(address, address),
+        lambda: store.move({address: address}),
         lambda: store.rebind(store.binding()),
         lambda: store.mark_applied("p"),
     ):

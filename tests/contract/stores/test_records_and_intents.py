@@ -144,23 +144,38 @@ def test_a_move_takes_the_dependents_along(locked):
     release = record("yolo@1", "5", kind="release", depends_on=(YOLO,))
     locked.put(record(), release)
     new = Address("plugin", "detector")
-    locked.move(YOLO, new)
+    locked.move({YOLO: new})
     records = locked.read().records
     assert records[new] == replace(record(), address=new)
     assert records[release.address].depends_on == (new,)
     assert YOLO not in records
 
 
+def test_several_moves_are_one_write(locked):
+    """A series goes along, texts that name it too; where one cannot be, none is."""
+    release = record("yolo@1", "5", kind="release", depends_on=(YOLO,), series="plugin/yolo")
+    locked.put(record(), release, record("other", "2"))
+    detector, member = Address("plugin", "detector"), Address("release", "detector@1")
+    with pytest.raises(StateError, match="taken"):
+        locked.move({YOLO: detector, release.address: Address("plugin", "other")})
+    before = locked.serial()
+    locked.move({YOLO: detector, release.address: member})
+    assert locked.serial() == before + 1
+    moved = locked.read().records[member]
+    assert (moved.depends_on, moved.series) == ((detector,), "plugin/detector")
+    assert locked.read().records.keys() == {detector, member, Address("plugin", "other")}
+
+
 def test_a_move_needs_a_known_source_a_free_place_and_no_open_call(locked):
     """Each refusal has its own words and changes nothing."""
     locked.put(record(), record("other", "2"))
     with pytest.raises(StateError, match="does not know"):
-        locked.move(Address("plugin", "nobody"), Address("plugin", "new"))
+        locked.move({Address("plugin", "nobody"): Address("plugin", "new")})
     with pytest.raises(StateError, match="taken"):
-        locked.move(YOLO, Address("plugin", "other"))
+        locked.move({YOLO: Address("plugin", "other")})
     locked.begin(intent(verb="update"))
     with pytest.raises(StateError, match="not settled"):
-        locked.move(YOLO, Address("plugin", "new"))
+        locked.move({YOLO: Address("plugin", "new")})
     assert len(locked.read().records) == 2
 
 

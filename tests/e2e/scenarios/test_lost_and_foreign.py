@@ -91,11 +91,9 @@ def test_a_renamed_manifest(applied, server):
     applied.edit("manifests/plugin.yaml", "metadata: {name: yolo}", "metadata: {name: seer}")
     applied.edit("manifests/plugin.yaml", "plugin: yolo", "plugin: seer")
     ran = applied.apply(code=5)
-    commands = [
-        line.partition("Way out: ")[2].strip("`")
-        for line in ran.out.splitlines()
-        if "Way out" in line
-    ]
+    ways = [line.strip().removeprefix("* ").strip("`") for line in ran.out.splitlines()]
+    commands = [way for way in ways if way.startswith("synapse-apply state mv")]
+    assert "moved: [{from: plugin/yolo, to: plugin/seer}]" in ran.out
     assert set(commands) == {
         "synapse-apply state mv plugin/yolo plugin/seer",
         "synapse-apply state mv release/yolo@1.0.0 release/seer@1.0.0",

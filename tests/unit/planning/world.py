@@ -44,6 +44,7 @@ def situation(objects: Mapping[str, Data], **choices: Any) -> Situation:
     """The situation of these objects; choices as the command line gives them."""
     intents = choices.pop("open_intents", ())
     elsewhere = choices.pop("elsewhere", {})
+    removed = frozenset(map(Address.parse, choices.pop("removed", ())))
     ids = {name: str(data.get("id", n)) for n, (name, data) in enumerate(objects.items(), 1)}
     live = {name: ids[name] for name, data in objects.items() if "live" in data}
     items = [_item(Address.parse(name), data, ids[name], live) for name, data in objects.items()]
@@ -60,6 +61,7 @@ def situation(objects: Mapping[str, Data], **choices: Any) -> Situation:
         ),
         choices=_choices(choices),
         elsewhere={target: _elsewhere(data) for target, data in elsewhere.items()},
+        removed=removed,
     )
 
 

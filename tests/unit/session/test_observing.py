@@ -151,9 +151,10 @@ def test_renames_are_followed_by_state_mv(bench):
     assert report.exit_code == 5
     assert report.plan.refused[0].refusals[0].ways_out == (
         "`synapse-apply state mv widget/old widget/new`",
+        "in the project file, for every target: moved: [{from: widget/old, to: widget/new}]",
     )
     with bench.store.lock("mv"):
-        bench.store.move(Address("widget", "old"), Address("widget", "new"))
+        bench.store.move({Address("widget", "old"): Address("widget", "new")})
     assert not bench.plan(renamed).plan.has_changes
     assert len(bench.api.objects["widget"]) == 1
 

@@ -1,0 +1,63 @@
+"""What a project file says of addresses that changed: renamed, or let go on purpose."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from synapse_apply.model.address import Address
+from synapse_apply.model.diagnostic import Position
+from synapse_apply.model.state import Record
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """One object, `old` before and `new` now; both of one kind."""
+
+    old: Address
+    new: Address
+    position: Position | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """An address that is no longer managed on purpose; the object stays."""
+
+    address: Address
+    position: Position | None = None
+
+
+Renames = Mapping[Address, Address]
+
+
+def renamed(records: Iterable[Record], renames: Renames) -> Iterator[Record]:
+    """The records that change: those that are renamed, and those that refer to them."""
+    series = {str(old): str(new) for old, new in renames.items()}
+    for record in records:
+        made = replace(
+            record,
+            address=renames.get(record.address, record.address),
+            depends_on=tuple(renames.get(at, at) for at in record.depends_on),
+            series=series.get(record.series, record.series),
+        )
+        if made != record:
+            yield made
+
+
+def with_members(records: Iterable[Record], renames: Renames) -> dict[Address, Address]:
+    """The renames, and those of the members of each renamed series, which carry its name."""
+    whole = dict(renames)
+    owners = {str(old): (old, new) for old, new in renames.items()}
+    for record in records:
+        if record.series in owners and record.address not in renames:
+            old, new = owners[record.series]
+            owner, at, version = record.address.name.rpartition("@")
+            if at and owner == old.name:
+                whole[record.address] = replace(record.address, name=f"{new.name}@{version}")
+    return whole
+
+
+def members(records: Iterable[Record], addresses: Iterable[Address]) -> set[Address]:
+    """The recorded members of the series that these addresses have."""
+    owners = set(map(str, addresses))
+    return {record.address for record in records if record.series in owners}

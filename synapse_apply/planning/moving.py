@@ -1,0 +1,85 @@
+"""Which renames of a project file are still to be carried out on the records of one state."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from synapse_apply.model.address import Address
+from synapse_apply.model.diagnostic import Diagnostic, warning
+from synapse_apply.model.refactoring import Moved, renamed, with_members
+from synapse_apply.model.state import Record
+
+
+@dataclass(frozen=True, slots=True)
+class Moving:
+    """`moved`: what is to be renamed, by the new address; `records` as they are then."""
+
+    moved: tuple[Moved, ...]
+    records: Mapping[Address, Record]
+    diagnostics: tuple[Diagnostic, ...] = ()
+
+
+def moving(
+    records: Mapping[Address, Record], moves: Sequence[Moved], busy: Collection[Address]
+) -> Moving:
+    """What is due: an old address that is recorded, to the end of its chain, members and all.
+
+    A rename that cannot be is left out with a warning: its new address is recorded, too, or an
+    earlier call of it is open (`busy`). One that was carried out before is nothing.
+    """
+    after = {move.old: move.new for move in moves}
+    places = {move.old: move for move in moves}
+    renames: dict[Address, Address] = {}
+    found: list[Diagnostic] = []
+    for old in sorted(after.keys() & records.keys()):
+        way = _way(old, after)
+        recorded = [at for at in way if at in records]
+        whole = with_members(records.values(), {old: way[-1]})
+        why = _why_not(whole, records, busy, recorded)
+        if why:
+            found.append(_left(places[old], way[-1], why))
+        else:
+            renames |= whole
+    changed = {record.address: record for record in renamed(records.values(), renames)}
+    kept = {at: record for at, record in records.items() if at not in renames}
+    moved = (
+        Moved(old, new, places[old].position if old in places else None)
+        for old, new in renames.items()
+    )
+    return Moving(
+        tuple(sorted(moved, key=lambda move: (move.new, move.old))),
+        {**kept, **changed},
+        tuple(found),
+    )
+
+
+def _way(old: Address, after: Mapping[Address, Address]) -> list[Address]:
+    """Where a chain of renames leads; it has no circle."""
+    way = [after[old]]
+    while way[-1] in after:
+        way.append(after[way[-1]])
+    return way
+
+
+def _why_not(
+    whole: Mapping[Address, Address],
+    records: Mapping[Address, Record],
+    busy: Collection[Address],
+    recorded: Iterable[Address],
+) -> str:
+    if taken := sorted({*recorded, *(new for new in whole.values() if new in records)}):
+        return f"{taken[0]} is recorded, too"
+    if waiting := sorted(set(whole) & set(busy)):
+        return f"an earlier call of {waiting[0]} is open"
+    return ""
+
+
+def _left(move: Moved, end: Address, why: str) -> Diagnostic:
+    return warning(
+        "An address was not moved",
+        f"{move.old} cannot become {end}: {why}.",
+        "`synapse-apply state list` shows what is recorded.",
+        position=move.position,
+        address=str(move.old),
+    )

@@ -1,0 +1,233 @@
+"""`export`, `import -f`, `plan`: a backend made by hand comes under Git, without a secret in hand."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from e2e.scenarios.workplace import TOKEN, Server, Workplace, project
+from installed import run
+
+CANARY = "canary-7f3a91"
+ODD = [
+    "no",
+    "1.10",
+    "1e3",
+    "저장소 하나",
+    "Raw Data",
+    "raw_data",
+    "a: b # c",
+    "x\ny",
+    "${var.x}",
+    "-",
+]
+CONFIGURATIONS: list[tuple[str, dict[str, Any]]] = [
+    ("amazon_s3", {"bucket_name": "b", "access_key_id": CANARY, "secret_access_key": CANARY}),
+    ("gcp", {"bucket_name": "b", "credentials": {"private_key": CANARY}}),
+    ("sftp", {"host": "1e3", "port": 22, "username": "no", "password": CANARY}),
+    ("file_system", {"base_path": "/data/${var.bucket}"}),
+    ("azure", {"connection_string": CANARY, "more": {"key": CANARY}}),
+    ("of_a_later_day", {"a": {"b": [CANARY]}, "none": None}),
+]
+DEEP = {"a": None, "no": ["no", 1.0, {"x": "$${y}"}], "t": "tab\there", "l": "two\nlines\n"}
+
+
+def storages(server: Server, count: int) -> None:
+    for number in range(count):
+        provider, configuration = CONFIGURATIONS[number % len(CONFIGURATIONS)]
+        name = ODD[number % len(ODD)] + (f" {number}" if number >= len(ODD) else "")
+        body = {"name": name, "provider": provider, "category": "external"}
+        server.call("POST", "storages/", {**body, "configuration": configuration})
+
+
+def plugins(server: Server, count: int) -> None:
+    """Half of them with a code, each with two releases."""
+    for number in range(count):
+        body: dict[str, Any] = {"name": f"{ODD[number % 8]} {number}", "configuration": DEEP}
+        if number % 2 == 0:
+            body["code"] = f"code-{number}"
+        made = server.call("POST", "plugins/", body)
+        for version in ("1.10", "1.9.0"):
+            release = {"plugin": made["id"], "version": version, "changelog": "no\n: yes"}
+            server.call("POST", "plugin_releases/", release)
+
+
+@pytest.fixture
+def bare(tmp_path: Path) -> Callable[..., Workplace]:
+    """A project on a server, without manifests and state."""
+
+    def made(server: Server, name: str = "project") -> Workplace:
+        place = Workplace(tmp_path / name, {"PROD_TOKEN": TOKEN})
+        place.write("synapse-apply.yaml", project(server.url))
+        (place.root / "manifests").mkdir()
+        return place
+
+    return made
+
+
+def files(place: Workplace) -> dict[str, bytes]:
+    """Every file of the project but the state's."""
+    return {
+        str(path.relative_to(place.root)): path.read_bytes()
+        for path in sorted(place.root.rglob("*"))
+        if path.is_file() and ".synapse-apply" not in path.parts
+    }
+
+
+def adopted(place: Workplace) -> None:
+    """Takes what was exported into the state: the next plan has nothing to do."""
+    place.run("validate", code=0)
+    place.run("state", "init", code=0)
+    place.run("import", "-f", "inventory.yaml", code=0)
+    place.unchanged()
+
+
+@pytest.mark.parametrize(
+    "switches",
+    [
+        {"secrets": "masked", "list_items": "short", "list_order": "newest"},
+        {"secrets": "omitted", "plugin_list": "list", "configuration": "asked"},
+        {"secrets": "plain", "code": "slug"},
+    ],
+    ids=lambda switches: switches["secrets"],
+)
+def test_nothing_is_left_to_do_after_an_adoption(serve, bare, switches):
+    """On every backend, whatever things are called; no secret is in any file or output."""
+    server = serve(**switches)
+    storages(server, 12)
+    plugins(server, 8)
+    place = bare(server)
+    listed = switches.get("plugin_list") == "list"
+    ids = () if listed else ("--ids", "plugin=1-20")
+    # Without a code, or with one that a server takes for an id, releases are in no list.
+    hidden = 1 if switches.get("code") == "slug" else 4
+    ran = place.run("export", *ids, "--releases", "all", code=3 if hidden else 0)
+    assert f"Export complete! {36 - 2 * hidden} resources exported, {hidden} not." in ran.out
+    assert CANARY.encode() not in b"".join(files(place).values())
+    sent = server.writes
+    adopted(place)
+    place.apply()
+    place.unchanged()
+    assert server.writes == sent
+    assert CANARY.encode() not in b"".join(
+        path.read_bytes() for path in place.root.rglob("*") if path.is_file()
+    )
+
+
+def test_a_thousand_storages_through_the_installed_command(serve, bare):
+    """The whole way, each step within a minute; twice the same bytes."""
+    server = serve(secrets="masked", list_items="short")
+    storages(server, 1000)
+    plugins(server, 30)
+    place = bare(server)
+    given = {"PROD_TOKEN": TOKEN}
+
+    def step(arguments: str, code: int = 0) -> str:
+        began = time.monotonic()
+        done = run(arguments, place.root, given, code)
+        assert time.monotonic() - began < 60, arguments
+        return done.stdout
+
+    assert "1045 resources exported, 15 not" in step("export --ids plugin=1-40", 3)
+    before = files(place)
+    assert "Wrote" not in step("export --ids plugin=1-40", 3)
+    assert files(place) == before
+    step("state init")
+    assert "Resources: 1045 imported." in step("import -f inventory.yaml")
+    assert "No changes." in step("plan --detailed-exitcode")
+
+
+def test_the_same_objects_give_the_same_files(serve, bare):
+    """In whatever order the server lists them."""
+    server = serve()
+    storages(server, 12)
+    plugins(server, 4)
+    made = []
+    for order in ("oldest", "newest"):
+        server.switch(list_order=order)
+        place = bare(server, order)
+        place.run("export", "--ids", "plugin=3,1-2", code=3)
+        made.append(files(place))
+    assert made[0] == made[1]
+    assert "manifests/storages/raw-data.yaml" in made[0]
+    assert "manifests/storages/storage-4.yaml" in made[0]
+    text = made[0]["manifests/storages/raw-data.yaml"].decode()
+    assert text.startswith("# yaml-language-server: $schema=../.schema/manifest.schema.json\n")
+    assert "manifests/.schema/manifest.schema.json" in made[0]
+
+
+def test_what_is_there_is_not_replaced_unasked(serve, bare):
+    """Every file that differs is named, and nothing is written; --force replaces them."""
+    server = serve()
+    storages(server, 3)
+    place = bare(server)
+    place.write("manifests/storages/no.yaml", "mine\n")
+    ran = place.run("export", code=1)
+    assert "manifests/storages/no.yaml" in ran.err
+    assert "--force" in ran.err
+    assert not (place.root / "inventory.yaml").exists()
+    place.run("export", "--force", code=0)
+    assert "kind: Storage" in (place.root / "manifests/storages/no.yaml").read_text()
+
+
+def test_plugins_are_found_by_code_by_job_and_by_release(serve, bare):
+    """API v1 has no list of them; what finds nothing is told with the reason."""
+    server = serve()
+    plugins(server, 4)
+    place = bare(server)
+    ran = place.run("export", code=0)
+    assert "plugins: API v1 has no list of them here; say which by --codes FILE" in ran.out
+    place.write("codes.txt", "# ours\ncode-2\n\ncode-99\n")
+    ran = place.run("export", "--codes", "codes.txt", "--out", "a", code=3)
+    assert "plugin code-99: there is none of this code" in ran.out
+    assert sorted(files(place))[:3] == [
+        "a/.schema/manifest.schema.json",
+        "a/plugins/code-2.yaml",
+        "a/releases/code-2@1.9.0.yaml",
+    ]
+    server.call("POST", "plugins/1/run/", {"parameters": {}})
+    place.run("export", "--from-jobs", "--releases", "none", "--out", "b", "--force", code=0)
+    assert [name for name in files(place) if name.startswith("b/p")] == ["b/plugins/code-0.yaml"]
+    ran = place.run("export", "--ids", "release=1,2,77", "--out", "c", "--force", code=3)
+    assert "release id 77: there is none" in ran.out
+    assert (place.root / "c/releases/code-0@1.10.yaml").exists()
+
+
+def test_what_a_manifest_cannot_hold_is_told(serve, bare):
+    """A field that no schema has, a name that two objects share, a version that is none."""
+    server = serve()
+    body = {"name": "twice", "provider": "file_system", "configuration": {"base_path": "/"}}
+    server.call("POST", "storages/", body)
+    server.call("POST", "storages/", body)
+    odd = {"name": "odd", "configuration": {"${var.x}": 1, "fine": 2}}
+    server.call("POST", "plugins/", {**odd, "code": "odd"})
+    server.call("POST", "plugin_releases/", {"plugin": 1, "version": "1 0"})
+    place = bare(server)
+    ran = place.run("export", "--ids", "plugin=1", code=3)
+    assert "plugin/odd: configuration.${var.x}: a key of a manifest cannot hold" in ran.out
+    assert "storage twice (id 1): name 'twice' is also that of id 2: rename one" in ran.out
+    assert "release odd@1 0 (id 1): " in ran.out
+    document = place.run("export", "--ids", "plugin=1", "--json", code=3).document
+    assert [row["address"] for row in document["exported"]] == ["plugin/odd"]
+    assert len(document["not_exported"]) == 3
+    adopted(place)
+
+
+def test_what_is_managed_keeps_its_name_and_can_be_left_out(applied, server):
+    """Recorded addresses stand; --unmanaged gives only the rest."""
+    storages(server, 1)
+    ran = applied.run("export", "--unmanaged", "--out", "more", "--ids", "plugin=1", code=0)
+    assert "1 resource exported" in ran.out
+    document = applied.run("export", "--out", "all", "--json", "--force", code=0).document
+    assert {"storage/raw-data", "storage/no"} == {row["address"] for row in document["exported"]}
+
+
+@pytest.mark.parametrize(
+    "ids", ["plugin", "widget=1", "plugin=9-1", "plugin=", "plugin=1-99999999"]
+)
+def test_ids_that_are_none(serve, bare, ids):
+    """A usage error before anything is asked for."""
+    assert "--ids" in bare(serve()).run("export", "--ids", ids, code=64).err

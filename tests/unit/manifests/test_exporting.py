@@ -1,0 +1,153 @@
+"""Live values as manifests: what is written reads back the same, secrets are never in it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from synapse_apply.kinds.plugin import V1 as PLUGIN
+from synapse_apply.kinds.storage import V1 as STORAGE
+from synapse_apply.manifests.exporting import Exporter, Manifest
+from synapse_apply.manifests.naming import free_name, is_name, slug
+from synapse_apply.manifests.project import without_file
+from synapse_apply.manifests.reader import read
+from synapse_apply.manifests.shapes import secret_marks
+from synapse_apply.manifests.writing import written
+from synapse_apply.model.address import Address
+
+PROJECT = without_file(Path("/nowhere"))
+EXPORTER = Exporter(PROJECT, PROJECT.targets["embedded"], secret_marks(), "x.json")
+LIVE = {"valueFrom": {"live": True}}
+SCALARS = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text()
+    | st.sampled_from(["no", "1.10", "1e3", "~", "0x1f", "a: b", "# c", "- d", "|", "${var.x}"])
+)
+TREES = st.recursive(
+    SCALARS,
+    lambda below: st.lists(below, max_size=4) | st.dictionaries(st.text(), below, max_size=4),
+    max_leaves=20,
+)
+
+
+def plugin(**spec: Any) -> Manifest:
+    live = PLUGIN.decode({"id": 1, "name": "P", **spec}, secret_marks()).spec
+    return EXPORTER.manifest(Address("plugin", "p"), live, {})
+
+
+def storage(provider: str, configuration: Any) -> Manifest:
+    raw = {"id": 1, "name": "S", "provider": provider, "configuration": configuration}
+    live = STORAGE.decode(raw, secret_marks()).spec
+    return EXPORTER.manifest(Address("storage", "s"), live, {})
+
+
+def configuration(made: Manifest) -> Any:
+    """As a reader of YAML 1.1 has it."""
+    return yaml.safe_load(made.text)["spec"]["configuration"]
+
+
+@given(st.dictionaries(st.text(), TREES, max_size=5))
+def test_any_value_is_read_back_by_our_reader(tree: dict[str, Any]) -> None:
+    """Written, read, its escapes taken away: the same, as is each type."""
+    text = written({"apiVersion": "x", "tree": tree}, "s.json")
+    reading = read(text.encode("utf-8"), "a.yaml")
+    assert not reading.diagnostics
+    assert repr(_unescaped(reading.documents[0].value["tree"])) == repr(tree)
+
+
+def _unescaped(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _unescaped(below) for key, below in value.items()}
+    if isinstance(value, list):
+        return [_unescaped(below) for below in value]
+    return value.replace("$${", "${") if isinstance(value, str) else value
+
+
+@pytest.mark.parametrize(
+    "text", ["no", "on", "1.10", "1e3", "0755", "2026-01-01", "~", "=", "1:30"]
+)
+def test_texts_that_look_like_other_types_are_texts_for_older_readers(text: str) -> None:
+    """YAML 1.1 would make a boolean, a number or a date of them."""
+    assert configuration(plugin(configuration={"x": text})) == {"x": text}
+
+
+def test_secrets_are_what_the_server_keeps() -> None:
+    """Marked fields, every leaf of an unknown provider, and what must stand but is not shown."""
+    made = storage("amazon_s3", {"bucket_name": "b", "secret_access_key": "canary"})
+    assert configuration(made) == {"bucket_name": "b", "secret_access_key": LIVE}
+    made = storage("some_cloud", {"a": {"b": "canary", "c": ["canary"]}, "d": 1})
+    assert configuration(made) == {"a": {"b": LIVE, "c": LIVE}, "d": LIVE}
+    made = storage("gcp", {"bucket_name": "b", "credentials": {"private_key": "canary"}})
+    assert configuration(made) == {"bucket_name": "b", "credentials": LIVE}
+    made = storage("sftp", {"host": "h", "username": "u", "private_key": "canary"})
+    assert configuration(made).keys() == {"host", "username", "private_key"}
+    assert configuration(storage("sftp", {"host": "h", "username": "u"}))["password"] == LIVE
+    for one in (made, storage("azure", {"connection_string": "canary"})):
+        assert "canary" not in one.text
+
+
+@pytest.mark.parametrize(
+    ("value", "why"),
+    [
+        ({"${var.x}": 1}, "a key of a manifest cannot hold"),
+        ({"x" * 2000: 1}, "the key is too long"),
+        ({"half": "\ud800"}, "half of a character"),
+        ({"nan": [float("nan")]}, "no number of JSON"),
+        ({"long": 10**2000}, "too long"),
+    ],
+)
+def test_what_a_manifest_cannot_hold_is_left_out_and_told(value: Any, why: str) -> None:
+    """The rest is written."""
+    made = plugin(configuration={**value, "rest": 1})
+    assert [why in str(left) for left in made.left_out] == [True]
+    assert configuration(made) == {"rest": 1}
+
+
+def test_values_that_stand_too_deep_are_left_out() -> None:
+    """Lists and maps; the reader takes only so many levels."""
+    deep: Any = "end"
+    for _ in range(80):
+        deep = [deep]
+    made = plugin(configuration={"deep": deep, "rest": 1})
+    assert "too deep" in str(made.left_out[0])
+    assert configuration(made) == {"rest": 1}
+
+
+def test_a_field_that_the_schema_refuses_is_left_out() -> None:
+    """A key that a known provider does not have; without one that it needs there is nothing."""
+    made = storage("file_system", {"base_path": "/d", "colour": "red"})
+    assert configuration(made) == {"base_path": "/d"}
+    assert [str(left) for left in made.left_out] == [
+        "configuration.colour: `colour` is not a field of `spec.configuration`"
+    ]
+    none = storage("amazon_s3", {"bucket_name": "********"})
+    assert not none.text
+    assert none.left_out
+
+
+@given(st.lists(st.text(max_size=80), max_size=8))
+def test_names_are_valid_and_no_two_are_the_same(texts: list[str]) -> None:
+    """Whatever things are called, in whatever language."""
+    taken: set[str] = set()
+    for number, text in enumerate(texts):
+        name = free_name(text, str(number), "storage", taken)
+        assert is_name(name)
+        assert name not in taken
+        taken.add(name)
+
+
+def test_names_are_near_to_what_things_are_called() -> None:
+    """The first of several alike has the plain name, the others their ids."""
+    assert free_name("Raw Data!", "7", "storage", ()) == "raw-data"
+    assert free_name("raw data", "8", "storage", {"raw-data"}) == "raw-data-8"
+    assert free_name("저장소", "9", "storage", ()) == "storage-9"
+    assert free_name("a" * 90, "12", "storage", {"a" * 63}) == "a" * 60 + "-12"
+    assert slug("Ünï", "x") == "n"

@@ -1,0 +1,75 @@
+"""Which renames of a project file are due on the records of a state."""
+
+from __future__ import annotations
+
+from synapse_apply.model.address import Address
+from synapse_apply.model.refactoring import Moved
+from synapse_apply.model.state import Record
+from synapse_apply.planning.moving import moving
+
+
+def records(*names: str, series: str = "") -> dict[Address, Record]:
+    made = [
+        Record(
+            Address.parse(name),
+            str(number),
+            "v1",
+            series=series if "@" in name else "",
+            version=name.partition("@")[2],
+            depends_on=(Address.parse(series),) if "@" in name else (),
+        )
+        for number, name in enumerate(names)
+    ]
+    return {record.address: record for record in made}
+
+
+def moves(*pairs: tuple[str, str]) -> list[Moved]:
+    return [Moved(Address.parse(old), Address.parse(new)) for old, new in pairs]
+
+
+def told(found) -> list[tuple[str, str]]:
+    return [(str(move.old), str(move.new)) for move in found.moved]
+
+
+def test_a_chain_leads_to_its_end_from_wherever_the_record_is() -> None:
+    """A state that missed a rename or two catches up in one."""
+    chain = moves(("plugin/a", "plugin/b"), ("plugin/b", "plugin/c"))
+    for start in ("plugin/a", "plugin/b"):
+        made = moving(records(start), chain, ())
+        assert told(made) == [(start, "plugin/c")]
+        assert list(made.records) == [Address("plugin", "c")]
+    assert told(moving(records("plugin/c"), chain, ())) == []
+    assert told(moving({}, chain, ())) == []
+
+
+def test_a_plugin_takes_its_releases_along() -> None:
+    """Addresses, series and what they depend on; other releases stay."""
+    known = records("plugin/a", "release/a@1.0", "release/a@2.0", series="plugin/a")
+    known |= records("plugin/ab", "release/ab@1.0", series="plugin/ab")
+    made = moving(known, moves(("plugin/a", "plugin/b")), ())
+    assert ("release/a@2.0", "release/b@2.0") in told(made)
+    moved = made.records[Address("release", "b@1.0")]
+    assert (moved.series, moved.depends_on) == ("plugin/b", (Address("plugin", "b"),))
+    assert Address("release", "ab@1.0") in made.records
+    assert len(made.records) == len(known)
+
+
+def test_a_rename_that_cannot_be_is_left_out_with_a_warning() -> None:
+    """Its new address is recorded, or a call of it is open; the others go."""
+    known = records("plugin/a", "plugin/b", "plugin/x", "plugin/y")
+    wanted = moves(("plugin/a", "plugin/b"), ("plugin/x", "plugin/z"), ("plugin/y", "plugin/w"))
+    made = moving(known, wanted, {Address("plugin", "x")})
+    assert told(made) == [("plugin/y", "plugin/w")]
+    assert [found.detail for found in made.diagnostics] == [
+        "plugin/a cannot become plugin/b: plugin/b is recorded, too.",
+        "plugin/x cannot become plugin/z: an earlier call of plugin/x is open.",
+    ]
+    assert made.records.keys() >= {Address("plugin", "a"), Address("plugin", "b")}
+
+
+def test_of_a_chain_that_is_recorded_twice_only_the_last_goes() -> None:
+    """Two objects cannot come to one address."""
+    chain = moves(("plugin/a", "plugin/b"), ("plugin/b", "plugin/c"))
+    made = moving(records("plugin/a", "plugin/b"), chain, ())
+    assert told(made) == [("plugin/b", "plugin/c")]
+    assert len(made.records) == 2
