@@ -205,7 +205,10 @@ class Applier:
 
     def _skip_dependents(self, address: Address) -> None:
         """Skip all that depends on it, however far, without recursion; its own run, too."""
-        because = f"its {self._tasks[address].change.action.value} did not end well"
+        run = self._verified.get(address)
+        what = self._tasks[address].change.action.value
+        what = "verification" if run is not None and not run.is_well else what
+        because = f"its {what} did not end well"
         self._skip(self._tasks[address], because)
         queue = deque([address])
         while queue:

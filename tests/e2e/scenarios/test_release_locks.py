@@ -52,6 +52,8 @@ def test_what_was_not_verified_is_not_locked(there: Workplace, server: Server) -
     declare(there, PLUGIN, BOTH.replace("seconds: 0.1", "seconds: 0.1, outcome: failed"))
     there.apply(code=3)
     assert locked(server) == [False]
+    again = there.apply(code=3).out
+    assert "release/yolo@1.0.0 was skipped: its verification did not end well" in again
     declare(there, PLUGIN, BOTH)
     assert "Plan: 0 to add, 1 to change, 0 to destroy." in there.plan(code=0).out
     there.apply()
