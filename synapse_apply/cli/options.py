@@ -196,12 +196,16 @@ def pairs(_ctx: click.Context, _param: click.Parameter, given: tuple[str, ...]) 
 def _guards(
     _ctx: click.Context, _param: click.Parameter, given: tuple[str, ...]
 ) -> tuple[str, ...]:
-    """A guard's name that is mistyped must not look as if it had been overridden."""
+    """A guard's name that is mistyped must not look as if it had been overridden.
+
+    Which rules the policy has is known later: `Asked` looks at their names.
+    """
     if given:
+        from synapse_apply.model.policy import PREFIX
         from synapse_apply.planning.guards import NAMES
 
         for name in given:
-            if name not in NAMES:
+            if name not in NAMES and not name.startswith(PREFIX):
                 raise click.BadParameter(f"{name!r} is no guard; there are {', '.join(NAMES)}.")
     return given
 
@@ -311,7 +315,8 @@ choices = _adding(
         multiple=True,
         callback=_guards,
         metavar="NAME",
-        help="Let this guard pass; may be repeated.",
+        help="Let this guard pass, or policy:RULE for a freeze or a limit of the policy; may be "
+        "repeated.",
     ),
     click.option("--show-unchanged", is_flag=True, help="Also show what stays as it is."),
 )

@@ -14,7 +14,7 @@ _NOT_YET: dict[str, tuple[Path, ...]] = {
     "plugin": (("spec", "retain"),),
     "release": (("spec", "locked"),),
 }
-_KNOWN_POLICY = frozenset(("unreleased_source",))
+_KNOWN_POLICY = frozenset(("unreleased_source", "rules"))
 
 
 def unsupported(

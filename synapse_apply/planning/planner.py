@@ -14,6 +14,8 @@ from synapse_apply.planning.declared import CREATE_VERB, Survey, decide
 from synapse_apply.planning.guards import trips
 from synapse_apply.planning.identity import claims
 from synapse_apply.planning.order import Cycle, dependency_order
+from synapse_apply.planning.policy import Bench, bench_of, judged, tolerated
+from synapse_apply.planning.policy_stops import policy_stops
 from synapse_apply.planning.refusals import dotted, listing
 from synapse_apply.planning.rulings import Ruling, needs
 from synapse_apply.planning.series import series_of, went_back
@@ -39,18 +41,20 @@ def plan(situation: Situation) -> Plan:
         settles_in=situation.settles_in,
         elsewhere=situation.elsewhere,
     )
-    declared, cycles = _declared(items, survey)
-    undeclared = _undeclared(items, survey, declared)
+    bench = bench_of(items.values(), situation.choices.policy.rules)
+    declared, cycles = _declared(items, survey, bench)
+    undeclared = _undeclared(items, survey, declared, bench)
     history = {address for address, ruling in undeclared.items() if ruling.change.superseded}
     rulings = _selected({**declared, **undeclared, **_orphans(items, survey)}, situation)
     changes = {address: ruling.change for address, ruling in rulings.items()}
+    stops, stopped = policy_stops(situation, changes.values())
     return Plan(
         id=situation.plan_id,
         created=situation.created,
         tool_version=situation.tool_version,
         base=situation.base,
         changes=tuple(changes.values()),
-        guards=trips(situation, changes, history),
+        guards=(*trips(situation, changes, history), *stops),
         diagnostics=_distinct(
             (
                 *situation.diagnostics,
@@ -58,6 +62,8 @@ def plan(situation: Situation) -> Plan:
                 *(_cycle(cycle, items) for cycle in cycles),
                 *(finding for ruling in rulings.values() for finding in ruling.diagnostics),
                 *_foreign_keys(rulings),
+                *stopped,
+                *tolerated(rulings),
                 *_concerning(rulings, went_back(survey.series, items)),
             )
         ),
@@ -65,17 +71,20 @@ def plan(situation: Situation) -> Plan:
     )
 
 
-def _declared(items: Mapping[Address, Item], survey: Survey) -> tuple[Rulings, list[Cycle]]:
+def _declared(
+    items: Mapping[Address, Item], survey: Survey, bench: Bench
+) -> tuple[Rulings, list[Cycle]]:
     """Rulings on what is declared, in dependency order; dependents of what is stopped stop."""
     graph = {address: needs(item) for address, item in items.items() if item.desired is not None}
     ordered, cycles = dependency_order(graph, lambda address: items[address].type.rank)
     rulings: Rulings = {}
     for address in ordered:
-        ruling = proven(items[address], decide(items[address], survey), survey)
+        item = items[address]
+        ruling = judged(item, proven(item, decide(item, survey), survey), bench)
         if ruling.change.changes_server:
             unmet = [need for need in graph[address] if _unmet(need, items, rulings, survey)]
             if unmet:
-                ruling = ruling.refuse(refusals.dependency(items[address], unmet))
+                ruling = ruling.refuse(refusals.dependency(item, unmet))
         rulings[address] = ruling
     return rulings, cycles
 
@@ -89,7 +98,9 @@ def _unmet(need: Address, items: Mapping[Address, Item], rulings: Rulings, surve
     return not made and (need not in items or items[need].sighting.observed is None)
 
 
-def _undeclared(items: Mapping[Address, Item], survey: Survey, declared: Rulings) -> Rulings:
+def _undeclared(
+    items: Mapping[Address, Item], survey: Survey, declared: Rulings, bench: Bench
+) -> Rulings:
     """Rulings on records without manifest, dependents before what they depend on."""
     graph = {
         address: item.record.depends_on
@@ -100,7 +111,7 @@ def _undeclared(items: Mapping[Address, Item], survey: Survey, declared: Rulings
     users = _users(items)
     rulings: Rulings = {}
     for address in reversed(ordered):
-        ruling = let_go(items[address], survey)
+        ruling = judged(items[address], let_go(items[address], survey), bench)
         if ruling.change.action is Action.DELETE:
             ruling = _after_users(ruling, items[address], users.get(address, ()), rulings, declared)
         rulings[address] = ruling

@@ -10,7 +10,8 @@ from unit.manifests.manifests_on_disk import project_of
 from synapse_apply.manifests.project import find_project, without_file
 from synapse_apply.manifests.targets import choose_target, declared_targets, targets_to_check
 from synapse_apply.model.errors import InputError
-from synapse_apply.model.project import Guards, Policy, StateSettings
+from synapse_apply.model.policy import Policy
+from synapse_apply.model.project import Guards, StateSettings
 from synapse_apply.model.values import SecretRef
 
 WHOLE = """\

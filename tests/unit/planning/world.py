@@ -21,7 +21,8 @@ from synapse_apply.model.desired import Desired, Lifecycle, Package, PackageSour
 from synapse_apply.model.diagnostic import Position, error, from_pointer
 from synapse_apply.model.observed import FoundBy, Lookup, Observed, Sighting
 from synapse_apply.model.plan import Base
-from synapse_apply.model.project import Guards, Policy
+from synapse_apply.model.policy import Policy
+from synapse_apply.model.project import Guards
 from synapse_apply.model.state import Binding, Intent, Record
 from synapse_apply.model.values import (
     KnownAfterApply,
