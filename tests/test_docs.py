@@ -94,7 +94,7 @@ def property_names(schema: Any) -> Iterator[str]:
 
 
 @pytest.mark.parametrize(
-    "schema", ["plugin", "release", "storage", "project", "providers/*"], ids=str
+    "schema", ["plugin", "release", "storage", "project", "policy", "providers/*"], ids=str
 )
 def test_every_field_is_described(schema: str) -> None:
     """docs/manifests.md has a row for each property of the schemas."""
