@@ -106,6 +106,15 @@ def test_every_field_is_described(schema: str) -> None:
         assert names - short <= rows, file.name
 
 
+def test_every_rule_of_the_policy_is_explained() -> None:
+    """docs/policy.md has a row for each, in the order of the schema."""
+    page = (ROOT / "docs" / "policy.md").read_text(encoding="utf-8")
+    section = page.partition("\n## The rules\n")[2].partition("\n## ")[0]
+    schema = json.loads((ROOT / "schemas" / "v1" / "policy.schema.json").read_text("utf-8"))
+    known = schema["properties"]["rules"]["items"]["properties"]["rule"]["enum"]
+    assert re.findall(r"^\| `([^`]+)`", section, re.MULTILINE) == known
+
+
 @pytest.mark.parametrize("page", PAGES, ids=shown)
 def test_relative_links_lead_somewhere(page: Path) -> None:
     """Each link to a file of the repository has a file at its end."""

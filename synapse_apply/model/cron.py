@@ -78,7 +78,7 @@ class Cron:
         """The five fields of a text; ValueError says what is wrong with it."""
         fields = text.split()
         if len(fields) != len(_PARTS):
-            raise ValueError(f"it has {len(fields)} fields where 5 are needed")
+            raise ValueError(f"a cron has 5 fields, not {len(fields)}")
         minutes, hours, days, months, weekdays = (
             part.read(field) for part, field in zip(_PARTS, fields, strict=True)
         )

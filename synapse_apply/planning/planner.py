@@ -63,7 +63,7 @@ def plan(situation: Situation) -> Plan:
                 *(finding for ruling in rulings.values() for finding in ruling.diagnostics),
                 *_foreign_keys(rulings),
                 *stopped,
-                *tolerated(rulings),
+                *tolerated(rulings, bench),
                 *_concerning(rulings, went_back(survey.series, items)),
             )
         ),

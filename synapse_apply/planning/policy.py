@@ -258,15 +258,15 @@ def _warning(item: Item, rule: Rule, found: Violation) -> Diagnostic:
     )
 
 
-def tolerated(rulings: Mapping[Address, Ruling]) -> tuple[Diagnostic, ...]:
+def tolerated(rulings: Mapping[Address, Ruling], bench: Bench) -> tuple[Diagnostic, ...]:
     """One warning a plan for all that is against the policy and stays as it is."""
-    found: dict[str, list[Address]] = {}
+    found: dict[str, list[Address]] = {rule.name: [] for rule in bench.rules}
     for address, ruling in sorted(rulings.items()):
         for name in ruling.tolerated:
-            found.setdefault(name, []).append(address)
-    if not found:
+            found[name].append(address)
+    told = "; ".join(f"{name}: {listing(lets)}" for name, lets in found.items() if lets)
+    if not told:
         return ()
-    told = "; ".join(f"{name}: {listing(addresses)}" for name, addresses in found.items())
     return (
         warning(
             "Unchanged resources are against the policy",
