@@ -87,7 +87,7 @@ class Cron:
             raise ValueError("no such day ever comes")
         # Sunday is 0 and 7.
         weekdays = frozenset(day % 7 for day in weekdays)
-        return cls(text, minutes, hours, days, months, weekdays, either)
+        return cls(" ".join(fields), minutes, hours, days, months, weekdays, either)
 
     def last(self, now: datetime, since: datetime, zone: tzinfo) -> datetime | None:
         """The newest beginning after `since` and not after `now`, in UTC; None if there is none.
