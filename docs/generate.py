@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +31,15 @@ WORDS = {
     "source": "folder, or `{path, ref}`",
     "envRef": "`{env: NAME}`",
     "valueFrom": "`{valueFrom: ...}`",
+    "policy.schema.json": "map",
+    "resources": "list of addresses, patterns and kinds",
 }
 MORE = {
     "targets.NAME.state.url": "A path, or `sqlite:///PATH`, from the project file's folder; or "
     "`postgresql://USER@HOST/DATABASE`, which runners share. A url with a password comes from "
     "`{env: NAME}`.",
+    "policy": "Its fields are [below](#the-policy).",
+    "targets.NAME.policy": "Its fields are [below](#the-policy).",
 }
 COMMANDS = """\
 # Commands
@@ -83,6 +87,10 @@ One trailing newline of a file is dropped. `format: json` beside `env` or `file`
 secret. A secret written as plain text is
 a warning, and an error with `--strict`. A provider that is not listed below is accepted with a
 warning; all its values are treated as secret.
+"""
+POLICY = """\
+What the rules mean: [policy.md](policy.md). A field that is required may be left out beside
+`severity: off`.
 """
 
 
@@ -135,6 +143,7 @@ def manifests_page() -> str:
     parts.append("\n## Configuration of storages, by provider\n")
     parts += [provider(file) for file in sorted((SCHEMAS / "providers").glob("*.json"))]
     parts.append(f"\n## The project file\n\n{table(rows('project'))}")
+    parts.append(f"\n## The policy\n\n{POLICY}\n{table(policy_rows())}")
     return "".join(parts)
 
 
@@ -155,6 +164,31 @@ def provider(file: Path) -> str:
 def rows(schema: str) -> list[Row]:
     """Every field of a schema, in its order."""
     return list(_properties(_load(SCHEMAS / f"{schema}.schema.json"), (), schema))
+
+
+def policy_rows() -> list[Row]:
+    """The fields of a policy, and those of its rules with the rules that have them."""
+    schema = _load(SCHEMAS / "policy.schema.json")
+    found = list(_properties(schema, ("policy",), ""))
+    owners: dict[str, list[str]] = {}
+    fields: dict[str, Row] = {}
+    groups = [group for group in schema["$defs"].values() if "properties" in group]
+    for group in groups:
+        for row in _properties({**group, "required": group.get("else", {}).get("required", ())},
+                               ("policy", "rules[]"), ""):  # fmt: skip
+            fields[row.name] = row
+            owners.setdefault(row.name, []).extend(group["properties"]["rule"]["enum"])
+    every = schema["properties"]["rules"]["items"]["properties"]["rule"]["enum"]
+    for name, row in fields.items():
+        whose = owners[name]
+        if name.endswith(".rule"):
+            whose = [f"`{rule}`" for rule in every]
+            found.append(replace(row, takes=", ".join(whose), required=True))
+        elif len(whose) < len(every) and (row.required or name.endswith(".timezone")):
+            found.append(replace(row, text=f"{row.text} Of {', '.join(whose)}."))
+        else:
+            found.append(row)
+    return found
 
 
 def alternatives(schema: Mapping[str, Any], at: str = "") -> str:
@@ -237,6 +271,8 @@ def _takes(schema: Mapping[str, Any]) -> str:
         return f"map of names to {named}"
     kinds = schema.get("type", "anything")
     kinds = [kinds] if isinstance(kinds, str) else kinds
+    if kinds == ["array"] and "properties" in schema.get("items", {}):
+        return "list of rules"
     if kinds == ["array"]:
         return "list of maps" if _rows_of(schema) else "list of texts"
     words = {"object": "map", "string": "text", "boolean": "`true` or `false`", "null": "null"}

@@ -94,7 +94,7 @@ def property_names(schema: Any) -> Iterator[str]:
 
 
 @pytest.mark.parametrize(
-    "schema", ["plugin", "release", "storage", "project", "providers/*"], ids=str
+    "schema", ["plugin", "release", "storage", "project", "policy", "providers/*"], ids=str
 )
 def test_every_field_is_described(schema: str) -> None:
     """docs/manifests.md has a row for each property of the schemas."""
@@ -104,6 +104,15 @@ def test_every_field_is_described(schema: str) -> None:
     for file in (ROOT / "schemas" / "v1").glob(f"{schema}.schema.json"):
         names = set(property_names(json.loads(file.read_text(encoding="utf-8"))))
         assert names - short <= rows, file.name
+
+
+def test_every_rule_of_the_policy_is_explained() -> None:
+    """docs/policy.md has a row for each, in the order of the schema."""
+    page = (ROOT / "docs" / "policy.md").read_text(encoding="utf-8")
+    section = page.partition("\n## The rules\n")[2].partition("\n## ")[0]
+    schema = json.loads((ROOT / "schemas" / "v1" / "policy.schema.json").read_text("utf-8"))
+    known = schema["properties"]["rules"]["items"]["properties"]["rule"]["enum"]
+    assert re.findall(r"^\| `([^`]+)`", section, re.MULTILINE) == known
 
 
 @pytest.mark.parametrize("page", PAGES, ids=shown)

@@ -76,3 +76,14 @@ def test_the_library_does_what_the_commands_do(tmp_path: Path) -> None:
         assert report.exit_code == 0
         assert len(report.outcomes) == 4
         assert not plan(context, Choices()).plan.has_changes
+
+
+def test_the_library_is_held_to_the_policy_of_the_project(tmp_path: Path) -> None:
+    """Choices of its own take no rule away."""
+    folder = copied(ROOT / "examples" / "quickstart", tmp_path)
+    file = folder / "synapse-apply.yaml"
+    file.write_text(f"{file.read_text()}policy: {{rules: [{{rule: max-changes, limit: 3}}]}}\n")
+    where = Where(folder, target="embedded", environ=variables(folder / "example.env"))
+    with open_context(where) as context:
+        planned = plan(context, Choices())
+    assert [trip.name for trip in planned.plan.guards] == ["policy:max-changes"]

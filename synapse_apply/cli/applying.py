@@ -119,7 +119,8 @@ class Run:
                 cut = stop.cut
         else:
             report, cut = Report(planned.plan), False
-        report = replace(report, extras={**report.extras, "operation": self.operation})
+        extras = {"operation": self.operation, "guards_overridden": self.choices.overridden}
+        report = replace(report, extras={**report.extras, **extras})
         try:
             self._tell(report)
         finally:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from synapse_apply.model.diagnostic import error
+from synapse_apply.model.errors import InputError
+from synapse_apply.model.policy import PREFIX, Policy
+from synapse_apply.planning.policy_stops import overridable
 from synapse_apply.planning.situation import Choices
 from synapse_apply.session.context import Context
 from synapse_apply.session.select import selection
@@ -24,8 +28,9 @@ class Asked:
     revert_drift: bool = False
 
     def choices(self, context: Context) -> Choices:
-        """With the rules of the target; InputError when a selection fits nothing."""
+        """With the rules of the target; InputError when a selection or an override fits nothing."""
         target = context.target
+        _check(self.overridden, target.policy)
         return Choices(
             prune=self.prune,
             adopt=self.adopt,
@@ -39,3 +44,24 @@ class Asked:
             on_drift=target.on_drift,
             revert_drift=self.revert_drift,
         )
+
+
+def _check(overridden: tuple[str, ...], policy: Policy) -> None:
+    """What is mistyped, or cannot be overridden, must not look as if it were."""
+    may = overridable(policy.rules)
+    rules = {rule.id: rule for rule in policy.rules}
+    findings = []
+    for name in overridden:
+        if not name.startswith(PREFIX) or name in may:
+            continue
+        if name not in rules:
+            why = f"the policy of this target has no rule `{name.removeprefix(PREFIX)}`"
+            hint = f"there are {', '.join(may)}" if may else "leave it out"
+        elif rules[name].denies:
+            why = f"{name} speaks of single resources"
+            hint = "name a resource under its `except:` in the project file"
+        else:
+            why, hint = f"{name} only warns", "leave it out"
+        findings.append(error("This rule cannot be overridden", why, hint))
+    if findings:
+        raise InputError(*findings)

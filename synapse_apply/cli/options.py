@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import math
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -12,25 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from synapse_apply.cli import parsing
 from synapse_apply.cli.face import Face, OutputFailed
 
 if TYPE_CHECKING:
     from synapse_apply.session.where import Where
 
 Body = Callable[..., int]
-
-
-class Number(click.FloatRange):
-    """A number in a range; `nan` is in none, though it is neither below nor above."""
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> float:
-        """A usage error for everything else."""
-        number: float = super().convert(value, param, ctx)
-        if math.isnan(number):
-            self.fail(f"{value!r} is not a number.", param, ctx)
-        return number
 
 
 def output(body: Body) -> Body:
@@ -82,7 +69,7 @@ def reports(body: Body) -> Body:
         "asked",
         multiple=True,
         metavar="KIND=FILE",
-        callback=_reports,
+        callback=parsing.reports,
         help="Also write a report; may be repeated. KIND is json, markdown (for a comment), "
         "github, gitlab (counts for the merge request) or codequality (findings for it). "
         "`github` writes annotations to stderr, appends to $GITHUB_STEP_SUMMARY and "
@@ -114,26 +101,6 @@ def reports(body: Body) -> Body:
             raise
 
     return wrapped
-
-
-KINDS_OF_REPORT = ("json", "markdown", "github", "gitlab", "codequality")
-
-
-def _reports(
-    _ctx: click.Context, _param: click.Parameter, given: tuple[str, ...]
-) -> tuple[tuple[str, str], ...]:
-    """Pairs of a kind and a file; a usage error for what cannot be meant."""
-    asked: list[tuple[str, str]] = []
-    for text in given:
-        kind, equals, file = text.partition("=")
-        if kind not in KINDS_OF_REPORT:
-            raise click.BadParameter(f"{kind!r} is no report: {', '.join(KINDS_OF_REPORT)}.")
-        if not file and (equals or kind != "github"):
-            raise click.BadParameter(f"{kind}=FILE is wanted.")
-        if file and file in [other for _, other in asked]:
-            raise click.BadParameter(f"two reports cannot both go to {file}.")
-        asked.append((kind, file))
-    return tuple(asked)
 
 
 def place(body: Body) -> Body:
@@ -183,45 +150,13 @@ def _adding(*options: Callable[[Any], Any]) -> Callable[[Body], Body]:
     return add
 
 
-def pairs(_ctx: click.Context, _param: click.Parameter, given: tuple[str, ...]) -> dict[str, str]:
-    pairs: dict[str, str] = {}
-    for text in given:
-        name, equals, value = text.partition("=")
-        if not (equals and name):
-            raise click.BadParameter(f"NAME=VALUE is wanted, not {name!r}.")
-        pairs[name] = value
-    return pairs
-
-
-def _guards(
-    _ctx: click.Context, _param: click.Parameter, given: tuple[str, ...]
-) -> tuple[str, ...]:
-    """A guard's name that is mistyped must not look as if it had been overridden."""
-    if given:
-        from synapse_apply.planning.guards import NAMES
-
-        for name in given:
-            if name not in NAMES:
-                raise click.BadParameter(f"{name!r} is no guard; there are {', '.join(NAMES)}.")
-    return given
-
-
-def _only_following(
-    ctx: click.Context, _param: click.Parameter, given: float | None
-) -> float | None:
-    """What bounds the following means nothing without it."""
-    if given is not None and not ctx.params.get("follow"):
-        raise click.UsageError("--timeout needs --follow.", ctx)
-    return given
-
-
 variables = _adding(
     click.option(
         "--var",
         "variables",
         multiple=True,
         metavar="NAME=VALUE",
-        callback=pairs,
+        callback=parsing.pairs,
         help="A value for a declared variable; may be repeated.",
     ),
     click.option(
@@ -260,7 +195,7 @@ parallelism = _adding(
 patience = _adding(
     click.option(
         "--lock-timeout",
-        type=Number(min=0),
+        type=parsing.Number(min=0),
         metavar="SECONDS",
         help="How long to wait for a state that another run holds; by default not at all on a "
         "terminal, 45 s off it.",
@@ -272,14 +207,14 @@ following = _adding(
     ),
     click.option(
         "--timeout",
-        type=Number(min=0, min_open=True),
+        type=parsing.Number(min=0, min_open=True),
         metavar="SECONDS",
-        callback=_only_following,
+        callback=parsing.only_following,
         help="Follow no longer than this; the job goes on.",
     ),
     click.option(
         "--interval",
-        type=Number(min=0.1),
+        type=parsing.Number(min=0.1),
         default=5.0,
         show_default=True,
         metavar="SECONDS",
@@ -317,9 +252,10 @@ choices = _adding(
         "--override-guard",
         "overridden",
         multiple=True,
-        callback=_guards,
+        callback=parsing.guards,
         metavar="NAME",
-        help="Let this guard pass; may be repeated.",
+        help="Let this guard pass, or policy:RULE for a freeze or a limit of the policy; may be "
+        "repeated.",
     ),
     click.option("--show-unchanged", is_flag=True, help="Also show what stays as it is."),
 )

@@ -8,7 +8,7 @@ from typing import Any
 from synapse_apply.manifests.wording import dotted
 from synapse_apply.model.diagnostic import Diagnostic, Path, Position, error
 
-_KNOWN_POLICY = frozenset(("unreleased_source",))
+_KNOWN_POLICY = frozenset(("unreleased_source", "rules"))
 
 
 def unsupported_in_project(

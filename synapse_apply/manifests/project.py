@@ -10,15 +10,16 @@ from synapse_apply.manifests import shapes
 from synapse_apply.manifests.explain import Subject, explain
 from synapse_apply.manifests.features import unsupported_in_project
 from synapse_apply.manifests.overlays import Overlay
+from synapse_apply.manifests.policy import merged, rules_of
 from synapse_apply.manifests.reader import Document, mapping_of, more_than_one, read
 from synapse_apply.manifests.refactoring import PREFIXES, Refactoring
 from synapse_apply.manifests.variables import from_text
 from synapse_apply.manifests.wording import did_you_mean
 from synapse_apply.model.diagnostic import Diagnostic, Path, Position, error
+from synapse_apply.model.policy import Policy
 from synapse_apply.model.project import (
     EMBEDDED,
     Guards,
-    Policy,
     Project,
     StateSettings,
     Target,
@@ -99,6 +100,7 @@ class _Decoder:
         self.positions = document.positions
         self.source = document.source
         self.findings: list[Diagnostic] = []
+        self.rules = rules_of(self.value, (), self.positions, self._find)
 
     def project(self, file: FilePath) -> Project:
         value = self.value
@@ -201,6 +203,8 @@ class _Decoder:
     def _decoded(self, name: str, settings: Mapping[str, Any], position: Position | None) -> Target:
         api = settings.get("api", "v1")
         policy = {**self.value.get("policy", {}), **settings.get("policy", {})}
+        at: Path = ("targets", name)
+        rules = rules_of(settings, at, self.positions, self._find)
         guards = {**self.value.get("guards", {}), **settings.get("guards", {})}
         state = settings.get("state", {})
         token = settings.get("token")
@@ -234,7 +238,9 @@ class _Decoder:
             require_verified=tuple(settings.get("require_verified", ())),
             settle_after=float(settings.get("settle_after", 30.0)),
             guards=Guards(**guards),
-            policy=Policy(policy.get("unreleased_source", "note")),
+            policy=Policy(
+                policy.get("unreleased_source", "note"), merged(self.rules, rules, at, self._find)
+            ),
             unsupported_fields=settings.get("unsupported_fields", "error"),
             position=position,
         )

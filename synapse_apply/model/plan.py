@@ -130,11 +130,16 @@ SENDING = frozenset({Action.CREATE, Action.UPDATE, Action.RECREATE, Action.DELET
 
 @dataclass(frozen=True, slots=True)
 class GuardTrip:
-    """A guard that stops the whole apply; `name` is what `--override-guard` takes."""
+    """A guard that stops the whole apply; `name` is what `--override-guard` takes.
+
+    One that counts has the `rows` it counted, of which `limit` may go.
+    """
 
     name: str
     summary: str
     detail: str = ""
+    rows: tuple[Address, ...] = ()
+    limit: int = 0
 
 
 @dataclass(frozen=True, slots=True)

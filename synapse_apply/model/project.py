@@ -8,6 +8,7 @@ from pathlib import Path as FilePath
 from typing import Any
 
 from synapse_apply.model.diagnostic import Position
+from synapse_apply.model.policy import Policy
 from synapse_apply.model.refactoring import Moved, Removed
 from synapse_apply.model.values import SecretRef
 
@@ -20,13 +21,6 @@ class Guards:
 
     max_share: float = 0.3
     min_objects: int = 10
-
-
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """Rules of the house; `unreleased_source` is note or refuse."""
-
-    unreleased_source: str = "note"
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from synapse_apply.model.address import Address
@@ -11,10 +11,8 @@ from synapse_apply.model.plan import Action, Change
 from synapse_apply.model.values import Reference
 from synapse_apply.model.versions import Order, order
 from synapse_apply.planning import refusals
-from synapse_apply.planning.declared import Survey, decide
 from synapse_apply.planning.rulings import Ruling, needs
 from synapse_apply.planning.situation import Item
-from synapse_apply.planning.verification import proven
 
 CARRIES, CARRIED_BY = "carries", "carried_by"
 _MAKES = frozenset({Action.CREATE, Action.RECREATE})
@@ -28,10 +26,14 @@ def carried(change: Change) -> Address | None:
 
 @dataclass(slots=True)
 class Along:
-    """Which member goes along with which owner's create, as the rulings are made."""
+    """Which member goes along with which owner's create, as the rulings are made.
+
+    `ruled` gives what is to be done about one item by itself; `selected` limits the plan.
+    """
 
     items: Mapping[Address, Item]
-    survey: Survey
+    selected: frozenset[Address] | None
+    ruled: Callable[[Item], Ruling]
     _owners: dict[Address, Address] = field(default_factory=dict)
     _members: dict[Address, list[Item]] = field(default_factory=lambda: defaultdict(list))
 
@@ -54,7 +56,7 @@ class Along:
         for member in sorted(members, key=_by_version):
             if member.address.kind != bootstraps.kind:
                 continue
-            there = proven(member, decide(member, self.survey), self.survey)
+            there = self.ruled(member)
             if self._may_go(item, member, there):
                 self._owners[member.address] = item.address
                 first = f"its first {bootstraps.kind} {member.address} is made by the same call"
@@ -65,12 +67,11 @@ class Along:
         )
 
     def _may_go(self, owner: Item, member: Item, ruling: Ruling) -> bool:
-        selected = self.survey.choices.selected
         return (
             ruling.change.action in _MAKES
             and not ruling.blocked
             and needs(member) == (owner.address,)
-            and (selected is None or member.address in selected)
+            and (self.selected is None or member.address in self.selected)
         )
 
 

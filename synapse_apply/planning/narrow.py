@@ -129,5 +129,12 @@ def _lacking(row: Change, fresh: Change) -> bool:
 
 
 def _still(trips: Iterable[GuardTrip], rows: Iterable[Change]) -> Iterable[GuardTrip]:
-    going = {row.action for row in rows if _goes(row)}
-    return (trip for trip in trips if _OF_ROWS.get(trip.name) in {None, *going})
+    going = {row.address: row.action for row in rows if _goes(row)}
+    for trip in trips:
+        counted = sum(address in going for address in trip.rows)
+        if trip.rows:
+            stops = counted > trip.limit
+        else:
+            stops = _OF_ROWS.get(trip.name) in {None, *going.values()}
+        if stops:
+            yield trip

@@ -15,6 +15,8 @@ from synapse_apply.planning.declared import CREATE_VERB, Survey, decide
 from synapse_apply.planning.guards import trips
 from synapse_apply.planning.identity import claims
 from synapse_apply.planning.order import Cycle, dependency_order
+from synapse_apply.planning.policy import Bench, bench_of, judged, tolerated
+from synapse_apply.planning.policy_stops import policy_stops
 from synapse_apply.planning.refusals import dotted, listing
 from synapse_apply.planning.rulings import Ruling, needs
 from synapse_apply.planning.series import is_beyond, is_history, series_of, went_back
@@ -41,20 +43,22 @@ def plan(situation: Situation) -> Plan:
         elsewhere=situation.elsewhere,
         removed=situation.removed,
     )
-    declared, cycles = _declared(items, survey)
-    undeclared = _undeclared(items, survey, declared)
+    bench = bench_of(items.values(), situation.choices.policy.rules)
+    declared, cycles = _declared(items, survey, bench)
+    undeclared = _undeclared(items, survey, declared, bench)
     # What its series went on without is no loss, also where it is deleted.
     history = {address for address in undeclared if is_history(items[address], survey.series)}
     meant = {address for address in situation.removed if address in undeclared}
     rulings = _selected({**declared, **undeclared, **_orphans(items, survey)}, situation)
     changes = {address: ruling.change for address, ruling in rulings.items()}
+    stops, stopped = policy_stops(situation, changes.values())
     return Plan(
         id=situation.plan_id,
         created=situation.created,
         tool_version=situation.tool_version,
         base=situation.base,
         changes=tuple(changes.values()),
-        guards=trips(situation, changes, history | meant),
+        guards=(*trips(situation, changes, history | meant), *stops),
         diagnostics=_distinct(
             (
                 *situation.diagnostics,
@@ -62,6 +66,8 @@ def plan(situation: Situation) -> Plan:
                 *(_cycle(cycle, items) for cycle in cycles),
                 *(finding for ruling in rulings.values() for finding in ruling.diagnostics),
                 *_foreign_keys(rulings),
+                *stopped,
+                *tolerated(rulings, bench),
                 *_concerning(rulings, went_back(survey.series, items)),
             )
         ),
@@ -70,19 +76,25 @@ def plan(situation: Situation) -> Plan:
     )
 
 
-def _declared(items: Mapping[Address, Item], survey: Survey) -> tuple[Rulings, list[Cycle]]:
+def _declared(
+    items: Mapping[Address, Item], survey: Survey, bench: Bench
+) -> tuple[Rulings, list[Cycle]]:
     """Rulings on what is declared, in dependency order; dependents of what is stopped stop."""
     graph = {address: needs(item) for address, item in items.items() if item.desired is not None}
     ordered, cycles = dependency_order(graph, lambda address: items[address].type.rank)
     rulings: Rulings = {}
-    along = Along(items, survey)
+
+    def ruled(item: Item) -> Ruling:
+        return judged(item, proven(item, decide(item, survey), survey), bench)
+
+    along = Along(items, survey.choices.selected, ruled)
     for address in ordered:
-        ruling = proven(items[address], decide(items[address], survey), survey)
-        ruling = along.settled(items[address], ruling)
+        item = items[address]
+        ruling = along.settled(item, ruled(item))
         if ruling.change.changes_server:
             unmet = [need for need in graph[address] if _unmet(need, items, rulings, survey)]
             if unmet:
-                ruling = ruling.refuse(refusals.dependency(items[address], unmet))
+                ruling = ruling.refuse(refusals.dependency(item, unmet))
         rulings[address] = ruling
     return rulings, cycles
 
@@ -96,7 +108,9 @@ def _unmet(need: Address, items: Mapping[Address, Item], rulings: Rulings, surve
     return not made and (need not in items or items[need].sighting.observed is None)
 
 
-def _undeclared(items: Mapping[Address, Item], survey: Survey, declared: Rulings) -> Rulings:
+def _undeclared(
+    items: Mapping[Address, Item], survey: Survey, declared: Rulings, bench: Bench
+) -> Rulings:
     """Rulings on records without manifest, dependents before what they depend on."""
     graph = {
         address: item.record.depends_on
@@ -107,7 +121,7 @@ def _undeclared(items: Mapping[Address, Item], survey: Survey, declared: Rulings
     users = _users(items)
     rulings: Rulings = {}
     for address in reversed(ordered):
-        ruling = let_go(items[address], survey)
+        ruling = judged(items[address], let_go(items[address], survey), bench)
         if ruling.change.action is Action.DELETE:
             ruling = _after_users(ruling, items[address], users.get(address, ()), rulings, declared)
             ruling = _after_newer(ruling, items[address], survey, declared)

@@ -20,11 +20,15 @@ _STARTS = frozenset({Action.CREATE, Action.RECREATE})
 
 @dataclass(frozen=True, slots=True)
 class Ruling:
-    """`foreign` are secret fields that the present state key cannot compare."""
+    """`foreign` are secret fields that the present state key cannot compare.
+
+    `tolerated` are rules of the policy that it is against, and that it may be as it stays.
+    """
 
     change: Change
     diagnostics: tuple[Diagnostic, ...] = ()
     foreign: tuple[Path, ...] = ()
+    tolerated: tuple[str, ...] = ()
 
     @property
     def blocked(self) -> bool:

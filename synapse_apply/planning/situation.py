@@ -11,7 +11,8 @@ from synapse_apply.model.desired import Desired
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.observed import Capabilities, Sighting
 from synapse_apply.model.plan import Base
-from synapse_apply.model.project import Guards, Policy
+from synapse_apply.model.policy import Policy
+from synapse_apply.model.project import Guards
 from synapse_apply.model.refactoring import Moved
 from synapse_apply.model.state import Intent, Record
 from synapse_apply.model.values import Fields

@@ -22,7 +22,7 @@ from synapse_apply.session.prepare import items
 
 
 def plan(context: Context, choices: Choices) -> Planned:
-    """A plan of the whole target as it stands now.
+    """A plan of the whole target as it stands now, held to the target's policy.
 
     RemoteError never leaves here: a read that failed is a finding of its address. StateError and
     InputError as the stores and the manifests raise them.
@@ -58,7 +58,7 @@ def plan(context: Context, choices: Choices) -> Planned:
             for item in settled
             if item.is_open and item.settles_in is not None
         },
-        choices=replace(choices, partial=context.partial),
+        choices=replace(choices, partial=context.partial, policy=context.target.policy),
         capabilities=observer.capabilities,
         diagnostics=(*context.diagnostics, *_unsettled(settled), *moves.diagnostics),
         elsewhere=context.elsewhere() if any(map(_may_be_proved, made.values())) else {},

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from synapse_apply.cli import options
+from synapse_apply.cli import options, parsing
 from synapse_apply.cli.face import Face
 from synapse_apply.cli.manual import manual
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 @click.argument("releases", nargs=-1, required=True, metavar="RELEASE...")
 @click.option(
     "--timeout",
-    type=options.Number(min=0, min_open=True),
+    type=parsing.Number(min=0, min_open=True),
     metavar="SECONDS",
     help="How long a run may take, instead of spec.verify.timeout.",
 )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from synapse_apply.cli import options
+from synapse_apply.cli import options, parsing
 from synapse_apply.cli.manual import manual
 from synapse_apply.model.errors import SynapseApplyError
 
@@ -32,11 +32,11 @@ if TYPE_CHECKING:
               help="The data set, instead of the project's.")  # fmt: skip
 @click.option("--token", metavar="TEXT", help="The access token to ask for; else any will do.")
 @click.option("--tenant", default="default", show_default=True, help="The tenant of --token.")
-@click.option("--latency", default=0.0, type=options.Number(min=0), metavar="MS",
+@click.option("--latency", default=0.0, type=parsing.Number(min=0), metavar="MS",
               help="Wait this long before each answer.")  # fmt: skip
 @click.option("--faults", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
               help="What shall go wrong, and when: JSON as docs/faults.md says.")  # fmt: skip
-@click.option("--switch", "switches", multiple=True, metavar="NAME=VALUE", callback=options.pairs,
+@click.option("--switch", "switches", multiple=True, metavar="NAME=VALUE", callback=parsing.pairs,
               help="Change a guessed behaviour; may be repeated.")  # fmt: skip
 def command(
     *,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from synapse_apply.cli import options, typed
+from synapse_apply.cli import options, parsing, typed
 from synapse_apply.cli.face import Face
 from synapse_apply.cli.manual import manual
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 @options.place
 @click.argument("job_id", metavar="ID")
 @click.option("--status", type=typed.STATUS, metavar="WORD", help="What it is now.")
-@click.option("--progress", type=options.Number(0, 100), metavar="PERCENT", help="0 to 100.")
+@click.option("--progress", type=parsing.Number(0, 100), metavar="PERCENT", help="0 to 100.")
 @click.option("--result", type=typed.JSON, metavar="JSON", help="What it gave: any JSON value.")
 @click.option("--metadata", type=typed.JSON, metavar="JSON", help="More about it: a JSON object.")
 def command(

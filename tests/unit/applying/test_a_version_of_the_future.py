@@ -26,6 +26,7 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.desired import Desired
 from synapse_apply.model.observed import Lookup, Observed
 from synapse_apply.model.plan import Action
+from synapse_apply.model.policy import Policy, Rule
 from synapse_apply.model.report import Result
 from synapse_apply.model.state import Record
 from synapse_apply.model.values import Reference
@@ -182,6 +183,17 @@ def test_an_owner_needs_a_member_to_go_along(there: Bench) -> None:
     (row,) = there.plan(shelf()).plan.changes
     assert "together with its first book, and none is declared" in row.refusals[0].reason
     assert row.refusals[0].ways_out[0] == "declare a Book of a"
+
+
+@pytest.mark.parametrize("address", [SHELF, BOOK])
+def test_what_the_policy_refuses_is_not_made_along(there: Bench, address: str) -> None:
+    """A rule against either stops the one call that would make both."""
+    rule = Rule("protected", "protected", only=(address,))
+    there.target = replace(there.target, policy=Policy(rules=(rule,)))
+    report = there.apply(shelf(), book())
+    assert report.exit_code == 5
+    assert there.api.writes() == []
+    assert {str(row.address) for row in report.plan.refused} == {SHELF, BOOK}
 
 
 def test_ids_of_two_versions_are_not_one_space(there: Bench) -> None:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import json
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from unit.manifests.manifests_on_disk import project_of
 
 from synapse_apply.manifests.project import find_project, without_file
+from synapse_apply.manifests.shapes import folder
 from synapse_apply.manifests.targets import choose_target, declared_targets, targets_to_check
 from synapse_apply.model.errors import InputError
-from synapse_apply.model.project import Guards, Policy, StateSettings
+from synapse_apply.model.policy import Policy
+from synapse_apply.model.project import Guards, StateSettings
 from synapse_apply.model.values import SecretRef
+from synapse_apply.planning.policy import CHECKS
+from synapse_apply.planning.policy_stops import STOPS
 
 WHOLE = """\
 manifests: [manifests/]
@@ -165,3 +171,58 @@ def test_validate_checks_every_target_unless_told_one(tmp_path: Path) -> None:
     assert [t.name for t in targets_to_check(project, None)] == ["prod", "dev"]
     assert [t.name for t in targets_to_check(project, "dev")] == ["dev"]
     assert [t.name for t in targets_to_check(without_file(tmp_path), None)] == ["embedded"]
+
+
+RULES = """\
+policy:
+  unreleased_source: refuse
+  rules:
+    - {rule: changelog}
+    - {rule: max-changes, limit: 20, except: [plugin]}
+    - {rule: protected, name: raw, addresses: [storage/raw-*], severity: warn}
+    - {rule: freeze, cron: "0 17 * * 5", duration: 2d15h, timezone: Europe/Berlin}
+targets:
+  prod:
+    policy:
+      rules:
+        - {rule: max-changes, limit: 3}
+        - {rule: changelog, severity: off}
+        - {rule: allowed-providers, values: [gcp], only: [storage]}
+  staging: {policy: {unreleased_source: note}}
+"""
+
+
+def test_a_target_has_the_common_rules_and_its_own(tmp_path: Path) -> None:
+    """One of the same name takes a common rule's place, `off` takes it away, others are added."""
+    project = project_of(tmp_path, RULES)
+    prod, staging, embedded = (
+        project.targets[name].policy for name in ("prod", "staging", "embedded")
+    )
+    assert [(rule.name, rule.severity) for rule in staging.rules] == [
+        ("changelog", "deny"),
+        ("max-changes", "deny"),
+        ("raw", "warn"),
+        ("freeze", "deny"),
+    ]
+    assert (staging.unreleased_source, embedded.unreleased_source) == ("note", "refuse")
+    assert embedded.rules == staging.rules
+    assert [rule.name for rule in prod.rules] == [
+        "max-changes",
+        "raw",
+        "freeze",
+        "allowed-providers",
+    ]
+    assert [rule.limit for rule in (staging.rules[1], prod.rules[0])] == [20, 3]
+    assert (staging.rules[1].excepted, prod.rules[0].excepted) == (("plugin",), ())
+    assert prod.rules[1].only == ("storage/raw-*",)
+    assert (prod.rules[3].values, prod.rules[3].only) == (("gcp",), ("storage",))
+    window = prod.rules[2].window
+    assert window is not None
+    assert (window.duration, str(window.zone)) == (timedelta(hours=63), "Europe/Berlin")
+
+
+def test_every_built_in_rule_is_one_of_the_schema() -> None:
+    """What the schema lets pass is what planning knows."""
+    schema = json.loads((folder() / "policy.schema.json").read_text("utf-8"))
+    known = schema["properties"]["rules"]["items"]["properties"]["rule"]["enum"]
+    assert sorted(known) == sorted((*CHECKS, *STOPS))

@@ -1,7 +1,7 @@
 """Situations written as plain data: what is declared, live and recorded of each address.
 
 An object is {spec, live, record, ...}. Marks in values: {$secret: V} a declared secret (or
-{$secret: null, why: W}, {$secret: live}), {$mac: V, key: K} its digest, {$withheld: HOW}, and
+{$secret: null, why: W}, {$secret: live}; from: literal is one in plain text), {$mac: V, key: K} its digest, {$withheld: HOW}, and
 {$ref: ADDRESS} a reference. `verify` is the block of a manifest; a record's `run` is what it
 remembers of its last one: {result, job, of: the verify block that was run}.
 """
@@ -16,12 +16,14 @@ from unit.planning.throwaway_kinds import KINDS
 from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.kinds.descriptor import ResourceType
 from synapse_apply.kinds.proof import digest_of
+from synapse_apply.manifests.policy import rules_of
 from synapse_apply.model.address import Address
 from synapse_apply.model.desired import Desired, Lifecycle, Package, PackageSource
 from synapse_apply.model.diagnostic import Position, error, from_pointer
 from synapse_apply.model.observed import FoundBy, Lookup, Observed, Sighting
 from synapse_apply.model.plan import Base
-from synapse_apply.model.project import Guards, Policy
+from synapse_apply.model.policy import Policy
+from synapse_apply.model.project import Guards
 from synapse_apply.model.state import Binding, Intent, Record
 from synapse_apply.model.values import (
     KnownAfterApply,
@@ -45,12 +47,13 @@ def situation(objects: Mapping[str, Data], **choices: Any) -> Situation:
     intents = choices.pop("open_intents", ())
     elsewhere = choices.pop("elsewhere", {})
     removed = frozenset(map(Address.parse, choices.pop("removed", ())))
+    created = choices.pop("created", "2026-01-01T00:00:00Z")
     ids = {name: str(data.get("id", n)) for n, (name, data) in enumerate(objects.items(), 1)}
     live = {name: ids[name] for name, data in objects.items() if "live" in data}
     items = [_item(Address.parse(name), data, ids[name], live) for name, data in objects.items()]
     return Situation(
         plan_id="plan-1",
-        created="2026-01-01T00:00:00Z",
+        created=created,
         tool_version="0",
         base=Base("test", Binding("http://localhost"), "lineage", 1),
         catalogue=ALL_KINDS,
@@ -83,9 +86,20 @@ def _choices(data: dict[str, Any]) -> Choices:
     if "verify_now" in data:
         data["verify_now"] = frozenset(map(Address.parse, data["verify_now"]))
     if "policy" in data:
-        data["policy"] = Policy(data["policy"])
+        data["policy"] = _policy(data["policy"])
     data["overridden"] = frozenset(data.get("overridden", ()))
     return Choices(**{**data, "guards": Guards(**data.get("guards", {}))})
+
+
+def _policy(data: str | list[Data]) -> Policy:
+    """What becomes of changed sources, or the rules as a project file has them."""
+    if isinstance(data, str):
+        return Policy(data)
+    found: list[Any] = []
+    place = {("policy", "rules", 0): Position("synapse-apply.yaml", 7, 5)}
+    rules = rules_of({"policy": {"rules": data}}, (), place, lambda *what: found.append(what))
+    assert not found
+    return Policy(rules=rules)
 
 
 def _item(address: Address, data: Data, remote_id: str, live: Mapping[str, str]) -> Item:
@@ -132,6 +146,7 @@ def _desired(address: Address, data: Data) -> Desired:
     package = data.get("package")
     return Desired(
         address,
+        labels=data.get("labels", {}),
         spec={name: value for name, value in _tree(data["spec"]).items() if value is not None},
         lifecycle=Lifecycle(
             lifecycle.get("prevent_destroy", False),
@@ -233,4 +248,4 @@ def _mark(data: Data) -> Any:
     if secret == "live":
         return SecretWant(SecretRef("live"))
     mac = None if secret is None else Mac(data.get("key", "k1"), str(secret))
-    return SecretWant(SecretRef("env", "KEY"), mac, data.get("why", ""))
+    return SecretWant(SecretRef(data.get("from", "env"), "KEY"), mac, data.get("why", ""))

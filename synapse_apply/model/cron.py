@@ -1,0 +1,147 @@
+"""Five-field cron, and windows that begin by it and last a while. Pure: the time is given."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
+
+_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+_WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
+_LONGEST = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
+# Windows that touch are one; more than these in a row are taken for one without an end.
+_MOST_IN_A_ROW = 60
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """One of the five fields: its range, and the names its numbers have."""
+
+    name: str
+    low: int
+    high: int
+    names: tuple[str, ...] = ()
+
+    def read(self, text: str) -> frozenset[int]:
+        """The numbers a field stands for; ValueError says what is wrong with it."""
+        return frozenset(number for part in text.split(",") for number in self._span(part))
+
+    def _span(self, text: str) -> Iterator[int]:
+        span, slash, step = text.partition("/")
+        first, dash, last = span.partition("-")
+        if slash and (not step.isascii() or not step.isdigit() or int(step) == 0):
+            raise ValueError(f"`{text}` is no step of the {self.name}")
+        if span == "*":
+            low, high = self.low, self.high
+        else:
+            low = self._number(first)
+            high = self._number(last) if dash else (self.high if slash else low)
+        if low > high:
+            raise ValueError(f"`{text}` of the {self.name} runs backwards")
+        yield from range(low, high + 1, int(step) if slash else 1)
+
+    def _number(self, text: str) -> int:
+        if text.lower() in self.names:
+            return self.names.index(text.lower()) + self.low
+        number = int(text) if text.isascii() and text.isdigit() and len(text) <= 2 else -1
+        if not self.low <= number <= self.high:
+            raise ValueError(f"`{text}` is no {self.name} from {self.low} to {self.high}")
+        return number
+
+
+_PARTS = (
+    _Part("minute", 0, 59),
+    _Part("hour", 0, 23),
+    _Part("day of the month", 1, 31),
+    _Part("month", 1, 12, _MONTHS),
+    _Part("day of the week", 0, 7, _WEEKDAYS),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Cron:
+    """When something begins, as crontab(5) has it: minute, hour, day, month, day of the week.
+
+    `either`: both days are restricted, and one of them is enough.
+    """
+
+    text: str
+    minutes: frozenset[int]
+    hours: frozenset[int]
+    days: frozenset[int]
+    months: frozenset[int]
+    weekdays: frozenset[int]
+    either: bool
+
+    @classmethod
+    def parse(cls, text: str) -> Cron:
+        """The five fields of a text; ValueError says what is wrong with it."""
+        fields = text.split()
+        if len(fields) != len(_PARTS):
+            raise ValueError(f"a cron has 5 fields, not {len(fields)}")
+        minutes, hours, days, months, weekdays = (
+            part.read(field) for part, field in zip(_PARTS, fields, strict=True)
+        )
+        either = not fields[2].startswith("*") and not fields[4].startswith("*")
+        if not either and all(min(days) > _LONGEST[month - 1] for month in months):
+            raise ValueError("no such day ever comes")
+        # Sunday is 0 and 7.
+        weekdays = frozenset(day % 7 for day in weekdays)
+        return cls(" ".join(fields), minutes, hours, days, months, weekdays, either)
+
+    def last(self, now: datetime, since: datetime, zone: tzinfo) -> datetime | None:
+        """The newest beginning after `since` and not after `now`, in UTC; None if there is none.
+
+        A time that a clock set forward skips counts by the offset before; of one that comes twice
+        the first counts.
+        """
+        day, oldest = now.astimezone(zone).date(), since.astimezone(zone).date()
+        while day >= oldest:
+            begun = [at for at in self._times(day, zone) if since < at <= now]
+            if begun:
+                return max(begun)
+            if day == date.min:
+                break
+            day -= timedelta(days=1)
+        return None
+
+    def _times(self, day: date, zone: tzinfo) -> Iterator[datetime]:
+        if not self._falls_on(day):
+            return
+        for hour in self.hours:
+            for minute in self.minutes:
+                yield datetime.combine(day, time(hour, minute), zone).astimezone(UTC)
+
+    def _falls_on(self, day: date) -> bool:
+        of_month, of_week = day.day in self.days, day.isoweekday() % 7 in self.weekdays
+        fits = (of_month or of_week) if self.either else (of_month and of_week)
+        return fits and day.month in self.months
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A time that begins by a cron in a time zone and lasts `duration`, by the clock of physics."""
+
+    cron: Cron
+    duration: timedelta
+    zone: tzinfo
+
+    def around(self, now: datetime) -> tuple[datetime, datetime | None] | None:
+        """Begin and end, in the zone, of the window that `now` lies in; None outside of one.
+
+        The end itself lies outside. Windows that touch are one; it has no end (None) where they
+        follow one another for good.
+        """
+        begin = self._begun(now)
+        if begin is None:
+            return None
+        end = begin + self.duration
+        for _ in range(_MOST_IN_A_ROW):
+            later = self._begun(end)
+            if later is None:
+                return begin.astimezone(self.zone), end.astimezone(self.zone)
+            end = later + self.duration
+        return begin.astimezone(self.zone), None
+
+    def _begun(self, now: datetime) -> datetime | None:
+        return self.cron.last(now, now - self.duration, self.zone)

@@ -1,0 +1,62 @@
+"""The policy of a target: what its rules ask, how much each weighs, and whom it spares."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from synapse_apply.model.address import Address
+from synapse_apply.model.cron import Window
+from synapse_apply.model.diagnostic import Position
+
+DENY, WARN, OFF = "deny", "warn", "off"
+PREFIX = "policy:"
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One rule; `check` is the built-in it uses, the rest what that needs to know.
+
+    `only` and `excepted` are addresses, patterns of them, or prefixes of kinds; an empty `only`
+    is all. `severity` is deny or warn. `position` is its place in the project file.
+    """
+
+    check: str
+    name: str
+    severity: str = DENY
+    only: tuple[str, ...] = ()
+    excepted: tuple[str, ...] = ()
+    values: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+    limit: int = 0
+    window: Window | None = None
+    position: Position | None = None
+
+    @property
+    def id(self) -> str:
+        """Its name among refusals and guards."""
+        return f"{PREFIX}{self.name}"
+
+    @property
+    def denies(self) -> bool:
+        return self.severity == DENY
+
+    def concerns(self, address: Address) -> bool:
+        """Whether it holds for a resource.
+
+        Labels never decide: a manifest could write itself an exception.
+        """
+        wanted = not self.only or _fits(address, self.only)
+        return wanted and not _fits(address, self.excepted)
+
+
+def _fits(address: Address, patterns: tuple[str, ...]) -> bool:
+    return any(address.kind == one or fnmatchcase(str(address), one) for one in patterns)
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Rules of the house; `unreleased_source` is note or refuse."""
+
+    unreleased_source: str = "note"
+    rules: tuple[Rule, ...] = ()
