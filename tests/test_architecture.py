@@ -48,6 +48,7 @@ SHARED_BY_USE_CASES = {
     "observe",
     "intents",
     "prepare",
+    "glances",
     "sources",
     "plan_file",
     "carried",

@@ -97,6 +97,11 @@ class Transport:
     def limits(self) -> Limits:
         return self._options.limits
 
+    @property
+    def width(self) -> int:
+        """How many calls are worth sending at a time: so many connections are kept."""
+        return self._options.connections
+
     def close(self) -> None:
         """Calls under way end, and others fail from now on."""
         self.hang_up(self._ended or "the client is closed")

@@ -9,7 +9,7 @@ from typing import Any
 
 from synapse_apply.model.marks import SecretMarks
 from synapse_apply.model.observed import Capabilities, Lookup, Observed
-from synapse_apply.model.ports import Api
+from synapse_apply.model.ports import Api, IsOfUse
 from synapse_apply.model.values import ABSENT, Reference
 
 Raw = Mapping[str, Any]
@@ -57,7 +57,9 @@ class Binding:
 
     `read` takes a remote id. `list` gives every object once a run (where the capability
     `list_needs`, if any, is there: 404 and 405 say no) and `keys` the natural keys of a listed one;
-    `list_is_whole` when items are whole objects. `has_list` asks for that capability alone, by one
+    `list_is_whole` when items are whole objects. `glance` reads the list once, without a proof that
+    nothing is missing: at most so many pages, and no more than the first if its items are of no
+    use (None then). Whether items are whole may differ by the field `varies_by`. `has_list` asks for that capability alone, by one
     small request. `find` searches one natural key where there is
     no list. `decode` turns a server object into an Observed with its secrets wrapped; `encode`
     turns resolved spec fields into the body of a create, or of an update. All raise RemoteError
@@ -80,6 +82,8 @@ class Binding:
     list_needs: str = ""
     has_list: Callable[[Api], bool] | None = None
     list_is_whole: bool = False
+    glance: Callable[[Api, int, IsOfUse], Sequence[Raw] | None] | None = None
+    varies_by: str = ""
     keys: Callable[[Raw], tuple[str, ...]] = lambda _raw: ()
     update: Callable[[Api, str, Mapping[str, Any]], Raw] | None = None
     update_mode: UpdateMode = UpdateMode.PUT

@@ -7,10 +7,10 @@ answer) is asked for once and is one finding.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from threading import Lock
 
@@ -32,7 +32,8 @@ from synapse_apply.model.marks import SecretMarks
 from synapse_apply.model.observed import Capabilities, FoundBy, Lookup, Observed, Sighting
 from synapse_apply.model.ports import Api
 from synapse_apply.model.state import Record
-from synapse_apply.model.values import Reference
+from synapse_apply.model.values import Reference, leaves
+from synapse_apply.session.glances import FEW, Glances
 
 # Whoever is asked next would be told the same, and a client's own retries are over by then.
 _FINAL = (Unauthorized, Unreachable)
@@ -71,6 +72,8 @@ class Observer:
         self._timeouts = 0
         self._facts: dict[str, bool] = {}
         self._lock = Lock()
+        self._glances = Glances(api, marks)
+        self._from_lists: dict[Address, Observed] = {}
         self._referred: dict[tuple[str, str], Observed] = {}
         self.sightings: dict[Address, Sighting] = {}
         self.natural_keys: dict[Address, str] = {}
@@ -99,11 +102,49 @@ class Observer:
             by_rank[self._catalogue[address.kind].rank].append(address)
         with _threads(self._parallelism) as pool:
             for rank in sorted(by_rank):
-                addresses = by_rank[rank]
+                asked = []
+                self._glance([desired[address] for address in by_rank[rank]], records)
+                for address in by_rank[rank]:
+                    if self._is_listed(desired[address], records.get(address)):
+                        # Needs no request, and so no thread.
+                        self.sightings[address] = self._sight(desired[address], records[address])
+                    else:
+                        asked.append(address)
                 sights = pool.map(
-                    lambda address: self._sight(desired[address], records.get(address)), addresses
+                    lambda address: self._sight(desired[address], records.get(address)), asked
                 )
-                self.sightings.update(zip(addresses, sights, strict=True))
+                self.sightings.update(zip(asked, sights, strict=True))
+
+    def _is_listed(self, desired: Desired, record: Record | None) -> bool:
+        """Whether a list told all of a recorded object; it is kept then."""
+        if record is None or desired.remote_id is not None:
+            return False
+        address = desired.address
+        binding = self.binding(self._catalogue[address.kind])
+        with suppress(RemoteError):  # told when it is asked for by its id
+            found = self._glances.of_record(address.kind, binding, record)
+            if found is not None:
+                self._from_lists[address] = found
+        return address in self._from_lists
+
+    def _glance(self, declared: Iterable[Desired], records: Mapping[Address, Record]) -> None:
+        """Look at the lists of kinds of which many are recorded."""
+        counts: dict[str, Counter[bool]] = defaultdict(Counter)
+        for one in declared:
+            if one.remote_id is None:
+                counts[one.address.kind][one.address in records] += 1
+        for prefix, count in counts.items():
+            binding = self.binding(self._catalogue[prefix])
+            if count.total() < FEW or binding.glance is None:
+                continue
+            if not count[False]:
+                self._glances.look(prefix, binding, count[True])
+                continue
+            # Those without a record are searched for in the whole list, which has the others too.
+            # Where it cannot be had, each of them says so.
+            with suppress(RemoteError):
+                for raws in (self._listed(prefix, binding) or {}).values():
+                    self._glances.use(prefix, raws)
 
     def read(self, addresses: Iterable[Address], records: Mapping[Address, Record]) -> None:
         """Look at recorded addresses that are not declared: what a delete needs to know."""
@@ -172,6 +213,8 @@ class Observer:
 
     def _by_record(self, address: Address, binding: Binding, record: Record) -> Sighting:
         try:
+            if listed := self._from_lists.get(address):
+                return Sighting(address, listed, FoundBy.RECORD, Lookup.COMPLETE)
             raw = binding.read(self._api, record.remote_id)
         except NotFound:
             return Sighting(address)
@@ -185,14 +228,26 @@ class Observer:
             return Sighting(address, problem=_ambiguous(desired, key, hits))
         if not hits:
             return Sighting(address, lookup=lookup)
-        return Sighting(address, binding.decode(hits[0], self._marks), FoundBy.KEY, Lookup.COMPLETE)
+        return Sighting(
+            address, self._found(desired, binding, hits[0]), FoundBy.KEY, Lookup.COMPLETE
+        )
+
+    def _found(self, desired: Desired, binding: Binding, hit: Raw) -> Observed:
+        """What was found by its key, with all its fields."""
+        paths = [path for path, _ in leaves(desired.spec)]
+        listed = self._glances.of_item(desired.address.kind, binding, hit, paths)
+        if listed is not None:
+            return listed
+        if self._lists[desired.address.kind] is not None:
+            hit = whole(self._api, binding, [hit])[0]
+        return binding.decode(hit, self._marks)
 
     def _hits(self, kind: str, binding: Binding, key: str) -> Sequence[Raw]:
         if not key:
             return []
         listed = self._listed(kind, binding)
         if listed is not None:
-            return whole(self._api, binding, listed.get(key, []))
+            return listed.get(key, [])
         return binding.find(self._api, key) if binding.find is not None else []
 
     def _listed(self, kind: str, binding: Binding) -> dict[str, list[Raw]] | None:
