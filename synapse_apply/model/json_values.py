@@ -31,6 +31,9 @@ LONGEST_DECIMAL_BITS = 10_000
 
 Json = dict[str, Any]
 
+# JSON that stands for itself: most of what is ever read.
+_THEMSELVES = frozenset({str, int, float, bool, NoneType})
+
 
 class WrongShape(ValueError):
     """What was read is not what was written; `at` leads to the place."""
@@ -65,6 +68,8 @@ def value_to_json(value: Any) -> Any:
 
 def value_from_json(data: Any) -> Any:
     """The inverse of value_to_json."""
+    if type(data) in _THEMSELVES:
+        return data
     if isinstance(data, list):
         return [step_into(f"[{index}]", value_from_json, item) for index, item in enumerate(data)]
     if not isinstance(data, dict):

@@ -128,6 +128,9 @@ class Absent:
 
 ABSENT = Absent()
 
+# Most values are of one of these; asking an abstract class whether they are maps takes longer.
+_NO_MAPS = frozenset({str, int, float, bool, list, type(None)})
+
 # What a field may hold: JSON, or one of the markers above.
 FieldValue = Any
 Fields = Mapping[Path, FieldValue]
@@ -144,16 +147,31 @@ def leaves(
         path = (*at, key)
         if value is None:
             continue
-        if isinstance(value, Mapping) and value and not stop(path):
+        if is_map(value) and value and not stop(path):
             yield from leaves(value, stop, path)
         else:
             yield path, value
 
 
+def values(tree: Mapping[str, Any]) -> Iterator[Any]:
+    """The values of the fields of a nested map, without their paths."""
+    for value in tree.values():
+        if is_map(value):
+            yield from values(value)
+        else:
+            yield value
+
+
+def is_map(value: Any) -> bool:
+    """Whether a value is a map; asked of every field, and so without the slow way round."""
+    kind = type(value)
+    return kind is dict or (kind not in _NO_MAPS and isinstance(value, Mapping))
+
+
 def dig(tree: Any, path: Path) -> Any:
     """The value at a path of a nested map, ABSENT where there is none or it is null."""
     for part in path:
-        if not isinstance(tree, Mapping) or part not in tree:
+        if not is_map(tree) or part not in tree:
             return ABSENT
         tree = tree[part]
     return ABSENT if tree is None else tree

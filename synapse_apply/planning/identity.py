@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from synapse_apply.kinds.compare import same
 from synapse_apply.model.address import Address
-from synapse_apply.model.diagnostic import Diagnostic, Position, error
+from synapse_apply.model.diagnostic import Diagnostic, Path, Position, error
 from synapse_apply.model.observed import FoundBy
-from synapse_apply.model.values import ABSENT, dig
+from synapse_apply.model.values import ABSENT, Fields, dig
 from synapse_apply.planning.refusals import listing
 from synapse_apply.planning.situation import Item
 from synapse_apply.planning.whole import nested
@@ -47,12 +47,19 @@ def differing_identity(item: Item) -> list[str]:
     record, found_by = item.record, item.sighting.found_by
     if record is None or item.sighting.observed is None or found_by is FoundBy.KEY:
         return []
+    if all(_is_shown_alike(record.seen, item.live, (name,)) for name in item.type.identity):
+        return []
     seen, live = nested(record.seen), nested(item.live)
     return [
         name
         for name in item.type.identity
         if (before := dig(seen, (name,))) is not ABSENT and not same(before, dig(live, (name,)))
     ]
+
+
+def _is_shown_alike(seen: Fields, live: Fields, path: Path) -> bool:
+    """Whether a field is the same text on both sides, which is nearly always all there is to it."""
+    return type(seen.get(path)) is str and seen[path] == live.get(path)
 
 
 def remote_id(item: Item) -> str:
