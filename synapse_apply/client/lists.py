@@ -20,7 +20,7 @@ Stream = Callable[[Call], Iterator[bytes]]
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """A list to be read: how, in which dialect, where, narrowed by what; `width` pages at a time."""
+    """A list to be read: how, in which dialect, where, narrowed by what; pages at a time."""
 
     fetch: Fetch
     dialect: Dialect
