@@ -48,7 +48,6 @@ SHARED_BY_USE_CASES = {
     "observe",
     "intents",
     "prepare",
-    "glances",
     "sources",
     "plan_file",
     "carried",

@@ -59,8 +59,8 @@ class Binding:
     `list_needs`, if any, is there: 404 and 405 say no) and `keys` the natural keys of a listed one;
     `list_is_whole` when items are whole objects. `glance` reads the list once, without a proof that
     nothing is missing: at most so many pages, and no more than the first if its items are of no
-    use (None then). Whether items are whole may differ by the field `varies_by`. `has_list` asks for that capability alone, by one
-    small request. `find` searches one natural key where there is
+    use (None then). Whether items are whole may differ by the field `varies_by`. `has_list` asks
+    for the capability alone, by one small request. `find` searches one natural key where there is
     no list. `decode` turns a server object into an Observed with its secrets wrapped; `encode`
     turns resolved spec fields into the body of a create, or of an update. All raise RemoteError
     as the client does.

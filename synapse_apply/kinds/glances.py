@@ -20,7 +20,7 @@ from synapse_apply.model.marks import SecretMarks
 from synapse_apply.model.observed import Observed
 from synapse_apply.model.ports import Api
 from synapse_apply.model.state import Record
-from synapse_apply.model.values import Withheld
+from synapse_apply.model.values import Withheld, is_map
 
 # Of fewer recorded objects each is read: a list would cost more, whatever is in it.
 FEW = 20
@@ -76,7 +76,7 @@ class Glances:
         item = glance.items.get(record.remote_id) if glance else None
         if item is None:
             return None
-        return self.of_item(kind, binding, item, (*record.seen, *record.applied))
+        return self.of_item(kind, binding, item, {*record.seen, *record.applied})
 
     def of_item(
         self, kind: str, binding: Binding, item: Raw, paths: Iterable[Path]
@@ -104,7 +104,8 @@ class Glances:
             raw = binding.read(self._api, remote_id(item))
             same = pick(raw, binding.fields) == pick(item, binding.fields)
             glance.whole[variety] = frozenset(item) if same else None
-        return glance.whole[variety] == item.keys()
+        found = glance.whole[variety]
+        return found is not None and found == item.keys()
 
     @staticmethod
     def _take(glance: _Glance, items: Iterable[Raw]) -> None:
@@ -115,7 +116,7 @@ def _is_told(spec: Mapping[str, Any], path: Path) -> bool:
     """Whether there is a value at a path, and none that the server keeps to itself."""
     here: Any = spec
     for step in path:
-        if not isinstance(here, Mapping) or step not in here:
+        if not is_map(here) or step not in here:
             return False
         here = here[step]
     return not isinstance(here, Withheld)

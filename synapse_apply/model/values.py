@@ -145,21 +145,27 @@ def leaves(
     """
     for key, value in tree.items():
         path = (*at, key)
-        if value is None:
+        if type(value) is str:
+            yield path, value
+        elif value is None:
             continue
-        if is_map(value) and value and not stop(path):
+        elif is_map(value) and value and not stop(path):
             yield from leaves(value, stop, path)
         else:
             yield path, value
 
 
-def values(tree: Mapping[str, Any]) -> Iterator[Any]:
-    """The values of the fields of a nested map, without their paths."""
+def references(tree: Mapping[str, Any]) -> list[Reference]:
+    """Every reference that is a field of a nested map."""
+    found: list[Reference] = []
     for value in tree.values():
+        if type(value) is str:
+            continue
         if is_map(value):
-            yield from values(value)
-        else:
-            yield value
+            found += references(value)
+        elif isinstance(value, Reference):
+            found.append(value)
+    return found
 
 
 def is_map(value: Any) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic, Path
 from synapse_apply.model.plan import Action, Change, FieldChange, Refusal
-from synapse_apply.model.values import KnownAfterApply, Reference, values
+from synapse_apply.model.values import KnownAfterApply, references
 from synapse_apply.planning.fingerprint import fingerprint
 from synapse_apply.planning.identity import remote_id
 from synapse_apply.planning.situation import Item
@@ -86,9 +86,9 @@ def needs(item: Item) -> tuple[Address, ...]:
     """What a declared resource depends on: said so, referred to, or awaited."""
     if item.desired is None:
         return ()
-    referred = {at.address for at in values(item.desired.spec) if isinstance(at, Reference)}
-    awaited = {at.address for at in item.want.values() if isinstance(at, KnownAfterApply)}
-    return tuple(sorted(referred | awaited | set(item.desired.depends_on)))
+    referred = {at.address for at in references(item.desired.spec)}
+    awaited = {at.address for at in item.want.values() if type(at) is KnownAfterApply}
+    return tuple(sorted({*referred, *awaited, *item.desired.depends_on}))
 
 
 def _sides(item: Item, action: Action, fields: Sequence[FieldChange]) -> tuple[Whole, Whole]:

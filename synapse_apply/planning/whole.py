@@ -36,9 +36,12 @@ _SECRETS = (Mac, Withheld, SecretWant)
 
 def nested(fields: Fields) -> dict[str, Any]:
     """Fields by path as one nested map; its leaves are the fields' values."""
-    tree: dict[str, Any] = {}
+    tree: dict[Any, Any] = {}
     for path, value in fields.items():
-        plant(tree, path, dict(value) if is_map(value) else value)
+        if len(path) == 1 and type(value) is str:
+            tree[path[0]] = value
+        else:
+            plant(tree, path, dict(value) if is_map(value) else value)
     return tree
 
 
@@ -51,6 +54,8 @@ def is_secret(value: Any) -> bool:
 
 def whole(fields: Fields) -> Whole:
     """An object as it is, or as it would be created."""
+    if all(type(value) is str for value in fields.values()):
+        return Whole(nested(fields))
     sensitive = sorted(path for path, value in fields.items() if is_secret(value))
     unknown = sorted(path for path, value in fields.items() if isinstance(value, KnownAfterApply))
     hidden = dict.fromkeys((*sensitive, *unknown))

@@ -15,9 +15,10 @@ from functools import partial
 from threading import Lock
 
 from synapse_apply.kinds.descriptor import Binding, Catalogue, Raw, ResourceType
+from synapse_apply.kinds.glances import FEW, Glances
 from synapse_apply.kinds.search import probe, whole
 from synapse_apply.kinds.wire import remote_id
-from synapse_apply.model.address import Address
+from synapse_apply.model.address import Address, in_order
 from synapse_apply.model.desired import Desired
 from synapse_apply.model.diagnostic import Diagnostic, error
 from synapse_apply.model.errors import (
@@ -33,7 +34,6 @@ from synapse_apply.model.observed import Capabilities, FoundBy, Lookup, Observed
 from synapse_apply.model.ports import Api
 from synapse_apply.model.state import Record
 from synapse_apply.model.values import Reference, leaves
-from synapse_apply.session.glances import FEW, Glances
 
 # Whoever is asked next would be told the same, and a client's own retries are over by then.
 _FINAL = (Unauthorized, Unreachable)
@@ -72,6 +72,7 @@ class Observer:
         self._timeouts = 0
         self._facts: dict[str, bool] = {}
         self._lock = Lock()
+        self._bindings: dict[str, Binding] = {}
         self._glances = Glances(api, marks)
         self._from_lists: dict[Address, Observed] = {}
         self._referred: dict[tuple[str, str], Observed] = {}
@@ -91,14 +92,17 @@ class Observer:
         return self.capabilities
 
     def binding(self, kind: ResourceType) -> Binding:
-        return kind.binding(self._versions)
+        found = self._bindings.get(kind.prefix)
+        if found is None:
+            found = self._bindings[kind.prefix] = kind.binding(self._versions)
+        return found
 
     def observe(
         self, desired: Mapping[Address, Desired], records: Mapping[Address, Record]
     ) -> None:
         """Fill `sightings` and `natural_keys` for every declared address, parents first."""
         by_rank: dict[int, list[Address]] = defaultdict(list)
-        for address in sorted(desired):
+        for address in in_order(desired):
             by_rank[self._catalogue[address.kind].rank].append(address)
         with _threads(self._parallelism) as pool:
             for rank in sorted(by_rank):
