@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-
 STORAGE = """\
 apiVersion: synapse-apply/v1
 kind: Storage
