@@ -111,6 +111,8 @@ class Face:
 
     def warn(self, findings: Iterable[Diagnostic]) -> None:
         """Findings that do not end the command."""
+        if not (findings := tuple(findings)):
+            return
         from synapse_apply.views.findings import render_diagnostics
 
         if text := render_diagnostics(findings, color=self.color_err):
