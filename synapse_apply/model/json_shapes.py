@@ -70,6 +70,8 @@ def _scalar(kind: type[Any]) -> Coder:
         return number if kind is float else _is_exactly(kind, value) and _is_printable(value)
 
     def encode(value: Any) -> Any:
+        if kind is str and type(value) is str:
+            return value
         if not check(value):
             raise TypeError(expected(SCALARS[kind], value))
         return value_to_json(value)

@@ -51,7 +51,7 @@ class WrongShape(ValueError):
 
 def value_to_json(value: Any) -> Any:
     """One value: JSON as it is (a tuple as a list), markers as objects with a `$` key."""
-    if value is None or isinstance(value, str | bool):
+    if value is None or type(value) is str or isinstance(value, str | bool):
         return value
     if isinstance(value, int):
         long = value.bit_length() > LONGEST_DECIMAL_BITS
