@@ -23,7 +23,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     add = parser.add_argument
     add("--work", nargs="+", choices=list(WORKS), default=list(WORKS))
-    add("--sizes", nargs="+", type=int, default=[100, 1_000, 10_000])
+    add("--sizes", nargs="+", type=int, help="numbers of resources, else those of each work")
     add("--latencies", nargs="+", type=float, default=[0.0, 20.0], help="milliseconds")
     add("--repeats", type=int, default=3)
     add("--json", type=Path, default=Path("bench.json"), metavar="FILE")
@@ -33,7 +33,7 @@ def main() -> None:
     known = [Measurement(**one) for one in _read(asked.json)]
     for name in () if asked.print_only else asked.work:
         work = WORKS[name]
-        for size in asked.sizes:
+        for size in asked.sizes or work.sizes:
             for latency in asked.latencies if work.needs_backend else [0.0]:
                 print(f"{name}, {size:,} at {latency:g} ms ...", flush=True)
                 runs = measured(work, size, latency, asked.repeats)

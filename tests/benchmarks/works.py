@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -14,6 +15,7 @@ from benchmarks.worlds import SHAPES, World
 
 OURS = "synapse-apply"
 SLOW = 20.0  # ms of latency
+LIMIT = 200  # requests per second
 _SERIAL_MOST = 1_000
 
 
@@ -22,7 +24,8 @@ class Work:
     """`typed` is our command; `peers` are scripts of `peers/`, or modules to import alone.
 
     `changed` is the share of the manifests that differs from what is live. `is_first`: nothing
-    is live. `writes`: each run begins with the same data.
+    is live. `writes`: each run begins with the same data. `limit`: so many requests per second are
+    borne, and answered 429 with Retry-After 1 beyond. `sizes` are measured unless others are named.
     """
 
     name: str
@@ -33,6 +36,8 @@ class Work:
     changed: float = 0.0
     is_first: bool = False
     writes: bool = False
+    limit: int = 0
+    sizes: tuple[int, ...] = (100, 1_000, 10_000)
     needs_backend: bool = True
 
 
@@ -41,19 +46,31 @@ _APPLY = ("apply", "--auto-approve", "--parallelism", "16")
 WORKS = {
     work.name: work
     for work in (
-        Work("help", "lists-whole", ("--help",), imports="click", needs_backend=False),
+        Work(
+            "help", "lists-whole", ("--help",), imports="click", needs_backend=False, sizes=(100,)
+        ),
         Work(
             "validate",
             "lists-whole",
             ("validate",),
             imports="click, yaml, jsonschema_rs",
             needs_backend=False,
+            sizes=(100,),
         ),
-        Work("plan", "lists-whole", _PLAN, ("lists",)),
+        Work("plan", "lists-whole", _PLAN, ("lists",), sizes=(100, 1_000, 10_000, 100_000)),
         Work("plan-short-lists", "lists-short", _PLAN, ("threaded",)),
         Work("plan-changed", "lists-plugins", _PLAN, ("lists",), changed=0.01),
         Work("plan-by-id", "by-id", _PLAN, ("threaded", "serial")),
         Work("first-apply", "lists-whole", _APPLY, ("threaded",), is_first=True, writes=True),
+        Work(
+            "limited",
+            "lists-whole",
+            _APPLY,
+            is_first=True,
+            writes=True,
+            limit=LIMIT,
+            sizes=(2_000,),
+        ),
         Work("apply-changed", "lists-plugins", _APPLY, ("lists",), changed=0.01, writes=True),
     )
 }
@@ -84,6 +101,7 @@ BOUNDS = (
     Bound("plan-by-id", 10_000, SLOW, "wall", 1 / 0.9, "threaded"),
     *(Bound("first-apply", size, SLOW, "wall", 1.3, "threaded") for size in (1_000, 10_000)),
     Bound("plan", 100_000, 0, "memory", 1_600),
+    Bound("limited", 2_000, 0, "wall", 2_000 / LIMIT / 0.9),
 )
 
 
@@ -109,15 +127,18 @@ def measured(work: Work, size: int, latency: float, repeats: int) -> dict[str, l
         with nullcontext() if work.writes else serving:
             for _ in range(repeats):
                 for name in names:
-                    with _fresh(world, latency) if work.writes else nullcontext():
+                    with _fresh(world, work, latency) if work.writes else nullcontext():
                         found[name].append(_one(world, work, name))
     return found
 
 
 @contextmanager
-def _fresh(world: World, latency: float) -> Iterator[None]:
+def _fresh(world: World, work: Work, latency: float) -> Iterator[None]:
     world.restore()
-    with world.serving(latency):
+    faults = world.root / "faults.json"
+    rules = [{"do": {"bucket": work.limit, "retry_after": 1}}] if work.limit else []
+    faults.write_text(json.dumps({"rules": rules}))
+    with world.serving(latency, faults=faults):
         yield
 
 
