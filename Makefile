@@ -50,7 +50,8 @@ laws: $(READY) ## The property tests with many examples
 faults: $(READY) ## Every fault at every request, a kill at every boundary, and a table of it
 	SYNAPSE_APPLY_TEST_DEEP=1 $(BIN)/python -m pytest -n $(JOBS) tests/fault
 
-bench: $(READY) ## What a resource costs the state, as the state grows
+bench: $(READY) ## The command beside scripts without safety, then what a resource costs the state
+	PYTHONPATH=tests $(BIN)/python -m benchmarks --page
 	$(BIN)/python tests/benchmarks/state_writes.py
 
 golden: $(READY) ## Rewrite the renderings; look at the difference before committing it

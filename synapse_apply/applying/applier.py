@@ -220,6 +220,8 @@ class Applier:
 
     def _skip(self, task: Task, because: str) -> None:
         """What of a task is not over is not tried."""
+        if self._is_over(task):
+            return
         address, told = task.address, (failures.skipped(task, because),)
         if self._is_to_act(task):
             action = task.change.action

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
+from queue import Empty, SimpleQueue
+from threading import Thread
 from types import TracebackType
 from typing import Any, Self
 
@@ -38,29 +40,44 @@ class Serial:
 
 
 class Threads:
-    """At most `size` pieces at once, on as many threads."""
+    """At most `size` pieces at once, on as many threads.
+
+    Two queues, and no future for each piece: who submits ten thousand pieces shares one processor
+    with those who do them.
+    """
 
     def __init__(self, size: int) -> None:
         self._size = size
-        self._pool = ThreadPoolExecutor(size, thread_name_prefix="apply")
-        self._running: dict[Future[Any], Any] = {}
-        self._finished: deque[tuple[Any, Any]] = deque()
+        self._threads: list[Thread] = []
+        self._running = 0
+        self._todo: SimpleQueue[tuple[Any, Work] | None] = SimpleQueue()
+        self._done: SimpleQueue[tuple[Any, Any]] = SimpleQueue()
 
     @property
     def room(self) -> bool:
-        return len(self._running) < self._size
+        return self._running < self._size
 
     def submit(self, key: Any, work: Work) -> None:
-        self._running[self._pool.submit(work)] = key
+        self._running += 1
+        self._todo.put((key, work))
+        if len(self._threads) < min(self._running, self._size):
+            thread = Thread(target=self._work, name=f"apply_{len(self._threads)}")
+            self._threads.append(thread)
+            thread.start()
 
     def wait(self) -> tuple[Any, Any]:
-        if not self._finished:
-            done, _ = wait(self._running, return_when=FIRST_COMPLETED)
-            for future in done:
-                failure = future.exception()
-                result = failure if failure is not None else future.result()
-                self._finished.append((self._running.pop(future), result))
-        return self._finished.popleft()
+        ended = self._done.get()
+        self._running -= 1
+        return ended
+
+    def _work(self) -> None:
+        while (piece := self._todo.get()) is not None:
+            key, work = piece
+            try:
+                result = work()
+            except BaseException as failure:  # noqa: BLE001 - an exception is a result here
+                result = failure
+            self._done.put((key, result))
 
     def __enter__(self) -> Self:
         return self
@@ -71,6 +88,12 @@ class Threads:
         _value: BaseException | None,
         _trace: TracebackType | None,
     ) -> None:
-        # A run that is cut off waits for nobody: its process ends with whatever is under way.
-        ends = _type is None or issubclass(_type, Exception)
-        self._pool.shutdown(wait=ends, cancel_futures=True)
+        """What has begun is waited for, what has not is left; a run that is cut does not wait."""
+        with suppress(Empty):
+            while True:
+                self._todo.get_nowait()
+        for _ in self._threads:
+            self._todo.put(None)
+        if _type is None or issubclass(_type, Exception):
+            for thread in self._threads:
+                thread.join()

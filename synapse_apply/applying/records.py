@@ -22,6 +22,7 @@ from synapse_apply.model.values import (
     Sensitive,
     Withheld,
     dig,
+    is_map,
     leaves,
 )
 
@@ -68,9 +69,11 @@ def met(rule: FieldRule, sent: Any, has: Any) -> bool:
 
 def live_fields(observed: Observed, ours: Fields, salt: str, secrets: Secrets) -> dict[Path, Any]:
     """The live fields, flat. Where one of ours is a secret, a live map there is one secret too."""
-    whole = {path for path, value in ours.items() if not isinstance(value, Mapping)}
     fields: dict[Path, Any] = {}
-    for path, value in leaves(observed.spec, lambda at: at in whole):
+    for path, value in leaves(observed.spec, lambda at: at in ours and not is_map(ours[at])):
+        if type(value) is str:
+            fields[path] = value
+            continue
         holds_map = isinstance(value, Mapping) and not has_secret(value)
         if holds_map and value:
             fields.update(dict(leaves(value, at=path)))

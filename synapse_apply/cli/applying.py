@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from synapse_apply.cli.approval import FRESH_SECONDS, ask, same
 from synapse_apply.cli.face import Face
-from synapse_apply.cli.reports import Reports
 from synapse_apply.cli.signals import Stop, leave
 from synapse_apply.model.errors import Exit
 from synapse_apply.model.plan import Plan
@@ -17,9 +17,11 @@ from synapse_apply.session.apply import apply, check
 from synapse_apply.session.context import Context, Planned
 from synapse_apply.session.plan import plan as make_plan
 from synapse_apply.session.preflight import Preflight
-from synapse_apply.views.json import report_document
 from synapse_apply.views.progress import open_progress
 from synapse_apply.views.text import render_plan, render_report
+
+if TYPE_CHECKING:
+    from synapse_apply.cli.reports import Reports
 
 # Within which a run that is told to stop ends where nobody can tell it once more.
 DRAIN_SECONDS = 6.0
@@ -132,6 +134,8 @@ class Run:
 
     def _tell(self, report: Report) -> None:
         if self.face.as_json:
+            from synapse_apply.views.json import report_document
+
             self.face.document(report_document(report))
         else:
             self.face.out("\n" + render_report(report, color=self.face.color_out))

@@ -114,6 +114,8 @@ class Face:
 
     def warn(self, findings: Iterable[Diagnostic]) -> None:
         """Findings that do not end the command."""
+        if not (findings := tuple(findings)):
+            return
         from synapse_apply.model.aim import aimed_findings
         from synapse_apply.views.findings import render_diagnostics
 

@@ -13,9 +13,10 @@ from synapse_apply.client.dialects import v1, v2
 from synapse_apply.client.dialects.dialect import Credentials
 from synapse_apply.client.events import OnRateLimit, OnRequest
 from synapse_apply.client.integration import IntegrationClientMixin
+from synapse_apply.client.options import Options, Timing
 from synapse_apply.client.platform import PlatformV2
 from synapse_apply.client.surroundings import route_to
-from synapse_apply.client.transport import Options, Timing, Transport
+from synapse_apply.client.transport import Transport
 from synapse_apply.model.errors import InputError
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -60,6 +60,15 @@ class IntegrationClientMixin(Speaking):
     def list_plugins(self) -> list[Object]:
         """All plugins, where the server lists them; a v1 server may answer 404 or 405."""
         return self._objects(path_to("plugins"))
+
+    def glance_at_plugins(
+        self, most_pages: int, is_of_use: Callable[[Sequence[Object]], bool]
+    ) -> list[Object] | None:
+        """Plugins of one reading of their list: what changes meanwhile may be missing.
+
+        None for more than `most_pages`, or when `is_of_use` says no to the first page's items.
+        """
+        return self._glance(path_to("plugins"), most_pages, is_of_use)
 
     def lists_plugins(self) -> bool:
         """Whether the server lists plugins: 200 is yes, 404 and 405 are no, else ClientError."""
@@ -155,6 +164,12 @@ class IntegrationClientMixin(Speaking):
     def list_storages(self) -> list[Object]:
         """All storages, of all pages."""
         return self._objects(path_to("storages"))
+
+    def glance_at_storages(
+        self, most_pages: int, is_of_use: Callable[[Sequence[Object]], bool]
+    ) -> list[Object] | None:
+        """Storages of one reading of their list, as `glance_at_plugins`."""
+        return self._glance(path_to("storages"), most_pages, is_of_use)
 
     def get_storage(self, pk: Pk) -> Object:
         """The storage with its configuration, which may hold secrets in plain."""

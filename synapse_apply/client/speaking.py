@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
-from synapse_apply.client import failures, lists
+from synapse_apply.client import failures, lists, readings
 from synapse_apply.client.answers import Answer
 from synapse_apply.client.calls import Call, IsSensitive, Query, path_to
 from synapse_apply.client.dialects.dialect import Dialect
@@ -41,16 +41,24 @@ class Speaking:
         return self._transport.send(replace(call, api=self._dialect.api))
 
     def _listing(self, path: str, params: Data | None = None) -> lists.Listing:
-        return lists.Listing(self._send, self._dialect, path, params or {})
+        width = self._transport.width
+        return lists.Listing(self._send, self._dialect, path, params or {}, width)
 
     def _all(self, path: str, params: Data | None = None) -> list[Any]:
-        return lists.whole(self._listing(path, params), self._transport.limits.pages)
+        return readings.whole(self._listing(path, params), self._transport.limits.pages)
 
     def _objects(self, path: str, params: Data | None = None) -> list[Object]:
         items = self._all(path, params)
         if not all(isinstance(item, dict) for item in items):
             raise UnexpectedAnswerError(f"GET {path}: the list holds items that are no objects")
         return items
+
+    def _glance(
+        self, path: str, most_pages: int, is_of_use: Callable[[Sequence[Object]], bool]
+    ) -> list[Object] | None:
+        """One reading of a list, None where it is not worth it; see `readings.once`."""
+        found = readings.once(self._listing(path), most_pages, is_of_use)
+        return found if found is None else [item for item in found if isinstance(item, dict)]
 
     def _get(self, path: str, params: Data | None = None) -> Object:
         return self._object(Call("GET", path, query=dict(params or {}), repeatable=True))

@@ -6,9 +6,9 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
-from urllib.parse import unquote, urljoin, urlsplit
+from urllib.parse import unquote
 
 import requests
 
@@ -16,45 +16,20 @@ from synapse_apply.client import failures
 from synapse_apply.client.answers import Answer
 from synapse_apply.client.calls import Call
 from synapse_apply.client.connections import FLIGHT, CutOffError, Flight, TimedAdapter
-from synapse_apply.client.deadlines import Backoff, Clock, Deadline, Limits
+from synapse_apply.client.deadlines import Deadline, Limits
 from synapse_apply.client.errors import ClientError, RateLimitError
-from synapse_apply.client.events import OnRateLimit, OnRequest, RequestEvent
+from synapse_apply.client.events import RequestEvent
 from synapse_apply.client.multipart import MultipartBody
+from synapse_apply.client.options import Options
+from synapse_apply.client.pacing import Pace
+from synapse_apply.client.redirects import leads_to, origin_of
 from synapse_apply.client.surroundings import Route
 
 _log = logging.getLogger(__name__)
 _BLOCK = 64 * 1024
 _HOPS = 5
+_MOST_LIMITED = 30
 _SLICE = 0.25  # seconds between two looks at whether there is any use in waiting
-
-
-@dataclass(frozen=True, slots=True)
-class Timing:
-    """Time as the transport sees it; tests bring their own.
-
-    Without a `sleep` it waits in slices, so that who hangs up is not kept waiting.
-    """
-
-    clock: Clock = time.monotonic
-    now: Clock = time.time
-    sleep: Callable[[float], None] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """How calls are sent. `resend_limited`: a 429, which was not acted on, is sent again.
-
-    `refusal` gives why nothing may be sent any more, "" while it may.
-    """
-
-    limits: Limits = field(default_factory=Limits)
-    backoff: Backoff = field(default_factory=Backoff)
-    timing: Timing = field(default_factory=Timing)
-    resend_limited: bool = True
-    connections: int = 32
-    on_request: OnRequest | None = None
-    on_rate_limit: OnRateLimit | None = None
-    refusal: Callable[[], str] = lambda: ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +60,7 @@ class Transport:
         }
         self._who = headers
         self._options = options
+        self._pace = Pace(options.connections, options.timing.clock)
         self._ended = ""
         self._flights: set[Flight] = set()
         self._session = requests.Session()
@@ -96,6 +72,11 @@ class Transport:
     @property
     def limits(self) -> Limits:
         return self._options.limits
+
+    @property
+    def width(self) -> int:
+        """How many calls are worth sending at a time: so many connections are kept."""
+        return self._options.connections
 
     def close(self) -> None:
         """Calls under way end, and others fail from now on."""
@@ -142,18 +123,47 @@ class Transport:
                 yield piece
 
     def _run(self, call: Call, deadline: Deadline) -> _Ended:
-        options = self._options
-        for attempt in range(1, options.backoff.repeats + 2):
-            ended = self._observed(call, deadline, attempt)
-            if ended.error is None:
-                break
-            if attempt > options.backoff.repeats or not self._may_repeat(call, ended):
-                break
+        backoff = self._options.backoff
+        attempt, limited = 0, 0
+        while True:
+            attempt += 1
+            ended = self._paced(call, deadline, attempt)
+            if ended.error is None or not self._may_repeat(call, ended):
+                return ended
+            # A 429 says when to come again, so it costs patience, not one of the few repeats. For a
+            # stream there is no total time that would bound it.
+            limited += isinstance(ended.error, RateLimitError) and not call.accept
+            others = attempt - limited
+            if others > backoff.repeats or limited > _MOST_LIMITED or backoff.repeats == 0:
+                return ended
             asked = ended.answer.retry_after if ended.answer else None
-            wait = options.backoff.wait(attempt, asked)
+            wait = backoff.wait(attempt, asked)
             if wait >= deadline.remaining():
-                break
+                return ended
             self._rest(wait)
+
+    def _paced(self, call: Call, deadline: Deadline, attempt: int) -> _Ended:
+        """One attempt, begun when the host bears it. Who waits for a log to be written is idle."""
+        if call.accept:
+            return self._observed(call, deadline, attempt)
+
+        def is_over() -> bool:
+            return bool(self._refusal()) or deadline.passed
+
+        # Who was told to wait has waited already.
+        if attempt == 1 and (delay := self._pace.delay()):
+            self._rest(min(delay, deadline.remaining()))
+        entered = self._pace.enter(is_over)
+        answered = False
+        try:
+            ended = self._observed(call, deadline, attempt)
+            if isinstance(ended.error, RateLimitError):
+                longest = self._options.backoff.longest
+                self._pace.limited(entered, min(ended.error.retry_after or 0.0, longest))
+            elif ended.answer is not None:
+                answered = ended.answer.status < 500
+        finally:
+            self._pace.leave(entered, answered=answered)
         return ended
 
     def _may_repeat(self, call: Call, ended: _Ended) -> bool:
@@ -219,9 +229,9 @@ class Transport:
                 return ended
             if not 300 <= answer.status < 400:
                 return _Ended(answer, failures.from_status(call, answer), flight.sent)
-            url, query, hops = _leads_to(url, answer), (), hops + 1
+            url, query, hops = leads_to(url, answer), (), hops + 1
             if hops > _HOPS or not call.repeatable or not self._route.is_own(url):
-                error = failures.from_redirect(call, answer, _origin(url))
+                error = failures.from_redirect(call, answer, origin_of(url))
                 return _Ended(answer, error, flight.sent)
 
     def _flight(self, call: Call, deadline: Deadline) -> Flight:
@@ -324,22 +334,3 @@ def _tell(observer: Callable[[Any], None], news: Any) -> None:
         observer(news)
     except Exception:  # noqa: BLE001 - whatever it raises
         _log.exception("an observer of requests failed")
-
-
-def _leads_to(url: str, answer: Answer) -> str:
-    """Where a redirect leads; "" when it does not say."""
-    place = answer.headers.get("Location", "")
-    try:
-        return urljoin(url, place) if place else ""
-    except ValueError:
-        return ""
-
-
-def _origin(url: str) -> str:
-    """Scheme and host alone: the rest may quote the request."""
-    try:
-        parts = urlsplit(url)
-        port = f":{parts.port}" if parts.port else ""
-    except ValueError:
-        return ""
-    return f"{parts.scheme}://{parts.hostname}{port}" if parts.hostname else ""

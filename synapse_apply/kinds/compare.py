@@ -16,6 +16,8 @@ def same(left: Any, right: Any, compare: Compare = Compare.EXACT) -> bool:
 
     With Compare.SET lists are equal when they hold the same items, in any order.
     """
+    if type(left) is str and type(right) is str:
+        return left == right
     if left is None or left is ABSENT or right is None or right is ABSENT:
         return (left is None or left is ABSENT) and (right is None or right is ABSENT)
     if isinstance(left, bool) or isinstance(right, bool):

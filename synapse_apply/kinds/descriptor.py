@@ -10,7 +10,7 @@ from typing import Any
 
 from synapse_apply.model.marks import SecretMarks
 from synapse_apply.model.observed import Capabilities, Lookup, Observed
-from synapse_apply.model.ports import Api
+from synapse_apply.model.ports import Api, IsOfUse
 from synapse_apply.model.values import ABSENT, Reference
 
 Raw = Mapping[str, Any]
@@ -108,8 +108,10 @@ class Binding:
 
     `read` takes a remote id. `list` gives every object once a run (where the capability
     `list_needs`, if any, is there: 404 and 405 say no) and `keys` the natural keys of a listed one;
-    `list_is_whole` when items are whole objects. `has_list` asks for that capability alone, by one
-    small request. `find` searches one natural key where there is
+    `list_is_whole` when items are whole objects. `glance` reads the list once, without a proof that
+    nothing is missing: at most so many pages, and no more than the first if its items are of no
+    use (None then). Whether items are whole may differ by the field `varies_by`. `has_list` asks
+    for the capability alone, by one small request. `find` searches one natural key where there is
     no list. `members` gives what belongs to one live owner of a kind that is listed by owner
     only, None where this owner has none that could be listed; `named_by_jobs` the ids of a
     kind's objects that jobs name. `decode` turns a server object into an Observed with its secrets
@@ -140,6 +142,8 @@ class Binding:
     members: Callable[[Api, Observed], Sequence[Raw] | None] | None = None
     named_by_jobs: Callable[[Api], Iterable[str]] | None = None
     list_is_whole: bool = False
+    glance: Callable[[Api, int, IsOfUse], Sequence[Raw] | None] | None = None
+    varies_by: str = ""
     keys: Callable[[Raw], tuple[str, ...]] = lambda _raw: ()
     update: Callable[[Api, str, Mapping[str, Any]], Raw] | None = None
     update_mode: UpdateMode = UpdateMode.PUT

@@ -83,6 +83,7 @@ V1 = Binding(
     read=lambda api, found: api.get_plugin(wire_id(found)),
     find=_find,
     list=lambda api: api.list_plugins(),
+    glance=lambda api, most, is_of_use: api.glance_at_plugins(most, is_of_use),
     list_needs=LIST,
     has_list=lambda api: api.lists_plugins(),
     named_by_jobs=_named_by_jobs,

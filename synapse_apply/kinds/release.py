@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from synapse_apply.kinds.descriptor import Binding, FieldRule, Proof, Raw, ResourceType, Seal
+from synapse_apply.kinds.run_forms import PLATFORM_FORM
 from synapse_apply.kinds.wire import pick, remote_id, secure, wire_id
 from synapse_apply.model.errors import NotFound, RemoteError
 from synapse_apply.model.marks import SecretMarks
@@ -19,8 +20,6 @@ PREFIX = "release"
 FIELDS = frozenset(
     {"plugin", "version", "changelog", "is_stable", "config", "requirements", "debug"}
 )
-# A run as the platform takes it; the API page has parameters and context instead.
-PLATFORM_FORM = ("action", "agent", "params")
 # Where a release carries free config, the digest of what we published travels in it.
 DIGEST_KEY = "x-synapse-apply-digest"
 

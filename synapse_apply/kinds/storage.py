@@ -29,6 +29,8 @@ V1 = Binding(
     lookup={"name": Lookup.COMPLETE},
     read=lambda api, found: api.get_storage(wire_id(found)),
     list=lambda api: api.list_storages(),
+    glance=lambda api, most, is_of_use: api.glance_at_storages(most, is_of_use),
+    varies_by="provider",
     keys=lambda raw: (f"name={raw['name']}",) if raw.get("name") else (),
     create=lambda api, body: api.create_storage(body),
     decode=_decode,

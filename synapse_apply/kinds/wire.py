@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
+from synapse_apply.model.diagnostic import Path
 from synapse_apply.model.errors import Effect, RemoteError
-from synapse_apply.model.marks import SecretMarks
-from synapse_apply.model.values import Sensitive, Withheld, leaves, plant
+from synapse_apply.model.marks import KindMarks, SecretMarks
+from synapse_apply.model.values import Sensitive, Withheld, is_map
 
 _MASK_CHARACTERS = frozenset("*•●·")
-_LETTERS_THAT_MASK = frozenset("xX")
+_SECRET_MASKS = _MASK_CHARACTERS | frozenset("xX")
 _SHORTEST_MASK = 3
 
 
 def pick(raw: Mapping[str, Any], names: frozenset[str]) -> dict[str, Any]:
     """The fields of a server object that the kind knows, nulls left out."""
-    return {name: raw[name] for name in sorted(names) if raw.get(name) is not None}
+    return {name: raw[name] for name in _ordered(names) if raw.get(name) is not None}
+
+
+@cache
+def _ordered(names: frozenset[str]) -> tuple[str, ...]:
+    return tuple(sorted(names))
 
 
 def secure(kind: str, spec: Mapping[str, Any], marks: SecretMarks) -> dict[str, Any]:
@@ -26,30 +33,46 @@ def secure(kind: str, spec: Mapping[str, Any], marks: SecretMarks) -> dict[str, 
     """
     if kind not in marks.kinds:
         return dict(spec)
-    container = marks.kinds[kind].container
+    found = marks.kinds[kind]
     safe: dict[str, Any] = {}
-    for path, value in leaves(spec, lambda at: marks.whole(kind, spec, at)):
-        # A server that writes all of it as one text or list hides any secret in there from us.
-        packed = path == (container,) and not isinstance(value, Mapping)
-        secret = packed or marks.secret(kind, spec, path)
-        if _is_mask(value, _MASK_CHARACTERS | (_LETTERS_THAT_MASK if secret else frozenset())):
-            plant(safe, path, Withheld("masked"))
-        else:
-            plant(safe, path, Sensitive(value) if secret else value)
+    for key, value in spec.items():
+        if key != found.container and type(value) is str:  # never a secret
+            safe[key] = Withheld("masked") if _is_mask(value, _MASK_CHARACTERS) else value
+        elif (covered := _covered(found, spec, (key,), value)) is not None:
+            safe[key] = covered
     return safe
+
+
+def _covered(marks: KindMarks, spec: Mapping[str, Any], path: Path, value: Any) -> Any:
+    """A value with its secrets wrapped; None for a null, and for a map of nothing else."""
+    if value is None:
+        return None
+    if is_map(value) and value and not marks.whole(spec, path):
+        below = {
+            key: safe
+            for key, inner in value.items()
+            if (safe := _covered(marks, spec, (*path, key), inner)) is not None
+        }
+        return below or None
+    # A server that writes all of it as one text or list hides any secret in there from us.
+    packed = path == (marks.container,) and not is_map(value)
+    secret = packed or marks.secret(spec, path)
+    if _is_mask(value, _SECRET_MASKS if secret else _MASK_CHARACTERS):
+        return Withheld("masked")
+    return Sensitive(value) if secret else value
 
 
 def _is_mask(value: Any, characters: frozenset[str]) -> bool:
     """Servers mask with a run of one character; a map with a mask in it is not whole either."""
-    if isinstance(value, Mapping):
+    if isinstance(value, str):
+        first = value[:1]
+        return first in characters and len(value) >= _SHORTEST_MASK and value == first * len(value)
+    if is_map(value):
         return any(_is_mask(inner, characters) for inner in value.values())
-    if isinstance(value, list):
-        return bool(value) and all(_is_mask(inner, characters) for inner in value)
     return (
-        isinstance(value, str)
-        and len(value) >= _SHORTEST_MASK
-        and len(set(value)) == 1
-        and value[0] in characters
+        isinstance(value, list)
+        and bool(value)
+        and all(_is_mask(inner, characters) for inner in value)
     )
 
 

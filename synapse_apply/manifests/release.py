@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from synapse_apply.kinds.release import PLATFORM_FORM
+from synapse_apply.kinds.run_forms import PLATFORM_FORM
 from synapse_apply.manifests.draft import PUBLISHED, Context, Draft
 from synapse_apply.manifests.plugin import PREFIX as PLUGIN
 from synapse_apply.manifests.plugin import agree

@@ -20,7 +20,15 @@ from synapse_apply.model.values import SecretRef, Sensitive
 def secured(context: Context, draft: Draft, spec: Mapping[str, Any]) -> dict[str, Any]:
     """The spec with SecretRef in every secret field; the literals there are reported."""
     literals: list[Path] = []
-    wrapped = {key: _walk(context, draft, value, (key,), literals) for key, value in spec.items()}
+    marks = context.marks.kinds.get(draft.schema)
+    container = marks.container if marks else ""
+    wrapped = {
+        # A text outside of the container is neither secret nor a reference.
+        key: value
+        if type(value) is str and key != container
+        else _walk(context, draft, value, (key,), literals)
+        for key, value in spec.items()
+    }
     _report_literals(context, draft, literals)
     return wrapped
 
@@ -58,11 +66,11 @@ def _report_literals(context: Context, draft: Draft, literals: list[Path]) -> No
 def _walk(context: Context, draft: Draft, value: Any, path: Path, literals: list[Path]) -> Any:
     if value is None:
         return None
-    secret = context.marks.secret(draft.schema, draft.spec, path)
+    at = (draft.schema, draft.spec, path)
+    secret = context.marks.secret(*at)
     if secret and _is_reference(value):
         return _reference(context, draft, value[VALUE_FROM], path)
-    whole = context.marks.whole(draft.schema, draft.spec, path)
-    if isinstance(value, dict) and value and not whole:
+    if isinstance(value, dict) and value and not context.marks.whole(*at):
         if not secret and _is_reference(value):
             _refuse(context, draft, path)
             return None
@@ -71,8 +79,8 @@ def _walk(context: Context, draft: Draft, value: Any, path: Path, literals: list
             for key, below in value.items()
         }
     if isinstance(value, list):
-        for at in _references_in(value, path):
-            _refuse(context, draft, at, in_list=True)
+        for inside in _references_in(value, path):
+            _refuse(context, draft, inside, in_list=True)
     if not secret:
         return value
     literals.append(path)

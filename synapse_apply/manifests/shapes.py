@@ -120,6 +120,7 @@ def fits_url(text: str) -> bool:
     return Draft202012Validator(target["properties"]["url"]).is_valid(text)
 
 
+@cache
 def provider_names() -> tuple[str, ...]:
     """The storage providers whose keys are described."""
     return tuple(n.partition("/")[2] for n in names() if n.startswith("providers/"))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import total_ordering
+from operator import attrgetter
 
 
 @total_ordering
@@ -17,6 +19,10 @@ class Address:
     def __str__(self) -> str:
         return f"{self.kind}/{self.name}"
 
+    def __hash__(self) -> int:
+        # The name's own is kept by Python; names of two kinds that are alike are few.
+        return hash(self.name)
+
     def __lt__(self, other: Address) -> bool:
         return (self.kind, self.name) < (other.kind, other.name)
 
@@ -27,3 +33,8 @@ class Address:
         if not (slash and kind and name):
             raise ValueError(f"an address is KIND/NAME, for example plugin/yolo: {text!r}")
         return cls(kind, name)
+
+
+def in_order(addresses: Iterable[Address]) -> list[Address]:
+    """As `sorted` does, for many: it compares each pair, which is slow for a class of ours."""
+    return sorted(addresses, key=attrgetter("kind", "name"))

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from enum import Enum
-from functools import cache
+from functools import cache, lru_cache
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
@@ -70,11 +70,15 @@ def _scalar(kind: type[Any]) -> Coder:
         return number if kind is float else _is_exactly(kind, value) and _is_printable(value)
 
     def encode(value: Any) -> Any:
+        if kind is str and type(value) is str:
+            return value
         if not check(value):
             raise TypeError(expected(SCALARS[kind], value))
         return value_to_json(value)
 
     def decode(data: Any) -> Any:
+        if kind is str and type(data) is str:
+            return data
         value = value_from_json(data)
         if not check(value):
             raise WrongShape(expected(SCALARS[kind], data))
@@ -118,10 +122,11 @@ def _dataclass(kind: type[Any]) -> Coder:
             raise WrongShape(expected("an object", data))
         if missing := sorted(needed - data.keys()):
             raise WrongShape(f"{', '.join(missing)} missing")
-        known = (name for name in coders if name in data)
-        return kind(
-            **{name: step_into(f".{name}", coders[name].decode, data[name]) for name in known}
-        )
+        known = [(name, coder.decode) for name, coder in coders.items() if name in data]
+        try:
+            return kind(**{name: part(data[name]) for name, part in known})
+        except WrongShape:  # again, to say where: that takes longer than all the rest
+            return kind(**{name: step_into(f".{name}", part, data[name]) for name, part in known})
 
     return Coder(encode, decode)
 
@@ -151,10 +156,13 @@ def _mapping(key: Any, item: Coder) -> Coder:
     def decode(data: Any) -> dict[Any, Any]:
         if not isinstance(data, dict):
             raise WrongShape(expected("an object", data))
-        return {
-            step_into(f".{name}", from_text, name): step_into(f".{name}", item.decode, part)
-            for name, part in data.items()
-        }
+        try:
+            return {from_text(name): item.decode(part) for name, part in data.items()}
+        except WrongShape:  # as above
+            return {
+                step_into(f".{name}", from_text, name): step_into(f".{name}", item.decode, part)
+                for name, part in data.items()
+            }
 
     return Coder(encode, decode)
 
@@ -192,11 +200,14 @@ def _address_to_text(value: Any) -> str:
     return str(value)
 
 
+@lru_cache(maxsize=4096)
 def _path_to_text(path: Any) -> str:
     return pointer(tuple(key_of(part) for part in path))
 
 
+@lru_cache(maxsize=4096)
 def _path(text: str) -> tuple[str, ...]:
+    """Kept: ten thousand records have the same few paths, and share them so."""
     try:
         return from_pointer(text)
     except ValueError:

@@ -31,6 +31,9 @@ LONGEST_DECIMAL_BITS = 10_000
 
 Json = dict[str, Any]
 
+# JSON that stands for itself: most of what is ever read.
+_THEMSELVES = frozenset({str, int, float, bool, NoneType})
+
 
 class WrongShape(ValueError):
     """What was read is not what was written; `at` leads to the place."""
@@ -48,7 +51,7 @@ class WrongShape(ValueError):
 
 def value_to_json(value: Any) -> Any:
     """One value: JSON as it is (a tuple as a list), markers as objects with a `$` key."""
-    if value is None or isinstance(value, str | bool):
+    if value is None or type(value) is str or isinstance(value, str | bool):
         return value
     if isinstance(value, int):
         long = value.bit_length() > LONGEST_DECIMAL_BITS
@@ -65,6 +68,8 @@ def value_to_json(value: Any) -> Any:
 
 def value_from_json(data: Any) -> Any:
     """The inverse of value_to_json."""
+    if type(data) in _THEMSELVES:
+        return data
     if isinstance(data, list):
         return [step_into(f"[{index}]", value_from_json, item) for index, item in enumerate(data)]
     if not isinstance(data, dict):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
@@ -14,6 +14,12 @@ from synapse_apply.model.state import AuditEntry, Binding, Intent, Record, State
 from synapse_apply.model.values import Mac, SecretRef, Sensitive
 
 Json = Mapping[str, Any]
+
+
+Glance = list[dict[str, Any]] | None
+"""Objects of one reading of a list, which may lack some; None where it was not worth reading."""
+IsOfUse = Callable[[Sequence[dict[str, Any]]], bool]
+"""Asked with the first page's items whether to read on."""
 
 
 class ApiV2(Protocol):
@@ -56,6 +62,8 @@ class Api(Protocol):
     def list_plugin_releases(self, plugin_code: str) -> list[dict[str, Any]]: ...
     def create_plugin_release(self, data: Json) -> dict[str, Any]: ...
     def list_storages(self) -> list[dict[str, Any]]: ...
+    def glance_at_plugins(self, most_pages: int, is_of_use: IsOfUse) -> Glance: ...
+    def glance_at_storages(self, most_pages: int, is_of_use: IsOfUse) -> Glance: ...
     def get_storage(self, pk: int | str) -> dict[str, Any]: ...
     def create_storage(self, data: Json) -> dict[str, Any]: ...
     def run_plugin(self, pk: int | str, data: Json) -> dict[str, Any]: ...

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Position
-from synapse_apply.model.state import Record
+
+if TYPE_CHECKING:  # what reads a project file needs no state
+    from synapse_apply.model.state import Record
 
 
 @dataclass(frozen=True, slots=True)

@@ -128,6 +128,9 @@ class Absent:
 
 ABSENT = Absent()
 
+# Most values are of one of these; asking an abstract class whether they are maps takes longer.
+_NO_MAPS = frozenset({str, int, float, bool, list, type(None)})
+
 # What a field may hold: JSON, or one of the markers above.
 FieldValue = Any
 Fields = Mapping[Path, FieldValue]
@@ -142,18 +145,39 @@ def leaves(
     """
     for key, value in tree.items():
         path = (*at, key)
-        if value is None:
+        if type(value) is str:
+            yield path, value
+        elif value is None:
             continue
-        if isinstance(value, Mapping) and value and not stop(path):
+        elif is_map(value) and value and not stop(path):
             yield from leaves(value, stop, path)
         else:
             yield path, value
 
 
+def references(tree: Mapping[str, Any]) -> list[Reference]:
+    """Every reference that is a field of a nested map."""
+    found: list[Reference] = []
+    for value in tree.values():
+        if type(value) is str:
+            continue
+        if is_map(value):
+            found += references(value)
+        elif isinstance(value, Reference):
+            found.append(value)
+    return found
+
+
+def is_map(value: Any) -> bool:
+    """Whether a value is a map; asked of every field, and so without the slow way round."""
+    kind = type(value)
+    return kind is dict or (kind not in _NO_MAPS and isinstance(value, Mapping))
+
+
 def dig(tree: Any, path: Path) -> Any:
     """The value at a path of a nested map, ABSENT where there is none or it is null."""
     for part in path:
-        if not isinstance(tree, Mapping) or part not in tree:
+        if not is_map(tree) or part not in tree:
             return ABSENT
         tree = tree[part]
     return ABSENT if tree is None else tree

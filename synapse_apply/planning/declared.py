@@ -17,7 +17,8 @@ from synapse_apply.model.verification import Elsewhere
 from synapse_apply.planning import holding, package, refusals
 from synapse_apply.planning.fields import Differences, creation, differences
 from synapse_apply.planning.identity import Claims, differing_identity
-from synapse_apply.planning.rulings import Ruling, change_of
+from synapse_apply.planning.quiet import is_quiet
+from synapse_apply.planning.rulings import Ruling, change_of, quiet_change
 from synapse_apply.planning.series import Series
 from synapse_apply.planning.situation import Choices, Item
 from synapse_apply.planning.whole import is_secret, nested
@@ -168,6 +169,8 @@ def _keep(item: Item, record: Record, survey: Survey) -> Ruling:
     if names := differing_identity(item):
         return Ruling(change_of(item, Action.NO_OP)).refuse(refusals.other_object(item, names))
     choices = survey.choices
+    if is_quiet(item, record) and not _outdated(item, record):
+        return _packaged(item, Ruling(quiet_change(item)), survey)
     found = differences(item, record, choices.resend_secrets, choices.holds_drift)
     action = Action.UPDATE if found.changes else Action.NO_OP
     change = replace(

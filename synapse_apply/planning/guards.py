@@ -81,9 +81,10 @@ def _mass_missing(
     limits = situation.choices.guards
     lost = [
         address
-        for address, item in sorted(recorded.items())
+        for address, item in recorded.items()
         if _missing(item) or (address in changes and _loses(changes[address]))
     ]
+    lost.sort()
     if len(recorded) < limits.min_objects or len(lost) <= limits.max_share * len(recorded):
         return None
     return GuardTrip(
@@ -104,11 +105,12 @@ def _recreate(situation: Situation, changes: Mapping[Address, Change]) -> GuardT
         return None
     unsure = [
         address
-        for address, change in sorted(changes.items())
+        for address, change in changes.items()
         if change.action is Action.RECREATE
         and not change.refused
         and situation.items[address].sighting.lookup is not Lookup.COMPLETE
     ]
+    unsure.sort()
     if not unsure:
         return None
     return GuardTrip(
@@ -125,9 +127,10 @@ def _adopt(situation: Situation, changes: Mapping[Address, Change]) -> GuardTrip
         return None
     found = [
         address
-        for address, change in sorted(changes.items())
+        for address, change in changes.items()
         if change.action is Action.ADOPT and not change.refused
     ]
+    found.sort()
     if not found:
         return None
     return GuardTrip(

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from synapse_apply.kinds.compare import same
-from synapse_apply.model.address import Address
-from synapse_apply.model.diagnostic import Diagnostic, Position, error
+from synapse_apply.model.address import Address, in_order
+from synapse_apply.model.diagnostic import Diagnostic, Path, Position, error
 from synapse_apply.model.observed import FoundBy
-from synapse_apply.model.values import ABSENT, dig
+from synapse_apply.model.values import ABSENT, Fields, dig
 from synapse_apply.planning.refusals import listing
 from synapse_apply.planning.situation import Item
 from synapse_apply.planning.whole import nested
@@ -47,12 +47,19 @@ def differing_identity(item: Item) -> list[str]:
     record, found_by = item.record, item.sighting.found_by
     if record is None or item.sighting.observed is None or found_by is FoundBy.KEY:
         return []
+    if all(_is_shown_alike(record.seen, item.live, (name,)) for name in item.type.identity):
+        return []
     seen, live = nested(record.seen), nested(item.live)
     return [
         name
         for name in item.type.identity
         if (before := dig(seen, (name,))) is not ABSENT and not same(before, dig(live, (name,)))
     ]
+
+
+def _is_shown_alike(seen: Fields, live: Fields, path: Path) -> bool:
+    """Whether a field is the same text on both sides, which is nearly always all there is to it."""
+    return type(seen.get(path)) is str and seen[path] == live.get(path)
 
 
 def remote_id(item: Item) -> str:
@@ -75,8 +82,7 @@ def _grouped(pairs: Iterable[tuple[tuple[str, str], Item]]) -> list[list[Item]]:
         groups[key].append(item)
     return [
         sorted(group, key=lambda item: item.address)
-        for _, group in sorted(groups.items())
-        if len(group) > 1
+        for _, group in sorted((key, group) for key, group in groups.items() if len(group) > 1)
     ]
 
 
@@ -128,7 +134,8 @@ def _double_ids(items: Items, renames: Mapping[Address, Address]) -> Found:
 
 def _pins(items: Items) -> Found:
     found: Found = []
-    for address, item in sorted(items.items()):
+    for address in in_order(items):
+        item = items[address]
         pin = item.desired.remote_id if item.desired else None
         if not pin:
             continue
@@ -153,13 +160,15 @@ def _renames(items: Items) -> dict[Address, Address]:
     """New addresses (declared, without record) and the undeclared record that is theirs."""
     by_key: dict[tuple[str, str], Address] = {}
     by_id: dict[tuple[str, str], Address] = {}
-    for address, item in sorted(items.items(), reverse=True):
+    for address in reversed(in_order(items)):
+        item = items[address]
         if item.record is not None and item.desired is None:
             by_id[address.kind, item.record.remote_id] = address
             if item.record.natural_key:
                 by_key[address.kind, item.record.natural_key] = address
     renames: dict[Address, Address] = {}
-    for address, item in sorted(items.items()):
+    for address in in_order(items):
+        item = items[address]
         if item.record is None and item.desired is not None:
             old = by_id.get((address.kind, remote_id(item)))
             old = old or by_key.get((address.kind, item.natural_key))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
-from synapse_apply.model.address import Address
+from synapse_apply.model.address import Address, in_order
 from synapse_apply.model.diagnostic import Diagnostic, error, warning
 from synapse_apply.model.plan import Action, Change, Plan
 from synapse_apply.model.state import Intent
@@ -33,7 +33,7 @@ def plan(situation: Situation) -> Plan:
     Pure: the same situation gives the same plan, whatever the order of its items. Linear in the
     number of items, apart from sorting.
     """
-    items = dict(sorted(situation.items.items()))
+    items = {address: situation.items[address] for address in in_order(situation.items)}
     survey = Survey(
         claims=claims(items),
         series=series_of(items.values()),

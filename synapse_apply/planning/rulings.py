@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic, Path
 from synapse_apply.model.plan import Action, Change, FieldChange, Refusal
-from synapse_apply.model.values import KnownAfterApply, Reference, leaves
+from synapse_apply.model.values import KnownAfterApply, references
 from synapse_apply.planning.fingerprint import fingerprint
 from synapse_apply.planning.identity import remote_id
 from synapse_apply.planning.situation import Item
@@ -64,13 +64,35 @@ def change_of(item: Item, action: Action, fields: Sequence[FieldChange] = ()) ->
     )
 
 
+def quiet_change(item: Item) -> Change:
+    """The row of what stays as it is. Nothing carries it out, so that no fingerprint is needed.
+
+    A run that proves the thing may still be due, and with it the row.
+    """
+    live = whole(item.live)
+    return Change(
+        address=item.address,
+        action=Action.NO_OP,
+        depends_on=needs(item),
+        remote_id=remote_id(item),
+        api=item.binding.api,
+        before=live.tree,
+        after=live.tree,
+        before_sensitive=live.sensitive,
+        after_sensitive=live.sensitive,
+        after_unknown=live.unknown,
+        fingerprint=fingerprint(item) if item.type.proof is not None else "",
+        position=item.desired.position if item.desired else None,
+    )
+
+
 def needs(item: Item) -> tuple[Address, ...]:
     """What a declared resource depends on: said so, referred to, or awaited."""
     if item.desired is None:
         return ()
-    referred = {at.address for _, at in leaves(item.desired.spec) if isinstance(at, Reference)}
-    awaited = {at.address for at in item.want.values() if isinstance(at, KnownAfterApply)}
-    return tuple(sorted(referred | awaited | set(item.desired.depends_on)))
+    referred = {at.address for at in references(item.desired.spec)}
+    awaited = {at.address for at in item.want.values() if type(at) is KnownAfterApply}
+    return tuple(sorted({*referred, *awaited, *item.desired.depends_on}))
 
 
 def _sides(item: Item, action: Action, fields: Sequence[FieldChange]) -> tuple[Whole, Whole]:

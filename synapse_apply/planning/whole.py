@@ -15,6 +15,7 @@ from synapse_apply.model.values import (
     Mac,
     SecretWant,
     Withheld,
+    is_map,
     plant,
     prune,
 )
@@ -30,29 +31,36 @@ class Whole:
 
 
 NOTHING = Whole()
+_SECRETS = (Mac, Withheld, SecretWant)
 
 
 def nested(fields: Fields) -> dict[str, Any]:
     """Fields by path as one nested map; its leaves are the fields' values."""
-    tree: dict[str, Any] = {}
+    tree: dict[Any, Any] = {}
     for path, value in fields.items():
-        plant(tree, path, dict(value) if isinstance(value, Mapping) else value)
+        if len(path) == 1 and type(value) is str:
+            tree[path[0]] = value
+        else:
+            plant(tree, path, dict(value) if is_map(value) else value)
     return tree
 
 
 def is_secret(value: Any) -> bool:
     """Whether a field's value, or anything below it, is a secret in one of its forms."""
-    if isinstance(value, Mapping):
+    if is_map(value):
         return any(is_secret(below) for below in value.values())
-    return isinstance(value, Mac | Withheld | SecretWant)
+    return isinstance(value, _SECRETS)
 
 
 def whole(fields: Fields) -> Whole:
     """An object as it is, or as it would be created."""
+    if all(type(value) is str for value in fields.values()):
+        return Whole(nested(fields))
     sensitive = sorted(path for path, value in fields.items() if is_secret(value))
     unknown = sorted(path for path, value in fields.items() if isinstance(value, KnownAfterApply))
     hidden = dict.fromkeys((*sensitive, *unknown))
-    return Whole(nested({**fields, **hidden}), tuple(sensitive), tuple(unknown))
+    shown = {**fields, **hidden} if hidden else fields
+    return Whole(nested(shown), tuple(sensitive), tuple(unknown))
 
 
 def changed(live: Fields, want: Fields, changes: Iterable[FieldChange]) -> Whole:
@@ -73,7 +81,7 @@ def changed(live: Fields, want: Fields, changes: Iterable[FieldChange]) -> Whole
 
 def _flat(tree: Mapping[str, Any], at: Path = ()) -> Iterable[tuple[Path, Any]]:
     for key, value in tree.items():
-        if isinstance(value, Mapping) and value:
+        if is_map(value) and value:
             yield from _flat(value, (*at, key))
         elif value is not None:
             yield (*at, key), value

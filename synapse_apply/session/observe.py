@@ -7,15 +7,17 @@ answer) is asked for once and is one finding.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from threading import Lock
 
 from synapse_apply.kinds.descriptor import Binding, Catalogue, Raw, ResourceType
+from synapse_apply.kinds.glances import FEW, Glances
 from synapse_apply.kinds.search import probe, whole
 from synapse_apply.kinds.wire import remote_id
-from synapse_apply.model.address import Address
+from synapse_apply.model.address import Address, in_order
 from synapse_apply.model.desired import Desired
 from synapse_apply.model.diagnostic import Diagnostic, error
 from synapse_apply.model.errors import (
@@ -30,7 +32,7 @@ from synapse_apply.model.marks import SecretMarks
 from synapse_apply.model.observed import Capabilities, FoundBy, Lookup, Observed, Sighting
 from synapse_apply.model.ports import Api
 from synapse_apply.model.state import Record
-from synapse_apply.model.values import Reference
+from synapse_apply.model.values import Reference, leaves
 from synapse_apply.session.threads import threads
 
 # Whoever is asked next would be told the same, and a client's own retries are over by then.
@@ -70,6 +72,9 @@ class Observer:
         self._timeouts = 0
         self._facts: dict[str, bool] = {}
         self._lock = Lock()
+        self._bindings: dict[str, Binding] = {}
+        self._glances = Glances(api, marks)
+        self._from_lists: dict[Address, Observed] = {}
         self._referred: dict[tuple[str, str], Observed] = {}
         self.sightings: dict[Address, Sighting] = {}
         self.natural_keys: dict[Address, str] = {}
@@ -87,22 +92,63 @@ class Observer:
         return self.capabilities
 
     def binding(self, kind: ResourceType) -> Binding:
-        return kind.binding(self._versions)
+        found = self._bindings.get(kind.prefix)
+        if found is None:
+            found = self._bindings[kind.prefix] = kind.binding(self._versions)
+        return found
 
     def observe(
         self, desired: Mapping[Address, Desired], records: Mapping[Address, Record]
     ) -> None:
         """Fill `sightings` and `natural_keys` for every declared address, parents first."""
         by_rank: dict[int, list[Address]] = defaultdict(list)
-        for address in sorted(desired):
+        for address in in_order(desired):
             by_rank[self._catalogue[address.kind].rank].append(address)
         with threads(self._parallelism) as pool:
             for rank in sorted(by_rank):
-                addresses = by_rank[rank]
+                asked = []
+                self._glance([desired[address] for address in by_rank[rank]], records)
+                for address in by_rank[rank]:
+                    if self._is_listed(desired[address], records.get(address)):
+                        # Needs no request, and so no thread.
+                        self.sightings[address] = self._sight(desired[address], records[address])
+                    else:
+                        asked.append(address)
                 sights = pool.map(
-                    lambda address: self._sight(desired[address], records.get(address)), addresses
+                    lambda address: self._sight(desired[address], records.get(address)), asked
                 )
-                self.sightings.update(zip(addresses, sights, strict=True))
+                self.sightings.update(zip(asked, sights, strict=True))
+
+    def _is_listed(self, desired: Desired, record: Record | None) -> bool:
+        """Whether a list told all of a recorded object; it is kept then."""
+        if record is None or desired.remote_id is not None:
+            return False
+        address = desired.address
+        binding = self.binding(self._catalogue[address.kind])
+        with suppress(RemoteError):  # told when it is asked for by its id
+            found = self._glances.of_record(address.kind, binding, record)
+            if found is not None:
+                self._from_lists[address] = found
+        return address in self._from_lists
+
+    def _glance(self, declared: Iterable[Desired], records: Mapping[Address, Record]) -> None:
+        """Look at the lists of kinds of which many are recorded."""
+        counts: dict[str, Counter[bool]] = defaultdict(Counter)
+        for one in declared:
+            if one.remote_id is None:
+                counts[one.address.kind][one.address in records] += 1
+        for prefix, count in counts.items():
+            binding = self.binding(self._catalogue[prefix])
+            if count.total() < FEW or binding.glance is None:
+                continue
+            if not count[False]:
+                self._glances.look(prefix, binding, count[True])
+                continue
+            # Those without a record are searched for in the whole list, which has the others too.
+            # Where it cannot be had, each of them says so.
+            with suppress(RemoteError):
+                for raws in (self._listed(prefix, binding) or {}).values():
+                    self._glances.use(prefix, raws)
 
     def read(self, addresses: Iterable[Address], records: Mapping[Address, Record]) -> None:
         """Look at recorded addresses that are not declared: what a delete needs to know."""
@@ -171,6 +217,8 @@ class Observer:
 
     def _by_record(self, address: Address, binding: Binding, record: Record) -> Sighting:
         try:
+            if listed := self._from_lists.get(address):
+                return Sighting(address, listed, FoundBy.RECORD, Lookup.COMPLETE)
             raw = binding.read(self._api, record.remote_id)
         except NotFound:
             return Sighting(address)
@@ -184,14 +232,26 @@ class Observer:
             return Sighting(address, problem=_ambiguous(desired, key, hits))
         if not hits:
             return Sighting(address, lookup=lookup)
-        return Sighting(address, binding.decode(hits[0], self._marks), FoundBy.KEY, Lookup.COMPLETE)
+        return Sighting(
+            address, self._found(desired, binding, hits[0]), FoundBy.KEY, Lookup.COMPLETE
+        )
+
+    def _found(self, desired: Desired, binding: Binding, hit: Raw) -> Observed:
+        """What was found by its key, with all its fields."""
+        paths = [path for path, _ in leaves(desired.spec)]
+        listed = self._glances.of_item(desired.address.kind, binding, hit, paths)
+        if listed is not None:
+            return listed
+        if self._lists[desired.address.kind] is not None:
+            hit = whole(self._api, binding, [hit])[0]
+        return binding.decode(hit, self._marks)
 
     def _hits(self, kind: str, binding: Binding, key: str) -> Sequence[Raw]:
         if not key:
             return []
         listed = self._listed(kind, binding)
         if listed is not None:
-            return whole(self._api, binding, listed.get(key, []))
+            return listed.get(key, [])
         return binding.find(self._api, key) if binding.find is not None else []
 
     def _listed(self, kind: str, binding: Binding) -> dict[str, list[Raw]] | None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from synapse_apply.applying.records import live_fields
 from synapse_apply.kinds.descriptor import Catalogue
-from synapse_apply.model.address import Address
+from synapse_apply.model.address import Address, in_order
 from synapse_apply.model.desired import Desired
 from synapse_apply.model.diagnostic import Path, lies_in
 from synapse_apply.model.errors import SecretUnavailable
@@ -34,7 +34,9 @@ def wanted(
     """Declared fields, flat, as the planner compares them."""
     fields: dict[Path, Any] = {}
     for path, value in leaves(desired.spec):
-        if isinstance(value, Reference):
+        if type(value) is str:
+            fields[path] = value
+        elif isinstance(value, Reference):
             sighting = sightings.get(value.address)
             observed = sighting.observed if sighting else None
             fields[path] = observed.remote_id if observed else KnownAfterApply(value.address)
@@ -79,7 +81,7 @@ def items(
 ) -> dict[Address, Item]:
     """One Item for each address that is declared or recorded, of a kind this version knows."""
     made: dict[Address, Item] = {}
-    for address in sorted({*desired, *records}):
+    for address in in_order({*desired, *records}):
         kind = catalogue.get(address.kind)
         if kind is None:
             continue
@@ -93,7 +95,7 @@ def items(
         sighting = observer.sightings.get(address, Sighting(address))
         live: Fields = {}
         if sighting.observed is not None:
-            ours = {**(record.applied if record else {}), **want}
+            ours = {**record.applied, **want} if record else want
             live = live_fields(sighting.observed, ours, salt, secrets)
         made[address] = Item(
             address=address,

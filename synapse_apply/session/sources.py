@@ -12,11 +12,7 @@ from synapse_apply.manifests.reader import read_mapping
 from synapse_apply.model.desired import Package, PackageSource
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import InputError
-from synapse_apply.model.json_shapes import coder_of
-from synapse_apply.model.json_values import Json
 from synapse_apply.model.project import Project, Target
-from synapse_apply.packages.inspect import inspect
-from synapse_apply.packages.sources import config_text
 
 _Key = tuple[PackageSource, tuple[str, ...]]
 
@@ -93,10 +89,15 @@ class Sources:
         return self._configs[key]
 
     def _read(self, source: PackageSource, allow_files: tuple[str, ...]) -> ConfigText | None:
+        # Here, not above: a project of storages alone needs no package reader.
+        from synapse_apply.packages.sources import config_text
+
         found = config_text(source, self._project.root, allow_files)
         return None if found is None else ConfigText(*found)
 
     def _inspected(self, key: _Key) -> tuple[Package | None, list[Diagnostic]]:
+        from synapse_apply.packages.inspect import inspect
+
         findings: list[Diagnostic] = []
         source, allow_files = key
         try:
@@ -116,13 +117,17 @@ def _key(source: PackageSource, target: Target) -> _Key:
     return replace(source, position=None), target.allow_files
 
 
-def held_to_json(held: Held) -> Json:
+def held_to_json(held: Held) -> dict[str, Any]:
     """As a saved plan has it."""
-    encoded: Json = coder_of(Held).encode(held)
+    from synapse_apply.model.json_shapes import coder_of
+
+    encoded: dict[str, Any] = coder_of(Held).encode(held)
     return encoded
 
 
 def held_from_json(data: Any) -> Held:
     """The inverse of held_to_json; ValueError for any other shape."""
+    from synapse_apply.model.json_shapes import coder_of
+
     decoded: Held = coder_of(Held).decode(data)
     return decoded

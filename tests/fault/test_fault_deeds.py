@@ -99,6 +99,14 @@ def test_rate_limit(wire: Wire) -> None:
     assert (status, headers["retry-after"], wire.stored) == (429, "2", 0)
 
 
+def test_bucket(wire: Wire) -> None:
+    """A burst of a second's requests is acted on, the next one is told to come back."""
+    wire.faults({"bucket": 2, "retry_after": 1})
+    answers = [wire.store() for _ in range(3)]
+    assert [status for status, *_ in answers] == [201, 201, 429]
+    assert (answers[-1][1]["retry-after"], wire.stored) == ("1", 2)
+
+
 @pytest.mark.parametrize("size", [0, 10, 100_000])
 def test_truncate(wire: Wire, size: int) -> None:
     """The body stops short of what was announced, after the commit."""

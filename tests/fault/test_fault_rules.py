@@ -27,6 +27,8 @@ GOOD: list[dict[str, Any]] = [
     {"do": {"truncate": 0}},
     {"do": {"slow": 1}},
     {"do": {"page_shift": "insert"}},
+    {"do": {"bucket": 200}},
+    {"do": {"bucket": 1, "retry_after": 1}},
     {"do": {"cut": 0}},
     {"do": {"cut": 1000, "wait": 0.5}},
 ]
@@ -50,6 +52,8 @@ BAD: list[Any] = [
     {"do": {"slow": 0}},
     {"do": {"page_shift": "update"}},
     {"do": {"cut": -1}},
+    {"do": {"bucket": 0}},
+    {"do": {"bucket": 1, "wait": 1}},
     {"do": {"cut": 1, "wait": "long"}},
     {"do": {"reset": "before", "wait": 1}},
     {"do": {"latency": 1}, "when": 1},
@@ -129,7 +133,7 @@ def test_the_page_says_it_all() -> None:
         for do in re.findall(r"^\| `(\{.*?\})` \|", PAGE, re.MULTILINE)
     ]
     assert len(examples) == 2
-    assert len(rows) == 14
+    assert len(rows) == 15
     for document in [*map(json.loads, examples), *rows]:
         jsonschema.validate(document, SCHEMA, cls=jsonschema.Draft202012Validator)
         parse(document)

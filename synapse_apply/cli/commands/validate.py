@@ -37,12 +37,13 @@ def command(*, face: Face, where: Where, reports: Reports | None) -> int:
     """
     from synapse_apply import __version__
     from synapse_apply.session.validate import validate
-    from synapse_apply.views.json import diagnostics_document
 
     found = validate(where, every_target=where.target is None)
     errors = sum(finding.is_error for finding in found.diagnostics)
     code = Exit.ERROR if errors else Exit.OK
     if face.as_json:
+        from synapse_apply.views.json import diagnostics_document
+
         document = diagnostics_document(found.diagnostics, tool_version=__version__)
         face.document({**document, "exit_code": code})
     else:

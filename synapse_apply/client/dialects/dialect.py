@@ -37,6 +37,7 @@ class Dialect:
     """One API version on the wire.
 
     `prefix` stands before every path, `page_size` is the query that asks for large pages,
+    `numbered` the query that names a page by its number ("" where only the page before names one),
     `read_page` reads a page (None for what is none), `unwrap` takes the value out of an answer,
     `auth_headers` says who calls.
     """
@@ -44,6 +45,7 @@ class Dialect:
     api: str
     prefix: str
     page_size: Query
+    numbered: str
     read_page: Callable[[Any], Page | None]
     unwrap: Callable[[Any], Any]
     auth_headers: Callable[[Credentials], dict[str, str]]

@@ -32,6 +32,7 @@ DIALECT = Dialect(
     api="v1",
     prefix="",
     page_size=(("page_size", "100"),),
+    numbered="page",
     read_page=read_page,
     unwrap=lambda answer: answer,
     auth_headers=auth_headers,

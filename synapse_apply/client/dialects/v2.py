@@ -60,6 +60,7 @@ DIALECT = Dialect(
     api="v2",
     prefix="v2/",
     page_size=(("per_page", "100"),),
+    numbered="",
     read_page=read_page,
     unwrap=unwrap,
     auth_headers=auth_headers,

@@ -6,6 +6,7 @@ import asyncio
 import json
 import socket
 import struct
+import time
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -133,11 +134,21 @@ class FaultMiddleware:
 
     async def _status(self, exchange: _Exchange, rule: Rule) -> None:
         await self._when(exchange, rule)
-        text = json.dumps(self._refusal(exchange.scope, rule.deed.value)).encode()
+        await self._refuse(exchange, rule.deed.value, rule.deed.retry_after)
+
+    async def _bucket(self, exchange: _Exchange, rule: Rule) -> None:
+        if rule.spend(time.monotonic()):
+            await exchange.act(exchange.send)
+            return
+        rule.done += 1
+        await self._refuse(exchange, 429, rule.deed.retry_after)
+
+    async def _refuse(self, exchange: _Exchange, status: int, retry_after: float | None) -> None:
+        text = json.dumps(self._refusal(exchange.scope, status)).encode()
         headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(text))]
-        if rule.deed.retry_after is not None:
-            headers.append((b"retry-after", b"%g" % rule.deed.retry_after))
-        start = {"type": "http.response.start", "status": rule.deed.value, "headers": headers}
+        if retry_after is not None:
+            headers.append((b"retry-after", b"%g" % retry_after))
+        start = {"type": "http.response.start", "status": status, "headers": headers}
         await exchange.release([start, {"type": "http.response.body", "body": text}])
 
     async def _reset(self, exchange: _Exchange, rule: Rule) -> None:

@@ -26,6 +26,7 @@ _BESIDE: dict[str, tuple[str, ...]] = {
     "slow": (),
     "page_shift": (),
     "cut": ("wait",),
+    "bucket": ("retry_after",),
 }
 DEEDS = tuple(_BESIDE)
 
@@ -39,7 +40,8 @@ class Deed:
     """What happens to a request.
 
     `value`: latency in ms, hang in seconds, status as such, reset `before` or `after`, truncate
-    in bytes, slow in bytes per second, page_shift `insert` or `delete`, cut in bytes of a request.
+    in bytes, slow in bytes per second, page_shift `insert` or `delete`, cut in bytes of a request,
+    bucket in requests per second.
     `commit` says whether the deed comes before or after the server has acted, `wait` for how many
     seconds nothing more is read before a cut.
     """
@@ -63,6 +65,18 @@ class Rule:
     last: int | None = None
     seen: int = 0
     done: int = 0
+    left: float = 0.0
+    filled_at: float = float("-inf")
+
+    def spend(self, now: float) -> bool:
+        """Take one of a bucket, which holds those of a second; False when it is empty."""
+        rate = self.deed.value
+        self.left = min(float(rate), self.left + (now - self.filled_at) * rate)
+        self.filled_at = now
+        if self.left < 1:
+            return False
+        self.left -= 1
+        return True
 
     def concerns(self, method: str, path: str) -> bool:
         """Count this request if the rule is about it, and say whether its turn has come."""
@@ -143,7 +157,7 @@ def _rule(raw: Mapping[str, Any]) -> Rule:
 
 
 def _usual_place(kind: str) -> str:
-    return BEFORE if kind in ("latency", "hang", "status") else AFTER
+    return BEFORE if kind in ("latency", "hang", "status", "bucket") else AFTER
 
 
 def _rule_problems(raw: Any) -> Iterator[str]:
@@ -212,5 +226,6 @@ _FITTING: dict[str, tuple[Any, str]] = {
     "truncate": (lambda value: value == 0 or _is_count(value), "a number of bytes"),
     "slow": (_is_count, "a number of bytes per second, from 1 on"),
     "page_shift": (lambda value: value in ("insert", "delete"), "insert or delete"),
+    "bucket": (_is_count, "a number of requests per second, from 1 on"),
     "cut": (lambda value: value == 0 or _is_count(value), "a number of bytes"),
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +14,12 @@ from synapse_apply.cli.main import root, run
 from synapse_apply.cli.manual import LazyGroup, ManualCommand
 
 HEAVY = ("requests", "yaml", "jsonschema", "deepdiff", "sqlite3", "starlette", "rich", "logging")
+STORAGE = """\
+apiVersion: synapse-apply/v1
+kind: Storage
+metadata: {name: raw}
+spec: {name: raw, provider: file_system, configuration: {base_path: /raw}}
+"""
 ALL = [
     (prefix, name, entry)
     for prefix, entries in (
@@ -41,6 +48,23 @@ def test_help_imports_neither_adapters_nor_commands() -> None:
     assert ours <= {
         f"synapse_apply.cli{tail}" for tail in ("", ".main", ".manual", ".table", ".arguments")
     }
+
+
+def test_validate_imports_only_what_good_manifests_need(tmp_path: Path) -> None:
+    """No HTTP library, no explanations, no reader of packages, no plan: all is valid."""
+    (tmp_path / "raw.yaml").write_text(STORAGE)
+    code = (
+        "import sys; from synapse_apply.cli.main import run; code = run(['validate']);"
+        "print('MODULES', *sys.modules); sys.exit(code)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    modules = set(done.stdout.split("MODULES ")[1].split())
+    assert {"yaml", "jsonschema_rs"} <= modules
+    assert not {"requests", "urllib3", "jsonschema", "deepdiff", "sqlite3", "pathspec"} & modules
+    assert not {"synapse_apply.model.plan", "synapse_apply.model.state"} & modules
 
 
 def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,39 @@
+"""How calls are sent, as whoever makes a client chooses."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from synapse_apply.client.deadlines import Backoff, Clock, Limits
+from synapse_apply.client.events import OnRateLimit, OnRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Time as the transport sees it; tests bring their own.
+
+    Without a `sleep` it waits in slices, so that who hangs up is not kept waiting.
+    """
+
+    clock: Clock = time.monotonic
+    now: Clock = time.time
+    sleep: Callable[[float], None] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How calls are sent. `resend_limited`: a 429, which was not acted on, is sent again.
+
+    `refusal` gives why nothing may be sent any more, "" while it may.
+    """
+
+    limits: Limits = field(default_factory=Limits)
+    backoff: Backoff = field(default_factory=Backoff)
+    timing: Timing = field(default_factory=Timing)
+    resend_limited: bool = True
+    connections: int = 32
+    on_request: OnRequest | None = None
+    on_rate_limit: OnRateLimit | None = None
+    refusal: Callable[[], str] = lambda: ""

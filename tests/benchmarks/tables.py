@@ -1,0 +1,88 @@
+"""Measurements as JSON, as a text for a terminal and as the tables of docs/performance.md."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.measuring import Run, median
+from benchmarks.works import BOUNDS, OURS, Bound, ratio
+
+BEGIN, END = "<!-- tables: begin -->", "<!-- tables: end -->"
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """The runs of every contender at one work, `latency` in ms."""
+
+    work: str
+    size: int
+    latency: float
+    runs: Mapping[str, Sequence[Mapping[str, Any]]]
+
+    @classmethod
+    def of(
+        cls, work: str, size: int, latency: float, runs: Mapping[str, Sequence[Run]]
+    ) -> Measurement:
+        plain = {name: [asdict(one) for one in some] for name, some in runs.items()}
+        return cls(work, size, latency, plain)
+
+    def middle(self, who: str, figure: str) -> float:
+        """The median of a contender's figure."""
+        return median(one[figure] for one in self.runs[who])
+
+
+def machine() -> str:
+    """Where it was measured, in words."""
+    system = f"{platform.system()} {platform.machine()}"
+    return f"Python {platform.python_version()}, {os.cpu_count()} processors, {system}"
+
+
+def value_of(bound: Bound, found: Sequence[Measurement]) -> float | None:
+    """What was measured of a bound, None when it was not."""
+    for one in found:
+        if (one.work, one.size, one.latency) != (bound.work, bound.size, bound.latency):
+            continue
+        if not bound.against:
+            return one.middle(OURS, bound.figure)
+        if bound.against in one.runs:
+            return median(ratio(one.runs[OURS], one.runs[bound.against], bound.figure))
+    return None
+
+
+def lines(found: Sequence[Measurement]) -> Iterator[str]:
+    """The tables in Markdown, which a terminal shows well enough."""
+    yield f"Measured with {machine()}. Medians; ratios are of runs in turn."
+    yield ""
+    yield "| work | resources | latency | who | wall s | CPU s | peak MB | requests |"
+    yield "| --- | ---: | ---: | --- | ---: | ---: | ---: | --- |"
+    for one in found:
+        for who, runs in one.runs.items():
+            asked = ", ".join(f"{n:,} {verb}" for verb, n in sorted(runs[-1]["requests"].items()))
+            figures = (one.middle(who, figure) for figure in ("wall", "cpu", "memory"))
+            wall, cpu, memory = figures
+            yield (
+                f"| {one.work} | {one.size:,} | {one.latency:g} ms | {who} | {wall:.2f} | {cpu:.2f} "
+                f"| {memory:.0f} | {asked or '-'} |"
+            )
+    yield ""
+    yield "| bound | at most | measured | kept |"
+    yield "| --- | ---: | ---: | --- |"
+    for bound in BOUNDS:
+        value = value_of(bound, found)
+        told = "not measured" if value is None else f"{value:.2f}"
+        kept = "-" if value is None else "yes" if value <= bound.most else "**no**"
+        yield f"| {bound} | {bound.most:.2f} | {told} | {kept} |"
+
+
+def put_into(page: Path, found: Sequence[Measurement]) -> None:
+    """Replace what stands between the two marks of a page."""
+    text = page.read_text(encoding="utf-8")
+    tables = "\n".join((BEGIN, "", *lines(found), "", END))
+    pattern = re.compile(re.escape(BEGIN) + ".*" + re.escape(END), re.DOTALL)
+    page.write_text(pattern.sub(lambda _: tables, text), encoding="utf-8")

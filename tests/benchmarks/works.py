@@ -1,0 +1,158 @@
+"""What is measured: each work, who does it beside us, and the bounds that we hold ourselves to."""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.measuring import Run, run
+from benchmarks.worlds import SHAPES, World
+
+OURS = "synapse-apply"
+SLOW = 20.0  # ms of latency
+LIMIT = 200  # requests per second
+_SERIAL_MOST = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """`typed` is our command; `peers` are scripts of `peers/`, or modules to import alone.
+
+    `changed` is the share of the manifests that differs from what is live. `is_first`: nothing
+    is live. `writes`: each run begins with the same data. `limit`: so many requests per second are
+    borne, and answered 429 with Retry-After 1 beyond. `sizes` are measured unless others are named.
+    """
+
+    name: str
+    shape: str
+    typed: tuple[str, ...]
+    peers: tuple[str, ...] = ()
+    imports: str = ""
+    changed: float = 0.0
+    is_first: bool = False
+    writes: bool = False
+    limit: int = 0
+    sizes: tuple[int, ...] = (100, 1_000, 10_000)
+    needs_backend: bool = True
+
+
+_PLAN = ("plan", "--parallelism", "16")
+_APPLY = ("apply", "--auto-approve", "--parallelism", "16")
+WORKS = {
+    work.name: work
+    for work in (
+        Work(
+            "help", "lists-whole", ("--help",), imports="click", needs_backend=False, sizes=(100,)
+        ),
+        Work(
+            "validate",
+            "lists-whole",
+            ("validate",),
+            imports="click, yaml, jsonschema_rs",
+            needs_backend=False,
+            sizes=(100,),
+        ),
+        Work("plan", "lists-whole", _PLAN, ("lists",), sizes=(100, 1_000, 10_000, 100_000)),
+        Work("plan-short-lists", "lists-short", _PLAN, ("threaded",)),
+        Work("plan-changed", "lists-plugins", _PLAN, ("lists",), changed=0.01),
+        Work("plan-by-id", "by-id", _PLAN, ("threaded", "serial")),
+        Work("first-apply", "lists-whole", _APPLY, ("threaded",), is_first=True, writes=True),
+        Work(
+            "limited",
+            "lists-whole",
+            _APPLY,
+            is_first=True,
+            writes=True,
+            limit=LIMIT,
+            sizes=(2_000,),
+        ),
+        Work("apply-changed", "lists-plugins", _APPLY, ("lists",), changed=0.01, writes=True),
+    )
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """The most that a figure may be: of ours alone, or as a ratio to another's."""
+
+    work: str
+    size: int
+    latency: float
+    figure: str
+    most: float
+    against: str = ""
+
+    def __str__(self) -> str:
+        other = f" / {self.against}" if self.against else ""
+        return f"{self.work}, {self.size:,} at {self.latency:g} ms: {self.figure}{other}"
+
+
+BOUNDS = (
+    Bound("help", 100, 0, "cpu", 1.3, "imports"),
+    Bound("validate", 100, 0, "cpu", 2.2, "imports"),
+    *(Bound("plan", 10_000, at, "cpu", 1.8, "lists") for at in (0, SLOW)),
+    *(Bound("plan", 10_000, at, "wall", 2.0, "lists") for at in (0, SLOW)),
+    Bound("plan", 10_000, 0, "memory", 200),
+    Bound("plan-by-id", 10_000, SLOW, "wall", 1 / 0.9, "threaded"),
+    *(Bound("first-apply", size, SLOW, "wall", 1.3, "threaded") for size in (1_000, 10_000)),
+    Bound("plan", 100_000, 0, "memory", 1_600),
+    Bound("limited", 2_000, 0, "wall", 2_000 / LIMIT / 0.9),
+)
+
+
+def contenders(work: Work, size: int, latency: float) -> list[str]:
+    """Who does a work; the serial script only where it does not take minutes."""
+    peers = [peer for peer in work.peers if peer != "serial" or size <= _SERIAL_MOST]
+    if size > 10_000:
+        peers = []
+    return [OURS, *peers, *(["imports"] if work.imports else [])]
+
+
+def measured(work: Work, size: int, latency: float, repeats: int) -> dict[str, list[Run]]:
+    """Runs of each contender, in turn: the n-th of one stands beside the n-th of another."""
+    names = contenders(work, size, latency)
+    found: dict[str, list[Run]] = {name: [] for name in names}
+    with tempfile.TemporaryDirectory() as folder:
+        world = World(Path(folder), SHAPES[work.shape], size)
+        if work.needs_backend:
+            world.empty() if work.is_first else world.fill()
+            world.keep()
+            world.change(work.changed)
+        serving = world.serving(latency) if work.needs_backend else nullcontext()
+        with nullcontext() if work.writes else serving:
+            for _ in range(repeats):
+                for name in names:
+                    with _fresh(world, work, latency) if work.writes else nullcontext():
+                        found[name].append(_one(world, work, name))
+    return found
+
+
+@contextmanager
+def _fresh(world: World, work: Work, latency: float) -> Iterator[None]:
+    world.restore()
+    faults = world.root / "faults.json"
+    rules = [{"do": {"bucket": work.limit, "retry_after": 1}}] if work.limit else []
+    faults.write_text(json.dumps({"rules": rules}))
+    with world.serving(latency, faults=faults):
+        yield
+
+
+def _one(world: World, work: Work, name: str) -> Run:
+    if name == OURS:
+        return world.ours(*work.typed)
+    if name == "imports":
+        code = [sys.executable, "-c", f"import {work.imports}"]
+        return run(code, world.project, world.environ)
+    return world.peer(name, "apply" if work.writes else "check")
+
+
+def ratio(
+    ours: Iterable[Mapping[str, float]], theirs: Iterable[Mapping[str, float]], figure: str
+) -> list[float]:
+    """Ours to theirs, pair by pair."""
+    return [a[figure] / b[figure] for a, b in zip(ours, theirs, strict=True)]

@@ -1,0 +1,28 @@
+"""A server that bears only so many requests a second."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from fault.commands import applying, ended
+from fault.site import Server, Site, pending, tally
+
+
+@pytest.mark.parametrize("match", [{"method": "POST"}, {}], ids=["writes", "everything"])
+def test_a_server_that_limits(
+    make_site: Callable[..., Site], server: Server, match: dict[str, str]
+) -> None:
+    """Sixteen workers run into its limit again and again: nothing fails, nothing is made twice."""
+    site = make_site(groups=0, extra_storages=40)
+    server.faults({"match": match, "do": {"bucket": 12, "retry_after": 1}})
+    try:
+        with applying(site, parallelism=16) as process:
+            code, out, err = ended(process)
+        refused = server.counts()[0]["done"]
+    finally:
+        server.faults()
+    assert code == 0, out + err
+    assert refused > 0
+    assert not any(tally(server, site.expected).values())
+    assert pending(site.plan()) == []

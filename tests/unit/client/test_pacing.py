@@ -1,0 +1,98 @@
+"""429 lowers what is under way at a host; answers raise it again."""
+
+from __future__ import annotations
+
+from threading import Thread
+from time import monotonic, sleep
+
+import pytest
+from unit.client.scripted import answer
+
+from synapse_apply.client import BackendClient
+from synapse_apply.client.pacing import Pace
+from synapse_apply.model.errors import RateLimited
+
+
+def rounds(pace: Pace, count: int) -> None:
+    """So many calls, one after the other, all answered."""
+    for _ in range(count):
+        pace.leave(pace.enter(lambda: False), answered=True)
+
+
+def test_a_429_halves_and_answers_add_one_a_round():
+    """16 become 8, 4 and in the end 1; then one more for each round, never more than 16."""
+    clock = iter(range(10_000))
+    pace = Pace(16, lambda: float(next(clock)))
+    allowed = []
+    for _ in range(5):
+        entered = pace.enter(lambda: False)
+        pace.limited(entered, 0.0)
+        pace.leave(entered, answered=False)
+        allowed.append(pace.allowed)
+    assert allowed == [8, 4, 2, 1, 1]
+    rounds(pace, 1)
+    assert pace.allowed == 2
+    rounds(pace, 5)
+    assert 3 <= pace.allowed <= 4
+    rounds(pace, 500)
+    assert pace.allowed == 16
+
+
+def test_calls_that_were_under_way_together_complain_once():
+    """Sixteen refusals of one moment halve once, not to one."""
+    now = [0.0]
+    pace = Pace(16, lambda: now[0])
+    entered = [pace.enter(lambda: False) for _ in range(16)]
+    now[0] = 1.0
+    for one in entered:
+        pace.limited(one, 2.0)
+        pace.leave(one, answered=False)
+    assert (pace.allowed, pace.delay()) == (8, 2.0)
+
+
+def test_no_more_than_allowed_are_under_way():
+    """Who finds no place waits until another call has ended."""
+    pace, seen = Pace(2, monotonic), []
+
+    def call() -> None:
+        entered = pace.enter(lambda: False)
+        seen.append(pace._running)
+        sleep(0.005)
+        pace.leave(entered, answered=True)
+
+    threads = [Thread(target=call) for _ in range(10)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(seen) == 10
+    assert max(seen) <= 2
+
+
+def test_whoever_gives_up_does_not_wait_for_a_place():
+    """A call that is over, or must not be sent any more, goes on to say so."""
+    pace = Pace(1, monotonic)
+    pace.enter(lambda: False)
+    begun = monotonic()
+    pace.enter(lambda: True)
+    assert monotonic() - begun < 1
+
+
+def test_all_calls_keep_the_quiet_that_one_was_told(server, connect, waits):
+    """The next call of the client waits as well, whatever it asks for."""
+    client: BackendClient = connect(server, resend_rate_limited=False)
+    server.then(answer(429, Retry_After="7"), answer(200, {"id": 1}), answer(200, {"id": 1}))
+    with pytest.raises(RateLimited):
+        client.create_plugin({})
+    client.get_plugin(1)
+    client.get_storage(1)
+    assert len(waits) == 1
+    assert 6 < waits[0] <= 7
+
+
+def test_a_429_costs_no_repeats(server, client, waits):
+    """A server that limits for long is waited for, within the call's total time."""
+    busy = answer(429, {"detail": "busy"}, Retry_After="1")
+    server.then(*[busy] * 8, answer(503), answer(200, {"id": 1}))
+    assert client.get_plugin(1) == {"id": 1}
+    assert len(waits) == 9
