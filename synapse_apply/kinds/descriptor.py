@@ -6,12 +6,14 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from synapse_apply.model.marks import SecretMarks
 from synapse_apply.model.observed import Capabilities, Lookup, Observed
-from synapse_apply.model.ports import Api, IsOfUse
 from synapse_apply.model.values import ABSENT, Reference
+
+if TYPE_CHECKING:
+    from synapse_apply.model.ports import Api, IsOfUse
 
 Raw = Mapping[str, Any]
 NaturalKey = Callable[[Mapping[str, Any], Mapping[str, Observed]], str]

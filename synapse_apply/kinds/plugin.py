@@ -8,7 +8,7 @@ the tenant's alone: a code it does not list may still be another tenant's.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from synapse_apply.kinds.descriptor import (
     Binding,
@@ -23,13 +23,15 @@ from synapse_apply.kinds.wire import pick, remote_id, secure, wire_id
 from synapse_apply.model.errors import NotFound
 from synapse_apply.model.marks import SecretMarks
 from synapse_apply.model.observed import Lookup, Observed
-from synapse_apply.model.ports import Api
 
 PREFIX = "plugin"
 LIST = "plugin.list"
 FIELDS = frozenset(
     {"name", "code", "description", "version", "author", "category", "configuration"}
 )
+
+if TYPE_CHECKING:
+    from synapse_apply.model.ports import Api
 
 
 def natural_key(spec: Mapping[str, Any], _parents: Mapping[str, Observed]) -> str:

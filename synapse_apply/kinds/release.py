@@ -6,7 +6,7 @@ A release's identity is CODE@VERSION of the live plugin it belongs to.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from synapse_apply.kinds.descriptor import Binding, FieldRule, Proof, Raw, ResourceType, Seal
 from synapse_apply.kinds.run_forms import PLATFORM_FORM
@@ -14,12 +14,14 @@ from synapse_apply.kinds.wire import pick, remote_id, secure, wire_id
 from synapse_apply.model.errors import NotFound, RemoteError
 from synapse_apply.model.marks import SecretMarks
 from synapse_apply.model.observed import Lookup, Observed
-from synapse_apply.model.ports import Api
 
 PREFIX = "release"
 FIELDS = frozenset(
     {"plugin", "version", "changelog", "is_stable", "config", "requirements", "debug"}
 )
+
+if TYPE_CHECKING:
+    from synapse_apply.model.ports import Api
 # Where a release carries free config, the digest of what we published travels in it.
 DIGEST_KEY = "x-synapse-apply-digest"
 
