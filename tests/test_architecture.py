@@ -38,6 +38,7 @@ HOMES = {
 SHARED_BY_USE_CASES = {
     "where",
     "declare",
+    "revisions",
     "context",
     "backend",
     "reach",

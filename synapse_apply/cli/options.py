@@ -171,7 +171,10 @@ def place_of_project(body: Body) -> Body:
     return wrapped
 
 
-_OF_WHERE = ("variables", "variable_files", "paths", "strict", "parallelism", "lock_timeout")
+_OF_WHERE = (
+    *("variables", "variable_files", "paths", "strict", "parallelism", "lock_timeout"),
+    *("project_from", "ref"),
+)
 
 
 def _adding(*options: Callable[[Any], Any]) -> Callable[[Body], Body]:
@@ -215,6 +218,34 @@ def _only_following(
     return given
 
 
+def _git_ref(_ctx: click.Context, _param: click.Parameter, given: str | None) -> str:
+    """The REF of `git:REF`; "" where nothing was said."""
+    if given is None:
+        return ""
+    kind, _, ref = given.partition(":")
+    if kind != "git" or not ref:
+        raise click.BadParameter(f"git:REF is wanted, not {given!r}.")
+    return ref
+
+
+rules = _adding(
+    click.option(
+        "--project-from",
+        metavar="git:REF",
+        callback=_git_ref,
+        help="Take all settings of the project file from that Git ref; manifests, variables and "
+        "overlays stay those of the checkout.",
+    )
+)
+ref = _adding(
+    click.option(
+        "--ref",
+        default="",
+        metavar="REF",
+        help="Take manifests and package sources as they are at that Git ref, to go back to it; "
+        "the project file stays that of the checkout.",
+    )
+)
 variables = _adding(
     click.option(
         "--var",

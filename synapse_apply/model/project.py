@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 from typing import Any
 
-from synapse_apply.model.diagnostic import Position
+from synapse_apply.model.diagnostic import Diagnostic, Position
 from synapse_apply.model.values import SecretRef
 
 EMBEDDED = "embedded"
@@ -83,7 +83,10 @@ class Variable:
 
 @dataclass(frozen=True, slots=True)
 class Project:
-    """The project file, or what stands in for it where there is none (`file` is None then)."""
+    """The project file, or what stands in for it where there is none (`file` is None then).
+
+    `findings` are to be told with whatever is made of it.
+    """
 
     root: FilePath
     file: FilePath | None = None
@@ -92,3 +95,4 @@ class Project:
     targets: Mapping[str, Target] = field(default_factory=dict)
     default_target: str = ""
     max_package_size: int = 4 * 1024**3
+    findings: tuple[Diagnostic, ...] = ()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from synapse_apply import __version__
@@ -76,6 +76,7 @@ class Context:
     `held` is what package sources held.
     `skew` tells how the server's clock differs, as far as answers have shown by then.
     `hang_up` ends calls under way and refuses all others; what it is given says why.
+    `revision` names the commit whose manifests they are, "" where they are those of the checkout.
     `aim` is the target's name where the commands that are printed must say it.
     """
 
@@ -112,6 +113,7 @@ class Context:
     elsewhere: Callable[[], Mapping[str, Elsewhere]] = dict
     held: tuple[Held, ...] = ()
     aim: str = ""
+    revision: str = ""
 
 
 @contextmanager
@@ -148,6 +150,8 @@ def open_context(where: Where, carrier: Carrier | None = None) -> Iterator[Conte
             findings += state_file.key_findings(keys, project, target, declared.desired)
             findings += (*store.warnings(), *left_behind(project, target))
             who = actor(where.environ, project.root)
+            if declared.commit is not None:
+                who = replace(who, commit=declared.commit.id)
             resolver = Resolver(project.root, where.environ, target.allow_env, target.allow_files)
             yield Context(
                 project=project,
@@ -173,6 +177,7 @@ def open_context(where: Where, carrier: Carrier | None = None) -> Iterator[Conte
                 elsewhere=partial(state_file.elsewhere, project, target, where.environ),
                 held=declared.held,
                 aim=where.target or "",
+                revision=str(declared.commit or ""),
                 skew=lambda: backend.server_clock.skew,
             )
     finally:

@@ -45,6 +45,7 @@ def plan(context: Context, choices: Choices) -> Planned:
             serial=state.serial,
             manifests_digest=context.loaded.manifests_digest,
             commit=context.commit,
+            revision=context.revision,
         ),
         catalogue=context.catalogue,
         items=made,

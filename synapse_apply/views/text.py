@@ -35,7 +35,7 @@ def render_plan(
     parts = [*_actions(plan, blocks), *_dots(plan, blocks), *_refusals(plan, blocks)]
     if show_unchanged:
         parts.append("\n".join(blocks.unchanged(c) for c in plan.changes if _stays(c)))
-    if any(parts) or plan.guards:
+    if any(parts) or plan.guards or plan.base.revision:
         parts.insert(0, target_line(plan.base, pen))
     parts.append(totals(plan, pen))
     parts += [_guard(guard, pen) for guard in plan.guards]
@@ -87,7 +87,9 @@ def target_line(base: Base, pen: Pen) -> str:
     facts = ["the embedded backend" if where == "embedded:" else where]
     if base.binding.tenant:
         facts.append(f"tenant {clean(base.binding.tenant)}")
-    if base.commit:
+    if base.revision:
+        facts.append(f"manifests as of {clean(base.revision)}")
+    elif base.commit:
         facts.append(f"commit {clean(base.commit)[:12]}")
     return pen(f"Target {clean(base.target)}: {', '.join(facts)}", "dim")
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 )
 @options.output
 @options.place
+@options.rules
 @options.files
 @options.variables
 def command(*, face: Face, where: Where) -> int:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 )
 @options.text_output
 @options.place
+@options.rules
 @options.files
 @options.variables
 @click.option(

@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 @options.output
 @options.place
 @options.reports
+@options.rules
+@options.ref
 @options.files
 @options.variables
 @options.choices

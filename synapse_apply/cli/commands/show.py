@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 )
 @options.output
 @options.place
+@options.rules
 @options.files
 @options.variables
 @click.argument("what", metavar="ADDRESS|FILE")

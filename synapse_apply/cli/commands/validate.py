@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 @options.output
 @options.place
 @options.reports
+@options.rules
 @options.files
 @options.variables
 def command(*, face: Face, where: Where, reports: Reports | None) -> int:

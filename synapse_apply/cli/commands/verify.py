@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 )
 @options.output
 @options.place
+@options.rules
 @options.files
 @options.variables
 @click.argument("releases", nargs=-1, required=True, metavar="RELEASE...")
