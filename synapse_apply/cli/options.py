@@ -173,7 +173,7 @@ def place_of_project(body: Body) -> Body:
 
 _OF_WHERE = (
     *("variables", "variable_files", "paths", "strict", "parallelism", "lock_timeout"),
-    *("project_from", "ref"),
+    *("project_from", "as_of"),
 )
 
 
@@ -237,9 +237,10 @@ rules = _adding(
         "overlays stay those of the checkout.",
     )
 )
-ref = _adding(
+as_of = _adding(
     click.option(
         "--ref",
+        "as_of",
         default="",
         metavar="REF",
         help="Take manifests and package sources as they are at that Git ref, to go back to it; "

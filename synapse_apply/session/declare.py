@@ -145,10 +145,11 @@ def declared(
 ) -> Declared:
     """Manifests and packages of one target, with every finding.
 
-    `told` is what a saved plan knows of package sources, which are not read then. With `where.ref`
-    all is as that Git ref has it. `given` are variables in place of those of the command line.
+    `told` is what a saved plan knows of package sources, which are not read then. With
+    `where.as_of` all is as that Git ref has it. `given` are variables in place of those of the
+    command line.
     """
-    at = commit_at(project.root, where.ref) if where.ref else None
+    at = commit_at(project.root, where.as_of) if where.as_of else None
     sources = Sources(project, told, at.short if at else "")
     reader = sources.reader(target)
     with written_at(at) if at else nullcontext() as written:

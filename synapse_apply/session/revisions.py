@@ -46,7 +46,14 @@ class WrittenTree:
         try:
             return bytes_at(self._tree, path)
         except UnreadableError as problem:
-            raise InputError(problem.finding) from None
+            node = self._tree.node(path)
+            if node is None or node.kind is not Kind.LINK:
+                raise InputError(problem.finding) from None
+            raise InputError.of(
+                "Link cannot be followed",
+                f"{path} in {self._name} is a link that leads to no file of the project.",
+                "Put the file itself there.",
+            ) from None
 
     def _listed(self, node: Node) -> Listed:
         why_not = _WHY_NOT.get(node.kind, "")

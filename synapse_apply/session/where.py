@@ -16,7 +16,7 @@ class Where:
     """What the user said: where the project is, which target, which variables.
 
     `lock_timeout` is in seconds; None leaves it to `patience`. `project_from` is the Git ref that
-    the settings of the project file are taken from, `ref` the one whose manifests are meant.
+    the settings of the project file are taken from, `as_of` the one whose manifests are meant.
     """
 
     directory: Path = field(default_factory=Path.cwd)
@@ -31,7 +31,7 @@ class Where:
     on_terminal: bool = False
     lock_timeout: float | None = None
     project_from: str = ""
-    ref: str = ""
+    as_of: str = ""
 
     @property
     def patience(self) -> float:

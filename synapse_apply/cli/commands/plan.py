@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 @options.place
 @options.reports
 @options.rules
-@options.ref
+@options.as_of
 @options.files
 @options.variables
 @options.choices
