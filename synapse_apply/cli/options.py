@@ -218,35 +218,6 @@ def _only_following(
     return given
 
 
-def _git_ref(_ctx: click.Context, _param: click.Parameter, given: str | None) -> str:
-    """The REF of `git:REF`; "" where nothing was said."""
-    if given is None:
-        return ""
-    kind, _, ref = given.partition(":")
-    if kind != "git" or not ref:
-        raise click.BadParameter(f"git:REF is wanted, not {given!r}.")
-    return ref
-
-
-rules = _adding(
-    click.option(
-        "--project-from",
-        metavar="git:REF",
-        callback=_git_ref,
-        help="Take all settings of the project file from that Git ref; manifests, variables and "
-        "overlays stay those of the checkout.",
-    )
-)
-as_of = _adding(
-    click.option(
-        "--ref",
-        "as_of",
-        default="",
-        metavar="REF",
-        help="Take manifests and package sources as they are at that Git ref, to go back to it; "
-        "the project file stays that of the checkout.",
-    )
-)
 variables = _adding(
     click.option(
         "--var",

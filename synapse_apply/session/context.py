@@ -96,7 +96,6 @@ class Context:
     longest_call: Callable[[int], float]
     parallelism: int = 10
     partial: bool = False
-    commit: str = ""
     version: str = __version__
     catalogue: Catalogue = field(default_factory=lambda: CATALOGUE)
     new_salt: Callable[[], str] = new_salt
@@ -149,9 +148,7 @@ def open_context(where: Where, carrier: Carrier | None = None) -> Iterator[Conte
             keys = state_file.keys(project, target, where.environ, create=made)
             findings += state_file.key_findings(keys, project, target, declared.desired)
             findings += (*store.warnings(), *left_behind(project, target))
-            who = actor(where.environ, project.root)
-            if declared.commit is not None:
-                who = replace(who, commit=declared.commit.id)
+            who = _who(where, declared, project)
             resolver = Resolver(project.root, where.environ, target.allow_env, target.allow_files)
             yield Context(
                 project=project,
@@ -173,7 +170,6 @@ def open_context(where: Where, carrier: Carrier | None = None) -> Iterator[Conte
                 patience=where.patience,
                 pause=time.sleep,
                 partial=bool(where.paths),
-                commit=who.commit,
                 elsewhere=partial(state_file.elsewhere, project, target, where.environ),
                 held=declared.held,
                 aim=where.target or "",
@@ -182,6 +178,12 @@ def open_context(where: Where, carrier: Carrier | None = None) -> Iterator[Conte
             )
     finally:
         store.close()
+
+
+def _who(where: Where, declared: declare.Declared, project: Project) -> Actor:
+    """Who runs this; the commit is that of the manifests."""
+    who = actor(where.environ, project.root)
+    return replace(who, commit=declared.commit.id) if declared.commit else who
 
 
 def _packages(

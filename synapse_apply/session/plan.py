@@ -44,7 +44,7 @@ def plan(context: Context, choices: Choices) -> Planned:
             lineage=state.lineage,
             serial=state.serial,
             manifests_digest=context.loaded.manifests_digest,
-            commit=context.commit,
+            commit=context.actor.commit,
             revision=context.revision,
         ),
         catalogue=context.catalogue,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from synapse_apply.cli import options
+from synapse_apply.cli import options, revisions
 from synapse_apply.cli.face import Face
 from synapse_apply.cli.manual import manual
 from synapse_apply.model.errors import Exit
@@ -41,8 +41,8 @@ if TYPE_CHECKING:
 @options.output
 @options.place
 @options.reports
-@options.rules
-@options.as_of
+@revisions.rules
+@revisions.as_of
 @options.files
 @options.variables
 @options.choices

@@ -1,0 +1,32 @@
+"""Options that name Git refs: whose settings, whose manifests."""
+
+from __future__ import annotations
+
+import click
+
+
+def git_ref(_ctx: click.Context, _param: click.Parameter, given: str | None) -> str:
+    """The REF of `git:REF`; "" where nothing was said."""
+    if given is None:
+        return ""
+    kind, _, ref = given.partition(":")
+    if kind != "git" or not ref:
+        raise click.BadParameter(f"git:REF is wanted, not {given!r}.")
+    return ref
+
+
+rules = click.option(
+    "--project-from",
+    metavar="git:REF",
+    callback=git_ref,
+    help="Take all settings of the project file from that Git ref; manifests, variables and "
+    "overlays stay those of the checkout.",
+)
+as_of = click.option(
+    "--ref",
+    "as_of",
+    default="",
+    metavar="REF",
+    help="Take manifests and package sources as they are at that Git ref, to go back to it; the "
+    "project file stays that of the checkout.",
+)
