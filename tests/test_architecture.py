@@ -39,6 +39,7 @@ SHARED_BY_USE_CASES = {
     "where",
     "declare",
     "revisions",
+    "supposed",
     "context",
     "backend",
     "reach",

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
+from synapse_apply.model.project import Target
 from synapse_apply.planning.situation import Choices
-from synapse_apply.session.context import Context
-from synapse_apply.session.select import selection
+from synapse_apply.session.select import Selectable, selection
+
+
+class Planned(Selectable, Protocol):
+    """What a plan is made of."""
+
+    @property
+    def target(self) -> Target: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +30,7 @@ class Asked:
     only: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
 
-    def choices(self, context: Context) -> Choices:
+    def choices(self, context: Planned) -> Choices:
         """With the rules of the target; InputError when a selection fits nothing."""
         target = context.target
         return Choices(

@@ -22,6 +22,17 @@ rules = click.option(
     help="Take all settings of the project file from that Git ref; manifests, variables and "
     "overlays stay those of the checkout.",
 )
+offline = click.option(
+    "--offline",
+    is_flag=True,
+    help="Ask neither the state nor the backend, and read no secret: say what the manifests "
+    "change beside what --against names.",
+)
+against = click.option(
+    "--against",
+    metavar="git:REF|state:FILE",
+    help="With --offline: a Git ref, or an inventory as `state inventory` prints it.",
+)
 as_of = click.option(
     "--ref",
     "as_of",

@@ -38,6 +38,7 @@ def plan(situation: Situation) -> Plan:
         choices=situation.choices,
         settles_in=situation.settles_in,
         elsewhere=situation.elsewhere,
+        offline=situation.base.offline,
     )
     declared, cycles = _declared(items, survey)
     undeclared = _undeclared(items, survey, declared)

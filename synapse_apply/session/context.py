@@ -108,6 +108,11 @@ class Context:
         """Hold the state for writing; LockHeld when another run keeps it for too long."""
         return self.store.lock(operation, self.patience)
 
+    def recorded(self) -> set[Address]:
+        """The addresses that the state knows, those of calls under way among them."""
+        state = self.store.read()
+        return {*state.records, *(intent.address for intent in state.open_intents)}
+
     pause: Callable[[float], None] = lambda _seconds: None
     elsewhere: Callable[[], Mapping[str, Elsewhere]] = dict
     held: tuple[Held, ...] = ()

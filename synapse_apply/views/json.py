@@ -62,6 +62,7 @@ def plan_document(plan: Plan) -> dict[str, Any]:
         "errored": plan.errored,
         "applyable": plan.applyable,
         "complete": not plan.errored and not plan.refused,
+        **({"offline": True} if plan.base.offline else {}),
         "base": _base(plan.base),
         "summary": _summary(plan),
         "resource_changes": [_resource_change(change) for change in plan.changes],

@@ -15,8 +15,10 @@ from synapse_apply.views.verification import verify_line
 __all__ = ["render_diagnostics", "render_plan", "render_report"]
 
 _HEADER = "synapse-apply will perform the following actions:"
+_OFFLINE = "Beside what it is compared with, synapse-apply would perform the following actions:"
 _ERRORED = "synapse-apply planned the following actions, but then met a problem:"
 _NO_CHANGES = "No changes. Live state matches the configuration."
+_NO_OFFLINE = "No changes. What is declared is the same as"
 _NONE_OF_THIS_PLAN = "No changes. What differs now is not in this plan."
 # Off a terminal no line is ever broken; this only decides when `before -> after` takes two lines.
 _WIDTH = 110
@@ -35,7 +37,7 @@ def render_plan(
     parts = [*_actions(plan, blocks), *_dots(plan, blocks), *_refusals(plan, blocks)]
     if show_unchanged:
         parts.append("\n".join(blocks.unchanged(c) for c in plan.changes if _stays(c)))
-    if any(parts) or plan.guards or plan.base.revision:
+    if any(parts) or plan.guards or plan.base.revision or plan.base.offline:
         parts.insert(0, target_line(plan.base, pen))
     parts.append(totals(plan, pen))
     parts += [_guard(guard, pen) for guard in plan.guards]
@@ -54,7 +56,8 @@ def _actions(plan: Plan, blocks: Blocks) -> list[str]:
     ]
     if not rows:
         return []
-    return [_ERRORED if plan.errored else _HEADER, *rows]
+    header = _OFFLINE if plan.base.offline else _HEADER
+    return [_ERRORED if plan.errored else header, *rows]
 
 
 def _dots(plan: Plan, blocks: Blocks) -> list[str]:
@@ -85,6 +88,8 @@ def target_line(base: Base, pen: Pen) -> str:
     """Which backend a plan is for, and from which commit."""
     where = clean_url(base.binding.url)
     facts = ["the embedded backend" if where == "embedded:" else where]
+    if base.offline:
+        facts = [compared_with(base)]
     if base.binding.tenant:
         facts.append(f"tenant {clean(base.binding.tenant)}")
     if base.revision:
@@ -94,12 +99,19 @@ def target_line(base: Base, pen: Pen) -> str:
     return pen(f"Target {clean(base.target)}: {', '.join(facts)}", "dim")
 
 
+def compared_with(base: Base) -> str:
+    """What a plan says of itself that asked nobody."""
+    return f"against {clean(base.against)}; the backend was not asked"
+
+
 def totals(plan: Plan, pen: Pen) -> str:
     """The lines that say what a plan comes to."""
     if plan.errored:
         count = plural(sum(finding.is_error for finding in plan.diagnostics), "error")
         return pen(f"Plan incomplete: {count}. It cannot be applied.", "bold")
     if not (plan.has_changes or plan.refused):
+        if plan.base.offline:
+            return pen(f"{_NO_OFFLINE} {clean(plan.base.against)}.", "done")
         left_out = any("left_out" in change.extras for change in plan.changes)
         return pen(_NONE_OF_THIS_PLAN if left_out else _NO_CHANGES, "done")
     refused = [refused_line(len(plan.refused), pen)] if plan.refused else []

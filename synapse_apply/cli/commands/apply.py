@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         ("synapse-apply apply --auto-approve --json > report.json", "One report document."),
         ("synapse-apply apply next.plan", "Do what `plan --out next.plan` showed; ask nobody."),
         ("synapse-apply apply --reviewed pr.plan", "Plan anew, and do only what was reviewed."),
+        ("synapse-apply apply --ref v1.2.0", "Go back: the manifests as that tag has them."),
         ("synapse-apply apply --auto-approve --report github", "On a runner of GitHub Actions."),
     ],
     exits=[
@@ -94,6 +95,9 @@ def command(
     With --reviewed the manifests may have moved on: all is planned anew from this checkout, rows
     that equal a reviewed row go, all others are refused. Packages come from the checkout's
     sources, also where the file carries some: a row whose package has the reviewed content goes.
+
+    With --ref manifests and package sources are those of a Git ref, and the checkout is left as it
+    is. What is published stays published: a release is never taken back.
     """
     from synapse_apply.cli.applying import Run
     from synapse_apply.cli.approval import need_approval

@@ -31,6 +31,11 @@ if TYPE_CHECKING:
             "The same for a job that has the manifests and not the packages.",
         ),
         ("synapse-apply plan --report markdown=plan.md", "Also as a comment for a pull request."),
+        (
+            "synapse-apply plan --offline --against git:origin/main",
+            "For a pull request from a fork: no credentials, no backend.",
+        ),
+        ("synapse-apply plan --ref v1.2.0", "What going back to that tag would do."),
     ],
     exits=[
         ("0", "planned"),
@@ -43,6 +48,8 @@ if TYPE_CHECKING:
 @options.reports
 @revisions.rules
 @revisions.as_of
+@revisions.offline
+@revisions.against
 @options.files
 @options.variables
 @options.choices
@@ -77,10 +84,9 @@ def command(
     reports: Reports | None,
     show_unchanged: bool,
     detailed_exitcode: bool,
-    out: Path | None,
-    with_packages: bool,
-    preflight: bool,
-    **asked: Any,
+    offline: bool,
+    against: str | None,
+    **said: Any,
 ) -> int:
     """Show what `apply` would do, and do nothing.
 
@@ -94,7 +100,32 @@ def command(
     With --with-packages it also carries the package of each release that it makes, as it would be
     sent: then `apply FILE` uploads those, also in another checkout, where the folder, the zip or
     the Git ref is gone or has changed. Whoever can read the file can read the packages.
+
+    With --offline it needs no credentials: what was declared at a Git ref, or what an inventory
+    lists, stands in for what is live. For pull requests from forks; see docs/pull-requests.md.
     """
+    if offline or against:
+        from synapse_apply.cli.offline import offline_plan
+
+        plan = offline_plan(where, against if offline else None, said)
+        _show(face, plan, show_unchanged=show_unchanged)
+    else:
+        plan = _online(face, where, show_unchanged=show_unchanged, **said)
+    code = _exit_code(plan, detailed=detailed_exitcode)
+    return reports.of_plan(plan, code) if reports else code
+
+
+def _online(
+    face: Face,
+    where: Where,
+    *,
+    show_unchanged: bool,
+    out: Path | None,
+    with_packages: bool,
+    preflight: bool,
+    **asked: Any,
+) -> Plan:
+    """A plan of what is live, shown and saved as it was asked for."""
     from synapse_apply.cli.choices import Asked
     from synapse_apply.cli.keeping import Keeping
     from synapse_apply.cli.preflight import examine
@@ -112,8 +143,7 @@ def command(
         said += "\nWhat is to be imported needs `--adopt` when `apply` runs off a terminal.\n"
     face.warn(finding for finding in found if finding not in plan.diagnostics)
     face.err(said)
-    code = _exit_code(plan, detailed=detailed_exitcode)
-    return reports.of_plan(plan, code) if reports else code
+    return plan
 
 
 def _show(face: Face, plan: Plan, *, show_unchanged: bool) -> None:

@@ -1,0 +1,268 @@
+"""Use case: what a change of manifests means, without a backend, a state or any secret.
+
+What was declared before (at a Git ref, or what an inventory lists) stands in for what is recorded
+and live. Secrets are compared as references; nothing is resolved and nothing is asked.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from synapse_apply import __version__
+from synapse_apply.kinds.catalogue import CATALOGUE
+from synapse_apply.kinds.descriptor import Catalogue
+from synapse_apply.manifests.loading import Loaded
+from synapse_apply.manifests.project import given_variables
+from synapse_apply.manifests.targets import choose_target
+from synapse_apply.model.address import Address
+from synapse_apply.model.aim import aimed_plan
+from synapse_apply.model.desired import Desired
+from synapse_apply.model.diagnostic import Diagnostic, Severity, error, warning
+from synapse_apply.model.errors import InputError, ManifestError
+from synapse_apply.model.observed import Sighting
+from synapse_apply.model.plan import Action, Base, Change, FieldChange, Plan
+from synapse_apply.model.project import Project, Target
+from synapse_apply.model.state import Binding, Record
+from synapse_apply.model.values import (
+    Fields,
+    SecretWant,
+)
+from synapse_apply.packages.git import Commit, commit_at
+from synapse_apply.planning.planner import plan as make_plan
+from synapse_apply.planning.situation import Choices, Item, Situation
+from synapse_apply.session import declare
+from synapse_apply.session.prepare import wanted
+from synapse_apply.session.revisions import written_at
+from synapse_apply.session.supposed import (
+    References,
+    natural_key,
+    record_of,
+    records,
+    sightings,
+    undeclared,
+)
+from synapse_apply.session.surroundings import SystemClock, commit_of
+from synapse_apply.session.where import Where
+
+_NOWHERE = Binding(url="")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A row of an inventory: the server's id, and the digest of what was published, if known."""
+
+    id: str
+    digest: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Offline:
+    """A target's manifests, and what they are compared with: `label` is how views call it."""
+
+    label: str
+    target: Target
+    loaded: Loaded
+    desired: Mapping[Address, Desired]
+    diagnostics: tuple[Diagnostic, ...]
+    before: Mapping[Address, Record]
+    secrets: References
+    commit: str = ""
+    partial: bool = False
+    aim: str = ""
+    catalogue: Catalogue = field(default_factory=lambda: CATALOGUE)
+
+    def recorded(self) -> Iterable[Address]:
+        """The addresses that count as recorded."""
+        return self.before
+
+
+def against_git(where: Where, ref: str) -> Offline:
+    """The checkout beside the manifests of a Git ref; InputError with every finding."""
+    project, target, now = _checkout(where)
+    commit, secrets = commit_at(project.root, ref), References()
+    then, findings = _declared_at(where, project, target, commit)
+    pins = {at: one.remote_id for at, one in now.desired.items() if one.remote_id}
+    before = records(then, target, pins, secrets)
+    label = f"git:{commit}"
+    return _offline(where, project, target, now, label, before, findings, secrets)
+
+
+def against_inventory(where: Where, rows: Mapping[Address, Row], label: str) -> Offline:
+    """The checkout beside what an inventory lists; of its fields an inventory knows none."""
+    project, target, now = _checkout(where)
+    secrets = References()
+    sights = sightings({address: row.id for address, row in rows.items()})
+    before: dict[Address, Record] = {}
+    for address, row in rows.items():
+        kind = CATALOGUE.get(address.kind)
+        if kind is None:
+            raise InputError.of(
+                "There is no such kind", f"{address} in {label}.", f"Kinds: {', '.join(CATALOGUE)}."
+            )
+        record = undeclared(address, kind, target)
+        if address in now.desired:
+            record = record_of(now.desired[address], target, now.desired, sights, secrets)
+        before[address] = replace(record, remote_id=row.id, digest=row.digest, files={})
+    return _offline(where, project, target, now, label, before, (), secrets)
+
+
+def plan(offline: Offline, choices: Choices) -> Plan:
+    """What the manifests would change, were all that they are compared with live as declared."""
+    made = _items(offline)
+    situation = Situation(
+        plan_id=str(uuid.uuid4()),
+        created=SystemClock().now(),
+        tool_version=__version__,
+        base=Base(
+            target=offline.target.name,
+            binding=_NOWHERE,
+            lineage="",
+            serial=0,
+            manifests_digest=offline.loaded.manifests_digest,
+            commit=offline.commit,
+            against=offline.label,
+        ),
+        catalogue=offline.catalogue,
+        items=made,
+        choices=replace(choices, partial=offline.partial, resend_secrets=False),
+        diagnostics=offline.diagnostics,
+    )
+    planned = make_plan(situation)
+    changes = tuple(_told(change, made.get(change.address)) for change in planned.changes)
+    return aimed_plan(replace(planned, changes=changes), offline.aim)
+
+
+def _checkout(where: Where) -> tuple[Project, Target, declare.Declared]:
+    """What is declared here, for a target whose holes nothing fills: no environment is looked at.
+
+    ManifestError with every finding.
+    """
+    project = declare.project_of(where)
+    target = choose_target(project, where.target, {}, on_terminal=True)
+    now = declare.declared(where, project, target)
+    if any(finding.is_error for finding in now.diagnostics):
+        raise ManifestError(*now.diagnostics)
+    return project, target, now
+
+
+def _offline(
+    where: Where,
+    project: Project,
+    target: Target,
+    now: declare.Declared,
+    label: str,
+    before: Mapping[Address, Record],
+    findings: Iterable[Diagnostic],
+    secrets: References,
+) -> Offline:
+    return Offline(
+        label=label,
+        target=target,
+        loaded=now.loaded,
+        desired=now.desired,
+        diagnostics=(*now.diagnostics, *findings),
+        before=before,
+        secrets=secrets,
+        commit=commit_of(project.root),
+        partial=bool(where.paths),
+        aim=where.target or "",
+    )
+
+
+def _declared_at(
+    where: Where, project: Project, target: Target, commit: Commit
+) -> tuple[Mapping[Address, Desired], tuple[Diagnostic, ...]]:
+    """What a commit declares by its own project file, and what is to be said of it."""
+    then = declare.project_at(commit, project.file) if project.file else project
+    if then is None:
+        return {}, (_all_new(f"{project.file} is not in {commit.ref}."),)
+    same = then.targets.get(target.name)
+    if same is None:
+        return {}, (_all_new(f"{commit.ref} has no target `{target.name}`."),)
+    there = replace(where, as_of=commit.ref, strict=False, paths=_existing(where, project, commit))
+    if where.paths and not there.paths:
+        return {}, ()
+    given, _ = given_variables(
+        then, [f"{name}={value}" for name, value in where.variables.items()], _files(where)
+    )
+    found = declare.declared(there, then, same, given=given)
+    if found.loaded.has_errors:
+        lead = error(
+            "What is compared with cannot be used",
+            f"The manifests at {commit} have errors, so that what they declared is not known.",
+            "Compare with a commit whose manifests are valid: --against git:REF.",
+        )
+        raise InputError(lead, *(one for one in found.loaded.diagnostics if one.is_error))
+    known = set(found.loaded.diagnostics)
+    doubts = [one for one in found.diagnostics if one not in known and one not in then.findings]
+    return found.desired, tuple(one.with_(severity=Severity.WARNING) for one in doubts)
+
+
+def _all_new(why: str) -> Diagnostic:
+    return warning("Everything counts as new", why, "Compare with a Git ref that has it.")
+
+
+def _existing(where: Where, project: Project, commit: Commit) -> tuple[Path, ...]:
+    """The named manifests that a commit has: the others are new."""
+    if not where.paths:
+        return ()
+    root = project.root.resolve()
+    with written_at(commit) as tree:
+        return tuple(
+            path for path in where.paths if tree.at(os.path.relpath(path, root)) is not None
+        )
+
+
+def _files(where: Where) -> list[tuple[str, bytes]]:
+    return [(str(path), path.read_bytes()) for path in where.variable_files]
+
+
+def _items(offline: Offline) -> dict[Address, Item]:
+    desired, before = offline.desired, offline.before
+    sights = sightings({address: record.remote_id for address, record in before.items()})
+    made: dict[Address, Item] = {}
+    for address in sorted({*desired, *before}):
+        kind, record, one = (
+            offline.catalogue[address.kind],
+            before.get(address),
+            desired.get(address),
+        )
+        binding = kind.binding(offline.target.api)
+        if one is None and record is not None:
+            binding = kind.bindings.get(record.api, binding)
+        live: Fields = record.applied if record else {}
+        made[address] = Item(
+            address=address,
+            type=kind,
+            binding=binding,
+            sighting=sights.get(address, Sighting(address)),
+            desired=one,
+            want=wanted(one, sights, "", offline.secrets) if one else {},
+            live=live,
+            record=record,
+            natural_key=natural_key(kind, one, desired) if one else "",
+        )
+    return made
+
+
+def _told(change: Change, item: Item | None) -> Change:
+    """A change as a reader offline must take it: no made-up id, secrets as references, digests."""
+    notes = change.notes
+    if digest := change.extras.get("package", {}).get("digest"):
+        notes = (*notes, f"content {digest}")
+    made_up = change.remote_id == str(change.address)
+    fields = change.fields
+    if change.action is not Action.CREATE and item is not None:
+        fields = tuple(_as_reference(one, item.want) for one in fields)
+    remote_id = "" if made_up else change.remote_id
+    return replace(change, notes=notes, fields=fields, remote_id=remote_id)
+
+
+def _as_reference(one: FieldChange, want: Fields) -> FieldChange:
+    wish = want.get(one.path)
+    refers = isinstance(wish, SecretWant) and wish.ref.literal is None
+    return replace(one, note="reference changed") if one.sensitive and refers else one
