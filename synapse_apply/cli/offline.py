@@ -9,6 +9,7 @@ import click
 from synapse_apply.cli.choices import Asked
 from synapse_apply.cli.inventories import mapping_of, wanted_from
 from synapse_apply.model.address import Address
+from synapse_apply.model.errors import InputError
 from synapse_apply.model.plan import Plan
 from synapse_apply.session.offline import Offline, Row, against_git, against_inventory, plan
 from synapse_apply.session.where import Where
@@ -42,12 +43,14 @@ def offline_plan(where: Where, against: str | None, said: dict[str, Any]) -> Pla
 def _against_file(where: Where, name: str) -> Offline:
     path = where.directory / name
     ids = wanted_from(path)
-    digests: dict[Address, Any] = {
-        Address.parse(str(row["address"])): row.get("digest")
-        for row in mapping_of(path)["inventory"]
-    }
-    rows = {
-        address: Row(found, str(digests[address]) if digests.get(address) else None)
-        for address, found in ids.items()
-    }
+    rows = {address: Row(found) for address, found in ids.items()}
+    for row in mapping_of(path)["inventory"]:
+        digest, address = row.get("digest"), Address.parse(str(row["address"]))
+        if not (digest is None or isinstance(digest, str)):
+            raise InputError.of(
+                "A row of the inventory cannot be used",
+                f"The digest of {address} in {name} is no text.",
+                "Write it anew with `synapse-apply state inventory`.",
+            )
+        rows[address] = Row(ids[address], digest)
     return against_inventory(where, rows, f"state:{name}")

@@ -39,5 +39,5 @@ as_of = click.option(
     default="",
     metavar="REF",
     help="Take manifests and package sources as they are at that Git ref, to go back to it; the "
-    "project file stays that of the checkout.",
+    "project file stays that of the checkout. What is published stays published.",
 )

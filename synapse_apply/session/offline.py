@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -32,6 +32,7 @@ from synapse_apply.model.values import (
     SecretWant,
 )
 from synapse_apply.packages.git import Commit, commit_at
+from synapse_apply.planning import refusals as refused
 from synapse_apply.planning.planner import plan as make_plan
 from synapse_apply.planning.situation import Choices, Item, Situation
 from synapse_apply.session import declare
@@ -48,6 +49,7 @@ from synapse_apply.session.supposed import (
 from synapse_apply.session.surroundings import SystemClock, commit_of
 from synapse_apply.session.where import Where
 
+_OTHER_REFERENCE = "reference changed"
 _NOWHERE = Binding(url="")
 
 
@@ -61,7 +63,10 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Offline:
-    """A target's manifests, and what they are compared with: `label` is how views call it."""
+    """A target's manifests, and what they are compared with: `label` is how views call it.
+
+    `then` is what was declared before, where that is known.
+    """
 
     label: str
     target: Target
@@ -70,6 +75,7 @@ class Offline:
     diagnostics: tuple[Diagnostic, ...]
     before: Mapping[Address, Record]
     secrets: References
+    then: Mapping[Address, Desired] = field(default_factory=dict)
     commit: str = ""
     partial: bool = False
     aim: str = ""
@@ -88,7 +94,8 @@ def against_git(where: Where, ref: str) -> Offline:
     pins = {at: one.remote_id for at, one in now.desired.items() if one.remote_id}
     before = records(then, target, pins, secrets)
     label = f"git:{commit}"
-    return _offline(where, project, target, now, label, before, findings, secrets)
+    found = _offline(where, project, target, now, label, before, findings, secrets)
+    return replace(found, then=then)
 
 
 def against_inventory(where: Where, rows: Mapping[Address, Row], label: str) -> Offline:
@@ -107,7 +114,12 @@ def against_inventory(where: Where, rows: Mapping[Address, Row], label: str) -> 
         if address in now.desired:
             record = record_of(now.desired[address], target, now.desired, sights, secrets)
         before[address] = replace(record, remote_id=row.id, digest=row.digest, files={})
-    return _offline(where, project, target, now, label, before, (), secrets)
+    told = warning(
+        "Fields were not compared",
+        "An inventory has no fields: only ids, versions and the digests of packages are known.",
+        "Compare with a Git ref to see them: --against git:REF.",
+    )
+    return _offline(where, project, target, now, label, before, (told,), secrets)
 
 
 def plan(offline: Offline, choices: Choices) -> Plan:
@@ -132,7 +144,7 @@ def plan(offline: Offline, choices: Choices) -> Plan:
         diagnostics=offline.diagnostics,
     )
     planned = make_plan(situation)
-    changes = tuple(_told(change, made.get(change.address)) for change in planned.changes)
+    changes = tuple(_told(change, made.get(change.address), offline) for change in planned.changes)
     return aimed_plan(replace(planned, changes=changes), offline.aim)
 
 
@@ -249,20 +261,48 @@ def _items(offline: Offline) -> dict[Address, Item]:
     return made
 
 
-def _told(change: Change, item: Item | None) -> Change:
+def _told(change: Change, item: Item | None, offline: Offline) -> Change:
     """A change as a reader offline must take it: no made-up id, secrets as references, digests."""
-    notes = change.notes
+    notes = [*change.notes, *_beside(offline.then.get(change.address), item)]
     if digest := change.extras.get("package", {}).get("digest"):
-        notes = (*notes, f"content {digest}")
-    made_up = change.remote_id == str(change.address)
-    fields = change.fields
+        notes.append(f"content {digest}")
+    fields, refusals = change.fields, change.refusals
     if change.action is not Action.CREATE and item is not None:
         fields = tuple(_as_reference(one, item.want) for one in fields)
-    remote_id = "" if made_up else change.remote_id
-    return replace(change, notes=notes, fields=fields, remote_id=remote_id)
+        other = bool(fields) and all(one.note == _OTHER_REFERENCE for one in fields)
+        if other and {one.rule for one in refusals} == {refused.FIXED}:
+            # Another reference may well give the same value.
+            notes += [f"refused if its value differs: {one.reason}" for one in refusals]
+            refusals = ()
+    made_up = change.remote_id == str(change.address)
+    return replace(
+        change,
+        notes=tuple(notes),
+        fields=fields,
+        refusals=refusals,
+        remote_id="" if made_up else change.remote_id,
+    )
 
 
 def _as_reference(one: FieldChange, want: Fields) -> FieldChange:
     wish = want.get(one.path)
     refers = isinstance(wish, SecretWant) and wish.ref.literal is None
-    return replace(one, note="reference changed") if one.sensitive and refers else one
+    return replace(one, note=_OTHER_REFERENCE) if one.sensitive and refers else one
+
+
+def _beside(then: Desired | None, item: Item | None) -> Iterator[str]:
+    """What a manifest says otherwise that is no field of the object."""
+    now = item.desired if item is not None else None
+    if then is None or now is None:
+        return
+    pairs = {
+        "labels": (then.labels, now.labels),
+        "lifecycle": (then.lifecycle, now.lifecycle),
+        "depends_on": (then.depends_on, now.depends_on),
+        "metadata.id": (then.remote_id, now.remote_id),
+        "source": (str(then.source), str(now.source)),
+        "verify": (then.verify, now.verify),
+    }
+    differing = [name for name, (old, new) in pairs.items() if old != new]
+    if differing:
+        yield f"{', '.join(differing)} changed: no field of the object"

@@ -14,7 +14,7 @@ from synapse_apply.views.grammar import plan_line, plural
 from synapse_apply.views.markup import LONGEST_NAME, code, in_marker, link, marker, prose
 from synapse_apply.views.outcomes import findings, totals, worth_a_row
 from synapse_apply.views.pen import Pen
-from synapse_apply.views.text import acts, compared_with, target_line
+from synapse_apply.views.text import acts, target_line
 from synapse_apply.views.text import totals as plan_totals
 
 _PLAIN = Pen(color=False)
@@ -48,7 +48,7 @@ def plan_markdown(
     ended = "" if command == "plan" else f"{command.capitalize()} failed: "
     title = f"## {ended}Plan for {code(plan.base.target, LONGEST_NAME)}"
     if plan.base.offline:
-        title += f" {prose(compared_with(plan.base))}"
+        title += f" against {code(plan.base.against, LONGEST_NAME)}; the backend was not asked"
     facts = prose(target_line(plan.base, _PLAIN), 2 * LONGEST_NAME)
     kind = "" if command == "plan" else command
     head = "\n\n".join([_marker(plan.base, kind), title, *map(_bold, _counts(plan)), facts])

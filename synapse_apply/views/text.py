@@ -15,10 +15,10 @@ from synapse_apply.views.verification import verify_line
 __all__ = ["render_diagnostics", "render_plan", "render_report"]
 
 _HEADER = "synapse-apply will perform the following actions:"
-_OFFLINE = "Beside what it is compared with, synapse-apply would perform the following actions:"
+_OFFLINE = "If {} is what is live, synapse-apply will perform the following actions:"
 _ERRORED = "synapse-apply planned the following actions, but then met a problem:"
 _NO_CHANGES = "No changes. Live state matches the configuration."
-_NO_OFFLINE = "No changes. What is declared is the same as"
+_NO_OFFLINE = "No changes. If {} is what is live, there is nothing to do."
 _NONE_OF_THIS_PLAN = "No changes. What differs now is not in this plan."
 # Off a terminal no line is ever broken; this only decides when `before -> after` takes two lines.
 _WIDTH = 110
@@ -56,7 +56,7 @@ def _actions(plan: Plan, blocks: Blocks) -> list[str]:
     ]
     if not rows:
         return []
-    header = _OFFLINE if plan.base.offline else _HEADER
+    header = _OFFLINE.format(clean(plan.base.against)) if plan.base.offline else _HEADER
     return [_ERRORED if plan.errored else header, *rows]
 
 
@@ -89,7 +89,8 @@ def target_line(base: Base, pen: Pen) -> str:
     where = clean_url(base.binding.url)
     facts = ["the embedded backend" if where == "embedded:" else where]
     if base.offline:
-        facts = [compared_with(base)]
+        commit = f"commit {clean(base.commit)[:12]} " if base.commit else ""
+        return pen(f"Target {clean(base.target)}: {commit}{compared_with(base)}", "dim")
     if base.binding.tenant:
         facts.append(f"tenant {clean(base.binding.tenant)}")
     if base.revision:
@@ -111,7 +112,7 @@ def totals(plan: Plan, pen: Pen) -> str:
         return pen(f"Plan incomplete: {count}. It cannot be applied.", "bold")
     if not (plan.has_changes or plan.refused):
         if plan.base.offline:
-            return pen(f"{_NO_OFFLINE} {clean(plan.base.against)}.", "done")
+            return pen(_NO_OFFLINE.format(clean(plan.base.against)), "done")
         left_out = any("left_out" in change.extras for change in plan.changes)
         return pen(_NONE_OF_THIS_PLAN if left_out else _NO_CHANGES, "done")
     refused = [refused_line(len(plan.refused), pen)] if plan.refused else []

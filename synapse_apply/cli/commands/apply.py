@@ -95,9 +95,6 @@ def command(
     With --reviewed the manifests may have moved on: all is planned anew from this checkout, rows
     that equal a reviewed row go, all others are refused. Packages come from the checkout's
     sources, also where the file carries some: a row whose package has the reviewed content goes.
-
-    With --ref manifests and package sources are those of a Git ref, and the checkout is left as it
-    is. What is published stays published: a release is never taken back.
     """
     from synapse_apply.cli.applying import Run
     from synapse_apply.cli.approval import need_approval
