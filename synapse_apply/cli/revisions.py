@@ -15,6 +15,13 @@ def git_ref(_ctx: click.Context, _param: click.Parameter, given: str | None) -> 
     return ref
 
 
+def plain_ref(_ctx: click.Context, _param: click.Parameter, given: str | None) -> str:
+    """A variable of CI that is not set must not read as no ref, and plan the checkout instead."""
+    if given is not None and not given.strip():
+        raise click.BadParameter("a tag, a branch or a commit is wanted.")
+    return given or ""
+
+
 rules = click.option(
     "--project-from",
     metavar="git:REF",
@@ -30,13 +37,13 @@ offline = click.option(
 )
 against = click.option(
     "--against",
-    metavar="git:REF|state:FILE",
-    help="With --offline: a Git ref, or an inventory as `state inventory` prints it.",
+    metavar="WHAT",
+    help="With --offline: git:REF, or state:FILE with what `state inventory` printed.",
 )
 as_of = click.option(
     "--ref",
     "as_of",
-    default="",
+    callback=plain_ref,
     metavar="REF",
     help="Take manifests and package sources as they are at that Git ref, to go back to it; the "
     "project file stays that of the checkout. What is published stays published.",

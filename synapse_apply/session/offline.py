@@ -189,9 +189,12 @@ def _declared_at(
     where: Where, project: Project, target: Target, commit: Commit
 ) -> tuple[Mapping[Address, Desired], tuple[Diagnostic, ...]]:
     """What a commit declares by its own project file, and what is to be said of it."""
-    then = declare.project_at(commit, project.file) if project.file else project
+    then: Project | None = project
+    if project.file is not None:
+        then = declare.project_at(commit, project.file)
     if then is None:
-        return {}, (_all_new(f"{project.file} is not in {commit.ref}."),)
+        name = declare.shown(project.file or project.root)
+        return {}, (_all_new(f"{name} is not in {commit.ref}."),)
     same = then.targets.get(target.name)
     if same is None:
         return {}, (_all_new(f"{commit.ref} has no target `{target.name}`."),)

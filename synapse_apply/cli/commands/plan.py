@@ -104,7 +104,7 @@ def command(
     With --offline it needs no credentials: what was declared at a Git ref, or what an inventory
     lists, stands in for what is live. For pull requests from forks; see docs/pull-requests.md.
     """
-    if offline or against:
+    if offline or against is not None:
         from synapse_apply.cli.offline import offline_plan
 
         plan = offline_plan(where, against if offline else None, said)

@@ -135,3 +135,21 @@ def test_settings_are_those_of_the_checkout(repo: Repository) -> None:
     repo.place.edit("synapse-apply.yaml", '"tenant": "acme"', '"tenant": "acme", "settle_after": 1')
     repo.commit("settings")
     assert "No changes." in repo.place.plan("--ref", "main", code=0).out
+
+
+def test_a_saved_plan_of_a_ref_is_applied_with_it(repo: Repository) -> None:
+    """The command that is printed says the ref; without it the manifests are other ones."""
+    repo.place.edit("manifests/plugin.yaml", "Finds things", "Finds trouble")
+    repo.commit("trouble")
+    repo.place.apply()
+    ran = repo.place.plan("--ref", "main", "--out", "back.plan", code=0)
+    assert "`synapse-apply apply --ref main back.plan`" in ran.err
+    assert "--ref as for the plan" in repo.place.run("apply", "back.plan", "--allow-unsigned",
+                                                     code=4).text  # fmt: skip
+    repo.place.run("apply", "--ref", "main", "back.plan", "--allow-unsigned", code=0)
+    assert "No changes." in repo.place.plan("--ref", "main", code=0).out
+
+
+def test_an_empty_ref_is_no_ref(repo: Repository) -> None:
+    """A variable of CI that is not set must not plan the checkout in its place."""
+    assert "a tag, a branch or a commit is wanted" in repo.place.plan("--ref", "", code=64).err
