@@ -10,7 +10,7 @@ from typing import Protocol
 from synapse_apply.manifests.files import is_manifest, is_passed_over
 from synapse_apply.manifests.project import place_of
 from synapse_apply.manifests.reader import Reading, read
-from synapse_apply.model.diagnostic import Diagnostic, Position, error
+from synapse_apply.model.diagnostic import Diagnostic, Position, error, warning
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.project import Project, Target
 
@@ -82,7 +82,9 @@ def _files(text: str, written: Written, result: Committed) -> Iterator[str]:
     path = posixpath.normpath(text)
     outside = path == ".." or path.startswith(("../", "/"))
     found = None if outside else written.at(path)
-    if found is None or found.why_not:
+    if found is None and place_of(text) is not None and not outside:
+        result.findings.append(_not_yet(text, written))
+    elif found is None or found.why_not:
         result.findings.append(_missing(text, written, found, outside=outside))
     elif found.is_folder:
         yield from _walk(path, written, result)
@@ -120,8 +122,18 @@ def _missing(text: str, written: Written, found: Listed | None, *, outside: bool
         why = f"lies outside the project's folder, which is all that is read of {written.name}"
     return error(
         "No such file or folder at that Git ref",
-        f"`{text}` is listed as manifests and {why}",
-        "choose another Git ref, or correct the list",
+        f"`{text}` {why}",
+        "choose another Git ref, or another path",
+        position=place_of(text),
+    )
+
+
+def _not_yet(text: str, written: Written) -> Diagnostic:
+    """A list of the project file may be younger than the commit."""
+    return warning(
+        "Listed manifests that are not in that Git ref",
+        f"`{text}` is not in {written.name}, so nothing was declared in it",
+        "check that it only came later: what it holds now counts as no longer declared",
         position=place_of(text),
     )
 

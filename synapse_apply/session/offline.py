@@ -23,7 +23,7 @@ from synapse_apply.model.aim import aimed_plan
 from synapse_apply.model.desired import Desired
 from synapse_apply.model.diagnostic import Diagnostic, Severity, error, warning
 from synapse_apply.model.errors import InputError, ManifestError
-from synapse_apply.model.observed import Sighting
+from synapse_apply.model.observed import FoundBy, Lookup, Observed, Sighting
 from synapse_apply.model.plan import Action, Base, Change, FieldChange, Plan
 from synapse_apply.model.project import Project, Target
 from synapse_apply.model.state import Binding, Record
@@ -65,7 +65,8 @@ class Row:
 class Offline:
     """A target's manifests, and what they are compared with: `label` is how views call it.
 
-    `then` is what was declared before, where that is known.
+    `then` is what was declared before, where that is known; `made_up` are the ids in `before` that
+    stand in for those nobody knows.
     """
 
     label: str
@@ -76,6 +77,7 @@ class Offline:
     before: Mapping[Address, Record]
     secrets: References
     then: Mapping[Address, Desired] = field(default_factory=dict)
+    made_up: frozenset[str] = frozenset()
     commit: str = ""
     partial: bool = False
     aim: str = ""
@@ -95,7 +97,8 @@ def against_git(where: Where, ref: str) -> Offline:
     before = records(then, target, pins, secrets)
     label = f"git:{commit}"
     found = _offline(where, project, target, now, label, before, findings, secrets)
-    return replace(found, then=then)
+    made_up = frozenset(str(at) for at, one in before.items() if one.remote_id == str(at))
+    return replace(found, then=then, made_up=made_up)
 
 
 def against_inventory(where: Where, rows: Mapping[Address, Row], label: str) -> Offline:
@@ -238,18 +241,23 @@ def _files(where: Where) -> list[tuple[str, bytes]]:
 
 def _items(offline: Offline) -> dict[Address, Item]:
     desired, before = offline.desired, offline.before
-    sights = sightings({address: record.remote_id for address, record in before.items()})
+    keys = {
+        address: natural_key(offline.catalogue[address.kind], one, desired)
+        for address, one in desired.items()
+    }
+    sights = sightings({at: record.remote_id for at, record in before.items()})
+    lives: dict[Address, Fields] = {at: record.applied for at, record in before.items()}
+    for address, record in _renamed(offline, keys):
+        observed = Observed(record.remote_id, record.api, {})
+        sights[address] = Sighting(address, observed, FoundBy.KEY, Lookup.COMPLETE)
+        lives[address] = record.applied
     made: dict[Address, Item] = {}
     for address in sorted({*desired, *before}):
-        kind, record, one = (
-            offline.catalogue[address.kind],
-            before.get(address),
-            desired.get(address),
-        )
+        kind = offline.catalogue[address.kind]
+        recorded, one = before.get(address), desired.get(address)
         binding = kind.binding(offline.target.api)
-        if one is None and record is not None:
-            binding = kind.bindings.get(record.api, binding)
-        live: Fields = record.applied if record else {}
+        if one is None and recorded is not None:
+            binding = kind.bindings.get(recorded.api, binding)
         made[address] = Item(
             address=address,
             type=kind,
@@ -257,11 +265,24 @@ def _items(offline: Offline) -> dict[Address, Item]:
             sighting=sights.get(address, Sighting(address)),
             desired=one,
             want=wanted(one, sights, "", offline.secrets) if one else {},
-            live=live,
-            record=record,
-            natural_key=natural_key(kind, one, desired) if one else "",
+            live=lives.get(address, {}),
+            record=recorded,
+            natural_key=keys.get(address, ""),
         )
     return made
+
+
+def _renamed(offline: Offline, keys: Mapping[Address, str]) -> Iterator[tuple[Address, Record]]:
+    """New addresses with the natural key of an object that is no longer declared: it is found."""
+    gone = {
+        (at.kind, record.natural_key): record
+        for at, record in offline.before.items()
+        if at not in offline.desired
+    }
+    for address, key in keys.items():
+        record = gone.get((address.kind, key)) if key else None
+        if record is not None and address not in offline.before:
+            yield address, record
 
 
 def _told(change: Change, item: Item | None, offline: Offline) -> Change:
@@ -277,13 +298,12 @@ def _told(change: Change, item: Item | None, offline: Offline) -> Change:
             # Another reference may well give the same value.
             notes += [f"refused if its value differs: {one.reason}" for one in refusals]
             refusals = ()
-    made_up = change.remote_id == str(change.address)
     return replace(
         change,
         notes=tuple(notes),
         fields=fields,
         refusals=refusals,
-        remote_id="" if made_up else change.remote_id,
+        remote_id="" if change.remote_id in offline.made_up else change.remote_id,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from e2e.revisions.conftest import Repository
+from e2e.scenarios.workplace import PLUGIN
 
 
 def test_an_edit_is_taken_back(repo: Repository) -> None:
@@ -82,7 +83,25 @@ def test_named_files_are_those_of_the_commit(repo: Repository) -> None:
     ran = repo.place.run("plan", "-C", "manifests", "--ref", "main", "-f", "plugin.yaml", code=0)
     assert "No changes." in ran.out
     ran = repo.place.plan("--ref", "main", "-f", "manifests/new.yaml", code=1)
-    assert "`manifests/new.yaml` is listed as manifests and is not in main" in ran.text
+    assert "`manifests/new.yaml` is not in main" in ran.text
+    ran = repo.place.plan("--ref", "main", "-f", "../else.yaml", code=1)
+    assert "`../else.yaml` lies outside the project's folder" in ran.text
+
+
+def test_a_list_that_has_grown_since(repo: Repository) -> None:
+    """A folder that came later declared nothing then; that all is gone is for the guards."""
+    text = (repo.root / "synapse-apply.yaml").read_text()
+    more = text.replace('["manifests/"]', '["manifests/", "more/"]')
+    repo.place.write("synapse-apply.yaml", more)
+    repo.place.write("more/sam.yaml", PLUGIN.replace("yolo", "sam").replace("Yolo", "Sam"))
+    repo.commit("more")
+    repo.place.apply()
+    ran = repo.place.plan("--ref", "main", code=0)
+    assert "`more/` is not in main, so nothing was declared in it" in ran.text
+    assert ". plugin/sam will be forgotten" in ran.out
+    repo.place.write("synapse-apply.yaml", text.replace('["manifests/"]', '["more/"]'))
+    ran = repo.place.run("apply", "--auto-approve", "--ref", "main", code=5)
+    assert "No manifests" in ran.text
 
 
 def test_links_are_followed_inside_and_no_further(repo: Repository) -> None:
