@@ -42,7 +42,7 @@ def _told(project: Project, rules: Project, revision: str) -> Iterator[Diagnosti
         places = sorted(place for _, place in differing if place is not None)
         top = Position(shown(project.file, str(FilePath.cwd())), 1, 1) if project.file else None
         yield warning(
-            f"The project file differs from {revision}",
+            "Changed settings of the project file are not used",
             f"{names}: the settings of {revision} are used, not those that stand here.",
             "They hold once the change is merged. Manifests, variables and overlays are read "
             "from here.",

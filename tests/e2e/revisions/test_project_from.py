@@ -37,7 +37,7 @@ def test_the_token_goes_where_the_base_says(repo: Repository, command: list[str]
     settings(repo, url="http://127.0.0.1:9/steal", token={"env": "OTHER_TOKEN"}, tenant="evil")
     ran = repo.place.run(*command, "--project-from", "git:main", code=0)
     assert "No changes." in ran.out
-    assert "The project file differs from main" in ran.text
+    assert "Changed settings of the project file are not used" in ran.text
     assert "targets.prod.url, targets.prod.tenant, targets.prod.token: " in ran.text
     assert "synapse-apply.yaml:" in ran.text
 
@@ -70,7 +70,7 @@ def test_manifests_variables_and_overlays_are_those_of_the_checkout(repo: Reposi
     ran = repo.place.plan("--project-from", "git:main", "--detailed-exitcode", code=2)
     assert '"Finds stars"' in ran.out
     assert '"Vision"' in ran.out
-    assert "differs from main" not in ran.text
+    assert "Changed settings" not in ran.text
 
 
 def test_guards_and_policy_are_those_of_the_base(repo: Repository) -> None:
@@ -90,7 +90,7 @@ def test_a_row_of_the_json_names_every_setting(repo: Repository) -> None:
     """Programs read the same row, with the place of the target in the checkout."""
     settings(repo, on_drift="revert", settle_after=1, guards={"min_objects": 3})
     found = repo.place.plan("--json", "--project-from", "git:main", code=0).document
-    (row,) = [one for one in found["diagnostics"] if "differs from" in one["summary"]]
+    (row,) = [one for one in found["diagnostics"] if "Changed settings" in one["summary"]]
     assert row["severity"] == "warning"
     assert "targets.prod.settle_after, targets.prod.guards:" in row["detail"]
     assert row["range"]["filename"] == "synapse-apply.yaml"
