@@ -39,6 +39,8 @@ HOMES = {
 SHARED_BY_USE_CASES = {
     "where",
     "declare",
+    "revisions",
+    "supposed",
     "context",
     "backend",
     "reach",

@@ -27,7 +27,8 @@ def announced(tools: Tools, *intents: Intent) -> tuple[Intent, ...]:
     for intent in intents:
         tools.store.begin(intent)
     took = tools.clock.seconds() - begun
-    if took <= BEGINS_WITHIN:
+    # Without the lock nothing leaves, however fast it was: that is told where it would.
+    if took <= BEGINS_WITHIN or tools.store.lost():
         return intents
     for intent in intents:
         closed = replace(intent, state=IntentState.FAILED)

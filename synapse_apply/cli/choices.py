@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 from synapse_apply.model.diagnostic import error
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.policy import PREFIX, Policy
+from synapse_apply.model.project import Target
 from synapse_apply.planning.policy_stops import overridable
 from synapse_apply.planning.situation import Choices
-from synapse_apply.session.context import Context
-from synapse_apply.session.select import selection
+from synapse_apply.session.select import Selectable, selection
+
+
+class Planned(Selectable, Protocol):
+    """What a plan is made of."""
+
+    @property
+    def target(self) -> Target: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +35,7 @@ class Asked:
     exclude: tuple[str, ...] = ()
     revert_drift: bool = False
 
-    def choices(self, context: Context) -> Choices:
+    def choices(self, context: Planned) -> Choices:
         """With the rules of the target; InputError when a selection or an override fits nothing."""
         target = context.target
         _check(self.overridden, target.policy)

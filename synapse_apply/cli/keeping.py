@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -53,8 +53,8 @@ class Keeping:
         how = "" if kept.signed else ", unsigned: there is no state key"
         said = f"\nSaved the plan to {self.out}{packed}{how}.\n"
         if "SYNAPSE_APPLY_IN_AUTOMATION" not in face.environ:
-            target = f"-t {where.target} " if where.target else ""
-            said += f"Apply it with `synapse-apply apply {target}{shlex.quote(str(self.out))}`.\n"
+            words = [*_same_again(where), shlex.quote(str(self.out))]
+            said += f"Apply it with `synapse-apply apply {' '.join(words)}`.\n"
         size = sum(kept.packages.values())
         if size >= _LARGE:
             said += "\n" + render_diagnostics([self._large(size)], color=face.color_err)
@@ -67,6 +67,18 @@ class Keeping:
             "so much.",
             "Without --with-packages the file is small, and apply reads their sources.",
         )
+
+
+def _same_again(where: Where) -> Iterator[str]:
+    """The options without which apply would look at another target or other manifests."""
+    said = {
+        "-t": where.target or "",
+        "--project-from": f"git:{where.project_from}" if where.project_from else "",
+        "--ref": where.as_of,
+    }
+    for option, value in said.items():
+        if value:
+            yield f"{option} {shlex.quote(value)}"
 
 
 def _amount(sizes: Collection[int]) -> str:

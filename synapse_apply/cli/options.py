@@ -138,7 +138,10 @@ def place_of_project(body: Body) -> Body:
     return wrapped
 
 
-_OF_WHERE = ("variables", "variable_files", "paths", "strict", "parallelism", "lock_timeout")
+_OF_WHERE = (
+    *("variables", "variable_files", "paths", "strict", "parallelism", "lock_timeout"),
+    *("project_from", "as_of"),
+)
 
 
 def _adding(*options: Callable[[Any], Any]) -> Callable[[Body], Body]:

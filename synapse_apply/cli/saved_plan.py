@@ -65,7 +65,7 @@ def context_of(where: Where, given: Saved | None, *, reviewed: bool) -> Iterator
 
 def _not_here(given: Saved) -> Diagnostic:
     hint = (
-        "Bring it back, or give the same --var, --var-file and --file as for the plan; "
+        "Bring it back, or give the same --var, --var-file, --file and --ref as for the plan; "
         "otherwise plan again."
     )
     if given.carrier is None:

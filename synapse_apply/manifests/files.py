@@ -53,6 +53,16 @@ def manifest_files(project: Project, target: Target, paths: Sequence[str] = ()) 
     return result
 
 
+def is_passed_over(name: str) -> bool:
+    """Whether a file or folder of this name is not looked at where nobody named it."""
+    return name.startswith(".") or name in _PASSED_OVER
+
+
+def is_manifest(name: str) -> bool:
+    """Whether a file of this name in a folder of manifests is read."""
+    return name.endswith(_SUFFIXES) and name != FILE_NAME
+
+
 def _expand(
     path: FilePath, project: Project, result: ManifestFiles, text: str
 ) -> Iterator[FilePath]:
@@ -78,13 +88,13 @@ def _expand(
 
 def _walk(folder: str, project: Project, result: ManifestFiles) -> Iterator[FilePath]:
     for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
-        if entry.name.startswith(".") or entry.name in _PASSED_OVER:
+        if is_passed_over(entry.name):
             continue
         if entry.is_dir(follow_symlinks=False):
             yield from _walk(entry.path, project, result)
         elif entry.is_symlink() and entry.is_dir():
             result.findings.append(_linked_folder(entry.path))
-        elif entry.name.endswith(_SUFFIXES) and entry.name != FILE_NAME:
+        elif is_manifest(entry.name):
             if entry.is_symlink() and not _links_inside(project, entry.path):
                 result.findings.append(_leads_out(entry.path, project))
             elif _is_pipe(entry):

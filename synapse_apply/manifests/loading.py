@@ -12,6 +12,7 @@ from pathlib import Path as FilePath
 from typing import Any
 
 from synapse_apply.manifests import across, shapes
+from synapse_apply.manifests.committed import Written, committed
 from synapse_apply.manifests.decode import (
     API_VERSION,
     check,
@@ -85,17 +86,22 @@ def load(
     package_config: PackageConfig | None = None,
     paths: Sequence[str] = (),
     shelf: Shelf | None = None,
+    written: Written | None = None,
 ) -> Loaded:
     """What the manifests declare for one target, and every finding.
 
     `variables` are those of the command line; `paths` replace the listed manifests; `strict`
-    makes errors of warnings. Raises nothing for what a user wrote.
+    makes errors of warnings. With `written` the manifests are those of a commit, and `paths` are
+    relative to the project's folder. Raises nothing for what a user wrote.
     """
     context = Context(project, target, shapes.secret_marks(), package_config)
     with unhurried_gc():
         values = Values(project, target, variables or {})
         values.check()
-        documents = _documents(context, paths, shelf or Shelf())
+        if written is None:
+            documents = _documents(context, paths, shelf or Shelf())
+        else:
+            documents = _committed(context, paths, written)
         declared = _decoded(context, documents, values)
     findings = [*values.findings, *context.findings]
     if strict:
@@ -144,6 +150,18 @@ def _documents(context: Context, paths: Sequence[str], shelf: Shelf) -> list[Doc
     for file in listed.files:
         reading = shelf.read(file, shown(file, folder))
         if listed.implicit and not _has_manifests(reading):
+            continue
+        context.findings.extend(reading.diagnostics)
+        documents.extend(reading.documents)
+    return documents
+
+
+def _committed(context: Context, paths: Sequence[str], written: Written) -> list[Document]:
+    found = committed(context.project, context.target, paths, written)
+    context.findings.extend(found.findings)
+    documents: list[Document] = []
+    for reading in found.readings:
+        if found.implicit and not _has_manifests(reading):
             continue
         context.findings.extend(reading.diagnostics)
         documents.extend(reading.documents)

@@ -144,7 +144,11 @@ class GuardTrip:
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """What a plan was made from."""
+    """What a plan was made from.
+
+    `revision` names the commit whose manifests they are, where that is not the checkout. `against`
+    is what stands in for state and backend in a plan that asked neither: it is never applied.
+    """
 
     target: str
     binding: Binding
@@ -152,6 +156,13 @@ class Base:
     serial: int
     manifests_digest: str = ""
     commit: str = ""
+    revision: str = ""
+    against: str = ""
+
+    @property
+    def offline(self) -> bool:
+        """Whether neither the state nor the backend was asked."""
+        return bool(self.against)
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +214,12 @@ class Plan:
             and (change.action is not Action.NO_OP or change.rebase or change.verification)
             and not change.superseded
         )
+
+    @property
+    def applyable(self) -> bool:
+        """Whether there is something to do, and neither an error nor a guard is in the way."""
+        ready = not (self.errored or self.guards or self.base.offline)
+        return ready and bool(self.actionable or self.moved)
 
     @property
     def has_changes(self) -> bool:

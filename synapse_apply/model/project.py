@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 from typing import Any
 
-from synapse_apply.model.diagnostic import Position
+from synapse_apply.model.diagnostic import Diagnostic, Position
 from synapse_apply.model.policy import Policy
 from synapse_apply.model.refactoring import Moved, Removed
 from synapse_apply.model.values import SecretRef
@@ -80,7 +80,10 @@ class Variable:
 
 @dataclass(frozen=True, slots=True)
 class Project:
-    """The project file, or what stands in for it where there is none (`file` is None then)."""
+    """The project file, or what stands in for it where there is none (`file` is None then).
+
+    `findings` are to be told with whatever is made of it.
+    """
 
     root: FilePath
     file: FilePath | None = None
@@ -91,3 +94,4 @@ class Project:
     moved: tuple[Moved, ...] = ()
     removed: tuple[Removed, ...] = ()
     max_package_size: int = 4 * 1024**3
+    findings: tuple[Diagnostic, ...] = ()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, NoReturn, Self
 
@@ -26,6 +27,52 @@ _FETCH = (
     "A shallow or partial clone may lack it: git fetch --unshallow --tags "
     "(on GitHub Actions: fetch-depth: 0)."
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """A commit of the repository that a folder lies in.
+
+    `ref` is what it was asked for by, `short` names it for people, and no other object here.
+    """
+
+    root: Path
+    ref: str
+    id: str
+    short: str
+
+    def __str__(self) -> str:
+        return self.ref if self.id.startswith(self.ref) else f"{self.ref} ({self.short})"
+
+
+def commit_at(root: Path, ref: str) -> Commit:
+    """The commit that a ref names, for a folder of its repository; InputError."""
+    found = _commit(root, ref)
+    short = _git(root, "rev-parse", "--short=7", found)[1].decode().strip()
+    return Commit(root, ref, found, short)
+
+
+def file_at(commit: Commit, path: str) -> bytes | None:
+    """The content of a file of a commit, None where there is none.
+
+    `path` is relative to the commit's `root`. InputError for what is no plain file.
+    """
+    node = _node_at(commit, path)
+    if node is None:
+        return None
+    if node.kind is not Kind.FILE:
+        _stop(
+            "Not a file at that Git ref",
+            f"{path} at {commit.ref} is a {node.kind.value}.",
+            "Put the file itself there.",
+        )
+    reader = _Reader(commit.root)
+    try:
+        return b"".join(reader.blocks(node))
+    except UnreadableError as problem:
+        raise InputError(problem.finding) from None
+    finally:
+        reader.close()
 
 
 class GitTree:
@@ -130,8 +177,8 @@ def _commit(root: Path, ref: str) -> str:
         _stop(
             "Not a Git repository",
             f"{root}: {why}",
-            "A source with a ref is read from the repository the project lies in. "
-            "Without ref the folder is taken as it is.",
+            "What has a Git ref is read from the repository that the project lies in. "
+            "A source without ref is taken as it is.",
         )
     code, out, _ = _git(root, "rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}")
     if code:
@@ -140,8 +187,7 @@ def _commit(root: Path, ref: str) -> str:
 
 
 def _nodes(root: Path, commit: str, path: str, ref: str) -> Iterator[Node]:
-    prefix = _git(root, "rev-parse", "--show-prefix")[1].decode(errors="surrogateescape")
-    full = os.path.normpath(prefix.rstrip("\n") + path).replace(os.sep, "/")
+    full = _from_top(root, path)
     place = f"{commit}:" if full == "." else f"{commit}:{full}"
     code, out, complaint = _git(root, "ls-tree", "-r", "-t", "-l", "-z", "--full-tree", place)
     if code:
@@ -161,6 +207,25 @@ def _node(facts: list[str], path: str) -> Node:
     if mode == "040000":
         return Node(path, Kind.FOLDER, key=key)
     return Node(path, Kind.FILE, int(size) if size.isdigit() else 0, mode == "100755", key)
+
+
+def _node_at(commit: Commit, path: str) -> Node | None:
+    full = _from_top(commit.root, path)
+    place = ("-l", "-z", "--full-tree", commit.id, "--", f":(literal){full}")
+    code, out, complaint = _git(commit.root, "ls-tree", *place)
+    if code:
+        _stop("Git cannot read the file", f"{path} at {commit.ref}: {complaint.strip()}", _FETCH)
+    for line in out.split(b"\0"):
+        facts, _, name = line.partition(b"\t")
+        if os.fsdecode(name) == full:
+            return _node(facts.decode("ascii").split(), path)
+    return None
+
+
+def _from_top(root: Path, path: str) -> str:
+    """A path below a folder as seen from the top of its repository."""
+    prefix = _git(root, "rev-parse", "--show-prefix")[1].decode(errors="surrogateescape")
+    return os.path.normpath(prefix.rstrip("\n") + path).replace(os.sep, "/")
 
 
 def _no_folder(root: Path, commit: str, full: str, ref: str, complaint: str) -> NoReturn:

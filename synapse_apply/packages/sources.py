@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO, NoReturn
 
@@ -13,7 +15,7 @@ from synapse_apply.model.errors import InputError
 from synapse_apply.packages.archive import gather_zip, open_zip
 from synapse_apply.packages.content import Gathered, UnreadableError
 from synapse_apply.packages.folder import FolderTree
-from synapse_apply.packages.git import GitTree
+from synapse_apply.packages.git import GitTree, commit_at, file_at
 from synapse_apply.packages.ignore import Rules
 from synapse_apply.packages.tree import Tree, gather, read_text, text_of
 
@@ -102,8 +104,7 @@ def _config_in_zip(
 @contextmanager
 def _tree(source: PackageSource, root: Path, allow_files: Sequence[str]) -> Iterator[Tree]:
     if source.kind == GIT:
-        if source.path.startswith("/") or ".." in source.path.split("/"):
-            _outside(source)
+        _check_below(source)
         with GitTree(root, source.path or ".", source.ref) as tree:
             yield tree
         return
@@ -136,6 +137,8 @@ def open_source_file(
     source: PackageSource, root: Path, allow_files: Sequence[str] = ()
 ) -> BinaryIO:
     """The zip of a `file` source, open for reading; InputError."""
+    if source.ref:
+        return _committed_zip(source, root)
     path = _inside(source, root, allow_files)
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "does not exist"
@@ -145,6 +148,32 @@ def open_source_file(
     except OSError as problem:
         why = f"{source.path}: {problem.strerror}."
         _stop("Package file cannot be read", why, "Check its permissions.")
+
+
+def as_of(source: PackageSource, ref: str) -> PackageSource:
+    """The same source as a Git ref has it; what names a ref, or no bytes of ours, is as it is."""
+    if source.kind == FOLDER:
+        return replace(source, kind=GIT, ref=ref)
+    return replace(source, ref=ref) if source.kind == FILE else source
+
+
+def is_committed(source: PackageSource, root: Path) -> bool:
+    """Whether a zip at a Git ref is in it: what a build makes seldom is."""
+    _check_below(source)
+    return file_at(commit_at(root, source.ref), source.path) is not None
+
+
+def _committed_zip(source: PackageSource, root: Path) -> BinaryIO:
+    _check_below(source)
+    content = file_at(commit_at(root, source.ref), source.path)
+    if content is None:
+        _stop("Package file not found", f"{source.path} is not in {source.ref}.", _RELATIVE)
+    return io.BytesIO(content)
+
+
+def _check_below(source: PackageSource) -> None:
+    if source.path.startswith("/") or ".." in source.path.split("/"):
+        _outside(source)
 
 
 def _outside(source: PackageSource) -> NoReturn:

@@ -177,6 +177,28 @@ def read_text(tree: Tree, path: str) -> str | None:
     return text_of(path, found.size, tree.blocks(found))
 
 
+def bytes_at(tree: Tree, path: str) -> bytes:
+    """The content of a file of the tree, a link followed inside it; UnreadableError."""
+    node = tree.node(path)
+    if node is None:
+        raise UnreadableError("File not found", f"There is no {printable(path)}.")
+    found = _file_behind(tree, node)
+    if isinstance(found, Diagnostic):
+        raise UnreadableError(found.summary, found.detail, found.hint)
+    return b"".join(tree.blocks(found))
+
+
+def leads_to_folder(tree: Tree, link: Node) -> bool:
+    """Whether a link ends at a folder of the tree."""
+    seen: set[str] = set()
+    at: Node | None = link
+    while at is not None and at.kind is Kind.LINK and at.path not in seen:
+        seen.add(at.path)
+        where = posixpath.normpath(posixpath.join(posixpath.dirname(at.path), tree.target(at)))
+        at = _plain_node(tree, where)
+    return at is not None and at.kind is Kind.FOLDER
+
+
 def text_of(path: str, size: int, blocks: Iterator[bytes]) -> str:
     """UTF-8 text of at most 1 MiB; UnreadableError for anything else."""
     if size > _MAX_IGNORE_BYTES:

@@ -24,6 +24,7 @@ from synapse_apply.planning.situation import Choices, Item
 from synapse_apply.planning.whole import is_secret, nested
 
 CREATE_VERB = "create"
+_MUST_EXIST = "the backend must have it already: the manifest alone cannot create it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,7 @@ class Survey:
     settles_in: Mapping[Address, float] = field(default_factory=dict)
     elsewhere: Mapping[str, Elsewhere] = field(default_factory=dict)
     removed: frozenset[Address] = frozenset()
+    offline: bool = False
 
     def unsettled(self, address: Address) -> Refusal:
         """Why the address waits: an earlier call of it is open."""
@@ -51,7 +53,7 @@ def decide(item: Item, survey: Survey) -> Ruling:
     if item.address in survey.intents:
         return _unsettled(item, survey)
     if item.sighting.observed is None:
-        ruling = _create(item) if item.record is None else _recreate(item)
+        ruling = _create(item, survey) if item.record is None else _recreate(item, survey)
     elif item.record is None or _is_another(item):
         ruling = _adopt(item, survey)
     else:
@@ -106,16 +108,19 @@ def _is_another(item: Item) -> bool:
     return bool(record and observed and found_by_key and record.remote_id != observed.remote_id)
 
 
-def _create(item: Item, action: Action = Action.CREATE) -> Ruling:
+def _create(item: Item, survey: Survey, action: Action = Action.CREATE) -> Ruling:
     change = change_of(item, action, creation(item).changes)
     ruling = Ruling(replace(change, extras=package.package_extras(item)))
+    refused = []
     if kept := _kept(item, ()):
-        ruling = ruling.refuse(refusals.no_live_secret(item, kept))
+        refused.append(refusals.no_live_secret(item, kept))
     if wrong := _not_taken(item):
-        ruling = ruling.refuse(refusals.not_taken(item, wrong))
+        refused.append(refusals.not_taken(item, wrong))
     if item.type.carries_package and item.desired is not None and item.desired.package is None:
-        ruling = ruling.refuse(refusals.no_package(item))
-    return ruling
+        refused.append(refusals.no_package(item))
+    if refused and survey.offline:  # nobody looked whether it is there
+        return replace(ruling, change=replace(ruling.change, notes=(_MUST_EXIST,)))
+    return ruling.refuse(*refused)
 
 
 def _not_taken(item: Item) -> list[str]:
@@ -128,8 +133,8 @@ def _not_taken(item: Item) -> list[str]:
     ]
 
 
-def _recreate(item: Item) -> Ruling:
-    ruling = _create(item, Action.RECREATE)
+def _recreate(item: Item, survey: Survey) -> Ruling:
+    ruling = _create(item, survey, Action.RECREATE)
     record = item.record
     notes = [f"recorded as id {record.remote_id if record else ''}, which is no longer there"]
     digest, extras = package.published_digest(item), package.package_extras(item)

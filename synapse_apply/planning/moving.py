@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic, warning
-from synapse_apply.model.refactoring import Moved, renamed, with_members
+from synapse_apply.model.refactoring import Moved, Removed, members, renamed, with_members
 from synapse_apply.model.state import Record
 
 
@@ -52,6 +52,14 @@ def moving(
         {**kept, **changed},
         tuple(found),
     )
+
+
+def let_go(
+    removed: Iterable[Removed], records: Mapping[Address, Record], declared: Collection[Address]
+) -> frozenset[Address]:
+    """What a project file lets go, members of such series too, unless it is declared again."""
+    named = {gone.address for gone in removed}
+    return frozenset(named | members(records.values(), named)) - frozenset(declared)
 
 
 def _way(old: Address, after: Mapping[Address, Address]) -> list[Address]:

@@ -42,6 +42,7 @@ def plan(situation: Situation) -> Plan:
         settles_in=situation.settles_in,
         elsewhere=situation.elsewhere,
         removed=situation.removed,
+        offline=situation.base.offline,
     )
     bench = bench_of(items.values(), situation.choices.policy.rules)
     declared, cycles = _declared(items, survey, bench)

@@ -13,6 +13,7 @@ from synapse_apply.model.verification import RUN
 from synapse_apply.planning.situation import Item
 
 _SHOWN = 5
+FIXED = "fixed"
 
 
 def dotted(path: Path) -> str:
@@ -54,7 +55,7 @@ def fixed(item: Item, paths: Sequence[Path]) -> Refusal:
     hint = next((text for text in (*here, *hints, item.type.update_hint) if text), "")
     new = "a new version" if item.type.series else "a new name"
     return Refusal(
-        "fixed",
+        FIXED,
         f"{listing(map(dotted, paths))} cannot be changed: "
         f"{hint or f'API {item.binding.api} has no update for this kind'}",
         (_accept(item), _ignore(paths), f"declare it under {new}"),

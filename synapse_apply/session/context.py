@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -80,6 +80,7 @@ class Context:
     `held` is what package sources held.
     `skew` tells how the server's clock differs, as far as answers have shown by then.
     `hang_up` ends calls under way and refuses all others; what it is given says why.
+    `revision` names the commit whose manifests they are, "" where they are those of the checkout.
     `aim` is the target's name where the commands that are printed must say it.
     """
 
@@ -99,7 +100,6 @@ class Context:
     longest_call: Callable[[int], float]
     parallelism: int = 10
     partial: bool = False
-    commit: str = ""
     version: str = __version__
     catalogue: Catalogue = field(default_factory=lambda: CATALOGUE)
     new_salt: Callable[[], str] = new_salt
@@ -112,10 +112,16 @@ class Context:
         """Hold the state for writing; LockHeld when another run keeps it for too long."""
         return self.store.lock(operation, self.patience)
 
+    def recorded(self) -> set[Address]:
+        """The addresses that the state knows, those of calls under way among them."""
+        state = self.store.read()
+        return {*state.records, *(intent.address for intent in state.open_intents)}
+
     pause: Callable[[float], None] = lambda _seconds: None
     elsewhere: Callable[[], Mapping[str, Elsewhere]] = dict
     held: tuple[Held, ...] = ()
     aim: str = ""
+    revision: str = ""
 
 
 @contextmanager
@@ -156,7 +162,7 @@ def open_context(
             keys = state_file.keys(project, target, where.environ, create=made)
             findings += state_file.key_findings(keys, project, target, declared.desired)
             findings += (*store.warnings(), *left_behind(project, target))
-            who = actor(where.environ, project.root)
+            who = _who(where, declared, project)
             resolver = Resolver(project.root, where.environ, target.allow_env, target.allow_files)
             yield Context(
                 project=project,
@@ -174,10 +180,10 @@ def open_context(
                 parallelism=where.parallelism,
                 patience=where.patience,
                 partial=bool(where.paths),
-                commit=who.commit,
                 elsewhere=partial(state_file.elsewhere, project, target, where.environ),
                 held=declared.held,
                 aim=where.target or "",
+                revision=str(declared.commit or ""),
             )
     finally:
         store.close()
@@ -193,6 +199,12 @@ def _answering(backend: Backend) -> dict[str, Any]:
         "pause": time.sleep,
         "skew": lambda: backend.server_clock.skew,
     }
+
+
+def _who(where: Where, declared: declare.Declared, project: Project) -> Actor:
+    """Who runs this; the commit is that of the manifests."""
+    who = actor(where.environ, project.root)
+    return replace(who, commit=declared.commit.id) if declared.commit else who
 
 
 def _packages(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from synapse_apply.manifests.committed import Written
 from synapse_apply.manifests.draft import PackageConfig
 from synapse_apply.manifests.loading import Loaded, Shelf, load
 from synapse_apply.manifests.project import (
@@ -15,12 +18,15 @@ from synapse_apply.manifests.project import (
     read_project,
     without_file,
 )
+from synapse_apply.manifests.ruling import ruled
 from synapse_apply.manifests.targets import choose_target
 from synapse_apply.model.address import Address
 from synapse_apply.model.desired import Desired, Package
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.project import Project, Target
+from synapse_apply.packages.git import Commit, commit_at, file_at
+from synapse_apply.session.revisions import written_at
 from synapse_apply.session.sources import Held, Sources
 from synapse_apply.session.where import Where
 
@@ -29,7 +35,8 @@ from synapse_apply.session.where import Where
 class Declared:
     """What one target declares; with an error among the diagnostics it must not be used.
 
-    `held` is what its package sources held.
+    `held` is what its package sources held, `commit` whose manifests they are where it is not the
+    checkout.
     """
 
     loaded: Loaded
@@ -37,13 +44,26 @@ class Declared:
     packages: Mapping[Address, Package]
     diagnostics: tuple[Diagnostic, ...]
     held: tuple[Held, ...] = ()
+    commit: Commit | None = None
 
 
 def project_of(where: Where) -> Project:
     """The project file's content, or what stands in for it; InputError with every finding."""
     file = where.project or find_project(where.directory)
+    if file is None and where.project_from:
+        raise InputError.of(
+            "No project file",
+            f"--project-from takes settings from synapse-apply.yaml as of {where.project_from}, "
+            "and there is none here or above.",
+            "Run it in the project's folder, or say --project FILE.",
+        )
     if file is None:
         return without_file(where.directory)
+    project = _read(file)
+    return _ruled(project, file, where) if where.project_from else project
+
+
+def _read(file: Path) -> Project:
     try:
         project, findings = read_project(file, shown(file))
     except OSError as problem:
@@ -52,6 +72,38 @@ def project_of(where: Where) -> Project:
             f"{shown(file)}: {problem.strerror}.",
             "Check the path given with --project.",
         ) from None
+    if project is None:
+        raise InputError(*findings)
+    return project
+
+
+def _ruled(project: Project, file: Path, where: Where) -> Project:
+    """The project under the settings that its file has at another revision."""
+    ref = where.project_from
+    rules = project_at(commit_at(file.parent, ref), file)
+    if rules is None:
+        raise InputError.of(
+            "No project file at that Git ref",
+            f"{shown(file)} is not in {ref}.",
+            "Was it added or renamed later? Merge it first, then take settings from there.",
+        )
+    mine = project.targets.get(where.target or "")
+    if mine is not None and mine.name not in rules.targets:
+        raise InputError.of(
+            "Target not declared at that Git ref",
+            f"{shown(file)} at {ref} has no target `{mine.name}`.",
+            "A target takes effect once it is merged; name another one.",
+            position=mine.position,
+        )
+    return ruled(project, rules, ref)
+
+
+def project_at(commit: Commit, file: Path) -> Project | None:
+    """The project file as a commit has it, None where it has none; InputError."""
+    data = file_at(commit, file.name)
+    if data is None:
+        return None
+    project, findings = read_project(file, f"{commit.ref}:{shown(file)}", data)
     if project is None:
         raise InputError(*findings)
     return project
@@ -83,14 +135,28 @@ def variables_of(where: Where, project: Project) -> dict[str, Any]:
     return given
 
 
-def declared(where: Where, project: Project, target: Target, told: Iterable[Held] = ()) -> Declared:
+def declared(
+    where: Where,
+    project: Project,
+    target: Target,
+    told: Iterable[Held] = (),
+    *,
+    given: Mapping[str, Any] | None = None,
+) -> Declared:
     """Manifests and packages of one target, with every finding.
 
-    `told` is what a saved plan knows of package sources, which are not read then.
+    `told` is what a saved plan knows of package sources, which are not read then. With
+    `where.as_of` all is as that Git ref has it. `given` are variables in place of those of the
+    command line.
     """
-    sources = Sources(project, told)
-    found = loaded(where, project, target, package_config=sources.reader(target))
-    return with_packages(target, found, sources)
+    at = commit_at(project.root, where.as_of) if where.as_of else None
+    sources = Sources(project, told, at.short if at else "")
+    reader = sources.reader(target)
+    with written_at(at) if at else nullcontext() as written:
+        found = loaded(where, project, target, package_config=reader, written=written, given=given)
+    made = with_packages(target, found, sources)
+    findings = (*project.findings, *made.diagnostics)
+    return replace(made, diagnostics=findings, commit=at)
 
 
 def loaded(
@@ -100,19 +166,26 @@ def loaded(
     *,
     shelf: Shelf | None = None,
     package_config: PackageConfig | None = None,
+    written: Written | None = None,
+    given: Mapping[str, Any] | None = None,
 ) -> Loaded:
     """The manifests of one target, with every finding; no package is looked at.
 
-    `shelf` has files that were read already, `package_config` another reader of config.yaml.
+    `shelf` has files that were read already, `package_config` another reader of config.yaml,
+    `written` the project's folder in a commit, `given` other variables than the command line's.
     """
+    paths = [str(path) for path in where.paths]
+    if written is not None:
+        paths = [os.path.relpath(path, project.root.resolve()) for path in paths]
     return load(
         project,
         target,
-        variables=variables_of(where, project),
+        variables=variables_of(where, project) if given is None else given,
         strict=where.strict,
         package_config=package_config or Sources(project).reader(target),
-        paths=[str(path) for path in where.paths],
+        paths=paths,
         shelf=shelf,
+        written=written,
     )
 
 
@@ -128,7 +201,9 @@ def with_packages(target: Target, loaded: Loaded, sources: Sources) -> Declared:
         told = [finding.with_(address=str(address)) for finding in found]
         findings.extend(finding.with_(position=resource.source.position) for finding in told)
         if package is not None:
-            packages[address] = replace(package, source=resource.source)
+            # Read as of a Git ref, a source is another one than the manifest names.
+            source = replace(package.source, position=resource.source.position)
+            packages[address] = replace(package, source=source)
             desired[address] = replace(resource, package=packages[address])
     held = sources.held(target)
     return Declared(loaded, desired, packages, tuple(dict.fromkeys(findings)), held)

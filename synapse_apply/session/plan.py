@@ -11,9 +11,8 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.aim import aimed_plan
 from synapse_apply.model.diagnostic import Diagnostic, warning
 from synapse_apply.model.plan import Base
-from synapse_apply.model.refactoring import members
 from synapse_apply.model.state import Record
-from synapse_apply.planning.moving import moving
+from synapse_apply.planning.moving import let_go, moving
 from synapse_apply.planning.planner import plan as make_plan
 from synapse_apply.planning.situation import Choices, Item, Situation
 from synapse_apply.session.context import Context, Planned
@@ -48,7 +47,8 @@ def plan(context: Context, choices: Choices) -> Planned:
             lineage=state.lineage,
             serial=state.serial,
             manifests_digest=context.loaded.manifests_digest,
-            commit=context.commit,
+            commit=context.actor.commit,
+            revision=context.revision,
         ),
         catalogue=context.catalogue,
         items=made,
@@ -63,16 +63,10 @@ def plan(context: Context, choices: Choices) -> Planned:
         diagnostics=(*context.diagnostics, *_unsettled(settled), *moves.diagnostics),
         elsewhere=context.elsewhere() if any(map(_may_be_proved, made.values())) else {},
         moved=moves.moved,
-        removed=_let_go(context, records),
+        removed=let_go(context.project.removed, records, context.desired),
     )
     made_plan = aimed_plan(make_plan(situation), context.aim)
     return Planned(made_plan, made, tuple(settled), observer.capabilities)
-
-
-def _let_go(context: Context, records: Mapping[Address, Record]) -> frozenset[Address]:
-    """What the project file lets go, members of such series too, unless it is declared again."""
-    named = {gone.address for gone in context.project.removed}
-    return frozenset(named | members(records.values(), named)) - context.desired.keys()
 
 
 def _unsettled(settled: Iterable[Settled]) -> Iterator[Diagnostic]:

@@ -204,7 +204,6 @@ def note(reach: Reach, verb: str, address: str, remote_id: str, result: str) -> 
         at=reach.clock.now(),
         who=who.who,
         run=who.run,
-        commit=who.commit,
         plan_id=str(uuid.uuid4()),
         address=address,
         verb=verb,

@@ -216,9 +216,9 @@ def _same_manifests(saved: Saved, planned: Planned) -> None:
         error(
             "The manifests changed since this plan was made",
             f"What is declared is not what was planned{f': see {where}' if where else ''}.",
-            "Plan again. If only variables or files were left out, give the same --var, --var-file "
-            "and --file as for the plan. What is still the same can go: `synapse-apply apply "
-            f"--reviewed {saved.file}`.",
+            "Plan again. If only variables or files were left out, give the same --var, "
+            "--var-file, --file and --ref as for the plan. What is still the same can go: "
+            f"`synapse-apply apply --reviewed {saved.file}`.",
         )
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
 
 from synapse_apply.kinds.descriptor import Catalogue
 from synapse_apply.manifests.wording import did_you_mean
@@ -10,11 +11,20 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.desired import Desired
 from synapse_apply.model.diagnostic import Diagnostic, error
 from synapse_apply.model.errors import InputError
-from synapse_apply.session.context import Context
+
+
+class Selectable(Protocol):
+    """What addresses are chosen from."""
+
+    @property
+    def desired(self) -> Mapping[Address, Desired]: ...
+    @property
+    def catalogue(self) -> Catalogue: ...
+    def recorded(self) -> Iterable[Address]: ...
 
 
 def selection(
-    context: Context, only: Sequence[str], exclude: Sequence[str]
+    context: Selectable, only: Sequence[str], exclude: Sequence[str]
 ) -> frozenset[Address] | None:
     """The selected addresses, None for all; InputError with every name that fits nothing.
 
@@ -23,9 +33,7 @@ def selection(
     """
     if not only and not exclude:
         return None
-    state = context.store.read()
-    recorded = {*state.records, *(intent.address for intent in state.open_intents)}
-    known = sorted({*context.desired, *recorded})
+    known = sorted({*context.desired, *context.recorded()})
     findings: list[Diagnostic] = []
 
     def chosen(names: Iterable[str]) -> set[Address]:
@@ -64,7 +72,7 @@ def _series(address: Address) -> str:
     return f"{address.kind}/{address.name.rpartition('@')[0]}"
 
 
-def _nothing(name: str, known: Sequence[Address], context: Context) -> Diagnostic:
+def _nothing(name: str, known: Sequence[Address], context: Selectable) -> Diagnostic:
     words: Iterable[str] = map(str, known)
     if "/" not in name:
         labels = {

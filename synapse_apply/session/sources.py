@@ -10,7 +10,7 @@ from typing import Any
 from synapse_apply.manifests.draft import Config
 from synapse_apply.manifests.reader import read_mapping
 from synapse_apply.model.desired import Package, PackageSource
-from synapse_apply.model.diagnostic import Diagnostic
+from synapse_apply.model.diagnostic import Diagnostic, warning
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.project import Project, Target
 
@@ -44,10 +44,14 @@ class Carrier:
 
 
 class Sources:
-    """The package sources of a project. What `told` has is believed and not looked at."""
+    """The package sources of a project. What `told` has is believed and not looked at.
 
-    def __init__(self, project: Project, told: Iterable[Held] = ()) -> None:
+    With `ref` folders and zips are read as that Git ref has them.
+    """
+
+    def __init__(self, project: Project, told: Iterable[Held] = (), ref: str = "") -> None:
         self._project = project
+        self._ref = ref
         self._told = {one.source: one for one in told}
         self._configs: dict[_Key, ConfigText | None] = {}
         self._packages: dict[_Key, tuple[Package | None, list[Diagnostic]]] = {}
@@ -56,7 +60,7 @@ class Sources:
         """Reads the config.yaml of a source for one target; InputError."""
 
         def read(source: PackageSource) -> Config | None:
-            found = self._config(*_key(source, target))
+            found = self._config(*self._key(source, target))
             return None if found is None else read_mapping(found.text, found.name)
 
         return read
@@ -65,7 +69,7 @@ class Sources:
         self, source: PackageSource, target: Target
     ) -> tuple[Package | None, list[Diagnostic]]:
         """A source's content and what is to be said of it; None where it cannot be used."""
-        key = _key(source, target)
+        key = self._key(source, target)
         if key not in self._packages:
             told = self._told.get(key[0])
             known = told.package if told else None
@@ -88,10 +92,27 @@ class Sources:
             self._configs[key] = told.config if told else self._read(source, allow_files)
         return self._configs[key]
 
+    def _key(self, source: PackageSource, target: Target) -> _Key:
+        bare = replace(source, position=None)
+        if self._ref:
+            from synapse_apply.packages.sources import as_of
+
+            bare = as_of(bare, self._ref)
+        return bare, target.allow_files
+
+    def _is_left_out(self, source: PackageSource) -> bool:
+        """Whether it is a zip that was built and never committed, of a commit that is read."""
+        from synapse_apply.packages.sources import FILE, is_committed
+
+        is_zip = source.kind == FILE and bool(source.ref)
+        return is_zip and not is_committed(source, self._project.root)
+
     def _read(self, source: PackageSource, allow_files: tuple[str, ...]) -> ConfigText | None:
         # Here, not above: a project of storages alone needs no package reader.
         from synapse_apply.packages.sources import config_text
 
+        if self._is_left_out(source):
+            return None
         found = config_text(source, self._project.root, allow_files)
         return None if found is None else ConfigText(*found)
 
@@ -100,6 +121,8 @@ class Sources:
 
         findings: list[Diagnostic] = []
         source, allow_files = key
+        if self._is_left_out(source):
+            return None, [_left_out(source)]
         try:
             package = inspect(
                 source,
@@ -113,8 +136,12 @@ class Sources:
         return package, findings
 
 
-def _key(source: PackageSource, target: Target) -> _Key:
-    return replace(source, position=None), target.allow_files
+def _left_out(source: PackageSource) -> Diagnostic:
+    return warning(
+        "Package file not in that Git ref",
+        f"{source.path} is not in {source.ref}, so its content is not known.",
+        "What is published already is compared by its fields alone; nothing can be published.",
+    )
 
 
 def held_to_json(held: Held) -> dict[str, Any]:

@@ -41,7 +41,7 @@ def validate(where: Where, *, every_target: bool = True) -> Validated:
         package_config=sources.reader,
         paths=[str(path) for path in where.paths],
     )
-    found = dict.fromkeys(findings)
+    found = dict.fromkeys((*project.findings, *findings))
     counts = {}
     for target, one in zip(targets, loaded, strict=True):
         checked = declare.with_packages(target, one, sources)

@@ -15,7 +15,8 @@ OFF_TERMINAL = 45.0
 class Where:
     """What the user said: where the project is, which target, which variables.
 
-    `lock_timeout` is in seconds; None leaves it to `patience`.
+    `lock_timeout` is in seconds; None leaves it to `patience`. `project_from` is the Git ref that
+    the settings of the project file are taken from, `as_of` the one whose manifests are meant.
     """
 
     directory: Path = field(default_factory=Path.cwd)
@@ -29,6 +30,8 @@ class Where:
     environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
     on_terminal: bool = False
     lock_timeout: float | None = None
+    project_from: str = ""
+    as_of: str = ""
 
     @property
     def patience(self) -> float:

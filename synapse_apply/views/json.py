@@ -30,6 +30,7 @@ _ACTIONS = {
     Action.FORGET: "forget",
     Action.NO_OP: "no-op",
 }
+_WHERE_SAID = ("revision", "against")
 _REASONS = {
     Action.RECREATE: "create_because_missing",
     Action.DELETE: "delete_because_no_resource_config",
@@ -59,8 +60,9 @@ def plan_document(plan: Plan) -> dict[str, Any]:
         "timestamp": plan.created,
         "plan_id": plan.id,
         "errored": plan.errored,
-        "applyable": bool(plan.actionable or plan.moved) and not plan.errored and not plan.guards,
+        "applyable": plan.applyable,
         "complete": not plan.errored and not plan.refused,
+        **({"offline": True} if plan.base.offline else {}),
         "base": base_document(plan.base),
         "summary": _summary(plan),
         "moved": _moves(plan),
@@ -138,6 +140,7 @@ def base_document(base: Base) -> dict[str, Any]:
         "serial": base.serial,
         "manifests_digest": base.manifests_digest,
         "commit": base.commit,
+        **{name: text for name in _WHERE_SAID if (text := getattr(base, name))},
     }
 
 

@@ -15,9 +15,11 @@ from synapse_apply.views.verification import verify_line
 __all__ = ["render_diagnostics", "render_plan", "render_report"]
 
 _HEADER = "synapse-apply will perform the following actions:"
+_OFFLINE = "If {} is what is live, synapse-apply will perform the following actions:"
 _ERRORED = "synapse-apply planned the following actions, but then met a problem:"
 _NO_CHANGES = "No changes. Live state matches the configuration."
 _HELD = "No changes. What was changed outside is kept (on_drift: hold)."
+_NO_OFFLINE = "No changes. If {} is what is live, there is nothing to do."
 _NONE_OF_THIS_PLAN = "No changes. What differs now is not in this plan."
 # Off a terminal no line is ever broken; this only decides when `before -> after` takes two lines.
 _WIDTH = 110
@@ -36,7 +38,7 @@ def render_plan(
     parts = [*_actions(plan, blocks), *_dots(plan, blocks), *_refusals(plan, blocks)]
     if show_unchanged:
         parts.append("\n".join(blocks.unchanged(c) for c in plan.changes if _stays(c)))
-    if any(parts) or plan.guards:
+    if any(parts) or plan.guards or plan.base.revision or plan.base.offline:
         parts.insert(0, target_line(plan.base, pen))
     parts.append(totals(plan, pen))
     parts += [_guard(guard, pen) for guard in plan.guards]
@@ -56,7 +58,8 @@ def _actions(plan: Plan, blocks: Blocks) -> list[str]:
     moves = ["\n".join(moved_lines(plan.moved))] if plan.moved else []
     if not (rows or moves):
         return []
-    return [_ERRORED if plan.errored else _HEADER, *moves, *rows]
+    header = _OFFLINE.format(clean(plan.base.against)) if plan.base.offline else _HEADER
+    return [_ERRORED if plan.errored else header, *moves, *rows]
 
 
 def _dots(plan: Plan, blocks: Blocks) -> list[str]:
@@ -87,11 +90,21 @@ def target_line(base: Base, pen: Pen) -> str:
     """Which backend a plan is for, and from which commit."""
     where = clean_url(base.binding.url)
     facts = ["the embedded backend" if where == "embedded:" else where]
+    if base.offline:
+        commit = f"commit {clean(base.commit)[:12]} " if base.commit else ""
+        return pen(f"Target {clean(base.target)}: {commit}{compared_with(base)}", "dim")
     if base.binding.tenant:
         facts.append(f"tenant {clean(base.binding.tenant)}")
-    if base.commit:
+    if base.revision:
+        facts.append(f"manifests as of {clean(base.revision)}")
+    elif base.commit:
         facts.append(f"commit {clean(base.commit)[:12]}")
     return pen(f"Target {clean(base.target)}: {', '.join(facts)}", "dim")
+
+
+def compared_with(base: Base) -> str:
+    """What a plan says of itself that asked nobody."""
+    return f"against {clean(base.against)}; the backend was not asked"
 
 
 def totals(plan: Plan, pen: Pen) -> str:
@@ -100,6 +113,8 @@ def totals(plan: Plan, pen: Pen) -> str:
         count = plural(sum(finding.is_error for finding in plan.diagnostics), "error")
         return pen(f"Plan incomplete: {count}. It cannot be applied.", "bold")
     if not (plan.has_changes or plan.refused):
+        if plan.base.offline:
+            return pen(_NO_OFFLINE.format(clean(plan.base.against)), "done")
         left_out = any("left_out" in change.extras for change in plan.changes)
         held = _HELD if any(change.held for change in plan.changes) else _NO_CHANGES
         return pen(_NONE_OF_THIS_PLAN if left_out else held, "done")

@@ -21,6 +21,8 @@ TESTS = Path(__file__).resolve().parents[1]
 COMMAND = [str(BIN / "synapse-apply")]
 APPLY = ["apply", "--auto-approve", "--json", "--target", "site"]
 SECONDS = 60
+# Longer than all tests together: what hangs before its commit is committed when that time is over.
+FOREVER = 1_000_000
 # Of those who shall be replaced soon; a busy disk must not make them silent for so long.
 LEASE = 3.0
 

@@ -11,13 +11,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fault.commands import Backend, applying, ended, kill, reaches
+from fault.commands import FOREVER, Backend, applying, ended, kill, reaches
 from fault.convergence import Row, converge
 from fault.site import LATER, Server, Site
 
 MIB = 1024 * 1024
 SIZE = 12 * MIB  # more than the buffers of a connection hold
-FOREVER = 1000
 RELEASE = "release/plugin-0@1.0.0"
 UPLOADS = {"method": "POST", "path": "/plugin_releases/"}
 

@@ -8,13 +8,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from fault.commands import LEASE, applying, ended, kill, reaches
+from fault.commands import FOREVER, LEASE, applying, ended, kill, reaches
 from fault.convergence import Row, chosen, converge
 from fault.site import Server, Site, tally
 from stopping import suspend
 
 HOURS = 7200.0
-FOREVER = 1000
 STORAGE = 2  # the number of a create that can be looked up
 
 

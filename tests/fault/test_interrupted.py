@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fault.commands import Backend, applying, ended, reaches
+from fault.commands import FOREVER, Backend, applying, ended, reaches
 from fault.convergence import Row, converge, some, tells_the_truth
 from fault.site import Applied, Server, Site, pending, tally
 
 REQUESTS = 18  # of an apply of twelve resources
 PLANNING = 6  # of them, before the first call
-FOREVER = 1000
 
 
 @pytest.mark.usefixtures("with_ctrl_c")

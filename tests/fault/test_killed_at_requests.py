@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from fault.commands import applying, kill, reaches
+from fault.commands import FOREVER, applying, kill, reaches
 from fault.convergence import Row, converge, on_store_and_api, some
 from fault.scenarios import SCENARIOS, requests_of
 from fault.site import Server, Site
 
-FOREVER = 1000
 # Of a plugin, its release and a storage each.
 GROUPS = {"first-apply": 10, "changes": 4}
 

@@ -6,7 +6,7 @@ import signal
 from collections.abc import Callable
 
 import pytest
-from fault.commands import applying, kill, reaches
+from fault.commands import FOREVER, applying, kill, reaches
 from fault.convergence import Row, converge, some
 from fault.site import Server, Site
 
@@ -36,7 +36,7 @@ def test_killed_at_the_lock(
     """The next run looks whether it was done."""
     site = with_lock(make_site(groups=1))
     match = {"method": "POST", "path": "/v2/plugin-releases/*/release/", "nth": 1}
-    server.faults({"match": match, "do": {"hang": 1000, "commit": commit}})
+    server.faults({"match": match, "do": {"hang": FOREVER, "commit": commit}})
     with applying(site) as process:
         reaches(server, process)
         assert kill(process)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from fault.commands import applying, kill, reaches
+from fault.commands import FOREVER, applying, kill, reaches
 from fault.convergence import Row, converge, some, tells_the_truth
 from fault.site import READ_SECONDS, Applied, Server, Site
 
@@ -96,7 +96,7 @@ def test_killed_at_the_call(
 ) -> None:
     """The server has the package and may or may not have made both."""
     site = make_site(groups=1)
-    server.faults({"match": CALL, "do": {"hang": 1000, "commit": commit}})
+    server.faults({"match": CALL, "do": {"hang": FOREVER, "commit": commit}})
     with applying(site) as process:
         reaches(server, process)
         assert kill(process)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from fault.commands import applying, ended, kill, reaches
+from fault.commands import FOREVER, applying, ended, kill, reaches
 from fault.convergence import command
 from fault.site import LATER, SEPARATOR, Applied, Server, Site, pending
 
@@ -16,7 +16,6 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.verification import LastRun, Verdict
 from synapse_apply.session.context import open_state
 
-FOREVER = 1000
 AT = "release/plugin-0@1.0.0"
 RUN = {"method": "POST", "path": "/plugins/*/run/"}
 LOOK = {"method": "GET", "path": "/jobs/*/"}

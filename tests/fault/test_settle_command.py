@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
-from fault.commands import applying, kill, reaches
+from fault.commands import FOREVER, applying, kill, reaches
 from fault.convergence import command
 from fault.site import Server, Site
 
@@ -17,7 +17,7 @@ def killed(make_site: Callable[..., Site], server: Server, nth: int, commit: str
     """A site whose apply was killed while its nth create was under way."""
     site = make_site(groups=1)
     rule = {"method": "POST", "nth": nth}
-    server.faults({"match": rule, "do": {"hang": 1000, "commit": commit}})
+    server.faults({"match": rule, "do": {"hang": FOREVER, "commit": commit}})
     with applying(site) as process:
         reaches(server, process)
         assert kill(process)
@@ -50,8 +50,8 @@ def test_what_nobody_can_tell_comes_with_its_two_commands(
     make_site: Callable[..., Site], server: Server
 ) -> None:
     """A plugin cannot be looked up: either command closes the call."""
-    for commit, typed in (("after", "import plugin/plugin-0 ID"),
-                          ("before", "state settle plugin/plugin-0 --absent")):  # fmt: skip
+    for commit, typed in (("after", "import plugin/plugin-0 ID -t site"),
+                          ("before", "state settle plugin/plugin-0 --absent -t site")):  # fmt: skip
         site = killed(make_site, server, PLUGIN, commit)
         said = command(site, "settle -t site plugin/plugin-0", code=7)
         assert f"`synapse-apply {typed}`" in said

@@ -9,13 +9,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from fault.commands import applying, ended, reaches
+from fault.commands import FOREVER, applying, ended, reaches
 from fault.convergence import Row, chosen, converge, some
 from fault.site import Server, Site
 from stopping import asked_again
 
 POSTS = 12
-FOREVER = 1000
 DRAIN = 1.0  # of those who are altered; in CI it is six times as much
 A_CI_RUNNER = 10.0  # seconds after its first signal one kills (GitHub: 7.5 and 2.5)
 

@@ -13,7 +13,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from fault.commands import LEASE, applying, ended, kill, reaches
+from fault.commands import FOREVER, LEASE, applying, ended, kill, reaches
 from fault.convergence import Row, chosen, converge, on_store
 from fault.namespaces import another_host, can_be_made
 from fault.site import Server, Site
@@ -30,7 +30,9 @@ def test_a_silent_holder_is_replaced_after_one_lease(
 ) -> None:
     """It was killed, which its own host alone could tell; until then it is named, with the way out."""
     site = make_shared_site()
-    server.faults({"match": {"method": "POST", "nth": 3}, "do": {"hang": 1000, "commit": "after"}})
+    server.faults(
+        {"match": {"method": "POST", "nth": 3}, "do": {"hang": FOREVER, "commit": "after"}}
+    )
     with applying(site, lease=LEASE, host="elsewhere") as first:
         reaches(server, first)
         assert kill(first)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from synapse_apply.cli import options
+from synapse_apply.cli import options, revisions
 from synapse_apply.cli.face import Face
 from synapse_apply.cli.manual import manual
 
@@ -35,6 +35,7 @@ def _no_refresh(_ctx: click.Context, _param: click.Parameter, given: bool) -> No
         ("synapse-apply apply --auto-approve --json > report.json", "One report document."),
         ("synapse-apply apply next.plan", "Do what `plan --out next.plan` showed; ask nobody."),
         ("synapse-apply apply --reviewed pr.plan", "Plan anew, and do only what was reviewed."),
+        ("synapse-apply apply --ref v1.2.0", "Go back: the manifests as that tag has them."),
         ("synapse-apply apply --auto-approve --report github", "On a runner of GitHub Actions."),
     ],
     exits=[
@@ -51,6 +52,8 @@ def _no_refresh(_ctx: click.Context, _param: click.Parameter, given: bool) -> No
 @options.output
 @options.place
 @options.reports
+@revisions.rules
+@revisions.as_of
 @options.files
 @options.variables
 @options.choices

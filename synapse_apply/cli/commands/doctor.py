@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from synapse_apply.cli import options
+from synapse_apply.cli import options, revisions
 from synapse_apply.cli.face import Face
 from synapse_apply.cli.manual import manual
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 )
 @options.output
 @options.place
+@revisions.rules
 @options.files
 @options.variables
 def command(*, face: Face, where: Where) -> int:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from synapse_apply.cli import options
+from synapse_apply.cli import options, revisions
 from synapse_apply.cli.addresses import ADDRESS
 from synapse_apply.cli.face import Face
 from synapse_apply.cli.manual import manual
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 @options.output
 @options.place
 @options.reports
+@revisions.rules
 @options.files
 @options.variables
 @options.selection

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from synapse_apply.cli import options
+from synapse_apply.cli import options, revisions
 from synapse_apply.cli.face import Face
 from synapse_apply.cli.manual import manual
 from synapse_apply.model.errors import Exit
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 )
 @options.text_output
 @options.place
+@revisions.rules
 @options.files
 @options.variables
 @click.option(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from synapse_apply.cli import options
+from synapse_apply.cli import options, revisions
 from synapse_apply.cli.face import Face
 from synapse_apply.cli.manual import manual
 from synapse_apply.model.errors import Exit
@@ -31,6 +31,11 @@ if TYPE_CHECKING:
             "The same for a job that has the manifests and not the packages.",
         ),
         ("synapse-apply plan --report markdown=plan.md", "Also as a comment for a pull request."),
+        (
+            "synapse-apply plan --offline --against git:origin/main",
+            "For a pull request from a fork: no credentials, no backend.",
+        ),
+        ("synapse-apply plan --ref v1.2.0", "What going back to that tag would do."),
     ],
     exits=[
         ("0", "planned"),
@@ -41,6 +46,10 @@ if TYPE_CHECKING:
 @options.output
 @options.place
 @options.reports
+@revisions.rules
+@revisions.as_of
+@revisions.offline
+@revisions.against
 @options.files
 @options.variables
 @options.choices
@@ -80,11 +89,10 @@ def command(
     reports: Reports | None,
     show_unchanged: bool,
     detailed_exitcode: bool,
-    out: Path | None,
-    with_packages: bool,
-    preflight: bool,
+    offline: bool,
+    against: str | None,
     refresh_only: bool,
-    **asked: Any,
+    **said: Any,
 ) -> int:
     """Show what `apply` would do, and do nothing.
 
@@ -98,15 +106,40 @@ def command(
     With --with-packages it also carries the package of each release that it makes, as it would be
     sent: then `apply FILE` uploads those, also in another checkout, where the folder, the zip or
     the Git ref is gone or has changed. Whoever can read the file can read the packages.
+
+    With --offline it needs no credentials: what was declared at a Git ref, or what an inventory
+    lists, stands in for what is live. For pull requests from forks; see docs/pull-requests.md.
     """
+    if refresh_only:
+        return _refresh_only(face, where, reports, said, detailed=detailed_exitcode)
+    if offline or against is not None:
+        from synapse_apply.cli.offline import offline_plan
+
+        plan = offline_plan(where, against if offline else None, said)
+        _show(face, plan, show_unchanged=show_unchanged)
+    else:
+        plan = _online(face, where, show_unchanged=show_unchanged, **said)
+    code = _exit_code(plan, detailed=detailed_exitcode)
+    return reports.of_plan(plan, code) if reports else code
+
+
+def _online(
+    face: Face,
+    where: Where,
+    *,
+    show_unchanged: bool,
+    out: Path | None,
+    with_packages: bool,
+    preflight: bool,
+    **asked: Any,
+) -> Plan:
+    """A plan of what is live, shown and saved as it was asked for."""
     from synapse_apply.cli.choices import Asked
     from synapse_apply.cli.keeping import Keeping
     from synapse_apply.cli.preflight import examine
     from synapse_apply.session.context import open_context
     from synapse_apply.session.plan import plan as make_plan
 
-    if refresh_only:
-        return _refresh_only(face, where, reports, asked, out, detailed=detailed_exitcode)
     keeping = Keeping.asked(where, out, with_packages=with_packages)
     found = examine(where) if preflight else ()
     with open_context(where) as context:
@@ -118,24 +151,22 @@ def command(
         said += "\nWhat is to be imported needs `--adopt` when `apply` runs off a terminal.\n"
     face.warn(finding for finding in found if finding not in plan.diagnostics)
     face.err(said)
-    code = _exit_code(plan, detailed=detailed_exitcode)
-    return reports.of_plan(plan, code) if reports else code
+    return plan
 
 
 def _refresh_only(
     face: Face,
     where: Where,
     reports: Reports | None,
-    asked: dict[str, Any],
-    out: Path | None,
+    said: dict[str, Any],
     *,
     detailed: bool,
 ) -> int:
     from synapse_apply.cli import drifting
 
-    if out is not None:
+    if said["out"] is not None:
         raise click.UsageError("--refresh-only shows drift: there is no plan to save.")
-    looking = drifting.Looking(asked["only"], asked["exclude"])
+    looking = drifting.Looking(said["only"], said["exclude"])
     return drifting.look(face, where, reports, looking, detailed=detailed)
 
 

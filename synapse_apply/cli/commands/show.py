@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from synapse_apply.cli import options
+from synapse_apply.cli import options, revisions
 from synapse_apply.cli.addresses import ADDRESS, is_address
 from synapse_apply.cli.face import Face
 from synapse_apply.cli.manual import manual
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 )
 @options.output
 @options.place
+@revisions.rules
 @options.files
 @options.variables
 @click.argument("what", metavar="ADDRESS|FILE")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from synapse_apply.cli import options
+from synapse_apply.cli import options, revisions
 from synapse_apply.cli.face import Face
 from synapse_apply.cli.manual import manual
 from synapse_apply.model.errors import Exit
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 @options.output
 @options.place
 @options.reports
+@revisions.rules
 @options.files
 @options.variables
 def command(*, face: Face, where: Where, reports: Reports | None) -> int:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from synapse_apply.cli import options, parsing
+from synapse_apply.cli import options, parsing, revisions
 from synapse_apply.cli.face import Face
 from synapse_apply.cli.manual import manual
 
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 )
 @options.output
 @options.place
+@revisions.rules
 @options.files
 @options.variables
 @click.argument("releases", nargs=-1, required=True, metavar="RELEASE...")

@@ -33,6 +33,8 @@ BASE = Base(
     commit="0123456789abcdef0123456789abcdef01234567",
 )
 
+OFFLINE = replace(BASE, binding=Binding(""), lineage="", serial=0, against="git:main (1a2b3c4)")
+
 
 def new(*path: str | int, value: object) -> FieldChange:
     """A field of a create."""
@@ -295,4 +297,7 @@ PLANS = {
     "verify": plan(CREATE_AND_VERIFY, VERIFY_AGAIN),
     "verify-only": plan(NOTED, VERIFY_AGAIN),
     "empty": plan(),
+    "as-of": replace(plan(UPDATE), base=replace(BASE, revision="v1.2 (1a2b3c4)")),
+    "offline": replace(plan(CREATE_RELEASE, UPDATE, NOTED), base=OFFLINE),
+    "offline-same": replace(plan(NO_OP), base=OFFLINE),
 }

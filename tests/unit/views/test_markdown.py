@@ -20,7 +20,7 @@ from synapse_apply.views.markdown import findings_markdown, plan_markdown, repor
 RUN = "https://github.com/acme/vision/actions/runs/7"
 
 
-@pytest.mark.parametrize("name", ["everything", "no-changes", "errored", "refused-only"])
+@pytest.mark.parametrize("name", ["everything", "no-changes", "errored", "refused-only", "offline"])
 def test_plan_as_markdown(name):
     """Every sample plan renders as its golden file."""
     text = plan_markdown(samples.PLANS[name], run_url=RUN)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
 
 import pytest
@@ -25,6 +26,7 @@ from synapse_apply.model.report import Result
 from synapse_apply.views.budget import Budget
 from synapse_apply.views.markdown import findings_markdown, plan_markdown, report_markdown
 from synapse_apply.views.markup import code, fence, html_code, link, prose
+from synapse_apply.views.text import render_plan
 
 TITLES = {
     "Plan for ", "Apply for ", "Plan failed for ", "Plan found nothing wrong for ", "Apply failed for ", "Apply will stop", "Errors", "Refused", "Failed",
@@ -76,6 +78,18 @@ def test_very_long_texts_stay_in_their_place(text):
 def test_findings_stay_in_their_place(found, target):
     """So are findings that stand alone, and the name of a target."""
     assert_ours(findings_markdown(found, "plan", target=target))
+
+
+@pytest.mark.parametrize("text", [*PIECES, *LONG], ids=lambda text: ascii(text[:20]))
+def test_the_name_of_a_commit_stays_in_its_place(text):
+    """What a plan was compared with, or went back to, is a text like any other."""
+    plan = stuffed("x")
+    compared = replace(plan, base=replace(plan.base, against=text))
+    page = read(plan_markdown(compared))
+    assert page.titles[:3] == ["Plan for ", " against ", "; the backend was not asked"]
+    assert not page.links
+    assert not STEERING.search(render_plan(compared, color=False))
+    assert_ours(plan_markdown(replace(plan, base=replace(plan.base, revision=text))))
 
 
 @pytest.mark.parametrize("piece", PIECES, ids=ascii)

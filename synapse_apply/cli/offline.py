@@ -1,0 +1,56 @@
+"""`plan --offline`: what it is compared with, and what does not go with it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from synapse_apply.cli.choices import Asked
+from synapse_apply.cli.inventories import mapping_of, wanted_from
+from synapse_apply.model.address import Address
+from synapse_apply.model.errors import InputError
+from synapse_apply.model.plan import Plan
+from synapse_apply.session.offline import Offline, Row, against_git, against_inventory, plan
+from synapse_apply.session.where import Where
+
+# What needs a state, a backend or a plan that can be applied.
+_NOT_WITH = {
+    "out": "--out: such a plan cannot be applied",
+    "with_packages": "--with-packages: such a plan cannot be applied",
+    "preflight": "--preflight: nothing is asked",
+    "resend_secrets": "--resend-secrets: no secret is read",
+}
+
+
+def offline_plan(where: Where, against: str | None, said: dict[str, Any]) -> Plan:
+    """The plan; a usage error for what cannot be meant, InputError with every finding."""
+    for name, why in _NOT_WITH.items():
+        if said.pop(name, None):
+            raise click.UsageError(f"--offline does not go with {why}.")
+    if where.as_of:
+        raise click.UsageError("--offline compares the checkout: it does not go with --ref.")
+    kind, _, name = (against or "").partition(":")
+    if kind not in {"git", "state"} or not name:
+        raise click.UsageError(
+            "--offline and --against go together: --against git:REF, or --against state:FILE "
+            "with an inventory, says what to compare with."
+        )
+    compared = _against_file(where, name) if kind == "state" else against_git(where, name)
+    return plan(compared, Asked(resend_secrets=False, **said).choices(compared))
+
+
+def _against_file(where: Where, name: str) -> Offline:
+    path = where.directory / name
+    ids = wanted_from(path)
+    rows = {address: Row(found) for address, found in ids.items()}
+    for row in mapping_of(path)["inventory"]:
+        digest, address = row.get("digest"), Address.parse(str(row["address"]))
+        if not (digest is None or isinstance(digest, str)):
+            raise InputError.of(
+                "A row of the inventory cannot be used",
+                f"The digest of {address} in {name} is no text.",
+                "Write it anew with `synapse-apply state inventory`.",
+            )
+        rows[address] = Row(ids[address], digest)
+    return against_inventory(where, rows, f"state:{name}")

@@ -1,0 +1,147 @@
+"""`--project-from git:REF`: a change cannot rule on itself."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from e2e.revisions.conftest import Repository
+
+STORAGE = """\
+apiVersion: synapse-apply/v1
+kind: Storage
+metadata: {name: bucket}
+spec:
+  name: Bucket
+  provider: amazon_s3
+  category: external
+  configuration:
+    bucket_name: b
+    access_key_id: {valueFrom: {env: RAW_ID}}
+    secret_access_key: {valueFrom: {env: DEPLOY_KEY}}
+"""
+
+
+def settings(repo: Repository, **more: Any) -> None:
+    """Change the settings of target prod in the checkout."""
+    path = repo.root / "synapse-apply.yaml"
+    document = json.loads(path.read_text())
+    document["targets"]["prod"] |= more
+    path.write_text(json.dumps(document, indent=2))
+
+
+@pytest.mark.parametrize("command", [["plan"], ["apply", "--auto-approve"]])
+def test_the_token_goes_where_the_base_says(repo: Repository, command: list[str]) -> None:
+    """A url and a token that a pull request names are not used, and it is told which differ."""
+    settings(repo, url="http://127.0.0.1:9/steal", token={"env": "OTHER_TOKEN"}, tenant="evil")
+    ran = repo.place.run(*command, "--project-from", "git:main", code=0)
+    assert "No changes." in ran.out
+    assert "Changed settings of the project file are not used" in ran.text
+    assert "targets.prod.url, targets.prod.tenant, targets.prod.token: " in ran.text
+    assert "synapse-apply.yaml:" in ran.text
+
+
+def test_what_a_manifest_may_read_is_what_the_base_allows(repo: Repository) -> None:
+    """Allow-lists widened by the change itself do not hold yet."""
+    settings(repo, allow_env=["RAW_*"])
+    repo.commit("lists")
+    repo.git("branch", "-f", "main")
+    settings(repo, allow_env=["*"])
+    repo.place.write("manifests/bucket.yaml", STORAGE)
+    assert "DEPLOY_KEY" not in repo.place.run("validate", code=0).text
+    for command in ("validate", "plan"):
+        ran = repo.place.run(command, "--project-from", "git:main", code=1)
+        assert "DEPLOY_KEY fits no pattern of allow_env: RAW_*" in ran.text
+        assert "targets.prod.allow_env: the settings of main are used" in ran.text
+
+
+def test_manifests_variables_and_overlays_are_those_of_the_checkout(repo: Repository) -> None:
+    """What the change declares is planned; an equal project file is no row."""
+    path = repo.root / "synapse-apply.yaml"
+    document = json.loads(path.read_text())
+    document["variables"] = {"what": {}}
+    document["targets"]["prod"] |= {
+        "variables": {"what": "stars"},
+        "overlays": {"plugin/yolo": {"spec": {"author": "Vision"}}},
+    }
+    path.write_text(json.dumps(document))
+    repo.place.edit("manifests/plugin.yaml", "Finds things", "Finds ${var.what}")
+    ran = repo.place.plan("--project-from", "git:main", "--detailed-exitcode", code=2)
+    assert '"Finds stars"' in ran.out
+    assert '"Vision"' in ran.out
+    assert "Changed settings" not in ran.text
+
+
+def test_guards_and_policy_are_those_of_the_base(repo: Repository) -> None:
+    """A change that loosens a rule is still held to it."""
+    settings(repo, policy={"unreleased_source": "refuse"})
+    repo.commit("strict")
+    repo.git("branch", "-f", "main")
+    settings(repo, policy={"unreleased_source": "note"})
+    repo.place.write("plugins/yolo/plugin/main.py", "print('changed')\n")
+    assert "Refused: 1" not in repo.place.plan(code=0).out
+    ran = repo.place.plan("--project-from", "git:main", code=0)
+    assert "Refused: 1 (see ! rows)." in ran.out
+    assert "targets.prod.policy" in ran.text
+
+
+def test_a_row_of_the_json_names_every_setting(repo: Repository) -> None:
+    """Programs read the same row, with the place of the target in the checkout."""
+    settings(repo, on_drift="revert", settle_after=1, guards={"min_objects": 3})
+    found = repo.place.plan("--json", "--project-from", "git:main", code=0).document
+    (row,) = [one for one in found["diagnostics"] if "Changed settings" in one["summary"]]
+    assert row["severity"] == "warning"
+    assert "targets.prod.settle_after, targets.prod.guards:" in row["detail"]
+    assert row["range"]["filename"] == "synapse-apply.yaml"
+
+
+def test_a_target_of_the_change_waits_for_its_merge(repo: Repository) -> None:
+    """A new target is named as new, and cannot be planned for."""
+    path = repo.root / "synapse-apply.yaml"
+    document = json.loads(path.read_text())
+    document["targets"]["next"] = {"url": "http://127.0.0.1:9"}
+    path.write_text(json.dumps(document))
+    ran = repo.place.plan("-t", "next", "--project-from", "git:main", code=1)
+    assert "synapse-apply.yaml at main has no target `next`" in ran.text
+    ran = repo.place.run("validate", "--project-from", "git:main", code=0)
+    assert "targets.next: the settings of main are used" in ran.text
+
+
+def test_a_broken_file_of_the_base_is_told_by_its_place_there(repo: Repository) -> None:
+    """A finding in the other revision names it, with line and column."""
+    good = (repo.root / "synapse-apply.yaml").read_text()
+    repo.place.write("synapse-apply.yaml", "apiVersion: synapse-apply/v1\nkind: Project\nurl: x\n")
+    repo.commit("broken")
+    repo.git("branch", "-f", "main")
+    repo.place.write("synapse-apply.yaml", good)
+    assert (
+        "main:synapse-apply.yaml:3:1" in repo.place.plan("--project-from", "git:main", code=1).text
+    )
+
+
+@pytest.mark.parametrize(
+    ("ref", "code", "said"),
+    [
+        ("git:nowhere", 1, "'nowhere' names no commit here."),
+        ("git:--help", 1, "'--help' is no ref."),
+        ("git:", 64, "git:REF is wanted"),
+        ("main", 64, "git:REF is wanted, not 'main'"),
+    ],
+)
+def test_a_ref_that_is_none_is_told(repo: Repository, ref: str, code: int, said: str) -> None:
+    """Nothing is planned with settings nobody asked for."""
+    assert said in repo.place.plan("--project-from", ref, code=code).text
+
+
+def test_a_project_file_that_is_new_is_told(repo: Repository) -> None:
+    """Without a file at that ref, or outside of Git, there are no settings to take."""
+    there = repo.place.root / "sub"
+    there.mkdir()
+    text = (repo.root / "synapse-apply.yaml").read_text()
+    (there / "synapse-apply.yaml").write_text(text)
+    ran = repo.place.run("validate", "-C", "sub", "--project-from", "git:main", code=1)
+    assert "sub/synapse-apply.yaml is not in main." in ran.text
+    (repo.root / ".git").rename(repo.root / "gone")
+    ran = repo.place.plan("--project-from", "git:main", code=1)
+    assert "Not a Git repository" in ran.text

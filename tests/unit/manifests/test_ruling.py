@@ -1,0 +1,72 @@
+"""The settings of one project file over what another declares."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from synapse_apply.manifests.ruling import ruled
+from synapse_apply.model.diagnostic import Position
+from synapse_apply.model.project import Guards, Policy, Project, StateSettings, Target
+from synapse_apply.model.values import SecretRef
+
+BASE = Target("prod", url="https://base", position=Position("main:synapse-apply.yaml", 3, 1))
+OTHER: dict[str, Any] = {
+    "url": "https://evil",
+    "tenant": "evil",
+    "api": {"*": "v2"},
+    "token": SecretRef("env", "EVIL"),
+    "agents": {"a": SecretRef("env", "EVIL")},
+    "state": StateSettings("postgresql://evil", "x"),
+    "variables": {"v": 1},
+    "manifests": ("evil/",),
+    "overlays": {"plugin/x": object()},
+    "allow_env": ("*",),
+    "allow_files": ("/etc/passwd",),
+    "on_drift": "hold",
+    "require_verified": ("other",),
+    "settle_after": 1.0,
+    "guards": Guards(1.0, 1000),
+    "policy": Policy("refuse"),
+}
+FROM_THE_CHANGE = {"variables", "manifests", "overlays"}
+
+
+def project(*targets: Target, **more: Any) -> Project:
+    named = {target.name: target for target in targets}
+    return Project(Path("/p"), Path("/p/synapse-apply.yaml"), targets=named, **more)
+
+
+def test_every_setting_is_tried() -> None:
+    """A setting that is added later must say on which side it stands."""
+    assert {one.name for one in fields(Target)} == OTHER.keys() | {"name", "position"}
+
+
+@pytest.mark.parametrize("name", sorted(OTHER))
+def test_a_setting_of_a_target(name: str) -> None:
+    """All is taken from the rules, and told, but for what declares something."""
+    own = replace(BASE, position=Position("synapse-apply.yaml", 9, 1), **{name: OTHER[name]})
+    made = ruled(project(own), project(BASE), "main")
+    declares = name in FROM_THE_CHANGE
+    assert getattr(made.targets["prod"], name) == getattr(own if declares else BASE, name)
+    if declares:
+        assert made.findings == ()
+        return
+    (told,) = made.findings
+    assert told.detail.startswith(f"targets.prod.{name}: the settings of main are used")
+    assert told.position == own.position
+
+
+def test_settings_of_the_project_and_targets_of_one_side() -> None:
+    """Defaults and limits are of the rules; a target needs both files."""
+    new, gone = Target("new", position=BASE.position), Target("gone", position=BASE.position)
+    own = project(BASE, new, default_target="new", max_package_size=1)
+    made = ruled(own, project(BASE, gone, default_target="prod"), "main")
+    assert set(made.targets) == {"prod"}
+    assert (made.default_target, made.max_package_size) == ("prod", 4 * 1024**3)
+    (told,) = made.findings
+    names = told.detail.partition(":")[0]
+    assert names == "default_target, max_package_size, targets.new, targets.gone"

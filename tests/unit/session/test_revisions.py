@@ -1,0 +1,71 @@
+"""What a commit declares is what its checkout would."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from installed import ROOT, copied
+from unit.packages.trees import commit, write
+
+from synapse_apply.session.declare import Declared, declared, project_of
+from synapse_apply.session.where import Where
+
+EXAMPLES = sorted(path.parent for path in (ROOT / "examples").rglob("synapse-apply.yaml"))
+
+
+def said(found: Declared) -> list[tuple[object, ...]]:
+    """All that is declared, without where it stands."""
+    return [
+        (
+            replace(one, position=None, positions={}, source=None, package=None),
+            one.package.digest if one.package else None,
+        )
+        for _, one in sorted(found.desired.items())
+    ]
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
+def test_a_commit_reads_as_its_checkout(
+    example: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every example, for every target: the same resources, packages and warnings."""
+    folder = copied(example, tmp_path)
+    commit(folder)
+    monkeypatch.chdir(folder)
+    project = project_of(Where(folder))
+    for target in project.targets.values():
+        here = declared(Where(folder), project, target)
+        there = declared(Where(folder, as_of="HEAD"), project, target)
+        assert said(there) == said(here)
+        assert [one.summary for one in there.diagnostics] == [
+            one.summary for one in here.diagnostics
+        ]
+
+
+ONE = "apiVersion: synapse-apply/v1\nkind: Storage\nmetadata: {name: NAME}\nspec: {name: NAME, \
+provider: file_system, category: internal, configuration: {base_path: /x}}\n"
+
+
+def test_the_same_files_are_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hidden names, folders of tools, other endings, and other YAML beside an unlisted manifest."""
+    names = (
+        *("a.yaml", "b.yml", "sub/c.yaml", "한국/d.yaml", "sp ace/e.yaml"),
+        *(".hidden.yaml", ".git-not/f.yaml", "node_modules/g.yaml", "h.txt", "x.yaml.bak"),
+    )
+    files = {name: ONE.replace("NAME", f"s{at}") for at, name in enumerate(names)}
+    write(tmp_path, {**files, "other.yaml": "services: {}\n", "sub/deep/er/i.yaml": ONE})
+    write(tmp_path, {"sub/deep/er/i.yaml": ONE.replace("NAME", "deep")})
+    commit(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    project = project_of(Where(tmp_path))
+    target = project.targets["embedded"]
+    here = declared(Where(tmp_path), project, target)
+    there = declared(Where(tmp_path, as_of="HEAD"), project, target)
+    assert said(there) == said(here)
+    assert len(here.desired) == 6
+    assert here.diagnostics == there.diagnostics == ()
+    places = sorted(str(one.position) for one in there.desired.values())
+    assert places[0] == "HEAD:a.yaml:1:1"
+    assert "HEAD:sub/deep/er/i.yaml:1:1" in places
