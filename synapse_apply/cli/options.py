@@ -83,8 +83,9 @@ def reports(body: Body) -> Body:
         multiple=True,
         metavar="KIND=FILE",
         callback=_reports,
-        help="Also write a report; may be repeated. KIND is json, markdown (for a comment), "
-        "github, gitlab (counts for the merge request) or codequality (findings for it). "
+        help="Also write a report; may be repeated. KIND is json, html (one page, for a "
+        "browser), markdown (for a comment), github, gitlab (counts for the merge request) or "
+        "codequality (findings for it). "
         "`github` writes annotations to stderr, appends to $GITHUB_STEP_SUMMARY and "
         "$GITHUB_OUTPUT, and needs no FILE: it takes the summary. A FILE `-` is stdout; the "
         "text then goes to stderr.",
@@ -116,7 +117,7 @@ def reports(body: Body) -> Body:
     return wrapped
 
 
-KINDS_OF_REPORT = ("json", "markdown", "github", "gitlab", "codequality")
+KINDS_OF_REPORT = ("json", "markdown", "html", "github", "gitlab", "codequality")
 
 
 def _reports(

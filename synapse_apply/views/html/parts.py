@@ -128,7 +128,9 @@ def _within(
 
 def _field(part: FieldChange, sides: tuple[int, ...], secrets_as: str, *, why: bool) -> str:
     style = _MOVES.get(symbol_of(part, secrets_as), "kept")
-    name = f'<th scope="row">{code(dotted(part.path))}</th>'
+    # A long path breaks where a part of it ends.
+    path = text(dotted(part.path)).replace(".", ".<wbr>")
+    name = f'<th scope="row"><code>{path}</code></th>'
     reason = f"<td>{_why(part)}</td>" if why else ""
     return f'<tr class="{style}">{name}{_values(part, sides)}{reason}</tr>'
 
