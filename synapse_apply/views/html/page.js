@@ -37,8 +37,8 @@
   let texts = null;
 
   const filter = () => {
-    texts ??= new Map(rows.map((row) => [row, row.textContent.toLowerCase()]));
     const words = search.value.toLowerCase().split(/\s+/).filter(Boolean);
+    if (words.length) texts ??= new Map(rows.map((row) => [row, row.textContent.toLowerCase()]));
     const [action, kind, cause] = ["action", "kind", "cause"].map(chosen);
     const trouble = form.elements.trouble && form.elements.trouble.checked;
     const fits = (row) =>
