@@ -13,7 +13,7 @@
   const open = () => {
     const row = location.hash && document.getElementById(location.hash.slice(1));
     if (row && row.tagName === "DETAILS") {
-      row.hidden = false;
+      row.hidden = row.parentElement.hidden = row.closest("section").hidden = false;
       row.open = true;
       row.scrollIntoView();
       row.firstElementChild.focus({ preventScroll: true });
@@ -27,8 +27,8 @@
   form.hidden = false;
   const rows = [...document.querySelectorAll(".row")];
   const sections = [...document.querySelectorAll("main > section")]
-    .map((section) => ({ section, own: rows.filter((row) => row.parentElement === section) }))
-    .filter((one) => one.own.length);
+    .map((section) => ({ section, stacks: [...section.querySelectorAll(".stack")] }))
+    .filter((one) => one.stacks.length);
   const shown = document.getElementById("shown");
   const nothing = document.getElementById("nothing");
   const search = form.elements.search;
@@ -48,17 +48,25 @@
       (!trouble || row.dataset.trouble) &&
       words.every((word) => texts.get(row).includes(word));
     let total = 0;
-    for (const { section, own } of sections) {
+    for (const { section, stacks } of sections) {
       let count = 0;
-      for (const row of own) {
-        const stays = fits(row);
-        if (row.hidden === stays) row.hidden = !stays;
-        if (stays) count += 1;
+      let all = 0;
+      for (const stack of stacks) {
+        let stay = 0;
+        for (const row of stack.children) {
+          const stays = fits(row);
+          if (row.hidden === stays) row.hidden = !stays;
+          if (stays) stay += 1;
+        }
+        stack.hidden = !stay;
+        stack.style.containIntrinsicBlockSize = `auto ${stay * 2.75}rem`;
+        count += stay;
+        all += stack.children.length;
       }
       total += count;
       section.hidden = !count;
-      const all = own.length === count ? "" : ` of ${number(own.length)}`;
-      section.querySelector(".count").textContent = number(count) + all;
+      const of = count === all ? "" : ` of ${number(all)}`;
+      section.querySelector(".count").textContent = number(count) + of;
     }
     shown.textContent = `${number(total)} of ${number(rows.length)}`;
     nothing.hidden = total > 0;

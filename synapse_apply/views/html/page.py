@@ -16,6 +16,7 @@ from synapse_apply.views.html.rows import Row
 from synapse_apply.views.safety import disarm
 
 _FEW = 8  # so few rows stand open
+_STACK = 50  # a browser draws only the stacks that are in sight
 _NOTHING = (
     '<p id="nothing" hidden>Nothing matches. <button type="button">Clear the filters</button></p>'
 )
@@ -171,9 +172,11 @@ def _sections(sections: Iterable[Section], *, opened: bool) -> Iterable[str]:
             f'<section id="{section.name}" aria-labelledby="{section.name}-title">'
             f"{head}{intro}{section.listed}"
         )
-        for row in section.rows:
-            yield _row(row, at, opened=opened or row.trouble)
-            at += 1
+        for start in range(0, len(section.rows), _STACK):
+            stack = section.rows[start : start + _STACK]
+            shown = (_row(row, n, opened=opened or row.trouble) for n, row in enumerate(stack, at))
+            yield f'<div class="stack">{"".join(shown)}</div>'
+            at += len(stack)
         yield "</section>"
 
 

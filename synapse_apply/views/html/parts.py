@@ -21,6 +21,7 @@ MOST_LINES = 200
 LARGEST_TABLE = 65_536
 SENTENCES = 2000
 _ROOM = 60
+_LONG_PATH = 28
 # One pass, so that nothing is escaped twice; `#` for the sake of runners that obey `##[error]`.
 _AS_TEXT = str.maketrans(
     {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#39;", "#": "&#35;"}
@@ -78,12 +79,6 @@ def _row(line: str) -> str:
     return f"<span>{text(line, 1000) or ' '}</span>"
 
 
-def value(held: Any) -> str:
-    """A value as people read it in a plan."""
-    lines = value_lines(held, _ROOM)
-    return code(lines[0], 1000) if len(lines) == 1 else block(lines)
-
-
 def fields_table(
     changes: Iterable[FieldChange],
     *,
@@ -128,9 +123,10 @@ def _within(
 
 def _field(part: FieldChange, sides: tuple[int, ...], secrets_as: str, *, why: bool) -> str:
     style = _MOVES.get(symbol_of(part, secrets_as), "kept")
+    path = text(dotted(part.path))
     # A long path breaks where a part of it ends.
-    path = text(dotted(part.path)).replace(".", ".<wbr>")
-    name = f'<th scope="row"><code>{path}</code></th>'
+    shown = path.replace(".", ".<wbr>") if len(path) > _LONG_PATH else path
+    name = f'<th scope="row">{shown}</th>'
     reason = f"<td>{_why(part)}</td>" if why else ""
     return f'<tr class="{style}">{name}{_values(part, sides)}{reason}</tr>'
 
@@ -170,7 +166,11 @@ def _told_apart(lines: Sequence[str]) -> str:
 
 
 def _cell(held: Any) -> str:
-    return '<span class="none">not set</span>' if held is ABSENT else value(held)
+    """A value as people read it in a plan; code by the style of its cell, to keep pages small."""
+    if held is ABSENT:
+        return '<span class="none">not set</span>'
+    lines = value_lines(held, _ROOM)
+    return text(lines[0], 1000) if len(lines) == 1 else block(lines)
 
 
 def _why(part: FieldChange) -> str:
