@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 # Twice the processors: many tests wait for processes of their own.
 JOBS ?= $(shell $(PYTHON) -c "import os; print(2 * (os.cpu_count() or 1))")
 
-.PHONY: help demo test check lint types unit smoke laws faults bench golden docs fix dist clean
+.PHONY: help demo test check lint types unit smoke laws faults browser bench golden docs fix dist clean
 
 help: ## Say what each target does
 	@sed -n 's/^\([a-z]*\):.*## /\1: /p' $(MAKEFILE_LIST)
@@ -49,6 +49,14 @@ laws: $(READY) ## The property tests with many examples
 
 faults: $(READY) ## Every fault at every request, a kill at every boundary, and a table of it
 	SYNAPSE_APPLY_TEST_DEEP=1 $(BIN)/python -m pytest -n $(JOBS) tests/fault
+
+browser: $(VENV)/.browser ## The HTML report in a real browser, which is installed where there is none
+	@CHROMIUM=$$(bash tests/browser/chromium.sh) && export CHROMIUM && \
+		$(BIN)/python -m pytest -p no:xdist tests/browser
+
+$(VENV)/.browser: $(READY)
+	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --group browser
+	@touch $@
 
 bench: $(READY) ## The command beside scripts without safety, then what a resource costs the state
 	PYTHONPATH=tests $(BIN)/python -m benchmarks --page

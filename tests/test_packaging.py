@@ -50,11 +50,12 @@ def test_the_wheel_carries_the_schemas(wheel: Path) -> None:
 
 
 def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
-    """Every module, the type marker and the licence; no test, no leftover of a run."""
+    """Every module, style and script, the type marker and the licence; no test, no leftover of a run."""
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
     modules = {str(path.relative_to(ROOT)) for path in (ROOT / "synapse_apply").rglob("*.py")}
     assert modules <= names
+    assert {f"synapse_apply/views/html/page.{end}" for end in ("css", "js")} <= names
     assert "synapse_apply/py.typed" in names
     assert any(name.endswith("/licenses/LICENSE") for name in names)
     roots = {name.split("/")[0] for name in names}

@@ -70,8 +70,9 @@ def reports(body: Body) -> Body:
         multiple=True,
         metavar="KIND=FILE",
         callback=parsing.reports,
-        help="Also write a report; may be repeated. KIND is json, markdown (for a comment), "
-        "github, gitlab (counts for the merge request) or codequality (findings for it). "
+        help="Also write a report; may be repeated. KIND is json, html (one page, for a "
+        "browser), markdown (for a comment), github, gitlab (counts for the merge request) or "
+        "codequality (findings for it). "
         "`github` writes annotations to stderr, appends to $GITHUB_STEP_SUMMARY and "
         "$GITHUB_OUTPUT, and needs no FILE: it takes the summary. A FILE `-` is stdout; the "
         "text then goes to stderr.",
@@ -101,6 +102,26 @@ def reports(body: Body) -> Body:
             raise
 
     return wrapped
+
+
+KINDS_OF_REPORT = ("json", "markdown", "html", "github", "gitlab", "codequality")
+
+
+def _reports(
+    _ctx: click.Context, _param: click.Parameter, given: tuple[str, ...]
+) -> tuple[tuple[str, str], ...]:
+    """Pairs of a kind and a file; a usage error for what cannot be meant."""
+    asked: list[tuple[str, str]] = []
+    for text in given:
+        kind, equals, file = text.partition("=")
+        if kind not in KINDS_OF_REPORT:
+            raise click.BadParameter(f"{kind!r} is no report: {', '.join(KINDS_OF_REPORT)}.")
+        if not file and (equals or kind != "github"):
+            raise click.BadParameter(f"{kind}=FILE is wanted.")
+        if file and file in [other for _, other in asked]:
+            raise click.BadParameter(f"two reports cannot both go to {file}.")
+        asked.append((kind, file))
+    return tuple(asked)
 
 
 def place(body: Body) -> Body:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-KINDS_OF_REPORT = ("json", "markdown", "github", "gitlab", "codequality")
+KINDS_OF_REPORT = ("json", "markdown", "html", "github", "gitlab", "codequality")
 
 
 class Number(click.FloatRange):

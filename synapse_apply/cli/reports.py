@@ -25,6 +25,7 @@ from synapse_apply.session.where import Where
 from synapse_apply.views import github, gitlab, markdown, remarks
 from synapse_apply.views.budget import COMMENT, SMALLEST, STEP_SUMMARY, Budget
 from synapse_apply.views.drift import drift_document
+from synapse_apply.views.html import reports as html
 from synapse_apply.views.json import (
     diagnostics_document,
     json_text,
@@ -39,6 +40,7 @@ class Told:
 
     document: Callable[[], dict[str, Any]]
     markdown: Callable[[Budget], str]
+    html: Callable[[], str]
     remarks: Callable[[], list[remarks.Remark]]
     counts: Callable[[], dict[str, int]]
     outputs: dict[str, str]
@@ -91,6 +93,7 @@ class Reports:
             lambda budget: markdown.plan_markdown(
                 plan, budget=budget, run_url=url, command=self.command
             ),
+            lambda: html.plan_html(plan, run_url=url, command=self.command),
             lambda: remarks.plan_remarks(plan),
             lambda: gitlab.plan_counts(plan),
             github.plan_outputs(plan, code),
@@ -101,6 +104,7 @@ class Reports:
         return Told(
             lambda: drift_document(drift),
             lambda budget: markdown.drift_markdown(drift, budget=budget, run_url=url),
+            lambda: html.drift_html(drift, run_url=url),
             lambda: remarks.drift_remarks(drift),
             lambda: gitlab.drift_counts(drift),
             github.drift_outputs(drift, code),
@@ -111,6 +115,7 @@ class Reports:
         return Told(
             lambda: report_document(report),
             lambda budget: markdown.report_markdown(report, budget=budget, run_url=url),
+            lambda: html.report_html(report, run_url=url),
             lambda: remarks.report_remarks(report),
             lambda: gitlab.report_counts(report),
             github.report_outputs(report),
@@ -123,6 +128,9 @@ class Reports:
             lambda: {**diagnostics_document(found, tool_version=__version__), "exit_code": code},
             lambda budget: markdown.findings_markdown(
                 found, self.command, target=target, budget=budget, run_url=url
+            ),
+            lambda: html.findings_html(
+                found, self.command, target=target, tool_version=__version__, run_url=url
             ),
             lambda: remarks.finding_remarks(found),
             lambda: gitlab.NO_COUNTS,
@@ -205,6 +213,7 @@ def _no_room(summary: str) -> Diagnostic:
 _MAKE: dict[str, Callable[[Reports, Told], str]] = {
     "json": lambda _, told: json_text(told.document()),
     "markdown": lambda _, told: told.markdown(COMMENT),
+    "html": lambda _, told: told.html(),
     "github": lambda _, told: told.markdown(STEP_SUMMARY),
     "gitlab": lambda _, told: json_text(told.counts()),
     "codequality": lambda asked, told: json_text(gitlab.code_quality(asked.placed(told))),

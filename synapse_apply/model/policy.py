@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
 from synapse_apply.model.address import Address
@@ -30,7 +30,8 @@ class Rule:
     labels: tuple[str, ...] = ()
     limit: int = 0
     window: Window | None = None
-    position: Position | None = None
+    # Where it stands is not what it says: two files may have one rule.
+    position: Position | None = field(default=None, compare=False)
 
     @property
     def id(self) -> str:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from synapse_apply.manifests.committed import Written
 from synapse_apply.manifests.draft import PackageConfig
@@ -25,10 +25,11 @@ from synapse_apply.model.desired import Desired, Package
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.project import Project, Target
-from synapse_apply.packages.git import Commit, commit_at, file_at
-from synapse_apply.session.revisions import written_at
 from synapse_apply.session.sources import Held, Sources
 from synapse_apply.session.where import Where
+
+if TYPE_CHECKING:
+    from synapse_apply.packages.git import Commit
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +81,9 @@ def _read(file: Path) -> Project:
 def _ruled(project: Project, file: Path, where: Where) -> Project:
     """The project under the settings that its file has at another revision."""
     ref = where.project_from
+    # Here, not above: who names no Git ref needs no reader of one.
+    from synapse_apply.packages.git import commit_at
+
     rules = project_at(commit_at(file.parent, ref), file)
     if rules is None:
         raise InputError.of(
@@ -98,8 +102,22 @@ def _ruled(project: Project, file: Path, where: Where) -> Project:
     return ruled(project, rules, ref)
 
 
+def _written(commit: Commit) -> AbstractContextManager[Written]:
+    from synapse_apply.session.revisions import written_at
+
+    return written_at(commit)
+
+
+def _commit(project: Project, ref: str) -> Commit:
+    from synapse_apply.packages.git import commit_at
+
+    return commit_at(project.root, ref)
+
+
 def project_at(commit: Commit, file: Path) -> Project | None:
     """The project file as a commit has it, None where it has none; InputError."""
+    from synapse_apply.packages.git import file_at
+
     data = file_at(commit, file.name)
     if data is None:
         return None
@@ -149,10 +167,10 @@ def declared(
     `where.as_of` all is as that Git ref has it. `given` are variables in place of those of the
     command line.
     """
-    at = commit_at(project.root, where.as_of) if where.as_of else None
+    at = _commit(project, where.as_of) if where.as_of else None
     sources = Sources(project, told, at.short if at else "")
     reader = sources.reader(target)
-    with written_at(at) if at else nullcontext() as written:
+    with _written(at) if at else nullcontext() as written:
         found = loaded(where, project, target, package_config=reader, written=written, given=given)
     made = with_packages(target, found, sources)
     findings = (*project.findings, *made.diagnostics)

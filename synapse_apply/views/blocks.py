@@ -48,12 +48,12 @@ class Blocks:
         lines = [f"  # {clean(change.address)} {WILL[change.action]}"]
         if change.action is Action.ADOPT and change.remote_id:
             lines.append(f"  # (imported from {quote(change.remote_id)})")
-        for fact in (_why(change), _package(change), *change.notes):
+        for fact in (why(change), package_line(change), *change.notes):
             lines += [f"  # ({line})" for line in clean_lines(fact) if line]
         return [self.pen(line, "bold") for line in lines]
 
     def _body(self, change: Change, symbol: str) -> list[str]:
-        root = grow(_fields(change), secrets_as=symbol)
+        root = grow(fields_shown(change), secrets_as=symbol)
         if symbol not in {"+", "-"}:
             self._keep(root, change)
         return Layout(self.pen, self.width).rows(root, _INDENT)
@@ -108,12 +108,13 @@ class Blocks:
         return self.pen(f"  # {clean(change.address)} {what}", "dim")
 
 
-def _why(change: Change) -> str:
+def why(change: Change) -> str:
+    """The reason under a heading; "" where the heading says it."""
     # The heading of a recreate says already that the object is missing.
     return "" if change.reason == "missing" else change.reason
 
 
-def _package(change: Change) -> str:
+def package_line(change: Change) -> str:
     """What a create uploads, from the change's extras."""
     package = change.extras.get("package")
     if not isinstance(package, Mapping):
@@ -132,7 +133,7 @@ def _is_count(value: Any) -> TypeGuard[int]:
     return isinstance(value, int) and 0 <= value < 2**63
 
 
-def _fields(change: Change) -> Iterable[FieldChange]:
+def fields_shown(change: Change) -> Iterable[FieldChange]:
     """The fields of a change; of a whole object where the plan lists none."""
     if change.fields or change.action not in {*_NEW, Action.DELETE}:
         return veiled(change)

@@ -82,12 +82,13 @@ def grow(changes: Iterable[FieldChange], secrets_as: str = "~") -> Node:
     root = Node()
     for change in changes:
         for part in spread(change):
-            root.at(part.path).here.append(Row(_symbol(part, secrets_as), part))
+            root.at(part.path).here.append(Row(symbol_of(part, secrets_as), part))
     return root
 
 
-def _symbol(change: FieldChange, secrets_as: str) -> str:
-    if _is_secret(change):
+def symbol_of(change: FieldChange, secrets_as: str) -> str:
+    """`+`, `-`, `~`, or a space where nothing would be sent."""
+    if is_secret(change):
         # Only what apply would send is a change; a secret nobody could check is told, not marked.
         untouched = secrets_as == "~" and change.note.startswith(("unchanged", "not checked"))
         return " " if untouched else secrets_as
@@ -96,7 +97,8 @@ def _symbol(change: FieldChange, secrets_as: str) -> str:
     return "-" if change.after is ABSENT else "~"
 
 
-def _is_secret(change: FieldChange) -> bool:
+def is_secret(change: FieldChange) -> bool:
+    """Whether its value must not be shown."""
     sides = (change.before, change.after)
     return change.sensitive or any(isinstance(side, SECRETS) for side in sides)
 
@@ -190,7 +192,7 @@ class Layout:
         item = row.change
         if item is None:
             return value_lines(row.value, room)
-        if _is_secret(item):
+        if is_secret(item):
             note = clean(item.note)
             return [f"({f'sensitive, {note}' if note else SENSITIVE[1:-1]})"]
         if item.before is ABSENT:

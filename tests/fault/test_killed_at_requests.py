@@ -34,10 +34,11 @@ def test_killed_at_a_request(
 
 @on_store_and_api()
 def test_killed_with_many_requests_under_way(
-    make_shared_site: Callable[..., Site], server: Server, row: Row
+    make_shared_site: Callable[..., Site], api: str, server: Server, row: Row
 ) -> None:
     """Ten at once: half of them done, half of them not, none of them answered."""
-    for first in some(12, 1, turn=3):
+    # On v2 a plugin's create makes its release.
+    for first in some(8 if api == "v2" else 12, 1, turn=3):
         site = make_shared_site()
         server.faults(
             {"match": {"method": "POST", "nth": first}, "do": {"hang": FOREVER}},

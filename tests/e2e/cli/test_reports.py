@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 from jsonschema import Draft202012Validator
 from unit.views.forge import read
+from unit.views.leaf import Leaf
 
 from synapse_apply.manifests.shapes import bundled
 
 from .conftest import SECRETS, STORAGE, Run, run_in
 
 ALL = {"json": "p.json", "markdown": "p.md", "github": "gh.md", "gitlab": "tf.json",
-       "codequality": "cq.json"}  # fmt: skip
+       "codequality": "cq.json", "html": "p.html"}  # fmt: skip
 HOSTILE = """\
 apiVersion: synapse-apply/v1
 kind: Plugin
@@ -33,7 +34,7 @@ def asked(folder: str, **kinds: str) -> list[str]:
 
 
 def test_every_kind_at_once(cli: Run, project: Path) -> None:
-    """One plan, five files, in a folder that is made; what is printed is the same as without."""
+    """One plan, six files, in a folder that is made; what is printed is the same as without."""
     done = cli("plan", *asked("out/", **ALL))
     assert done.returncode == 0, done.stderr
     assert done.stdout == cli("plan").stdout
@@ -46,6 +47,9 @@ def test_every_kind_at_once(cli: Run, project: Path) -> None:
     assert "**Plan: 3 to add, 0 to change, 0 to destroy.**" in text
     assert read(text).tags.count("details") == 3
     assert (out / "gh.md").read_text() == text
+    page = (out / "p.html").read_text()
+    assert page.startswith("<!DOCTYPE html>\n")
+    assert len(Leaf(page).rows) == 3
     said = "".join(path.read_text() for path in out.iterdir())
     assert not any(value in said for value in SECRETS.values())
 

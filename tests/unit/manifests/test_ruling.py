@@ -10,6 +10,7 @@ import pytest
 
 from synapse_apply.manifests.ruling import ruled
 from synapse_apply.model.diagnostic import Position
+from synapse_apply.model.policy import Policy, Rule
 from synapse_apply.model.project import Guards, Policy, Project, StateSettings, Target
 from synapse_apply.model.values import SecretRef
 
@@ -27,6 +28,7 @@ OTHER: dict[str, Any] = {
     "allow_env": ("*",),
     "allow_files": ("/etc/passwd",),
     "on_drift": "hold",
+    "unsupported_fields": "warning",
     "require_verified": ("other",),
     "settle_after": 1.0,
     "guards": Guards(1.0, 1000),
@@ -70,3 +72,12 @@ def test_settings_of_the_project_and_targets_of_one_side() -> None:
     (told,) = made.findings
     names = told.detail.partition(":")[0]
     assert names == "default_target, max_package_size, targets.new, targets.gone"
+
+
+def test_a_rule_of_a_policy_that_stands_elsewhere_is_the_same() -> None:
+    """Two files have one rule at two places: nothing is told of it."""
+    placed = [
+        replace(BASE, policy=Policy(rules=(Rule("changelog", "changelog", position=at),)))
+        for at in (Position("synapse-apply.yaml", 9, 1), Position("main:synapse-apply.yaml", 3, 1))
+    ]
+    assert not ruled(project(placed[0]), project(placed[1]), "main").findings

@@ -1,0 +1,192 @@
+"""The HTML report in a browser: filters, keys, dark and light, safety, and 5,000 resources."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.sync_api import Page, expect
+from unit.views import plan_samples as samples
+from unit.views.hostile import stuffed
+from unit.views.report_samples import REPORTS
+
+from synapse_apply.model.address import Address
+from synapse_apply.model.plan import Action, Cause, Change
+from synapse_apply.views.html.reports import plan_html, report_html
+
+from .conftest import Shown
+
+EVERYTHING = plan_html(samples.PLANS["everything"])
+ATTACK = (
+    '</script></style></title></details>"\'><img src=x onerror="pwned=1">'
+    "<script>pwned=1</script><svg onload=pwned=1>`<!--\u202e\x1b[31m"
+)
+MANY = 5000
+
+
+def names(page: Page) -> list[str]:
+    return page.locator(".row:visible .name").all_inner_texts()
+
+
+def many() -> str:
+    """A plan of 5,000 resources of two fields each."""
+    return plan_html(
+        samples.plan(
+            *(
+                Change(
+                    Address(f"kind{at % 3}", f"thing-{at}"),
+                    Action.UPDATE if at % 4 else Action.CREATE,
+                    remote_id=str(at),
+                    depends_on=(Address("kind0", "thing-0"),) if at else (),
+                    fields=tuple(
+                        samples.moved(
+                            "configuration", f"field{n}", before=f"old value {at}", after=f"new {at}",
+                            cause=Cause.DRIFT if at % 5 == 0 and at % 4 else Cause.GIT,
+                        )
+                        for n in range(2)
+                    ),
+                )
+                for at in range(MANY)
+            )
+        )
+    )  # fmt: skip
+
+
+def test_a_search_keeps_what_has_all_of_its_words(shown: Shown) -> None:
+    """Words of names, values and reasons, in any order and case; counts follow, sections go."""
+    page = shown(EVERYTHING)
+    expect(page.locator("#shown")).to_have_text("14 of 14")
+    page.get_by_role("searchbox", name="Search").fill("EU-CENTRAL raw-data")
+    expect(page.locator("#shown")).to_have_text("1 of 14")
+    assert names(page) == ["storage/raw-data"]
+    expect(page.locator("#refused .count")).to_have_text("1 of 2")
+    expect(page.locator("#change")).to_be_hidden()
+    expect(page.locator("#warnings")).to_be_visible()
+    page.get_by_role("searchbox").fill("no such thing")
+    expect(page.locator("#shown")).to_have_text("0 of 14")
+    page.get_by_role("button", name="Clear the filters").click()
+    expect(page.locator("#shown")).to_have_text("14 of 14")
+    expect(page.locator("#refused .count")).to_have_text("2")
+
+
+def test_choices_narrow_one_another(shown: Shown) -> None:
+    """Action, kind and cause at once; only what is refused by its box."""
+    page = shown(EVERYTHING)
+    page.get_by_label("Action").select_option("update")
+    expect(page.locator("#shown")).to_have_text("3 of 14")
+    page.get_by_label("Kind").select_option("plugin")
+    expect(page.locator("#shown")).to_have_text("2 of 14")
+    page.get_by_label("Cause").select_option("drift")
+    expect(page.locator("#shown")).to_have_text("1 of 14")
+    assert names(page) == ["plugin/segmenter"]
+    page.locator("form").evaluate("form => form.reset()")
+    page.get_by_label("Only refused").check()
+    expect(page.locator("#shown")).to_have_text("2 of 14")
+    assert names(page) == ["storage/raw-data", "plugin/maybe"]
+
+
+def test_only_the_keyboard(shown: Shown) -> None:
+    """`/` searches, arrows go from row to row, Enter opens one, Escape brings all back."""
+    page = shown(EVERYTHING)
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("button", name="Dark or light")).to_be_focused()
+    page.keyboard.press("/")
+    search = page.get_by_role("searchbox")
+    expect(search).to_be_focused()
+    page.keyboard.type("plugin/")
+    expect(search).to_have_value("plugin/")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowDown")
+    row = page.locator("details:visible").nth(1)
+    expect(row.locator("summary")).to_be_focused()
+    was = row.evaluate("row => row.open")
+    page.keyboard.press("Enter")
+    assert row.evaluate("row => row.open") is not was
+    page.keyboard.press("ArrowUp")
+    page.keyboard.press("ArrowUp")
+    expect(search).to_be_focused()
+    page.keyboard.press("Escape")
+    expect(search).to_have_value("")
+    expect(page.locator("#shown")).to_have_text("14 of 14")
+
+
+def test_all_rows_at_once(shown: Shown) -> None:
+    """A button opens and closes every row that is there to see."""
+    page = shown(EVERYTHING)
+    page.get_by_label("Kind").select_option("storage")
+    expect(page.locator("#shown")).to_have_text("4 of 14")
+    page.get_by_role("button", name="Open all").click()
+    assert page.locator("details[open]:visible").count() == 4
+    page.get_by_role("button", name="Close all").click()
+    assert page.locator("details[open]:visible").count() == 0
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_dark_and_light(shown: Shown, scheme: str) -> None:
+    """As the system is; the button turns it round and back."""
+    page = shown(EVERYTHING, scheme=scheme)
+    paper = "getComputedStyle(document.body).backgroundColor"
+    both = {"light": "rgb(255, 255, 255)", "dark": "rgb(20, 23, 28)"}
+    other = next(name for name in both if name != scheme)
+    for expected in (scheme, other, scheme):
+        assert page.evaluate(paper) == both[expected]
+        page.get_by_role("button", name="Dark or light").click()
+
+
+def test_a_box_of_the_graph_opens_its_row(shown: Shown) -> None:
+    """Also one that a filter hides."""
+    page = shown(EVERYTHING)
+    page.get_by_label("Kind").select_option("storage")
+    page.locator(".graph a", has_text="plugin/yolo").click()
+    row = page.locator("details", has_text="plugin/yolo will be created").first
+    expect(row).to_have_attribute("open", "")
+    expect(row.locator("table")).to_be_visible()
+
+
+def test_without_scripts(shown: Shown) -> None:
+    """All of it is there and folds out; what only a script could do is not shown."""
+    page = shown(EVERYTHING, scripts=False)
+    expect(page.locator("#filters")).to_be_hidden()
+    expect(page.locator("#theme")).to_be_hidden()
+    assert page.locator(".row:visible").count() == 14
+    row = page.locator("#change details").first
+    row.locator("summary").click()
+    expect(row.locator("table")).to_be_visible()
+
+
+def test_an_apply_is_filtered_the_same_way(shown: Shown) -> None:
+    """Its box keeps what was not done."""
+    page = shown(report_html(REPORTS["everything"]))
+    page.get_by_label("Only what is not done").check()
+    expect(page.locator("#shown")).to_have_text("4 of 11")
+
+
+def test_hostile_text_does_nothing(shown: Shown) -> None:
+    """Markup and scripts in every place where text may stand are shown, and never run."""
+    page = shown(plan_html(stuffed(ATTACK)))
+    page.get_by_role("searchbox").fill("</script>")
+    expect(page.locator("#shown")).to_have_text("8 of 8")
+    assert page.evaluate("typeof pwned") == "undefined"
+    assert page.evaluate("document.scripts.length") == 1
+    assert page.locator("img").count() == 0
+
+
+def test_thousands_of_resources_open_and_filter_at_once(shown: Shown) -> None:
+    """5,000 rows: under a second to open them, and to filter them."""
+
+    def worked() -> float:
+        """Seconds of the processor that the page has had: the same on a busy machine."""
+        metrics = meter.send("Performance.getMetrics")["metrics"]
+        return next(one["value"] for one in metrics if one["name"] == "ThreadTime")
+
+    page = shown(many())
+    meter = page.context.new_cdp_session(page)
+    meter.send("Performance.enable")
+    expect(page.locator("#shown")).to_have_text("5,000 of 5,000")
+    assert worked() < 1
+    search = page.locator("#filters [name=search]")
+    for typed, left in (("thing-4999", "1"), ("thing", "5,000"), ("", "5,000")):
+        before = worked()
+        search.fill(typed)
+        expect(page.locator("#shown")).to_have_text(f"{left} of 5,000")
+        assert worked() - before < 1
+    page.locator("#filters [name=cause]").select_option("drift")
+    expect(page.locator("#shown")).to_have_text("750 of 5,000")

@@ -1,0 +1,87 @@
+"""An HTML report as a strict reader sees it: what it is made of, and what it says."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+
+VOID = {"meta", "br", "wbr", "input"}
+TAGS = {
+    "html", "head", "meta", "title", "style", "body", "header", "div", "h1", "h2", "h4", "button",
+    "p", "ul", "li", "b", "nav", "a", "span", "form", "input", "label", "select", "option",
+    "output", "main", "section", "details", "summary", "code", "pre", "table", "thead", "tbody",
+    "tr", "th", "td", "br", "wbr", "strong", "footer", "script", "svg", "defs", "marker", "path",
+    "g", "rect", "text",
+}  # fmt: skip
+# A name with a pattern is one whose value is ours alone.
+ATTRIBUTES = {
+    "class": r"[a-z\- ]+", "id": r"[a-z]+[0-9]*(-title)?", "href": r"#[a-z]+[0-9]*", "lang": "en",
+    "charset": "utf-8", "http-equiv": "Content-Security-Policy", "name": r"[a-z]+",
+    "type": "button|search|checkbox", "colspan": r"\d", "scope": "col|row", "hidden": None,
+    "open": None, "tabindex": "0", "role": "search|group", "data-action": r"[a-z\- ]+",
+    "data-cause": r"[a-z ]+", "data-trouble": "1", "data-all": r"\d+", "data-kind": None,
+    "value": None, "content": None, "placeholder": None, "aria-label": None, "aria-live": "polite",
+    "aria-hidden": "true", "aria-labelledby": r"[a-z]+-title", "aria-keyshortcuts": "/",
+    "autocomplete": "off", "spellcheck": "false", "viewbox": r"[0-9 ]+", "width": r"\d+",
+    "height": r"\d+", "x": r"\d+", "y": r"\d+", "rx": "5", "refx": "8", "refy": "4",
+    "markerwidth": "7", "markerheight": "7", "orient": "auto", "d": r"[0-9MC\-. z]+",
+    "marker-end": r"url\(#arrow\)",
+}  # fmt: skip
+
+
+class Leaf(HTMLParser):
+    """Fails on a tag or an attribute that is none of ours, and on one that does not close."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.tags: list[str] = []
+        self.ids: list[str] = []
+        self.links: list[str] = []
+        self.rows: list[dict[str, str]] = []
+        self.policy = ""
+        self.texts: dict[str, str] = {}
+        self.said = ""
+        self._within: list[str] = []
+        self.feed(page)
+        self.close()
+        assert self._within == []
+        assert len(self.ids) == len(set(self.ids))
+        assert {link.removeprefix("#") for link in self.links} <= set(self.ids)
+
+    def handle_starttag(self, tag, attrs):
+        assert tag in TAGS, tag
+        facts = dict(attrs)
+        assert len(facts) == len(attrs)
+        for name, value in attrs:
+            pattern = ATTRIBUTES[name]
+            assert pattern is None or re.fullmatch(pattern, value), (name, value)
+        self.tags.append(tag)
+        self.ids += [facts["id"]] if "id" in facts else []
+        self.links += [facts["href"]] if "href" in facts else []
+        if facts.get("http-equiv"):
+            self.policy = facts["content"]
+        if "row" in facts.get("class", "").split():
+            self.rows.append(facts)
+        if tag not in VOID and tag not in {"path", "rect"}:
+            self._within.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        assert tag in {"path", "rect"}
+        self.handle_starttag(tag, attrs)
+
+    def handle_endtag(self, tag):
+        assert self._within.pop() == tag
+
+    def handle_data(self, data):
+        tag = self._within[-1] if self._within else ""
+        self.texts[tag] = self.texts.get(tag, "") + data
+        if tag not in {"style", "script"}:
+            self.said += data
+
+    def handle_comment(self, data):
+        raise AssertionError(data)
+
+    def handle_decl(self, decl):
+        assert decl == "DOCTYPE html"
+
+    handle_pi = unknown_decl = handle_comment
