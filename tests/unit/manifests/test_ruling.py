@@ -11,7 +11,7 @@ import pytest
 from synapse_apply.manifests.ruling import ruled
 from synapse_apply.model.diagnostic import Position
 from synapse_apply.model.policy import Policy, Rule
-from synapse_apply.model.project import Guards, Policy, Project, StateSettings, Target
+from synapse_apply.model.project import Guards, Project, StateSettings, Target
 from synapse_apply.model.values import SecretRef
 
 BASE = Target("prod", url="https://base", position=Position("main:synapse-apply.yaml", 3, 1))
