@@ -3,7 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv-$(notdir $(PYTHON))
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-# Twice the processors: many tests wait for processes of their own.
+# Twice the processors: many tests wait for processes of their own. Who has none left takes of
+# another's (worksteal), else the slow ones stand in one line at the end.
 JOBS ?= $(shell $(PYTHON) -c "import os; print(2 * (os.cpu_count() or 1))")
 
 .PHONY: help demo test check lint types unit smoke laws faults browser bench golden docs fix dist clean
@@ -38,17 +39,17 @@ types: $(READY)
 	$(BIN)/mypy
 
 unit: $(READY)
-	$(BIN)/python -m pytest -n $(JOBS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
 smoke: $(READY) ## The demo and the fast tests: a second Python version
 	$(MAKE) --no-print-directory demo PYTHON=$(PYTHON)
-	$(BIN)/python -m pytest -n $(JOBS) tests/unit tests/cases tests/golden
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal tests/unit tests/cases tests/golden
 
 laws: $(READY) ## The property tests with many examples
-	SYNAPSE_APPLY_TEST_DEEP=1 $(BIN)/python -m pytest -n $(JOBS) -m deep
+	SYNAPSE_APPLY_TEST_DEEP=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m deep
 
 faults: $(READY) ## Every fault at every request, a kill at every boundary, and a table of it
-	SYNAPSE_APPLY_TEST_DEEP=1 $(BIN)/python -m pytest -n $(JOBS) tests/fault
+	SYNAPSE_APPLY_TEST_DEEP=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal tests/fault
 
 browser: $(VENV)/.browser ## The HTML report in a real browser, which is installed where there is none
 	@CHROMIUM=$$(bash tests/browser/chromium.sh) && export CHROMIUM && \

@@ -104,26 +104,6 @@ def reports(body: Body) -> Body:
     return wrapped
 
 
-KINDS_OF_REPORT = ("json", "markdown", "html", "github", "gitlab", "codequality")
-
-
-def _reports(
-    _ctx: click.Context, _param: click.Parameter, given: tuple[str, ...]
-) -> tuple[tuple[str, str], ...]:
-    """Pairs of a kind and a file; a usage error for what cannot be meant."""
-    asked: list[tuple[str, str]] = []
-    for text in given:
-        kind, equals, file = text.partition("=")
-        if kind not in KINDS_OF_REPORT:
-            raise click.BadParameter(f"{kind!r} is no report: {', '.join(KINDS_OF_REPORT)}.")
-        if not file and (equals or kind != "github"):
-            raise click.BadParameter(f"{kind}=FILE is wanted.")
-        if file and file in [other for _, other in asked]:
-            raise click.BadParameter(f"two reports cannot both go to {file}.")
-        asked.append((kind, file))
-    return tuple(asked)
-
-
 def place(body: Body) -> Body:
     """-C, --project and -t; the body is called with `where`."""
     return click.option("-t", "--target", metavar="NAME", help="The backend to work on.")(
