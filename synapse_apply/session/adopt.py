@@ -7,7 +7,6 @@ from dataclasses import replace
 
 from synapse_apply.applying.records import live_fields
 from synapse_apply.applying.runs import unverified
-from synapse_apply.client.threads import threads
 from synapse_apply.kinds.descriptor import Binding, ResourceType
 from synapse_apply.model.address import Address
 from synapse_apply.model.desired import Desired
@@ -18,6 +17,7 @@ from synapse_apply.model.state import IntentState, Record
 from synapse_apply.model.values import Reference, leaves
 from synapse_apply.model.verification import RUN
 from synapse_apply.session.context import Context
+from synapse_apply.session.threads import threads
 
 
 def import_all(context: Context, wanted: Mapping[Address, str]) -> list[Record]:

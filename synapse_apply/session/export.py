@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from synapse_apply.client.threads import threads
 from synapse_apply.kinds.descriptor import ResourceType
 from synapse_apply.manifests.exporting import Exporter
 from synapse_apply.manifests.naming import free_name
@@ -21,6 +20,7 @@ from synapse_apply.model.observed import Observed
 from synapse_apply.model.values import Reference
 from synapse_apply.session.gather import Gatherer, Missed, Wanted, called, owner_prefix
 from synapse_apply.session.reach import Reach, state_of
+from synapse_apply.session.threads import threads
 
 # Dot folders are never read for manifests.
 SCHEMA_FILE = Path(".schema", "manifest.schema.json")

@@ -13,7 +13,6 @@ from contextlib import suppress
 from functools import partial
 from threading import Lock
 
-from synapse_apply.client.threads import threads
 from synapse_apply.kinds.descriptor import Binding, Catalogue, Raw, ResourceType
 from synapse_apply.kinds.glances import FEW, Glances
 from synapse_apply.kinds.search import probe, whole
@@ -34,6 +33,7 @@ from synapse_apply.model.observed import Capabilities, FoundBy, Lookup, Observed
 from synapse_apply.model.ports import Api
 from synapse_apply.model.state import Record
 from synapse_apply.model.values import Reference, leaves
+from synapse_apply.session.threads import threads
 
 # Whoever is asked next would be told the same, and a client's own retries are over by then.
 _FINAL = (Unauthorized, Unreachable)
