@@ -70,6 +70,7 @@ class Applier:
 
     def run(self, executor: Executor) -> None:
         """Do every task that can be done."""
+        self._tools = replace(self._tools, over=executor.leave)
         ready = deque(address for address in self._tasks if not self._waiting[address])
         while ready:
             self._work_off(ready, executor)
@@ -106,9 +107,10 @@ class Applier:
             if not running:
                 ready.clear()
                 return
-            address, result = executor.wait()
-            running -= 1
-            ready.extend(self._settle(address, result))
+            ended = executor.wait()
+            if ended is not None:
+                running -= 1
+                ready.extend(self._settle(*ended))
 
     def _look_again(self) -> list[Address]:
         """Settle what nobody saw the end of, waiting a little; what may start now."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from contextlib import suppress
 from queue import Empty, SimpleQueue
-from threading import Thread
+from threading import Thread, local
 from types import TracebackType
 from typing import Any, Self
 
@@ -25,7 +25,10 @@ class Serial:
     def submit(self, key: Any, work: Work) -> None:
         self._queue.append((key, work))
 
-    def wait(self) -> tuple[Any, Any]:
+    def leave(self) -> None:
+        """One piece at a time: nobody waits for its place."""
+
+    def wait(self) -> tuple[Any, Any] | None:
         key, work = self._queue.popleft()
         try:
             return key, work()
@@ -40,7 +43,10 @@ class Serial:
 
 
 class Threads:
-    """At most `size` pieces at once, on as many threads.
+    """At most `size` pieces at work at once, and as many that are only being noted in the state.
+
+    A piece that waits for its outcome to be durable gives its place to another (`leave`): both
+    then share one commit, and the host always has `size` calls under way.
 
     Two queues, and no future for each piece: who submits ten thousand pieces shares one processor
     with those who do them.
@@ -49,35 +55,50 @@ class Threads:
     def __init__(self, size: int) -> None:
         self._size = size
         self._threads: list[Thread] = []
-        self._running = 0
+        self._at_work = 0
+        self._unfinished = 0
         self._todo: SimpleQueue[tuple[Any, Work] | None] = SimpleQueue()
-        self._done: SimpleQueue[tuple[Any, Any]] = SimpleQueue()
+        # What a piece tells: that it has left its place, or its key and result.
+        self._told: SimpleQueue[tuple[Any, Any] | None] = SimpleQueue()
+        self._here = local()
 
     @property
     def room(self) -> bool:
-        return self._running < self._size
+        return self._at_work < self._size and self._unfinished < 2 * self._size
 
     def submit(self, key: Any, work: Work) -> None:
-        self._running += 1
+        self._at_work += 1
+        self._unfinished += 1
         self._todo.put((key, work))
-        if len(self._threads) < min(self._running, self._size):
+        if len(self._threads) < self._unfinished:
             thread = Thread(target=self._work, name=f"apply_{len(self._threads)}")
             self._threads.append(thread)
             thread.start()
 
-    def wait(self) -> tuple[Any, Any]:
-        ended = self._done.get()
-        self._running -= 1
+    def wait(self) -> tuple[Any, Any] | None:
+        ended = self._told.get()
+        if ended is None:
+            self._at_work -= 1
+        else:
+            self._unfinished -= 1
         return ended
+
+    def leave(self) -> None:
+        """Told by the piece at work on this thread; a second time is none."""
+        if getattr(self._here, "works", False):
+            self._here.works = False
+            self._told.put(None)
 
     def _work(self) -> None:
         while (piece := self._todo.get()) is not None:
             key, work = piece
+            self._here.works = True
             try:
                 result = work()
             except BaseException as failure:  # noqa: BLE001 - an exception is a result here
                 result = failure
-            self._done.put((key, result))
+            self.leave()
+            self._told.put((key, result))
 
     def __enter__(self) -> Self:
         return self

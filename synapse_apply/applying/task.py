@@ -125,7 +125,8 @@ class Tools:
     object as a call of this run left it; what depends on it is made from that. `follows` is told
     each job that is waited for, once it is recorded. `keep_aside` keeps
     a call that has ended and could not be recorded, and gives the place, "" where there is none.
-    `target` is named in the commands that are printed.
+    `target` is named in the commands that are printed. `over` is told when the call of a task has
+    ended and only the state is waited for.
     """
 
     api: Api
@@ -146,4 +147,5 @@ class Tools:
     saw: Callable[[Address, Observed], None] = lambda _address, _observed: None
     follows: Callable[[Address, str], None] = lambda _address, _job: None
     target: str = ""
+    over: Callable[[], None] = lambda: None
     keep_aside: Callable[[Intent, Record | None, AuditEntry], str] = lambda *_ended: ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
@@ -14,6 +15,8 @@ from synapse_apply.model.values import Sensitive, Withheld, is_map
 _MASK_CHARACTERS = frozenset("*•●·")
 _SECRET_MASKS = _MASK_CHARACTERS | frozenset("xX")
 _SHORTEST_MASK = 3
+_FIELD = re.compile(r"[A-Za-z_]{1,40}")
+_MOST_NAMED = 8
 
 
 def pick(raw: Mapping[str, Any], names: frozenset[str]) -> dict[str, Any]:
@@ -80,7 +83,11 @@ def remote_id(raw: Mapping[str, Any]) -> str:
     """The id of a server object as text; RemoteError for an answer that is no object of the API."""
     found = raw.get("id")
     if found is None:
-        raise RemoteError("the backend answered an object without an id", effect=Effect.UNKNOWN)
+        # Names of fields tell what answered instead: an error page, a list, another program.
+        names = sorted(name for name in raw if _FIELD.fullmatch(name))[:_MOST_NAMED]
+        has = f"its fields are {', '.join(names)}" if names else "it has no fields"
+        words = f"the backend answered an object without an id ({has})"
+        raise RemoteError(words, effect=Effect.UNKNOWN)
     return str(found)
 
 

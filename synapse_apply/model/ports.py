@@ -258,6 +258,13 @@ class Executor(Protocol):
         ...
 
     def submit(self, key: Any, work: Work) -> None: ...
-    def wait(self) -> tuple[Any, Any]:
-        """(key, result) of a finished piece; an exception it raised is its result."""
+    def leave(self) -> None:
+        """Called within a piece: the rest of it is no reason to keep another from its start."""
+        ...
+
+    def wait(self) -> tuple[Any, Any] | None:
+        """(key, result) of a finished piece; an exception it raised is its result.
+
+        None where a piece has only left its place: there may be room now.
+        """
         ...

@@ -121,7 +121,9 @@ def test_a_ruined_state_comes_back_from_a_backup(sqlite, path, tmp_path, ruin):
     path.with_name("prod.db-journal").write_bytes(b"left over" * 100)
     sqlite.restore(str(tmp_path / "backup.db"))
     assert len(sqlite.read().records) == 2
+    sqlite.close()
     assert not path.with_name("prod.db-journal").exists()
+    assert len(sqlite.read().records) == 2
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
+from threading import Event
+
 import pytest
 from unit.applying.bench import outcome, plugin, release, told, widget
 from unit.applying.scripted import refused
@@ -167,18 +170,37 @@ def test_a_missing_secret_that_is_not_sent_does_not_matter(bench):
 def test_an_executor_gives_every_result_and_every_exception(executor):
     """An exception is a result: it must not end the run."""
     with executor() as pool:
+        todo = deque({"a": lambda: 1, "b": lambda: 1 / 0, "c": lambda: 3}.items())
         got = {}
-        for key, work in {"a": lambda: 1, "b": lambda: 1 / 0, "c": lambda: 3}.items():
-            if not pool.room:
-                name, result = pool.wait()
-                got[name] = result
-            pool.submit(key, work)
         while len(got) < 3:
-            name, result = pool.wait()
-            got[name] = result
+            while todo and pool.room:
+                pool.submit(*todo.popleft())
+            ended = pool.wait()
+            if ended is not None:
+                name, got[name] = ended[0], ended[1]
     assert got["a"] == 1
     assert got["c"] == 3
     assert isinstance(got["b"], ZeroDivisionError)
+
+
+def test_who_only_waits_for_the_state_gives_its_place_away():
+    """Two may be at work and two more are being noted; then nothing more begins."""
+    free = Event()
+    with Threads(2) as pool:
+
+        def noted():
+            pool.leave()
+            pool.leave()
+            free.wait(10)
+
+        for key in range(4):
+            assert pool.room
+            pool.submit(key, noted)
+            assert pool.wait() is None
+        assert not pool.room
+        free.set()
+        assert sorted(pool.wait()[0] for _ in range(4)) == [0, 1, 2, 3]
+        assert pool.room
 
 
 def test_failed_calls_are_audited_without_values(bench):

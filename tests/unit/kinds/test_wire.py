@@ -100,12 +100,21 @@ def test_ids_go_out_as_the_api_has_them(text, wire):
     assert wire_id(text) == wire
 
 
-def test_zero_is_an_id_and_nothing_is_none():
-    """An object without an id is no object of this API."""
+@pytest.mark.parametrize(
+    ("raw", "has"),
+    [
+        ({}, "it has no fields"),
+        ({"id": None}, "its fields are id"),
+        ({"results": [], "count": 0}, "its fields are count, results"),
+        ({"a secret? !": 1}, "it has no fields"),
+    ],
+)
+def test_zero_is_an_id_and_nothing_is_none(raw, has):
+    """An object without an id is no object of this API; its fields tell what answered instead."""
     assert remote_id({"id": 0}) == "0"
-    for raw in ({}, {"id": None}, {"ok": True}):
-        with pytest.raises(RemoteError, match="without an id"):
-            remote_id(raw)
+    with pytest.raises(RemoteError, match="without an id") as caught:
+        remote_id(raw)
+    assert has in str(caught.value)
 
 
 @pytest.mark.parametrize("plugin", [7, "7", {"id": 7, "code": "yolo"}])
