@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +10,15 @@ from synapse_apply.client import lists, sse
 from synapse_apply.client.calls import Call, IsSensitive, everything, path_to, under
 from synapse_apply.client.dialects import v1
 from synapse_apply.client.errors import ClientError, UnexpectedAnswerError
-from synapse_apply.client.speaking import JSON, Data, Object, Pk, Speaking, with_json
+from synapse_apply.client.speaking import (
+    JSON,
+    Data,
+    IsOfUse,
+    Object,
+    Pk,
+    Speaking,
+    with_json,
+)
 
 _IN_CONFIGURATION = under("configuration")
 # What a storage has (API page, "Storage data structure"): errors may name one that was not sent.
@@ -61,9 +69,7 @@ class IntegrationClientMixin(Speaking):
         """All plugins, where the server lists them; a v1 server may answer 404 or 405."""
         return self._objects(path_to("plugins"))
 
-    def glance_at_plugins(
-        self, most_pages: int, is_of_use: Callable[[Sequence[Object]], bool]
-    ) -> list[Object] | None:
+    def glance_at_plugins(self, most_pages: int, is_of_use: IsOfUse) -> list[Object] | None:
         """Plugins of one reading of their list: what changes meanwhile may be missing.
 
         None for more than `most_pages`, or when `is_of_use` says no to the first page's items.
@@ -165,9 +171,7 @@ class IntegrationClientMixin(Speaking):
         """All storages, of all pages."""
         return self._objects(path_to("storages"))
 
-    def glance_at_storages(
-        self, most_pages: int, is_of_use: Callable[[Sequence[Object]], bool]
-    ) -> list[Object] | None:
+    def glance_at_storages(self, most_pages: int, is_of_use: IsOfUse) -> list[Object] | None:
         """Storages of one reading of their list, as `glance_at_plugins`."""
         return self._glance(path_to("storages"), most_pages, is_of_use)
 

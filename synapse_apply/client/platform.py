@@ -8,7 +8,7 @@ from typing import Any
 from synapse_apply.client.calls import Call, IsSensitive, Query
 from synapse_apply.client.dialects import v2
 from synapse_apply.client.errors import NotSentError
-from synapse_apply.client.speaking import JSON, Data, Object, Pk, Speaking
+from synapse_apply.client.speaking import JSON, Data, IsOfUse, Object, Pk, Speaking
 from synapse_apply.client.transport import Transport
 
 _DRY_RUN: Query = (("dry_run", "true"),)
@@ -34,6 +34,10 @@ class PlatformV2(Speaking):
     def list_plugins(self, params: Data | None = None) -> list[Object]:
         """All plugins of the tenant, of all pages; filters `category`, `is_active`."""
         return self._objects(self._path("plugins"), params)
+
+    def glance_at_plugins(self, most_pages: int, is_of_use: IsOfUse) -> list[Object] | None:
+        """Plugins of one reading of their list, without their descriptions; as in v1."""
+        return self._glance(self._path("plugins"), most_pages, is_of_use)
 
     def get_plugin(self, pk: Pk) -> Object:
         """The plugin by its integer id; there is no look-up by code."""
@@ -72,6 +76,10 @@ class PlatformV2(Speaking):
     def list_plugin_releases(self, params: Data | None = None) -> list[Object]:
         """All releases, of all pages; filters `plugin` (an id), `debug`. Without their config."""
         return self._objects(self._path(_RELEASES), params)
+
+    def glance_at_plugin_releases(self, most_pages: int, is_of_use: IsOfUse) -> list[Object] | None:
+        """Releases of one reading of their list, as `glance_at_plugins`."""
+        return self._glance(self._path(_RELEASES), most_pages, is_of_use)
 
     def get_plugin_release(self, pk: Pk) -> Object:
         """The release by its integer id, its plugin an object in it."""

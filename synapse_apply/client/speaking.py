@@ -18,6 +18,8 @@ from synapse_apply.client.transport import Transport
 Object = dict[str, Any]
 Data = Mapping[str, Any]
 Pk = int | str
+# Whether a list is worth reading on, by the items of its first page.
+IsOfUse = Callable[[Sequence[Object]], bool]
 
 JSON = "application/json"
 
@@ -53,9 +55,7 @@ class Speaking:
             raise UnexpectedAnswerError(f"GET {path}: the list holds items that are no objects")
         return items
 
-    def _glance(
-        self, path: str, most_pages: int, is_of_use: Callable[[Sequence[Object]], bool]
-    ) -> list[Object] | None:
+    def _glance(self, path: str, most_pages: int, is_of_use: IsOfUse) -> list[Object] | None:
         """One reading of a list, None where it is not worth it; see `readings.once`."""
         found = readings.once(self._listing(path), most_pages, is_of_use)
         return found if found is None else [item for item in found if isinstance(item, dict)]

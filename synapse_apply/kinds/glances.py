@@ -1,4 +1,4 @@
-"""Listed objects in place of one read each, where a list has them whole.
+"""Listed objects in place of one read each, where a list tells of them what is compared.
 
 A list is looked at once. What it lacks may be there all the same, so who is not in it is asked for
 by its id: an item in it proves presence, nothing in it proves absence.
@@ -7,13 +7,14 @@ by its id: an item in it proves presence, nothing in it proves absence.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from threading import Lock
 from typing import Any
 
 from synapse_apply.kinds.descriptor import Binding, Raw
-from synapse_apply.kinds.wire import pick, remote_id
+from synapse_apply.kinds.wire import remote_id
 from synapse_apply.model.diagnostic import Path
 from synapse_apply.model.errors import RemoteError
 from synapse_apply.model.marks import SecretMarks
@@ -30,13 +31,18 @@ _READS_A_PAGE = 4
 
 @dataclass(slots=True)
 class _Glance:
-    """Listed objects by id; and by what items vary in, the fields of an item that was whole.
-
-    None stands for items that were found short.
-    """
+    """Listed objects by id; and by what items vary in, what one that was compared tells."""
 
     items: dict[str, Raw] = field(default_factory=dict)
-    whole: dict[Any, frozenset[str] | None] = field(default_factory=dict)
+    tells: dict[Any, _Telling] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Telling:
+    """The names in an item, and those of its fields that are as a read of the object has them."""
+
+    names: AbstractSet[str]
+    fields: frozenset[str]
 
 
 class Glances:
@@ -48,14 +54,21 @@ class Glances:
         self._glances: dict[str, _Glance] = {}
         self._lock = Lock()
 
-    def look(self, kind: str, binding: Binding, recorded: int) -> None:
-        """Read the list once where it saves reads of so many recorded objects."""
+    def look(self, kind: str, binding: Binding, needs: Sequence[Iterable[Path]]) -> None:
+        """Read the list once where it saves reads of recorded objects.
+
+        `needs` has, of each of them, the places that are compared.
+        """
         if binding.glance is None or kind in self._glances:
             return
-        glance = self._glances[kind] = _Glance()
+        glance, recorded = self._glances.setdefault(kind, _Glance()), len(needs)
+        fields = {frozenset(path[0] for path in paths) for paths in needs}
 
         def is_of_use(items: Sequence[Raw]) -> bool:
-            return bool(items) and self._is_whole(glance, binding, items[0])
+            if not items:
+                return False
+            told = self._told(glance, binding, items[0])
+            return any(wanted <= told for wanted in fields)
 
         # Where it cannot be had, each object is asked for by its id, and tells what is wrong.
         with suppress(RemoteError):
@@ -67,7 +80,9 @@ class Glances:
         """Take the items of a list that was read anyway."""
         self._take(self._glances.setdefault(kind, _Glance()), items)
 
-    def of_record(self, kind: str, binding: Binding, record: Record) -> Observed | None:
+    def of_record(
+        self, kind: str, binding: Binding, record: Record, paths: Iterable[Path]
+    ) -> Observed | None:
         """The recorded object as listed; None where only a read by its id can tell.
 
         RemoteError when an object that is read to judge the list cannot be had.
@@ -76,9 +91,7 @@ class Glances:
         # Ids of two API versions are not one space.
         ours = glance is not None and record.api == binding.api
         item = glance.items.get(record.remote_id) if glance and ours else None
-        if item is None:
-            return None
-        return self.of_item(kind, binding, item, {*record.seen, *record.applied})
+        return None if item is None else self.of_item(kind, binding, item, paths)
 
     def of_item(
         self, kind: str, binding: Binding, item: Raw, paths: Iterable[Path]
@@ -91,23 +104,29 @@ class Glances:
         if glance is None:
             return None
         with self._lock:
-            if not self._is_whole(glance, binding, item):
-                return None
+            told = self._told(glance, binding, item)
+        wanted = set(paths)
+        if not told or not all(path[0] in told for path in wanted):
+            return None
         found = binding.decode(item, self._marks)
+        # What a list has otherwise than a read is not what is live.
+        spec = {name: value for name, value in found.spec.items() if name in told}
         # A list may leave out or mask what a read of one object shows.
-        return found if all(_is_told(found.spec, path) for path in paths) else None
+        shown = all(_is_told(spec, path) for path in wanted)
+        return replace(found, spec=spec) if shown else None
 
-    def _is_whole(self, glance: _Glance, binding: Binding, item: Raw) -> bool:
-        """Whether items like this one are as their objects: the first of them is read to know."""
+    def _told(self, glance: _Glance, binding: Binding, item: Raw) -> frozenset[str]:
+        """The fields that items like this one tell: the first of them is read to know."""
         variety = item.get(binding.varies_by) if binding.varies_by else None
         if not isinstance(variety, str | None):
-            return False
-        if variety not in glance.whole:
-            raw = binding.read(self._api, remote_id(item))
-            same = pick(raw, binding.fields) == pick(item, binding.fields)
-            glance.whole[variety] = frozenset(item) if same else None
-        found = glance.whole[variety]
-        return found is not None and found == item.keys()
+            return frozenset()
+        found = glance.tells.get(variety)
+        if found is None:
+            raw = binding.decode(binding.read(self._api, remote_id(item)), self._marks).spec
+            listed = binding.decode(item, self._marks).spec
+            same = (name for name in listed if name in raw and listed[name] == raw[name])
+            found = glance.tells[variety] = _Telling(frozenset(item), frozenset(same))
+        return found.fields if found.names == item.keys() else frozenset()
 
     @staticmethod
     def _take(glance: _Glance, items: Iterable[Raw]) -> None:

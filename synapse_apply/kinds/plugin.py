@@ -132,6 +132,7 @@ V2 = Binding(
     lookup={"code": Lookup.COMPLETE, "name": Lookup.COMPLETE},
     read=lambda api, found: api.v2.get_plugin(wire_id(found)),
     list=lambda api: api.v2.list_plugins(),
+    glance=lambda api, most, is_of_use: api.v2.glance_at_plugins(most, is_of_use),
     keys=_keys,
     create=lambda api, body: api.v2.create_plugin(body),
     update=lambda api, found, body: api.v2.update_plugin(wire_id(found), body),

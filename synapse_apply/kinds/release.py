@@ -150,6 +150,7 @@ V2 = Binding(
     read=lambda api, found: api.v2.get_plugin_release(wire_id(found)),
     list=_list_v2,
     list_is_whole=True,
+    glance=lambda api, most, is_of_use: api.v2.glance_at_plugin_releases(most, is_of_use),
     keys=_keys_v2,
     create=lambda api, body: api.v2.create_plugin_release(body),
     delete=lambda api, found: api.v2.delete_plugin_release(wire_id(found)),

@@ -7,7 +7,7 @@ answer) is asked for once and is one finding.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
@@ -19,7 +19,7 @@ from synapse_apply.kinds.search import probe, whole
 from synapse_apply.kinds.wire import remote_id
 from synapse_apply.model.address import Address, in_order
 from synapse_apply.model.desired import Desired
-from synapse_apply.model.diagnostic import Diagnostic, error
+from synapse_apply.model.diagnostic import Diagnostic, Path, error
 from synapse_apply.model.errors import (
     NotFound,
     RemoteError,
@@ -47,6 +47,11 @@ class _Unlisted(RemoteError):
     def __init__(self, finding: Diagnostic) -> None:
         super().__init__(finding.detail)
         self.finding = finding
+
+
+def _compared(desired: Desired, record: Record) -> set[Path]:
+    """The places of an object that its plan looks at."""
+    return {*record.seen, *record.applied, *((name,) for name in desired.spec)}
 
 
 class Observer:
@@ -126,23 +131,25 @@ class Observer:
         address = desired.address
         binding = self.binding(self._catalogue[address.kind])
         with suppress(RemoteError):  # told when it is asked for by its id
-            found = self._glances.of_record(address.kind, binding, record)
+            needs = _compared(desired, record)
+            found = self._glances.of_record(address.kind, binding, record, needs)
             if found is not None:
                 self._from_lists[address] = found
         return address in self._from_lists
 
     def _glance(self, declared: Iterable[Desired], records: Mapping[Address, Record]) -> None:
         """Look at the lists of kinds of which many are recorded."""
-        counts: dict[str, Counter[bool]] = defaultdict(Counter)
+        by_kind: dict[str, list[Desired]] = defaultdict(list)
         for one in declared:
             if one.remote_id is None:
-                counts[one.address.kind][one.address in records] += 1
-        for prefix, count in counts.items():
+                by_kind[one.address.kind].append(one)
+        for prefix, some in by_kind.items():
             binding = self.binding(self._catalogue[prefix])
-            if count.total() < FEW or binding.glance is None:
+            if len(some) < FEW or binding.glance is None:
                 continue
-            if not count[False]:
-                self._glances.look(prefix, binding, count[True])
+            if all(one.address in records for one in some):
+                needs = [_compared(one, records[one.address]) for one in some]
+                self._glances.look(prefix, binding, needs)
                 continue
             # Those without a record are searched for in the whole list, which has the others too.
             # Where it cannot be had, each of them says so.
