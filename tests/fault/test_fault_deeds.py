@@ -126,6 +126,15 @@ def test_slow(wire: Wire) -> None:
     assert time.monotonic() - begun >= 0.9 * len(json.dumps(body, separators=(",", ":"))) / 1000
 
 
+def test_narrow(wire: Wire) -> None:
+    """The request takes its time, and is acted on as any other."""
+    wire.faults({"narrow": 500_000}, nth=1)
+    begun = time.monotonic()
+    status, *_ = wire.store("a" * 200_000)
+    assert (status, wire.stored, wire.done) == (201, 1, 1)
+    assert time.monotonic() - begun >= 0.9 * 200_000 / 500_000
+
+
 def test_latency(wire: Wire) -> None:
     """The answer comes late, and is the usual one."""
     wire.faults({"latency": 80})

@@ -31,6 +31,7 @@ GOOD: list[dict[str, Any]] = [
     {"do": {"bucket": 1, "retry_after": 1}},
     {"do": {"cut": 0}},
     {"do": {"cut": 1000, "wait": 0.5}},
+    {"do": {"narrow": 1000}},
 ]
 BAD: list[Any] = [
     [],
@@ -52,6 +53,8 @@ BAD: list[Any] = [
     {"do": {"slow": 0}},
     {"do": {"page_shift": "update"}},
     {"do": {"cut": -1}},
+    {"do": {"narrow": 0}},
+    {"do": {"narrow": 10, "wait": 1}},
     {"do": {"bucket": 0}},
     {"do": {"bucket": 1, "wait": 1}},
     {"do": {"cut": 1, "wait": "long"}},
@@ -133,7 +136,7 @@ def test_the_page_says_it_all() -> None:
         for do in re.findall(r"^\| `(\{.*?\})` \|", PAGE, re.MULTILINE)
     ]
     assert len(examples) == 2
-    assert len(rows) == 15
+    assert len(rows) == 16
     for document in [*map(json.loads, examples), *rows]:
         jsonschema.validate(document, SCHEMA, cls=jsonschema.Draft202012Validator)
         parse(document)

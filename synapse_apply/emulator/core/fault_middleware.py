@@ -24,6 +24,8 @@ from synapse_apply.emulator.core.store import Kind, Row
 OWN_PREFIX = "/_emulator/"
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER with 0 seconds: close(2) sends RST
 _PIECES_PER_SECOND = 20
+_WHILE_IT_ARRIVES = frozenset({"cut", "narrow"})
+_SHORTEST_PAUSE = 0.005  # seconds; shorter ones are made up for by the next
 _KINDS: dict[str, Kind] = {
     "plugins": "plugin",
     "plugin_releases": "release",
@@ -35,7 +37,7 @@ _KINDS: dict[str, Kind] = {
 
 @dataclass(frozen=True, slots=True)
 class _Exchange:
-    """One request that was received whole (unless it is cut), and the ways to answer it."""
+    """One request and the ways to answer it; it was received whole, unless it still arrives."""
 
     app: ASGIApp
     scope: Scope
@@ -111,10 +113,8 @@ class FaultMiddleware:
         if rule is None:
             await self.app(scope, receive, send)
             return
-        if rule.deed.kind == "cut":  # the only deed that comes while the request still arrives
-            await self._cut(_Exchange(self.app, scope, (), receive, send), rule)
-            return
-        body = await _whole(receive)
+        comes_early = rule.deed.kind in _WHILE_IT_ARRIVES
+        body = [] if comes_early else await _whole(receive)
         if body is not None:
             exchange = _Exchange(self.app, scope, body, receive, send)
             await getattr(self, f"_{rule.deed.kind}")(exchange, rule)
@@ -167,6 +167,21 @@ class FaultMiddleware:
         rule.done += 1
         await asyncio.sleep(rule.deed.wait)
         await exchange.cut(reset=True)
+
+    async def _narrow(self, exchange: _Exchange, rule: Rule) -> None:
+        rule.done += 1
+        begun, read = time.monotonic(), 0
+
+        async def paced() -> Message:
+            nonlocal read
+            message = await exchange.receive()
+            read += len(message.get("body", b""))
+            early = begun + read / rule.deed.value - time.monotonic()
+            if early > _SHORTEST_PAUSE:
+                await asyncio.sleep(early)
+            return message
+
+        await self.app(exchange.scope, paced, exchange.send)
 
     async def _truncate(self, exchange: _Exchange, rule: Rule) -> None:
         left: int = rule.deed.value

@@ -26,6 +26,7 @@ _BESIDE: dict[str, tuple[str, ...]] = {
     "slow": (),
     "page_shift": (),
     "cut": ("wait",),
+    "narrow": (),
     "bucket": ("retry_after",),
 }
 DEEDS = tuple(_BESIDE)
@@ -41,7 +42,7 @@ class Deed:
 
     `value`: latency in ms, hang in seconds, status as such, reset `before` or `after`, truncate
     in bytes, slow in bytes per second, page_shift `insert` or `delete`, cut in bytes of a request,
-    bucket in requests per second.
+    narrow in bytes of a request per second, bucket in requests per second.
     `commit` says whether the deed comes before or after the server has acted, `wait` for how many
     seconds nothing more is read before a cut.
     """
@@ -228,4 +229,5 @@ _FITTING: dict[str, tuple[Any, str]] = {
     "page_shift": (lambda value: value in ("insert", "delete"), "insert or delete"),
     "bucket": (_is_count, "a number of requests per second, from 1 on"),
     "cut": (lambda value: value == 0 or _is_count(value), "a number of bytes"),
+    "narrow": (_is_count, "a number of bytes per second, from 1 on"),
 }
