@@ -24,7 +24,7 @@ def main() -> None:
     add = parser.add_argument
     add("--work", nargs="+", choices=list(WORKS), default=list(WORKS))
     add("--sizes", nargs="+", type=int, help="numbers of resources, else those of each work")
-    add("--latencies", nargs="+", type=float, default=[0.0, 20.0], help="milliseconds")
+    add("--latencies", nargs="+", type=float, help="milliseconds, else those of each work")
     add("--repeats", type=int, default=3)
     add("--json", type=Path, default=Path("bench.json"), metavar="FILE")
     add("--page", action="store_true", help="put the tables into docs/performance.md")
@@ -34,7 +34,7 @@ def main() -> None:
     for name in () if asked.print_only else asked.work:
         work = WORKS[name]
         for size in asked.sizes or work.sizes:
-            for latency in asked.latencies if work.needs_backend else [0.0]:
+            for latency in (asked.latencies or work.latencies) if work.needs_backend else [0.0]:
                 print(f"{name}, {size:,} at {latency:g} ms ...", flush=True)
                 runs = measured(work, size, latency, asked.repeats)
                 new = Measurement.of(name, size, latency, runs)

@@ -1,9 +1,10 @@
-"""Manifests of so many resources, each a document of 12 lines, in ten files or more."""
+"""Manifests of so many resources, each a document of some 12 lines, in ten files or more."""
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,43 +36,82 @@ spec:
   configuration:
     quality: 0.8
 """
-TEXTS = {"storage": STORAGE, "plugin": PLUGIN}
-DESCRIPTION = "Finds what is in a picture"
+# API v2 carries neither version nor configuration, and lists no description.
+PLUGIN_V2 = """\
+apiVersion: synapse-apply/v1
+kind: Plugin
+metadata:
+  name: plugin-{n}
+  labels:
+    team: vision
+    stage: production
+spec:
+  name: {text} {n}
+  code: plugin-{n}
+  category: smart_tool
+"""
 
 
-def write(folder: Path, kind: str, size: int, changed: int = 0) -> None:
-    """Write the manifests anew; the first `changed` resources have another description."""
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A text for each resource; `{text}` in it is `live`, or `edited` where it shall differ."""
+
+    template: str
+    live: str
+    edited: str
+
+
+DOCUMENTS = {
+    "storage": Document(STORAGE, "", ""),
+    "plugin": Document(PLUGIN, "Finds what is in a picture", "Finds more in a picture"),
+    "plugin-v2": Document(PLUGIN_V2, "Detector", "Finder"),
+}
+
+
+def write(folder: Path, document: str, size: int, changed: int = 0) -> None:
+    """Write the manifests anew; the first `changed` resources have another text."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    together = max(10, min(100, size // 10))
+    form, together = DOCUMENTS[document], max(10, min(100, size // 10))
     for start in range(0, size, together):
         texts = (
-            TEXTS[kind].format(n=n, text="Finds more in a picture" if n < changed else DESCRIPTION)
+            form.template.format(n=n, text=form.edited if n < changed else form.live)
             for n in range(start, min(start + together, size))
         )
-        (folder / f"{kind}-{start // together:05}.yaml").write_text("---\n".join(texts))
+        (folder / f"{document}-{start // together:05}.yaml").write_text("---\n".join(texts))
 
 
-def bodies(kind: str, size: int) -> Iterator[dict[str, Any]]:
+def bodies(document: str, size: int) -> Iterator[dict[str, Any]]:
     """The same resources as a server stores them."""
-    for n in range(size):
-        if kind == "storage":
-            configuration = {"base_path": f"/data/{n}", "permissions": "755"}
-            yield {
-                "name": f"storage-{n}",
-                "provider": "file_system",
-                "category": "internal",
-                "configuration": configuration,
-                "is_default": False,
-            }
-        else:
-            yield {
-                "name": f"plugin-{n}",
-                "code": f"plugin-{n}",
-                "description": DESCRIPTION,
-                "version": "1.0.0",
-                "author": "Vision team",
-                "category": "image_processing",
-                "configuration": {"quality": 0.8},
-                "is_active": True,
-            }
+    return (_BODIES[document](n) for n in range(size))
+
+
+def _storage(n: int) -> dict[str, Any]:
+    return {
+        "name": f"storage-{n}",
+        "provider": "file_system",
+        "category": "internal",
+        "configuration": {"base_path": f"/data/{n}", "permissions": "755"},
+        "is_default": False,
+    }
+
+
+def _plugin(n: int) -> dict[str, Any]:
+    return {
+        "name": f"plugin-{n}",
+        "code": f"plugin-{n}",
+        "description": DOCUMENTS["plugin"].live,
+        "version": "1.0.0",
+        "author": "Vision team",
+        "category": "image_processing",
+        "configuration": {"quality": 0.8},
+        "is_active": True,
+    }
+
+
+def _plugin_v2(n: int) -> dict[str, Any]:
+    name = f"{DOCUMENTS['plugin-v2'].live} {n}"
+    return {**_plugin(n), "name": name, "category": "smart_tool"}
+
+
+_BODIES = {"storage": _storage, "plugin": _plugin, "plugin-v2": _plugin_v2}

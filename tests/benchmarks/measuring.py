@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryFile
 
+OURS = "synapse-apply"
+
 
 @dataclass(frozen=True, slots=True)
 class Run:

@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measuring import Run, median
-from benchmarks.works import BOUNDS, OURS, Bound, ratio
+from benchmarks.measuring import OURS, Run, median
+from benchmarks.works import BOUNDS, Bound, How, ratio
 
 BEGIN, END = "<!-- tables: begin -->", "<!-- tables: end -->"
 
@@ -33,8 +33,11 @@ class Measurement:
         return cls(work, size, latency, plain)
 
     def middle(self, who: str, figure: str) -> float:
-        """The median of a contender's figure."""
-        return median(one[figure] for one in self.runs[who])
+        """The median of a contender's figure; of its requests, all that it sent."""
+        return median(
+            sum(one[figure].values()) if figure == "requests" else one[figure]
+            for one in self.runs[who]
+        )
 
 
 def machine() -> str:
@@ -48,11 +51,26 @@ def value_of(bound: Bound, found: Sequence[Measurement]) -> float | None:
     for one in found:
         if (one.work, one.size, one.latency) != (bound.work, bound.size, bound.latency):
             continue
-        if not bound.against:
-            return one.middle(OURS, bound.figure)
-        if bound.against in one.runs:
-            return median(ratio(one.runs[OURS], one.runs[bound.against], bound.figure))
+        ours, figure = one.runs[OURS], bound.figure
+        if bound.how is How.ALONE:
+            return one.middle(OURS, figure)
+        theirs = one.runs.get(bound.against)
+        if theirs is None:
+            return None
+        if bound.how is How.EXTRA:
+            return one.middle(OURS, figure) - one.middle(bound.against, figure)
+        if bound.plus is None:
+            return median(ratio(ours, theirs, figure))
+        fast = next((two for two in found if _is_beside(two, bound)), None)
+        if fast is None:
+            return None
+        together = one.middle(bound.against, figure) + fast.middle(OURS, figure)
+        return one.middle(OURS, figure) / together
     return None
+
+
+def _is_beside(one: Measurement, bound: Bound) -> bool:
+    return (one.work, one.size, one.latency) == (bound.work, bound.size, bound.plus)
 
 
 def lines(found: Sequence[Measurement]) -> Iterator[str]:

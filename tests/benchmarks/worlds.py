@@ -18,32 +18,39 @@ from pathlib import Path
 
 from benchmarks import documents, measuring
 
-from synapse_apply.emulator.core.store import Store
+from synapse_apply.emulator.core.store import Kind, Store
 
 BIN = Path(sys.executable).parent
 PEERS = Path(__file__).parent / "peers"
 TENANT = "default"
 # What would steer the command, or keep Python from keeping compiled modules.
 LEFT_OUT = ("SYNAPSE", "PYTHON")
-PATHS = {"storage": "storages", "plugin": "plugins"}
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What a world holds: resources of one kind, and how its backend behaves (switches)."""
+    """What a world holds: resources of one kind, and how its backend behaves (switches).
+
+    `document` is the form of their manifests (the kind's own without it), `path` that of their
+    list, `api` the version the target says.
+    """
 
     name: str
-    kind: str
+    kind: Kind
     switches: Mapping[str, str] = field(default_factory=dict)
+    document: str = ""
+    path: str = ""
+    api: str = "v1"
 
 
 SHAPES = {
     shape.name: shape
     for shape in (
-        Shape("lists-whole", "storage"),
-        Shape("lists-short", "storage", {"list_items": "short"}),
-        Shape("by-id", "plugin"),
-        Shape("lists-plugins", "plugin", {"plugin_list": "list"}),
+        Shape("lists-whole", "storage", path="storages"),
+        Shape("lists-short", "storage", {"list_items": "short"}, path="storages"),
+        Shape("by-id", "plugin", path="plugins"),
+        Shape("lists-plugins", "plugin", {"plugin_list": "list"}, path="plugins"),
+        Shape("lists-v2", "plugin", document="plugin-v2", path="v2/plugins", api="v2"),
     )
 }
 
@@ -63,8 +70,10 @@ class World:
             **{name: value for name, value in os.environ.items() if not name.startswith(LEFT_OUT)},
             "BENCH_TOKEN": "bench",
         }
-        documents.write(self.project / "manifests", shape.kind, size)
-        target = {"url": self.url, "tenant": TENANT, "token": {"env": "BENCH_TOKEN"}}
+        self.document = shape.document or shape.kind
+        documents.write(self.project / "manifests", self.document, size)
+        token = {"env": "BENCH_TOKEN"}
+        target = {"url": self.url, "tenant": TENANT, "token": token, "api": shape.api}
         project = {"apiVersion": "synapse-apply/v1", "kind": "Project", "manifests": ["manifests/"]}
         text = json.dumps({**project, "targets": {"bench": target}})
         (self.project / "synapse-apply.yaml").write_text(text)
@@ -72,7 +81,7 @@ class World:
     def change(self, share: float) -> int:
         """Let this share of the manifests differ from what is live; how many that is."""
         changed = max(1, round(self.size * share)) if share else 0
-        documents.write(self.project / "manifests", self.shape.kind, self.size, changed)
+        documents.write(self.project / "manifests", self.document, self.size, changed)
         return changed
 
     def empty(self) -> None:
@@ -88,13 +97,9 @@ class World:
         self.data.mkdir()
         store, known = Store(self.data / "data.sqlite3"), {}
         with store.transaction():
-            for body in documents.bodies(self.shape.kind, self.size):
+            for body in documents.bodies(self.document, self.size):
                 row = store.insert(
-                    self.shape.kind,  # type: ignore[arg-type]
-                    TENANT,
-                    body,
-                    created=time.time(),
-                    key=body.get("code"),
+                    self.shape.kind, TENANT, body, created=time.time(), key=body.get("code")
                 )
                 known[body["name"]] = row.id
         store.close()
@@ -147,9 +152,10 @@ class World:
         return self._counted([str(BIN / "synapse-apply"), *typed])
 
     def peer(self, name: str, verb: str) -> measuring.Run:
-        """Run a script on the same manifests."""
-        typed = [sys.executable, str(PEERS / f"{name}.py"), verb, self.url]
-        typed += [PATHS[self.shape.kind], "manifests", str(self.ids)]
+        """Run a script on the same manifests; `NAME:VERB` says what it shall do."""
+        name, _, own = name.partition(":")
+        typed = [sys.executable, str(PEERS / f"{name}.py"), own or verb, self.url]
+        typed += [self.shape.path, "manifests", str(self.ids)]
         return self._counted(typed)
 
     def _counted(self, typed: list[str]) -> measuring.Run:

@@ -59,7 +59,7 @@ def _following(text: str) -> Query:
 DIALECT = Dialect(
     api="v2",
     prefix="v2/",
-    page_size=(("per_page", "100"),),
+    page_size=(("per_page", "200"),),  # the most there is
     numbered="",
     read_page=read_page,
     unwrap=unwrap,
