@@ -59,9 +59,13 @@ $(VENV)/.browser: $(READY)
 	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --group browser
 	@touch $@
 
-bench: $(READY) ## The command beside scripts without safety, then what a resource costs the state
+bench: $(VENV)/.bench ## The command beside scripts without safety, then what a resource costs the state
 	PYTHONPATH=tests $(BIN)/python -m benchmarks --page
 	$(BIN)/python tests/benchmarks/state_writes.py
+
+$(VENV)/.bench: $(READY)
+	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --group bench
+	@touch $@
 
 golden: $(READY) ## Rewrite the renderings; look at the difference before committing it
 	UPDATE_GOLDEN=1 $(BIN)/python -m pytest tests/unit/views

@@ -27,7 +27,7 @@ def main() -> None:
     add("--latencies", nargs="+", type=float, help="milliseconds, else those of each work")
     add("--repeats", type=int, default=3)
     add("--json", type=Path, default=Path("bench.json"), metavar="FILE")
-    add("--page", action="store_true", help="put the tables into docs/performance.md")
+    add("--page", action="store_true", help="put tables and plots into docs/")
     add("--print-only", action="store_true", help="measure nothing")
     asked = parser.parse_args()
     known = [Measurement(**one) for one in _read(asked.json)]
@@ -44,7 +44,10 @@ def main() -> None:
     known.sort(key=lambda one: (order.index(one.work), one.size, one.latency))
     print("\n".join(lines(known)))
     if asked.page:
+        from benchmarks.plots import draw
+
         put_into(PAGE, known)
+        draw(known, PAGE.with_suffix(".svg"))
 
 
 def _read(file: Path) -> list[dict[str, object]]:
