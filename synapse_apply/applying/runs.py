@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -11,15 +11,18 @@ from synapse_apply.applying.following import look
 from synapse_apply.kinds.compare import same
 from synapse_apply.kinds.descriptor import Proof, ResourceType
 from synapse_apply.kinds.proof import MARK, digest_of
+from synapse_apply.model.address import Address
 from synapse_apply.model.desired import Desired
 from synapse_apply.model.errors import RemoteError
 from synapse_apply.model.job import Job, job_of
-from synapse_apply.model.ports import Api
+from synapse_apply.model.ports import Api, StateStore
 from synapse_apply.model.state import Intent, IntentState, Record
 from synapse_apply.model.values import leaves
-from synapse_apply.model.verification import LastRun, Verdict
+from synapse_apply.model.verification import RUN, LastRun, Verdict
 
 _NAMED = 5
+# How the audit tells of a run that has a job: seen to start, looked up, or said by the user.
+_HAS_JOB = ("done", "settled: done", "settled by hand: job ")
 # Asked of the server, whose idea of a time without zone nobody knows; and how wrong a clock may be.
 _ZONES, _SKEW = timedelta(days=1), timedelta(minutes=15)
 
@@ -39,19 +42,36 @@ class Trail:
         return " or ".join([*names, *([f"one of {more} more"] if more > 0 else [])])
 
 
-def look_for(api: Api, proof: Proof, intent: Intent, record: Record | None) -> Trail:
-    """The trail of an announced run. RemoteError when the jobs cannot be listed."""
-    last = LastRun.of(record.verification) if record is not None else None
-    known = last.job if last is not None else ""
+def recorded_jobs(records: Mapping[Address, Record]) -> dict[str, Address]:
+    """The job of each record's last run, and whose it is."""
+    runs = {address: LastRun.of(record.verification) for address, record in records.items()}
+    return {last.job: address for address, last in runs.items() if last is not None and last.job}
+
+
+def known_jobs(store: StateStore) -> frozenset[str]:
+    """Jobs of runs that are settled, those started by hand too: none is that of an open run."""
+    told = {
+        entry.remote_id
+        for entry in store.audit()
+        if entry.verb == RUN and entry.remote_id and entry.result.startswith(_HAS_JOB)
+    }
+    return frozenset(told) | set(recorded_jobs(store.read().records))
+
+
+def look_for(api: Api, proof: Proof, intent: Intent, known: Container[str]) -> Trail:
+    """The trail of an announced run; `known` are the jobs of others.
+
+    RemoteError when the jobs cannot be listed.
+    """
     since = (_time(intent.sent_at) - _ZONES).astimezone(UTC).isoformat(timespec="seconds")
     maybe = []
     for raw in proof.jobs(api, intent.remote_id, since.replace("+00:00", "Z")):
         job = _job(raw)
-        if "context" not in raw and job.id != known and _may_be(job, intent):
+        if "context" not in raw and job.id not in known and _may_be(job, intent):
             job = look(api, job.id)  # an item of a list may be short
         if job.context.get(MARK) == intent.id:
             return Trail(job)
-        if job.id != known and _may_be(job, intent):
+        if job.id not in known and _may_be(job, intent):
             maybe.append(job)
     return Trail(None, tuple(maybe))
 
@@ -70,6 +90,8 @@ def _may_be(job: Job, intent: Intent) -> bool:
     """
     owner = intent.remote_id
     if job.plugin.isdecimal() and owner.isdecimal() and job.plugin != owner:
+        return False
+    if intent.version and job.version and job.version != intent.version:
         return False
     created = _time_with_zone(job.created)
     if created is not None and created < _time(intent.sent_at) - _SKEW:

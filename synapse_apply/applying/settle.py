@@ -7,7 +7,7 @@ and refuses its own resource alone (design section 7).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -61,7 +61,8 @@ class Settled:
 class Settler:
     """Looks open intents up; nothing is written here.
 
-    `now` is RFC 3339 UTC, `up` the same moment as the machine counts it.
+    `now` is RFC 3339 UTC, `up` the same moment as the machine counts it. `known_jobs` gives the
+    jobs of runs that are settled, and is asked only where a run is open.
     """
 
     api: Api
@@ -72,6 +73,7 @@ class Settler:
     now: str
     settle_after: float
     up: Uptime = Uptime()
+    known_jobs: Callable[[], Container[str]] = frozenset
 
     def settle(self, intent: Intent, record: Record | None) -> Settled:
         """The intent closed where the backend can tell, else open with the reason."""
@@ -105,7 +107,7 @@ class Settler:
         """A run is over with its answer: the job that it started is followed by the next apply."""
         if kind.proof is None:
             return Settled(intent, record, "this version knows no run of its kind")
-        trail = look_for(self.api, kind.proof, intent, record)
+        trail = look_for(self.api, kind.proof, intent, self.known_jobs())
         if trail.job is not None:
             return Settled(*started(intent, record, trail.job.id, self.now))
         if early := self._too_early(intent, record):

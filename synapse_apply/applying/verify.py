@@ -18,11 +18,11 @@ from synapse_apply.applying import run_words as words
 from synapse_apply.applying.announce import announced
 from synapse_apply.applying.body import wanted
 from synapse_apply.applying.following import Pace, follow
-from synapse_apply.applying.runs import Trail, look_for, noted, started
+from synapse_apply.applying.runs import Trail, known_jobs, look_for, noted, started
 from synapse_apply.applying.second_look import pauses
 from synapse_apply.applying.task import Live, Task, Tools
 from synapse_apply.kinds.descriptor import Proof
-from synapse_apply.kinds.proof import context_of, marked
+from synapse_apply.kinds.proof import context_of, marked, version_of
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import (
     Effect,
@@ -115,6 +115,7 @@ class _Run:
             remote_id=owner,
             fields=dict(leaves(context_of(self.due.body))),
             digest=self.due.parameters,
+            version=version_of(self.due.body),
             deadline=self.tools.longest_call(0),
         )
 
@@ -159,8 +160,9 @@ class _Run:
         waits = pauses(self.tools, self.stop)
         while True:
             trail = Trail()
-            with suppress(RemoteError):
-                trail = look_for(self.tools.api, self.proof, intent, self.record)
+            with suppress(RemoteError, StateError):
+                known = known_jobs(self.tools.store)
+                trail = look_for(self.tools.api, self.proof, intent, known)
             if trail.job is not None:
                 job, request_id = trail.job.id, failure.request_id or ""
                 told = words.found(self.task, failure, job)

@@ -10,7 +10,7 @@ from synapse_apply.kinds.compare import canonical
 
 # In the context of a run: the id of the intent that announced it.
 MARK = "x-synapse-apply-run"
-_CONTEXT = "context"
+_CONTEXT, _VERSION = "context", "version"
 
 
 def digest_of(body: Mapping[str, Any]) -> str:
@@ -22,6 +22,11 @@ def context_of(body: Mapping[str, Any]) -> Mapping[str, Any]:
     """The context that a body sends, empty where its form has none."""
     found = body.get(_CONTEXT)
     return found if isinstance(found, Mapping) else {}
+
+
+def version_of(body: Mapping[str, Any]) -> str:
+    """The version that a body asks for; "" where the server is to choose."""
+    return str(body.get(_VERSION, ""))
 
 
 def marked(body: Mapping[str, Any], run: str) -> dict[str, Any]:

@@ -57,7 +57,8 @@ def status_of(word: object) -> JobStatus:
 class Job:
     """One job. `progress` is in percent, None where the server gives none.
 
-    `plugin`, `created` and `completed` are as the server writes them ("" where it does not);
+    `plugin`, `version`, `created` and `completed` are as the server writes them ("" where it does
+    not), `version` being that of the release that runs;
     `context` is what the run gave, empty where the server does not return it; `raw` the answer.
     """
 
@@ -65,6 +66,7 @@ class Job:
     status: JobStatus
     progress: float | None = None
     plugin: str = ""
+    version: str = ""
     created: str = ""
     completed: str = ""
     context: Mapping[str, Any] = field(default_factory=dict)
@@ -85,6 +87,7 @@ def job_of(raw: Mapping[str, Any]) -> Job:
         status=status_of(raw.get("status", "queued")),
         progress=_percent(raw),
         plugin=_text(raw.get("plugin")),
+        version=_version(raw),
         created=_text(raw.get("created", raw.get("created_at"))),
         completed=_text(raw.get("completed", raw.get("completed_at"))),
         context=context if isinstance(context, Mapping) else {},
@@ -100,6 +103,13 @@ def _percent(raw: Mapping[str, Any]) -> float | None:
         if isinstance(value, int | float) and not isinstance(value, bool):
             return min(max(float(value), 0.0), 100.0)
     return None
+
+
+def _version(raw: Mapping[str, Any]) -> str:
+    """Beside the job, else in its expanded release."""
+    release = raw.get("plugin_release")
+    beside = release.get("version") if isinstance(release, Mapping) else None
+    return _text(raw.get("version") or beside)
 
 
 def _text(value: object) -> str:

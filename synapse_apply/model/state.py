@@ -88,8 +88,9 @@ class Intent:
     same moment as the machine counts it; `deadline` the request's total deadline in seconds.
     `remote_id` is empty for a create.
 
-    Of a run, `fields` are the context that was sent, `digest` is that of its parameters, and
-    `remote_id` the id of what is run; once it is settled, the job's.
+    Of a run, `fields` are the context that was sent, `digest` is that of its parameters, `version`
+    the one that was asked for ("" where the server was to choose), and `remote_id` the id of what
+    is run; once it is settled, the job's.
     """
 
     id: str

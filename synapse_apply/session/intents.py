@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from synapse_apply.applying.runs import known_jobs
 from synapse_apply.applying.settle import Settled, Settler
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import StateError
@@ -36,6 +37,7 @@ def look_up(context: Context, state: State, observer: Observer) -> list[Settled]
         context.clock.now(),
         context.target.settle_after,
         context.uptime(),
+        lambda: known_jobs(context.store),
     )
     records: dict[Address, Record] = dict(state.records)
     results = []

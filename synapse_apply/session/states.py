@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from synapse_apply.applying.runs import started
+from synapse_apply.applying.runs import recorded_jobs, started
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import InputError, StateError
 from synapse_apply.model.state import Binding, Intent, IntentState, Record, State
-from synapse_apply.model.verification import RUN, LastRun
+from synapse_apply.model.verification import RUN
 from synapse_apply.session.context import StateContext
 from synapse_apply.session.intents import no_open_call
 from synapse_apply.session.state_file import describe, keys, open_store, open_store_at
@@ -154,16 +154,15 @@ def settle_job(context: StateContext, address: Address, job: str, *, at: str) ->
 
 def _check_free(state: State, address: Address, job: str) -> None:
     """StateError when a record has this job as the run that it remembers."""
-    for other, record in sorted(state.records.items()):
-        last = LastRun.of(record.verification)
-        if last is not None and last.job == job:
-            of = "an earlier run of it" if other == address else str(other)
-            raise StateError.of(
-                "This job is another run's",
-                f"Job {job} is recorded as the run of {of}.",
-                f"`synapse-apply jobs list` shows which there are. If none is that of {address}: "
-                f"`synapse-apply state settle {address} --absent`.",
-            )
+    other = recorded_jobs(state.records).get(job)
+    if other is not None:
+        of = "an earlier run of it" if other == address else str(other)
+        raise StateError.of(
+            "This job is another run's",
+            f"Job {job} is recorded as the run of {of}.",
+            f"`synapse-apply jobs list` shows which there are. If none is that of {address}: "
+            f"`synapse-apply state settle {address} --absent`.",
+        )
 
 
 def _open_intent(state: State, address: Address) -> Intent:

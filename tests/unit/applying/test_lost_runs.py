@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from unit.applying.bench import Bench, plugin, release, told
+from unit.applying.bench import NOW, Bench, plugin, release, told
 from unit.applying.scripted import lost
 from unit.applying.test_verifying import AT, PAGE, last, run_of
 
@@ -13,7 +13,7 @@ from synapse_apply.kinds.proof import MARK
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import StateError
 from synapse_apply.model.plan import Refusal
-from synapse_apply.model.state import IntentState
+from synapse_apply.model.state import AuditEntry, IntentState
 from synapse_apply.model.verification import Verdict
 from synapse_apply.session import states
 from synapse_apply.session.adopt import import_all
@@ -203,6 +203,49 @@ def test_the_job_of_the_run_before_is_not_in_the_way(bench):
     bench.clock.at = LATER
     assert bench.apply(*DECLARED).exit_code == 0
     assert runs(bench) == 2
+
+
+def test_the_jobs_of_other_runs_are_not_in_the_way(bench):
+    """One that another record has, one it had before, one started by hand: each is somebody's."""
+    bench.api.tells_context = False
+    bench.apply(*DECLARED)
+    bench.apply(*DECLARED, verify_now=frozenset({ADDRESS}))
+    others_job(bench)
+    by_hand = AuditEntry(NOW, "me", "", "p", "plugin/yolo", "run", "99", "", "done")
+    with bench.store.lock("run"):
+        bench.store.note(by_hand)
+    newer = (plugin(), release("1.1.0", "pkg1:sha256:bb", verify=PAGE))
+    bench.api.fail("run_plugin", Killed())
+    with pytest.raises(Killed):
+        bench.apply(*newer)
+    bench.clock.at = LATER
+    assert bench.apply(*newer).exit_code == 0
+    assert (runs(bench), last(bench, "release/yolo@1.1.0").result) == (4, Verdict.PASSED)
+
+
+@pytest.mark.parametrize(
+    "shown", [{"version": "0.9.0"}, {"plugin_release": {"id": 7, "version": "0.9.0"}}], ids=str
+)
+def test_a_job_of_another_version_is_not_in_the_way(bench, shown):
+    """Where a run asks for its version and the server tells that of a job."""
+    declared = (plugin(), release(verify={"action": "test", "params": {}}))
+    bench.api.fail("run_plugin", Killed())
+    with pytest.raises(Killed):
+        bench.apply(*declared)
+    others_job(bench, **shown)
+    bench.clock.at = LATER
+    assert bench.apply(*declared).exit_code == 0
+    assert (runs(bench), last(bench).job) == (2, "3")
+
+
+def test_a_job_of_another_version_may_be_it_where_the_server_chose(bench):
+    """A run of the page's form names no version, so that of a job proves nothing."""
+    bench.api.tells_context = False
+    cut(bench, done=False)
+    others_job(bench, version="0.9.0")
+    bench.clock.at = LATER
+    assert bench.apply(*DECLARED).exit_code == 7
+    assert runs(bench) == 1
 
 
 def test_jobs_that_cannot_be_listed_settle_nothing(bench):
