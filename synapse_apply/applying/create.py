@@ -24,10 +24,11 @@ from synapse_apply.applying.calls import (
     outcome_of,
     unknown,
 )
+from synapse_apply.applying.conflict import after_conflict
 from synapse_apply.applying.task import Live, Task, Tools
 from synapse_apply.kinds.descriptor import Raw
 from synapse_apply.model.address import Address
-from synapse_apply.model.diagnostic import Diagnostic, Path
+from synapse_apply.model.diagnostic import Path
 from synapse_apply.model.errors import Effect, RemoteError, SynapseApplyError
 from synapse_apply.model.observed import Observed
 from synapse_apply.model.report import Outcome, Result
@@ -143,7 +144,7 @@ def _after_failure(
         for part, why in zip(parts[1:], whys[1:], strict=True):
             failed(part.task, tools, part.sent, failure, why)
         if failure.status_code == failures.CONFLICT:
-            return (_after_conflict(task, tools, sent, failure, whys[0]),)
+            return (after_conflict(task, tools, sent, failure, whys[0]),)
         return (failed(task, tools, sent, failure, whys[0]),)
     found = _found(parts, tools)
     if len(found) < len(parts):
@@ -167,14 +168,3 @@ def _found(parts: Sequence[_Part], tools: Tools) -> list[Observed]:
             break
         found.append(one)
     return found
-
-
-def _after_conflict(
-    task: Task, tools: Tools, sent: Sent, failure: RemoteError, why: Diagnostic
-) -> Outcome:
-    """Somebody was first. Where the object tells that its bytes are ours, that is what we want."""
-    found = lookup.by_key(task, tools, sent.intent.natural_key)
-    if found is not None and sent.intent.digest and lookup.digest_of(found) == sent.intent.digest:
-        warnings = (failures.made_already(task, why),)
-        return done(task, tools, sent, found, failure.request_id, warnings)
-    return failed(task, tools, sent, failure, failures.conflict(task, why, found))

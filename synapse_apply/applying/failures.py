@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from synapse_apply.applying.task import Task
+from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic, Path, error, warning
 from synapse_apply.model.error_body import field_errors
 from synapse_apply.model.errors import Effect, RemoteError, StateError, recourse
@@ -112,18 +113,51 @@ def made_already(task: Task, why: Diagnostic) -> Diagnostic:
     )
 
 
-def conflict(task: Task, why: Diagnostic, found: Observed | None) -> Diagnostic:
-    """409 on a create: someone made it since the plan, or it is not visible to this token."""
-    if found is not None:
+def visible_conflict(task: Task, why: Diagnostic, found: Observed, differing: str) -> Diagnostic:
+    """409 on a create: somebody made it since the plan, and it was not taken over."""
+    as_is = f"Not shown as declared: {differing}." if differing else "It is as declared."
+    return why.with_(
+        summary="It exists already",
+        detail=f"{why.detail} It was made outside since this plan (id {found.remote_id}). {as_is}",
+        hint="`synapse-apply plan` shows what adopting it would change. "
+        "If it is yours: `synapse-apply apply --adopt`, or "
+        f"`synapse-apply import {task.address} {found.remote_id}`.",
+    )
+
+
+def recorded_conflict(why: Diagnostic, found: Observed, owner: Address) -> Diagnostic:
+    """409 on a create: what is there is recorded under another address."""
+    return why.with_(
+        summary="It exists already, under another address",
+        detail=f"{why.detail} It is {owner} (id {found.remote_id}) of this state.",
+        hint="Declare it once, or under another name.",
+    )
+
+
+def hidden_conflict(task: Task, why: Diagnostic, *, seen: bool) -> Diagnostic:
+    """409 on a create, and nothing is found; `seen` where a search shows all that is visible."""
+    if seen:
         return why.with_(
-            summary="It exists already",
-            hint=f"It was made outside since this plan (id {found.remote_id}): plan again to "
-            f"adopt it, or `synapse-apply import {task.address} {found.remote_id}`.",
+            summary="It exists already, but this token cannot see it",
+            hint="Another tenant may own it (plugin codes are global): choose another code, or "
+            f"`synapse-apply import {task.address} ID` if you know its id.",
         )
     return why.with_(
-        summary="It exists already, but this token cannot see it",
-        hint="Another tenant may own it (plugin codes are global): choose another code, or "
-        f"`synapse-apply import {task.address} ID` if you know its id.",
+        summary="It exists already, and this API cannot find it",
+        hint=f"If it is yours: `synapse-apply import {task.address} ID`. It may be another "
+        "tenant's, too: choose another name or code then.",
+    )
+
+
+def adopted_instead(task: Task, found: Observed, request_id: str | None) -> Diagnostic:
+    """409 on a create, and what is there is as declared: taken over, as --adopt asks."""
+    bytes_of = " Its published bytes are unverified." if task.type.carries_package else ""
+    return warning(
+        "It exists already, and was adopted",
+        f"{task.address} was made outside since this plan (id {found.remote_id}). All that was to "
+        f"be sent is so already, so it is ours from now on.{bytes_of}",
+        address=str(task.address),
+        request_id=request_id,
     )
 
 

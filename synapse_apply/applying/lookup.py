@@ -61,7 +61,18 @@ def changed_so(task: Task, sent: Mapping[Path, Any], found: Observed, secrets: S
     dropped = (change.path for change in task.change.fields if change.path not in sent)
     if any(still_there(task, found, path) for path in dropped):
         return False
-    return all(_as_sent(task, path, value, found, secrets) for path, value in sent.items())
+    return not not_shown_as_sent(task, sent, found, secrets)
+
+
+def not_shown_as_sent(
+    task: Task, sent: Mapping[Path, Any], found: Observed, secrets: Secrets
+) -> list[Path]:
+    """The fields that an object does not show as they were sent, hidden ones among them."""
+    return [
+        path
+        for path, value in sorted(sent.items())
+        if not _as_sent(task, path, value, found, secrets)
+    ]
 
 
 def _as_sent(task: Task, path: Path, value: Any, found: Observed, secrets: Secrets) -> bool | None:

@@ -126,7 +126,8 @@ class Tools:
     each job that is waited for, once it is recorded. `keep_aside` keeps
     a call that has ended and could not be recorded, and gives the place, "" where there is none.
     `target` is named in the commands that are printed. `over` is told when the call of a task has
-    ended and only the state is waited for.
+    ended and only the state is waited for. `adopts`: what turns out to exist while it is made may
+    be taken over, unseen by whoever approved the plan.
     """
 
     api: Api
@@ -148,4 +149,5 @@ class Tools:
     follows: Callable[[Address, str], None] = lambda _address, _job: None
     target: str = ""
     over: Callable[[], None] = lambda: None
+    adopts: bool = False
     keep_aside: Callable[[Intent, Record | None, AuditEntry], str] = lambda *_ended: ""

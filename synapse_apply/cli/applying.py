@@ -36,6 +36,7 @@ class Run:
     choices: Choices
     auto_approve: bool = False
     all_or_nothing: bool = False
+    adopts: bool = False
     show_unchanged: bool = False
     operation: str = "apply"
     reports: Reports | None = None
@@ -116,7 +117,13 @@ class Run:
             seconds = 0.0 if self.face.on_terminal else DRAIN_SECONDS
             with Stop(display, seconds, self.context.hang_up) as stop:
                 report = apply(
-                    self.context, planned, stop, stop, until_cut=stop.until_cut, once=once
+                    self.context,
+                    planned,
+                    stop,
+                    stop,
+                    until_cut=stop.until_cut,
+                    once=once,
+                    adopts=self.adopts,
                 )
                 cut = stop.cut
         else:

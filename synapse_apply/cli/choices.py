@@ -23,25 +23,28 @@ class Planned(Selectable, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """The options of `plan` and `apply` that change what is planned."""
+    """The options of `plan` and `apply` that change what is planned; None where `adopt` is open."""
 
     prune: bool
     recreate: bool
     resend_secrets: bool
     overridden: tuple[str, ...]
-    adopt: bool
+    adopt: bool | None
     no_verify: bool = False
     only: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     revert_drift: bool = False
 
-    def choices(self, context: Planned) -> Choices:
-        """With the rules of the target; InputError when a selection or an override fits nothing."""
+    def choices(self, context: Planned, *, asks: bool = False) -> Choices:
+        """With the rules of the target; what is to be adopted is shown where somebody is asked.
+
+        InputError when a selection or an override fits nothing.
+        """
         target = context.target
         _check(self.overridden, target.policy)
         return Choices(
             prune=self.prune,
-            adopt=self.adopt,
+            adopt=asks if self.adopt is None else self.adopt,
             recreate=self.recreate,
             resend_secrets=self.resend_secrets,
             verify=not self.no_verify,

@@ -54,13 +54,15 @@ def apply(
     *,
     until_cut: Callable[[Callable[[], None]], None] = lambda work: work(),
     once: bool = False,
+    adopts: bool = False,
 ) -> Report:
     """Carry a checked plan out under the state's lock, which the caller holds.
 
     `stop` gives the number of the signal that asks to end, 0 while there is none. `until_cut` does
     the work and may come back before its end, when nobody wants to wait for it: what was under way
-    is unknown then. `once` uses the plan's id up, before the first call. SecretUnavailable, with
-    every finding, before that.
+    is unknown then. `once` uses the plan's id up, before the first call. `adopts`: a create
+    that meets an object which is as declared takes it over. SecretUnavailable, with every finding,
+    before that.
     """
     plan = planned.plan
     tasks = _tasks(planned)
@@ -70,7 +72,8 @@ def apply(
     close(context, planned.settled, plan.id)
     if plan.moved:
         context.store.move({move.old: move.new for move in plan.moved})
-    tools, store = _tools(context, planned, progress), context.store
+    tools = replace(_tools(context, planned, progress), adopts=adopts)
+    store = context.store
 
     def ends() -> str:
         if stop():

@@ -74,7 +74,8 @@ def _no_refresh(_ctx: click.Context, _param: click.Parameter, given: bool) -> No
 @click.option(
     "--adopt/--no-adopt",
     default=None,
-    help="Adopt objects that exist but are not recorded; on a terminal the plan shows and asks.",
+    help="Adopt objects that exist but are not recorded, also one that turns up as declared while "
+    "it is made; without it a plan on a terminal shows and asks.",
 )
 @click.option("--refresh-only", is_flag=True, hidden=True, expose_value=False, callback=_no_refresh)
 @options.parallelism
@@ -114,15 +115,15 @@ def command(
 
     given = read_given(where, plan, reviewed, {**asked, "adopt": adopt})
     need_approval(face, given=auto_approve or given is not None)
-    adopts = face.on_terminal if adopt is None else adopt
     with context_of(where, given, reviewed=plan is None) as context:
-        wanted = Asked(adopt=adopts, **asked).choices(context)
+        wanted = Asked(adopt=adopt, **asked).choices(context, asks=face.on_terminal)
         run = Run(
             face,
             context,
             given.choices_for(wanted) if given is not None else wanted,
             auto_approve=auto_approve,
             all_or_nothing=all_or_nothing,
+            adopts=adopt is True,
             show_unchanged=show_unchanged,
             reports=reports,
         )

@@ -202,3 +202,24 @@ def test_a_wrong_object_that_was_imported_is_told(empty, server):
     assert "code" in ran.out
     (plugin,) = server.objects("plugin")
     assert plugin["body"]["code"] == "other"
+
+
+def test_what_a_create_meets_is_adopted_only_where_that_was_asked_for(empty, server):
+    """409 from the server: exit 3 with the command that goes on, or adopted with --adopt."""
+    empty.write("manifests/plugin.yaml", PLUGIN)
+    empty.apply()
+    empty.write("manifests/plugin.yaml", PLUGIN, RELEASE)
+    publish(server)
+    first_look = {"method": "GET", "path": "/plugin_releases/yolo@1.0.0/", "nth": 1}
+    late = {"rules": [{"match": first_look, "do": {"status": 404}}]}  # as if made after the plan
+    server.call("PUT", "_emulator/faults/", late)
+    said = empty.apply(code=3)
+    assert "It is as declared." in said.text
+    assert "`synapse-apply apply --adopt`" in said.text
+    assert "release/" not in empty.run("state", "list", code=0).out
+    server.call("PUT", "_emulator/faults/", late)
+    said = empty.apply("--adopt")
+    assert "It exists already, and was adopted" in said.text
+    assert "1 imported" in said.out
+    empty.unchanged()
+    assert server.counts == (1, 1, 1)

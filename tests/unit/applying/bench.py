@@ -229,14 +229,18 @@ class Bench:
         return plan(self.context(*desired), Choices(**choices))
 
     def apply(
-        self, *desired: Desired, stop: Callable[[], int] = lambda: 0, **choices: Any
+        self,
+        *desired: Desired,
+        stop: Callable[[], int] = lambda: 0,
+        adopts: bool = False,
+        **choices: Any,
     ) -> Report:
         """Plan and apply; raises what stops an apply before its first call."""
         context = self.context(*desired)
         with self.store.lock("apply"):
             planned = plan(context, Choices(**choices))
             check(planned.plan)
-            return apply(context, planned, self.progress, stop)
+            return apply(context, planned, self.progress, stop, adopts=adopts)
 
     def record(self, address: str) -> Record:
         found = self.store.record(Address.parse(address))

@@ -92,28 +92,6 @@ def test_a_refused_create_closes_its_intent(bench, status):
     assert [entry.result for entry in bench.store.audit()] == ["done", "failed"]
 
 
-def test_a_conflict_with_a_visible_object_names_it(bench):
-    """409: it was made meanwhile; the message gives the id and the import command."""
-    desired = widget("w")
-    planned = bench.plan(desired)
-    bench.api.objects["widget"]["9"] = {"id": 9, "name": "w"}
-    bench.api.fail("create_widget", refused(409))
-    from synapse_apply.session.apply import apply
-
-    with bench.store.lock("apply"):
-        report = apply(bench.context(desired), planned, bench.progress)
-    assert outcome(report, "widget/w").result is Result.FAILED
-    assert "`synapse-apply import widget/w 9`" in told(report)
-    assert bench.store.read().open_intents == ()
-
-
-def test_a_conflict_with_an_object_nobody_sees(bench):
-    """409 without a visible object: another tenant may own it."""
-    bench.api.fail("create_widget", refused(409))
-    report = bench.apply(widget("w"))
-    assert "this token cannot see it" in told(report)
-
-
 def test_an_update_that_was_done_is_looked_up(bench):
     """Done with a warning, and not sent twice."""
     bench.apply(widget("w", note="a"))

@@ -52,10 +52,11 @@ def test_a_conflict_with_our_own_bytes_is_done(bench):
     assert not bench.plan(plugin(), configured()).plan.has_changes
 
 
-def test_a_conflict_with_other_bytes_fails(bench):
-    """They are not what was reviewed: nothing is recorded."""
+@pytest.mark.parametrize("adopts", [False, True])
+def test_a_conflict_with_other_bytes_fails(bench, adopts):
+    """They are not what was reviewed: nothing is recorded, whatever may be adopted."""
     publish_first(bench, THEIRS, refused(409))
-    report = bench.apply(plugin(), configured())
+    report = bench.apply(plugin(), configured(), adopts=adopts)
     assert outcome(report, AT).result is Result.FAILED
     assert "It exists already" in told(report)
     assert AT not in map(str, bench.store.read().records)

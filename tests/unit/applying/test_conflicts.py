@@ -1,0 +1,139 @@
+"""A create that meets 409: nothing is doubled, and nothing is taken over silently."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from unit.applying.bench import Bench, outcome, plugin, release, told, widget, widget_kind
+from unit.applying.scripted import refused
+
+from synapse_apply.model.desired import Desired
+from synapse_apply.model.observed import Lookup
+from synapse_apply.model.plan import Action
+from synapse_apply.model.report import Result
+from synapse_apply.model.values import SecretRef
+from synapse_apply.model.verification import LastRun, Verdict
+from synapse_apply.views.text import render_report
+
+AT = "release/yolo@1.0.0"
+
+
+def made_meanwhile(bench: Bench, **theirs: Any) -> None:
+    """Somebody makes the widget a moment before our create arrives."""
+    make = bench.api.make
+
+    def late(kind: str, body: Any) -> dict[str, Any]:
+        bench.api.objects["widget"]["9"] = {"id": 9, **body, **theirs}
+        bench.api.fail("create_widget", refused(409))
+        return make(kind, body)
+
+    bench.api.make = late  # type: ignore[method-assign]
+
+
+def published_meanwhile(bench: Bench) -> None:
+    create = bench.api.create_plugin_release
+
+    def late(data: Any) -> dict[str, Any]:
+        bench.api._store("release", {"plugin": data["plugin"], "version": data["version"]})
+        bench.api.fail("create_release", refused(409))
+        return create(data)
+
+    bench.api.create_plugin_release = late  # type: ignore[method-assign]
+
+
+def test_what_is_as_declared_is_adopted_where_that_was_asked_for(bench):
+    """Said, counted as imported, recorded: the next plan is empty."""
+    made_meanwhile(bench)
+    desired = widget("w", note="x")
+    report = bench.apply(desired, adopts=True)
+    found = outcome(report, "widget/w")
+    assert (found.action, found.result, found.remote_id) == (Action.ADOPT, Result.DONE, "9")
+    assert "It exists already, and was adopted" in told(report)
+    assert "1 imported" in render_report(report, color=False)
+    assert bench.record("widget/w").remote_id == "9"
+    assert bench.store.read().open_intents == ()
+    assert bench.store.audit()[0].result == "adopted"
+    assert len(bench.api.objects["widget"]) == 1
+    assert not bench.plan(desired).plan.has_changes
+
+
+def test_what_is_as_declared_is_left_alone_where_nobody_asked(bench):
+    """Failed, and the commands that adopt it are said; nothing is recorded."""
+    made_meanwhile(bench)
+    report = bench.apply(widget("w", note="x"))
+    assert outcome(report, "widget/w").result is Result.FAILED
+    assert report.exit_code == 3
+    assert "`synapse-apply apply --adopt`" in told(report)
+    assert "`synapse-apply import widget/w 9`" in told(report)
+    assert "It is as declared." in told(report)
+    assert not bench.store.read().records
+    assert bench.store.read().open_intents == ()
+
+
+def test_what_differs_is_never_taken_over(bench):
+    """Its fields are named, not their values: a plan shows what adopting it would change."""
+    made_meanwhile(bench, note="theirs")
+    report = bench.apply(widget("w", note="x"), adopts=True)
+    assert outcome(report, "widget/w").result is Result.FAILED
+    assert "Not shown as declared: note." in told(report)
+    assert "theirs" not in told(report)
+    assert not bench.store.read().records
+
+
+def test_a_secret_that_is_not_shown_proves_nothing(bench):
+    """What the server hides may be somebody else's."""
+    bench.environ["KEY"] = "s3cret-canary"
+    made_meanwhile(bench, configuration={})
+    desired = widget("w", note="a", configuration={"key": SecretRef("env", "KEY")})
+    report = bench.apply(desired, adopts=True)
+    assert outcome(report, "widget/w").result is Result.FAILED
+    assert "Not shown as declared: configuration.key." in told(report)
+    assert "canary" not in told(report)
+
+
+def test_what_another_address_has_recorded_is_said(bench):
+    """One object, two addresses: never both."""
+    bench.apply(widget("old"))
+    with bench.store.lock("test"):
+        bench.store.put(replace(bench.record("widget/old"), remote_id="9"))
+    bench.api.objects["widget"]["9"] = {"id": 9, "name": "old"}
+    made_meanwhile(bench)
+    report = bench.apply(widget("old"), widget("w"), adopts=True)
+    assert outcome(report, "widget/w").result is Result.FAILED
+    assert "It is widget/old (id 9) of this state." in told(report)
+    assert list(map(str, bench.store.read().records)) == ["widget/old"]
+
+
+@pytest.mark.parametrize("lookup", [Lookup.COMPLETE, Lookup.POSITIVE])
+def test_an_object_nobody_sees(bench, lookup):
+    """Another tenant may own it; where a search proves no absence that is not claimed."""
+    bench.catalogue["widget"] = widget_kind(lookup={"name": lookup})
+    bench.api.fail("create_widget", refused(409))
+    report = bench.apply(widget("w"), adopts=True)
+    assert ("this token cannot see it" in told(report)) is (lookup is Lookup.COMPLETE)
+    assert "`synapse-apply import widget/w ID`" in told(report)
+    assert not bench.store.read().records
+
+
+def test_a_release_is_adopted_as_unverified(bench):
+    """Nothing tells what its bytes are; the plugin it belongs to is made as planned."""
+    published_meanwhile(bench)
+    declared: tuple[Desired, ...] = (plugin(), release())
+    report = bench.apply(*declared, adopts=True)
+    assert report.exit_code == 0
+    assert "Its published bytes are unverified." in told(report)
+    record = bench.record(AT)
+    last = LastRun.of(record.verification)
+    assert (record.digest, last.result if last else None) == (None, Verdict.UNVERIFIED)
+    assert not bench.plan(*declared).plan.has_changes
+
+
+def test_a_release_that_would_be_run_is_not_adopted_on_the_way(bench):
+    """A run of other bytes would vouch for ours."""
+    published_meanwhile(bench)
+    report = bench.apply(plugin(), release(verify={"parameters": {}}), adopts=True)
+    assert outcome(report, AT).result is Result.FAILED
+    assert "run_plugin" not in bench.api.writes()
+    assert AT not in map(str, bench.store.read().records)
