@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from typing import Any
 
 from synapse_apply.kinds.proof import digest_of
 from synapse_apply.model.plan import Action, Refusal
@@ -38,16 +39,33 @@ def proven(item: Item, ruling: Ruling, survey: Survey) -> Ruling:
         ruling = ruling.refuse(*_unproven(item, survey.elsewhere))
     if ruling.blocked:
         return ruling
-    return replace(ruling, change=replace(ruling.change, verification=_due(item, ruling, survey)))
+    verify = item.desired.verify if item.desired is not None else None
+    if verify is None or not survey.choices.verify or _is_older(item, survey.series):
+        return ruling
+    due, change = _due(item, ruling, survey, verify), ruling.change
+    if due is None and _is_adopted(item, change.action):
+        note = (
+            f"{item.address} is not verified: it was adopted, and is run only by "
+            f"`synapse-apply verify {item.address}`"
+        )
+        change = replace(change, notes=(*change.notes, note))
+    return replace(ruling, change=replace(change, verification=due))
 
 
-def _due(item: Item, ruling: Ruling, survey: Survey) -> Verification | None:
+def _is_adopted(item: Item, action: Action) -> bool:
+    """Whether no run vouches for it because it was, or will be, taken over."""
+    if action is Action.ADOPT or item.record is None:
+        return action is Action.ADOPT
+    last = LastRun.of(item.record.verification)
+    return last is None or last.result is Verdict.UNVERIFIED
+
+
+def _due(
+    item: Item, ruling: Ruling, survey: Survey, verify: Mapping[str, Any]
+) -> Verification | None:
     proof, desired, choices = item.type.proof, item.desired, survey.choices
-    if proof is None or desired is None or desired.verify is None or not choices.verify:
+    if proof is None or desired is None:
         return None
-    if _is_older(item, survey.series):
-        return None
-    verify = desired.verify
     body = proof.body(desired.spec, verify)
     made = Verification(
         body,

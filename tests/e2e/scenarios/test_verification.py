@@ -246,6 +246,19 @@ def test_an_adopting_run_verifies_nothing(there: Workplace, server: Server) -> N
     assert posts(server) == CALLS
 
 
+def test_an_adopted_release_says_that_it_is_not_verified(there: Workplace, server: Server) -> None:
+    """A note in every plan until the command that it names was run; never a change."""
+    there.apply()
+    there.run("state", "rm", AT, code=0)
+    there.apply("--adopt", "-t", "prod")
+    said = there.plan("-t", "prod", code=0).out
+    assert f". {AT} is not verified: it was adopted" in said
+    assert f"`synapse-apply verify {AT} -t prod`" in said
+    there.unchanged()
+    there.run("verify", AT, code=0)
+    assert "is not verified" not in there.plan(code=0).out
+
+
 @pytest.fixture
 def two(serve: Callable[..., Server], make: Callable[..., Workplace]) -> Any:
     """A project of two targets; prod takes only what staging has verified."""
