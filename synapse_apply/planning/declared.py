@@ -59,9 +59,8 @@ def decide(item: Item, survey: Survey) -> Ruling:
     else:
         ruling = _keep(item, item.record, survey)
     ruling = _sealed(item, ruling)
-    if item.address in survey.claims.renames:
-        ruling = ruling.refuse(refusals.renamed(item, survey.claims.renames[item.address]))
-    return ruling
+    rename = survey.claims.rename_of(item.address)
+    return ruling.refuse(refusals.renamed(item, *rename)) if rename else ruling
 
 
 def _sealed(item: Item, ruling: Ruling) -> Ruling:

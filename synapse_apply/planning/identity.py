@@ -10,6 +10,7 @@ from synapse_apply.kinds.compare import same
 from synapse_apply.model.address import Address, in_order
 from synapse_apply.model.diagnostic import Diagnostic, Path, Position, error
 from synapse_apply.model.observed import FoundBy
+from synapse_apply.model.refactoring import with_members
 from synapse_apply.model.values import ABSENT, Fields, dig
 from synapse_apply.planning.refusals import listing
 from synapse_apply.planning.situation import Item
@@ -23,12 +24,19 @@ class Claims:
     """`conflicts`: errors by each address they stop (one error may stop several).
 
     `renames`: a new address and the recorded one it takes over; `held`: recorded addresses that
-    are not forgotten because a rename is under way.
+    are not forgotten because a rename is under way. `along`: a new address that the rename of its
+    owner brings about as well, and that owner's new address.
     """
 
     conflicts: Mapping[Address, list[Diagnostic]]
     renames: Mapping[Address, Address]
     held: frozenset[Address]
+    along: Mapping[Address, Address]
+
+    def rename_of(self, address: Address) -> tuple[Address, Address] | None:
+        """What to rename so that this new address has its record, from and to; None if nothing."""
+        new = self.along.get(address, address)
+        return (self.renames[new], new) if new in self.renames else None
 
 
 def claims(items: Items) -> Claims:
@@ -39,7 +47,7 @@ def claims(items: Items) -> Claims:
         for diagnostic, addresses in found:
             for address in addresses:
                 conflicts[address].append(diagnostic)
-    return Claims(conflicts, renames, _held(items, renames))
+    return Claims(conflicts, renames, _held(items, renames), _along(items, renames))
 
 
 def differing_identity(item: Item) -> list[str]:
@@ -175,6 +183,23 @@ def _renames(items: Items) -> dict[Address, Address]:
             if old is not None:
                 renames[address] = old
     return renames
+
+
+def _along(items: Items, renames: Mapping[Address, Address]) -> dict[Address, Address]:
+    """Renamed members of a series whose owner is renamed alike."""
+    records = [
+        item.record for item in items.values() if item.record is not None and item.record.series
+    ]
+    named = {record.series for record in records}
+    owners = {old: new for new, old in renames.items() if str(old) in named}
+    series = {str(old): new for old, new in owners.items()}
+    whole = with_members(records, owners)
+    return {
+        whole[record.address]: series[record.series]
+        for record in records
+        if record.address in whole and renames.get(whole[record.address]) == record.address
+        if record.series in series
+    }
 
 
 def _held(items: Items, renames: Mapping[Address, Address]) -> frozenset[Address]:

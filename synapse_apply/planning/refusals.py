@@ -188,14 +188,18 @@ def other_object(item: Item, names: Sequence[str]) -> Refusal:
     )
 
 
-def renamed(item: Item, old: Address) -> Refusal:
-    """A new address declares the object that is recorded under one no longer declared."""
+def renamed(item: Item, old: Address, new: Address) -> Refusal:
+    """A new address declares the object that is recorded under one no longer declared.
+
+    `old` and `new` are its own, or those of its owner, whose rename brings its own about.
+    """
+    what = f"the object recorded as {old}" if new == item.address else f"recorded as part of {old}"
     return Refusal(
         "renamed",
-        f"this is the object recorded as {old}, which is no longer declared: a rename",
+        f"this is {what}, which is no longer declared: a rename",
         (
-            f"`synapse-apply state mv {old} {item.address}`",
-            f"in the project file, for every target: moved: [{{from: {old}, to: {item.address}}}]",
+            f"`synapse-apply state mv {old} {new}`",
+            f"in the project file, for every target: moved: [{{from: {old}, to: {new}}}]",
         ),
         item.desired.position if item.desired else None,
     )

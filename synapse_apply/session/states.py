@@ -10,11 +10,13 @@ from pathlib import Path
 from synapse_apply.applying.runs import recorded_jobs, started
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import InputError, StateError
+from synapse_apply.model.refactoring import with_members
 from synapse_apply.model.state import Binding, Intent, IntentState, Record, State
 from synapse_apply.model.verification import RUN
 from synapse_apply.session.context import StateContext
 from synapse_apply.session.intents import no_open_call
 from synapse_apply.session.state_file import describe, keys, open_store, open_store_at
+from synapse_apply.stores.faults import unsettled
 from synapse_apply.stores.inventory import inventory as inventory_of
 from synapse_apply.stores.migrate import migrate as migrate_store
 
@@ -70,8 +72,11 @@ def remove(context: StateContext, addresses: list[Address]) -> None:
         context.store.remove(*addresses)
 
 
-def move(context: StateContext, old: Address, new: Address) -> None:
-    """Rename an address in the state; the live object stays as it is."""
+def move(context: StateContext, old: Address, new: Address) -> dict[Address, Address]:
+    """Rename an address in the state, and the members of its series, which carry its name.
+
+    Gives all that was renamed; the live objects stay as they are.
+    """
     if old.kind != new.kind:
         raise InputError.of(
             "An address keeps its kind",
@@ -79,7 +84,17 @@ def move(context: StateContext, old: Address, new: Address) -> None:
             "Give two addresses of one kind.",
         )
     with context.lock("state mv"):
-        context.store.move({old: new})
+        state = context.store.read()
+        renames = with_members(state.records.values(), {old: new})
+        waiting = [
+            i for i in state.open_intents if i.series == str(old) and i.address not in renames
+        ]
+        for (
+            intent
+        ) in waiting:  # a member that has no record yet would be recorded under the old name
+            raise unsettled(intent.address, intent.verb)
+        context.store.move(renames)
+    return renames
 
 
 def rebind(context: StateContext, binding: Binding) -> tuple[str, str]:

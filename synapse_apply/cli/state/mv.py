@@ -29,11 +29,11 @@ if TYPE_CHECKING:
 @click.argument("new", type=ADDRESS)
 @options.patience
 def command(*, face: Face, where: Where, old: Address, new: Address) -> int:
-    """Rename an address in the state; the live object stays as it is."""
+    """Rename an address in the state, and its releases with it; the live objects stay."""
     from synapse_apply.session import states
     from synapse_apply.session.context import open_state
 
     with open_state(where) as context:
-        states.move(context, old, new)
-    face.out(f"{old} has moved to {new}.\n")
+        renames = states.move(context, old, new)
+    face.out("".join(f"{at} has moved to {to}.\n" for at, to in renames.items()))
     return 0

@@ -94,14 +94,28 @@ def test_a_renamed_manifest(applied, server):
     ways = [line.strip().removeprefix("* ").strip("`") for line in ran.out.splitlines()]
     commands = [way for way in ways if way.startswith("synapse-apply state mv")]
     assert "moved: [{from: plugin/yolo, to: plugin/seer}]" in ran.out
-    assert set(commands) == {
-        "synapse-apply state mv plugin/yolo plugin/seer",
-        "synapse-apply state mv release/yolo@1.0.0 release/seer@1.0.0",
-    }
-    for command in dict.fromkeys(commands):
-        applied.run(*command.split()[1:], code=0)
+    assert set(commands) == {"synapse-apply state mv plugin/yolo plugin/seer"}
+    moved = applied.run(*commands[0].split()[1:], code=0).out
+    assert "release/yolo@1.0.0 has moved to release/seer@1.0.0." in moved
     assert server.counts == (1, 1, 1)
     applied.unchanged()
+
+
+def test_a_rename_takes_the_releases_of_the_past_along(applied, server):
+    """What is superseded is recorded under its plugin's name, too."""
+    applied.edit("manifests/plugin.yaml", 'plugin: yolo\n  version: "1.0.0"', "plugin: yolo")
+    applied.edit("plugins/yolo/config.yaml", "1.0.0", "1.1.0")
+    applied.edit("manifests/plugin.yaml", 'version: "1.0.0"', 'version: "1.1.0"')
+    applied.apply()
+    applied.edit("manifests/plugin.yaml", "metadata: {name: yolo}", "metadata: {name: seer}")
+    applied.edit("manifests/plugin.yaml", "plugin: yolo", "plugin: seer")
+    applied.run("state", "mv", "plugin/yolo", "plugin/seer", code=0)
+    listed = applied.run("state", "list", code=0).out
+    assert "release/seer@1.0.0" in listed
+    assert "release/seer@1.1.0" in listed
+    assert "yolo" not in listed
+    applied.unchanged()
+    assert server.counts == (1, 2, 1)
 
 
 def test_a_renamed_storage(applied, server):

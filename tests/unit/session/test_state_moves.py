@@ -1,0 +1,42 @@
+"""`state mv`: an address takes the members of its series along, or nothing moves."""
+
+from __future__ import annotations
+
+import pytest
+from unit.applying.bench import Bench, plugin, release
+from unit.applying.scripted import lost
+
+from synapse_apply.model.address import Address
+from synapse_apply.model.errors import StateError
+from synapse_apply.session import states
+from synapse_apply.session.context import StateContext
+
+OLD, NEW = Address.parse("plugin/yolo"), Address.parse("plugin/seer")
+
+
+def move(bench: Bench) -> dict[Address, Address]:
+    made = bench.context()
+    context = StateContext(made.project, made.target, bench.store, made.clock, made.actor)
+    return states.move(context, OLD, NEW)
+
+
+def test_members_move_with_their_owner(bench):
+    """All that was renamed is told."""
+    bench.apply(plugin(), release())
+    assert {str(old): str(new) for old, new in move(bench).items()} == {
+        "plugin/yolo": "plugin/seer",
+        "release/yolo@1.0.0": "release/seer@1.0.0",
+    }
+    assert bench.record("release/seer@1.0.0").series == "plugin/seer"
+
+
+def test_an_open_call_of_a_member_without_a_record_keeps_all_in_place(bench):
+    """Once it is looked up it would be recorded under the old name."""
+    bench.api.fail("create_release", lost())
+    bench.apply(plugin(), release())
+    assert [str(intent.address) for intent in bench.store.read().open_intents] == [
+        "release/yolo@1.0.0"
+    ]
+    with pytest.raises(StateError, match="A call is not settled yet"):
+        move(bench)
+    assert list(bench.store.read().records) == [OLD]
