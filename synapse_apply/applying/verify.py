@@ -56,6 +56,14 @@ def verify(task: Task, tools: Tools, live: Live, stop: Callable[[], object]) -> 
 
 
 @dataclass(frozen=True, slots=True)
+class _Broken:
+    """Why the state could not be told how a call ended, and the file that keeps it ("": none)."""
+
+    why: Diagnostic
+    kept: str
+
+
+@dataclass(frozen=True, slots=True)
 class _Run:
     """One run; `owner` is the remote id of what is run, `record` the one that is proved."""
 
@@ -125,14 +133,12 @@ class _Run:
         if judged:
             record = self._noted(Verdict.FAILED)
         closed = replace(intent, state=IntentState.FAILED, remote_id="")
-        broken = self._settle(closed, record, failure.request_id or "")
-        return self._said(
-            Verdict.FAILED,
-            words.refused(self.task, failure),
-            *broken,
-            request_id=failure.request_id or "",
-            tolerated=judged and self.due.tolerant and not broken,
-        )
+        request_id = failure.request_id or ""
+        why, broken = words.refused(self.task, failure), self._settle(closed, record, request_id)
+        if broken:
+            return self._untold(Verdict.FAILED, broken, why, request_id=request_id)
+        tolerated = judged and self.due.tolerant
+        return self._said(Verdict.FAILED, why, request_id=request_id, tolerated=tolerated)
 
     def _answered(self, intent: Intent, answer: Mapping[str, Any], request_id: str) -> Verified:
         """The answer names no job: it is the direct result of a run that is over."""
@@ -142,7 +148,7 @@ class _Run:
         told = (words.failed(self.task, "The run", ended),) if badly else ()
         closed = replace(intent, state=IntentState.DONE, remote_id="")
         if broken := self._settle(closed, self._noted(verdict), request_id):
-            return self._said(Verdict.UNKNOWN, *told, *broken, request_id=request_id)
+            return self._untold(Verdict.UNKNOWN, broken, *told, request_id=request_id)
         tolerated = badly and self.due.tolerant
         return self._said(verdict, *told, request_id=request_id, tolerated=tolerated)
 
@@ -150,7 +156,7 @@ class _Run:
         """Record at once which job it is, then follow it."""
         closed, record = started(intent, self.record, job, self.tools.clock.now())
         if broken := self._settle(closed, record, request_id):
-            return self._said(Verdict.UNKNOWN, *broken, job=job, request_id=request_id)
+            return self._untold(Verdict.UNKNOWN, broken, job=job, request_id=request_id)
         verified = self._followed(job, fresh=True)
         told_all = (*told, *verified.diagnostics)
         return replace(verified, request_id=request_id, diagnostics=told_all)
@@ -232,10 +238,13 @@ class _Run:
     def _said(self, verdict: Verdict, *told: Diagnostic, **more: Any) -> Verified:
         return Verified(self.task.address, verdict, diagnostics=told, **more)
 
-    def _settle(
-        self, intent: Intent, record: Record | None, request_id: str
-    ) -> tuple[Diagnostic, ...]:
-        """Tell the state how the call ended; gives why it could not be told, () when it was."""
+    def _untold(
+        self, verdict: Verdict, broken: _Broken, *told: Diagnostic, **more: Any
+    ) -> Verified:
+        return self._said(verdict, *told, broken.why, unrecorded=broken.kept, **more)
+
+    def _settle(self, intent: Intent, record: Record | None, request_id: str) -> _Broken | None:
+        """Tell the state how the call ended; gives why it could not be told, None when it was."""
         tools, result, at = self.tools, intent.state.value, self.tools.clock.now()
         entry = tools.actor.audit(
             intent, result, at=at, plan_id=tools.plan_id, request_id=request_id
@@ -244,8 +253,8 @@ class _Run:
             tools.store.settle(intent, record, entry)
         except StateError as broken:
             kept = tools.keep_aside(intent, record, entry)
-            return (failures.unrecorded(intent, kept, tools.target, broken),)
-        return ()
+            return _Broken(failures.unrecorded(intent, kept, tools.target, broken), kept)
+        return None
 
 
 def _line(entry: Any) -> str:

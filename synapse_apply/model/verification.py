@@ -69,7 +69,8 @@ class Verified:
 
     `tolerated`: it did not end well, and the manifest says that this only warns. `job` is empty
     where none was started, or the server answered without one. `logs` are the last lines of a job
-    that failed, as the server wrote them.
+    that failed, as the server wrote them. `unrecorded` is that of an Outcome: the file that keeps
+    what the state could not be told.
     """
 
     address: Address
@@ -80,6 +81,7 @@ class Verified:
     seconds: float = 0.0
     logs: tuple[str, ...] = ()
     diagnostics: tuple[Diagnostic, ...] = ()
+    unrecorded: str | None = None
 
     @property
     def is_well(self) -> bool:

@@ -161,7 +161,7 @@ def open_context(
             made = state_file.ensure(store, target, backend.binding, backend.embedded)
             keys = state_file.keys(project, target, where.environ, create=made)
             findings += state_file.key_findings(keys, project, target, declared.desired)
-            findings += (*store.warnings(), *left_behind(project, target))
+            findings += (*store.warnings(), *left_behind(project, target, store.lineage()))
             who = _who(where, declared, project)
             resolver = Resolver(project.root, where.environ, target.allow_env, target.allow_files)
             yield Context(

@@ -92,9 +92,15 @@ def _home(project: Project) -> Path:
     return project.root / ".synapse-apply"
 
 
-def left_behind(project: Project, target: Target) -> tuple[Diagnostic, ...]:
-    """A warning for each such file that nobody has given to the state yet."""
-    found = sorted(_home(project).glob(f"{_PREFIX}-{target.name}-*.jsonl"))
+def left_behind(project: Project, target: Target, lineage: str = "") -> tuple[Diagnostic, ...]:
+    """A warning for each such file that nobody has given to the state yet.
+
+    Where others put files, too, only what this user wrote for the state of this lineage counts.
+    """
+    home, shared = folders(project)
+    named = f"{_PREFIX}-{target.name}-*.jsonl"
+    found = sorted(home.glob(named))
+    found += [path for path in sorted(shared.glob(named)) if _is_of(path, lineage)]
     return tuple(
         warning(
             "An earlier run could not record what it did",
@@ -104,6 +110,16 @@ def left_behind(project: Project, target: Target) -> tuple[Diagnostic, ...]:
         )
         for path in found
     )
+
+
+def _is_of(path: Path, lineage: str) -> bool:
+    """Whether a file is this user's, and is of this state."""
+    try:
+        if not lineage or path.is_symlink() or path.stat().st_uid != os.getuid():
+            return False
+        return any(ended.lineage == lineage for ended in read(path))
+    except (OSError, InputError):
+        return False
 
 
 def read(path: Path) -> list[Ended]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from synapse_apply.model.diagnostic import Diagnostic, Severity
 from synapse_apply.model.plan import Action
 from synapse_apply.model.report import Outcome, Report, Result
-from synapse_apply.model.verification import Verdict
+from synapse_apply.model.verification import Verdict, Verified
 from synapse_apply.views.findings import finding_blocks
 from synapse_apply.views.grammar import PAST, SYMBOL, cannot, elapsed, moved_lines
 from synapse_apply.views.pen import Pen
@@ -148,25 +148,26 @@ def totals(report: Report, pen: Pen) -> str:
     lines = [refused_line(counts.refused, pen)] if counts.refused else []
     lines += verified_line(report, pen)
     if report.extras.get("operation") == "verify":
-        return "\n".join([*lines, *_why_early(report, counts)])
+        return "\n".join([*lines, *_why_early(report)])
     if complete(report):
         lines.append(pen(f"Apply complete! Resources: {counts.resources}.", "done"))
         return "\n".join(lines)
     rest = f"{counts.failed} failed, {counts.skipped} skipped, {counts.unknown} unknown"
     lines.append(pen(f"Apply incomplete! Resources: {counts.resources}; {rest}.", "error"))
-    return "\n".join([*lines, *_next(report, counts)])
+    return "\n".join([*lines, *_next(report)])
 
 
-def _next(report: Report, counts: Counts) -> list[str]:
-    kept = any(outcome.unrecorded for outcome in report.outcomes)
+def _next(report: Report) -> list[str]:
+    kept = any(one.unrecorded for one in _ended(report))
     run = "Only then run apply again" if kept else "Run apply again"
     again = f"{run} to do the rest; what is done is not done twice."
-    return [*_why_early(report, counts), again]
+    return [*_why_early(report), again]
 
 
-def _why_early(report: Report, counts: Counts) -> list[str]:
+def _why_early(report: Report) -> list[str]:
     lines = []
-    unrecorded = [outcome for outcome in report.outcomes if outcome.unrecorded is not None]
+    ended = _ended(report)
+    unrecorded = [one for one in ended if one.unrecorded is not None]
     if report.stopped:
         name = _SIGNALS.get(report.stopped, f"signal {report.stopped}")
         begun = "what had begun was finished" + ("" if unrecorded else " and recorded")
@@ -175,12 +176,21 @@ def _why_early(report: Report, counts: Counts) -> list[str]:
         lines.append(f"It was stopped by {name}; {begun}.")
     if report.lock_lost:
         lines.append("The lock on the state was lost to another run; nothing was started after.")
-    for file in sorted({outcome.unrecorded for outcome in unrecorded if outcome.unrecorded}):
+    for file in sorted({one.unrecorded for one in unrecorded if one.unrecorded}):
         lines.append(f"What could not be recorded is kept in {clean(file)}.")
         lines.append(
             "Once the state can be written, `synapse-apply state recover FILE` records it."
         )
-    unknown = counts.unknown - sum(1 for outcome in unrecorded if outcome.unrecorded)
-    if unknown > 0 or any(one.verdict is Verdict.UNKNOWN for one in report.verified):
+    if any(_is_unknown(one) and not one.unrecorded for one in ended):
         lines.append("The next run looks up what is unknown before it does anything else.")
     return lines
+
+
+def _ended(report: Report) -> list[Outcome | Verified]:
+    return [*report.outcomes, *report.verified]
+
+
+def _is_unknown(one: Outcome | Verified) -> bool:
+    if isinstance(one, Outcome):
+        return one.result is Result.UNKNOWN
+    return one.verdict is Verdict.UNKNOWN

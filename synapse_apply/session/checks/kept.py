@@ -91,7 +91,7 @@ def lock(patient: Patient) -> Iterator[Row]:
 
 def open_calls(patient: Patient) -> Iterator[Row]:
     """Calls whose outcome nobody knows yet, and those that only a file knows of."""
-    kept = left_behind(patient.project.needed(), patient.target.needed())
+    kept = left_behind(patient.project.needed(), patient.target.needed(), _lineage(patient))
     yield from (Row.of("calls", one) for one in kept)
     intents = patient.state.needed().open_intents
     if not intents:
@@ -105,6 +105,14 @@ def open_calls(patient: Patient) -> Iterator[Row]:
         "The next apply looks them up first; `synapse-apply plan` tells what it would do.",
     )
     yield Row.of("calls", finding)
+
+
+def _lineage(patient: Patient) -> str:
+    """That of the state; "" where it cannot be read."""
+    try:
+        return patient.state.needed().lineage
+    except Unchecked:
+        return ""
 
 
 def _keys_used(patient: Patient) -> Iterator[str]:

@@ -16,6 +16,7 @@ from synapse_apply.emulator.core.store import KINDS, Wanted
 from synapse_apply.model.address import Address
 from synapse_apply.model.state import Intent
 from synapse_apply.session.context import open_state
+from synapse_apply.session.unrecorded import Aside
 from synapse_apply.session.where import Where
 
 SCHEMA = json.loads((ROOT / "schemas" / "v1" / "doctor.schema.json").read_text(encoding="utf-8"))
@@ -255,6 +256,22 @@ def test_calls_that_only_a_file_knows(applied: Site) -> None:
     found = applied.look()
     assert found.odd == ["calls"]
     assert f"`synapse-apply state recover -t prod {file}`" in found.text("calls")
+
+
+def test_calls_kept_where_temporary_files_are(applied: Site, tmp_path: Path) -> None:
+    """Where the project's own disk was full: those of this state alone, there and at a plan."""
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    applied.environ["TMPDIR"] = str(shared)
+    intent = Intent("1", "5f1c", Address("storage", "more"), "create", "v1", "name=More")
+    with open_state(Where(applied.root, environ=applied.environ)) as context:
+        ended = (intent, None, context.actor.audit(intent, "done", at="2026-01-02T03:04:05Z"))
+        ours = Aside([shared], "prod", context.store.lineage(), "5f1c").keep(*ended)
+    Aside([shared], "prod", "of-another-project", "77aa").keep(*ended)
+    found = applied.look()
+    assert found.odd == ["calls"]
+    assert f"`synapse-apply state recover -t prod {ours}`" in found.text("calls")
+    assert "state recover" in applied.run("plan", 0).stdout
 
 
 def test_bad_manifests_hide_nothing(applied: Site) -> None:

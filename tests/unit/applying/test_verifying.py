@@ -15,6 +15,7 @@ from synapse_apply.kinds.release import PROOF
 from synapse_apply.model.errors import Effect, RemoteError, StateError
 from synapse_apply.model.report import Report
 from synapse_apply.model.verification import LastRun, Verdict, Verified
+from synapse_apply.views.text import render_report
 
 AT = "release/yolo@1.0.0"
 PAGE = {"parameters": {"q": 0.9}, "context": {"project_id": 123}}
@@ -261,6 +262,10 @@ def test_a_run_that_cannot_be_recorded_is_unknown(bench, tmp_path):
     report = bench.apply(*declared)
     assert report.exit_code == 7
     assert run_of(report).verdict is Verdict.UNKNOWN
+    said = render_report(report, color=False)
+    assert "Only then run apply again" in said
+    assert f"is kept in {run_of(report).unrecorded}." in said
+    assert "The next run looks up" not in said
     bench.store.settle = settle
     assert bench.apply(*declared).exit_code == 0
     assert bench.api.writes().count("run_plugin") == 1
