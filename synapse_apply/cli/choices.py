@@ -42,7 +42,8 @@ class Asked:
         """
         target = context.target
         _check(self.overridden, target.policy)
-        return Choices(
+        return Choices.under(
+            target,
             prune=self.prune,
             adopt=asks if self.adopt is None else self.adopt,
             recreate=self.recreate,
@@ -50,9 +51,6 @@ class Asked:
             verify=not self.no_verify,
             overridden=frozenset(self.overridden),
             selected=selection(context, self.only, self.exclude),
-            guards=target.guards,
-            policy=target.policy,
-            on_drift=target.on_drift,
             revert_drift=self.revert_drift,
         )
 

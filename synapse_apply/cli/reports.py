@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from synapse_apply import __version__
@@ -55,9 +56,12 @@ class Reports:
     where: Where
     command: str
 
-    def of_plan(self, plan: Plan, code: int) -> int:
-        """Write what the plan is; gives the code to end with, an error's where that failed."""
-        return self._must_write(self._plan(plan, code), code)
+    def of_plan(self, plan: Plan, code: int, more: Mapping[str, Any] = MappingProxyType({})) -> int:
+        """Write what the plan is; gives the code to end with, an error's where that failed.
+
+        `more` is what its JSON document has besides.
+        """
+        return self._must_write(self._plan(plan, code, more), code)
 
     def of_drift(self, drift: Drift, code: int) -> int:
         """Write what drifted; gives the code to end with, as for a plan."""
@@ -86,10 +90,10 @@ class Reports:
             warning(problem.summary, problem.detail, problem.hint) for problem in self._write(told)
         )
 
-    def _plan(self, plan: Plan, code: int) -> Told:
+    def _plan(self, plan: Plan, code: int, more: Mapping[str, Any]) -> Told:
         url = run_url(self.where.environ)
         return Told(
-            lambda: plan_document(plan),
+            lambda: {**plan_document(plan), **more},
             lambda budget: markdown.plan_markdown(
                 plan, budget=budget, run_url=url, command=self.command
             ),

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from synapse_apply.cli.face import Face
+from synapse_apply.cli.reports import Reports
 from synapse_apply.model.diagnostic import Diagnostic, warning
 from synapse_apply.model.errors import Exit, SynapseApplyError
 from synapse_apply.session import carried, declare
@@ -22,20 +23,26 @@ from synapse_apply.views.tables import render_table
 from synapse_apply.views.text import render_plan
 
 
-def show_plan(face: Face, where: Where, path: Path) -> int:
-    """Show a saved plan; warnings say what is known to have changed since."""
+def show_plan(
+    face: Face, where: Where, path: Path, reports: Reports | None, *, show_unchanged: bool
+) -> int:
+    """Show a saved plan as `plan` did; warnings say what is known to have changed since."""
     saved = read(path)
     found = [*_strange(saved), *_known_by_now(where, saved)]
     if face.as_json:
         face.document({**plan_document(saved.plan), **_packages(saved)})
     else:
-        face.out(render_plan(saved.plan, color=face.color_out, width=face.width))
+        color, width = face.color_out, face.width
+        face.out(render_plan(saved.plan, color=color, width=width, show_unchanged=show_unchanged))
         signed = f"signed with state key {saved.mac.key_id}" if saved.mac else "not signed"
         face.err(f"\nPlan {saved.plan.id}, made at {saved.plan.created}, {signed}.\n")
         if saved.carrier is not None:
             face.err(_carried(carried.parts(saved.carrier, saved.plan)))
     face.warn(found)
-    return Exit.OK
+    if reports is None:
+        return Exit.OK
+    # It is the plan that is reported: a comment takes the place of the plan's own.
+    return replace(reports, command="plan").of_plan(saved.plan, Exit.OK, _packages(saved))
 
 
 def _packages(saved: Saved) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any, Self
 
 from synapse_apply.kinds.descriptor import Binding, Catalogue, ResourceType
 from synapse_apply.model.address import Address
@@ -12,7 +13,7 @@ from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.observed import Capabilities, Sighting
 from synapse_apply.model.plan import Base
 from synapse_apply.model.policy import Policy
-from synapse_apply.model.project import Guards
+from synapse_apply.model.project import Guards, Target
 from synapse_apply.model.refactoring import Moved
 from synapse_apply.model.state import Intent, Record
 from synapse_apply.model.values import Fields
@@ -64,6 +65,11 @@ class Choices:
     policy: Policy = Policy()
     on_drift: str = "revert"
     revert_drift: bool = False
+
+    @classmethod
+    def under(cls, target: Target, **asked: Any) -> Self:
+        """What was asked for, under the rules of a target."""
+        return cls(guards=target.guards, policy=target.policy, on_drift=target.on_drift, **asked)
 
     @property
     def holds_drift(self) -> bool:

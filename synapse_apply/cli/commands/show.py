@@ -13,6 +13,7 @@ from synapse_apply.cli.face import Face
 from synapse_apply.cli.manual import manual
 
 if TYPE_CHECKING:
+    from synapse_apply.cli.reports import Reports
     from synapse_apply.model.address import Address
     from synapse_apply.session.where import Where
 
@@ -23,28 +24,40 @@ if TYPE_CHECKING:
         ("synapse-apply show plugin/yolo", "Declared, recorded and live, field by field."),
         ("synapse-apply show storage/raw-data --json", "The same for a script."),
         ("synapse-apply show next.plan", "A saved plan, and what is known to have changed since."),
+        (
+            "synapse-apply show next.plan --report markdown=plan.md --report html=plan.html",
+            "The same plan for a comment and for a browser.",
+        ),
     ],
     exits=[("0", "shown"), ("1", "no such resource, no such plan, or it could not be read")],
 )
 @options.output
 @options.place
+@options.reports
 @revisions.rules
 @options.files
 @options.variables
 @click.argument("what", metavar="ADDRESS|FILE")
+@click.option("--show-unchanged", is_flag=True, help="Of a plan, also what stays as it is.")
 @options.parallelism
-def command(*, face: Face, where: Where, what: str) -> int:
+def command(
+    *, face: Face, where: Where, reports: Reports | None, what: str, show_unchanged: bool
+) -> int:
     """Show a resource as its manifest declares it, as it was last applied, and as it is now.
 
-    Or a plan that `plan --out FILE` saved: with --json it is the document of `plan --json`. An
-    argument that names an existing file of a plan is one, anything else is an address. Secrets
-    show as `(sensitive)`.
+    Or a plan that `plan --out FILE` saved, as `plan` showed it: with --json it is the document of
+    `plan --json`, and --report writes the reports that `plan` would have written. An argument that
+    names an existing file of a plan is one, anything else is an address. Secrets show as
+    `(sensitive)`.
     """
     file = where.directory / what
     if file.is_file() and _is_meant(file, what):
         from synapse_apply.cli.showing import show_plan
 
-        return show_plan(face, where, file)
+        return show_plan(face, where, file, reports, show_unchanged=show_unchanged)
+    if reports is not None or show_unchanged:
+        option = "--show-unchanged" if reports is None else "--report"
+        raise click.UsageError(f"{option} is for a saved plan; {what!r} is no file that holds one.")
     return _show_resource(face, where, ADDRESS(what))
 
 
@@ -61,7 +74,7 @@ def _show_resource(face: Face, where: Where, address: Address) -> int:
     from synapse_apply.session.plan import plan
 
     with open_context(where) as context:
-        sides = Sides.of(plan(context, Choices()), address)
+        sides = Sides.of(plan(context, Choices.under(context.target)), address)
     if face.as_json:
         face.document(sides.document())
     else:
