@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
     from synapse_apply.model.address import Address
 
 
@@ -25,6 +27,14 @@ class AddressType(click.ParamType[Any]):
             return value if isinstance(value, Address) else Address.parse(value)
         except ValueError as problem:
             self.fail(f"{problem}", param, ctx)
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem[str]]:
+        """What the manifests declare."""
+        from synapse_apply.cli import offers
+
+        return offers.addresses(ctx, param, incomplete)
 
 
 ADDRESS = AddressType()

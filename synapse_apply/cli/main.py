@@ -102,9 +102,9 @@ def run(typed: Sequence[str]) -> int:
 
 def _run(typed: Sequence[str]) -> int:
     if instruction := os.environ.get("_SYNAPSE_APPLY_COMPLETE"):
-        from click.shell_completion import shell_complete
+        from synapse_apply.cli.completing import answer
 
-        return shell_complete(root, {}, NAME, "_SYNAPSE_APPLY_COMPLETE", instruction)
+        return answer(root, instruction)
     try:
         arguments = with_environment(typed, os.environ, table.GROUPS)
         if os.environ.get("SYNAPSE_APPLY_LOG"):

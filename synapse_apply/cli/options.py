@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from synapse_apply.cli import parsing
+from synapse_apply.cli import offers, parsing
 from synapse_apply.cli.face import Face, OutputFailed
 
 if TYPE_CHECKING:
@@ -70,6 +70,7 @@ def reports(body: Body) -> Body:
         multiple=True,
         metavar="KIND=FILE",
         callback=parsing.reports,
+        shell_complete=offers.reports,
         help="Also write a report; may be repeated. KIND is json, html (one page, for a "
         "browser), markdown (for a comment), github, gitlab (counts for the merge request) or "
         "codequality (findings for it). "
@@ -106,9 +107,13 @@ def reports(body: Body) -> Body:
 
 def place(body: Body) -> Body:
     """-C, --project and -t; the body is called with `where`."""
-    return click.option("-t", "--target", metavar="NAME", help="The backend to work on.")(
-        place_of_project(body)
-    )
+    return click.option(
+        "-t",
+        "--target",
+        metavar="NAME",
+        shell_complete=offers.targets,
+        help="The backend to work on.",
+    )(place_of_project(body))
 
 
 def place_of_project(body: Body) -> Body:
@@ -229,10 +234,15 @@ _ONLY = click.option(
     "--only",
     multiple=True,
     metavar="NAME",
+    shell_complete=offers.parts,
     help="Only this: an address, a kind, a label as KEY=VALUE, or release/PLUGIN; may be repeated.",
 )
 _EXCLUDE = click.option(
-    "--exclude", multiple=True, metavar="NAME", help="Leave this out; may be repeated."
+    "--exclude",
+    multiple=True,
+    metavar="NAME",
+    shell_complete=offers.parts,
+    help="Leave this out; may be repeated.",
 )
 selection = _adding(_ONLY, _EXCLUDE)
 choices = _adding(
@@ -257,6 +267,7 @@ choices = _adding(
         "overridden",
         multiple=True,
         callback=parsing.guards,
+        shell_complete=offers.guards,
         metavar="NAME",
         help="Let this guard pass, or policy:RULE for a freeze or a limit of the policy; may be "
         "repeated.",

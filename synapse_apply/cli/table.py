@@ -39,6 +39,7 @@ COMMANDS = {
     "storages": _entry("storages.group", "Show and list storages, without their secrets.", _LIVE),
     "emulator": _entry("emulator.group", "Serve or reset the embedded backend.", _MORE),
     "unlock": _entry("commands.unlock", "Remove the lock of a run that is gone.", _MORE),
+    "completion": _entry("commands.completion", "Print the completion script of a shell.", _MORE),
     "schema": _entry("commands.schema", "Print a JSON schema, for editors.", _MORE),
     "version": _entry("commands.version", "Show the version.", _MORE),
 }

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from synapse_apply.cli import options
+from synapse_apply.cli import offers, options
 from synapse_apply.cli.face import Face
 from synapse_apply.cli.manual import manual
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 @options.place
 @options.files
 @options.variables
-@click.argument("plugin")
+@click.argument("plugin", shell_complete=offers.plugins)
 @click.argument("part", required=False, type=click.Choice(["major", "minor", "patch"]))
 @click.option("--to", default="", metavar="VERSION", help="This version, instead of a part.")
 @click.option("-m", "--changelog", metavar="TEXT", help="Also set the release's changelog.")

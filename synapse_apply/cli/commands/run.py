@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from synapse_apply.cli import options, typed
+from synapse_apply.cli import offers, options, typed
 from synapse_apply.cli.face import Face
 from synapse_apply.cli.manual import manual
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 )
 @options.output
 @options.place
-@click.argument("plugin", metavar="PLUGIN[@VERSION]")
+@click.argument("plugin", metavar="PLUGIN[@VERSION]", shell_complete=offers.plugins)
 @click.option("-p", "--param", "parameters", multiple=True, metavar="KEY=VALUE",
               callback=typed.values,
               help="A parameter: JSON where it is JSON, else a text; may be repeated.")  # fmt: skip

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from synapse_apply.cli import options, revisions
+from synapse_apply.cli import offers, options, revisions
 from synapse_apply.cli.addresses import ADDRESS, is_address
 from synapse_apply.cli.face import Face
 from synapse_apply.cli.manual import manual
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 @revisions.rules
 @options.files
 @options.variables
-@click.argument("what", metavar="ADDRESS|FILE")
+@click.argument("what", metavar="ADDRESS|FILE", shell_complete=offers.addresses_or_files)
 @click.option("--show-unchanged", is_flag=True, help="Of a plan, also what stays as it is.")
 @options.parallelism
 def command(

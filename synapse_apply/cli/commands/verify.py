@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from synapse_apply.cli import options, parsing, revisions
+from synapse_apply.cli import offers, options, parsing, revisions
 from synapse_apply.cli.face import Face
 from synapse_apply.cli.manual import manual
 
@@ -36,7 +36,9 @@ if TYPE_CHECKING:
 @revisions.rules
 @options.files
 @options.variables
-@click.argument("releases", nargs=-1, required=True, metavar="RELEASE...")
+@click.argument(
+    "releases", nargs=-1, required=True, metavar="RELEASE...", shell_complete=offers.addresses
+)
 @click.option(
     "--timeout",
     type=parsing.Number(min=0, min_open=True),

@@ -1,0 +1,182 @@
+"""Completion as a shell has it: a real bash reads the script, and somebody presses Tab."""
+
+from __future__ import annotations
+
+import os
+import pty
+import select
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import pytest
+from installed import BIN
+
+from .conftest import Run, environment
+
+ASKED = r"""
+source ./tab.bash
+for line in "$@"; do
+    COMP_LINE="$line" COMP_POINT=${#line} COMPREPLY=()
+    word="${line##* }"; word="${word##*=}" # as readline cuts it
+    case $word in *@*) word="@${word##*@}" ;; esac
+    _synapse_apply_completion synapse-apply "$word" 2>stderr
+    printf '%s\n' "$line|${COMPREPLY[*]}|$(cat stderr)"
+done
+"""
+PROJECT = """\
+apiVersion: synapse-apply/v1
+kind: Project
+manifests: [manifests/]
+targets: {prod: {url: "https://unreachable.invalid", tenant: acme}, staging: {url: "https://s.invalid"}}
+"""
+
+
+def shell(**more: str) -> Mapping[str, str]:
+    found = {k: v for k, v in environment(**more).items() if not k.startswith("BASH_")}
+    return {**found, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
+
+
+@pytest.fixture
+def offered(cli: Run, project: Path) -> Callable[..., dict[str, list[str]]]:
+    """What bash would offer for each line, in one bash; it must not be disturbed by anything."""
+    (project / "tab.bash").write_text(cli("completion", "bash").stdout)
+
+    def ask(*lines: str) -> dict[str, list[str]]:
+        done = subprocess.run(
+            ["bash", "--norc", "-c", ASKED, "-", *lines],
+            cwd=project, env=shell(), capture_output=True, text=True, timeout=60, check=True,
+        )  # fmt: skip
+        rows = [row.split("|") for row in done.stdout.splitlines()]
+        assert [row[2] for row in rows] == [""] * len(lines)
+        return {row[0]: row[1].split() for row in rows}
+
+    return ask
+
+
+def test_commands_and_options(offered: Callable[..., dict[str, list[str]]]) -> None:
+    """What begins as it was typed, of the group that is meant."""
+    found = offered(
+        "synapse-apply pl", "synapse-apply state re", "synapse-apply plan --no-",
+        "FOO=1 synapse-apply nothing --x", "synapse-apply completion ",
+    )  # fmt: skip
+    assert list(found.values()) == [
+        ["plan", "plugins"],
+        ["rebind", "rekey", "restore", "recover"],
+        ["--no-verify", "--no-adopt", "--no-color"],
+        [],
+        ["bash", "zsh", "fish"],
+    ]
+
+
+def test_targets_and_addresses(offered: Callable[..., dict[str, list[str]]], project: Path) -> None:
+    """Names of the project, whatever readline takes for the end of a word."""
+    (project / "synapse-apply.yaml").write_text(PROJECT)
+    labelled = project / "manifests" / "raw.yaml"
+    labelled.write_text(
+        labelled.read_text().replace(
+            "metadata: {name: raw}", 'metadata: {name: raw, labels: {team: vision, odd: "$(ls)"}}'
+        )
+    )
+    found = offered(
+        "synapse-apply plan -t s", "synapse-apply plan --target=st", "synapse-apply show s",
+        "synapse-apply show release/", "synapse-apply show release/yolo@1",
+        "synapse-apply plan --only te", "synapse-apply plan --only team=v",
+        "synapse-apply plan --only odd", "synapse-apply bump ",
+    )  # fmt: skip
+    assert list(found.values()) == [
+        ["staging"],
+        ["staging"],
+        ["storage/raw"],
+        ["release/yolo@1.0.0"],
+        ["@1.0.0"],
+        ["team=vision"],
+        ["vision"],
+        [],
+        ["yolo"],
+    ]
+
+
+def test_a_broken_project_disturbs_nobody(
+    offered: Callable[..., dict[str, list[str]]], project: Path
+) -> None:
+    """What can be read is offered, what cannot is not, and nothing is said."""
+    (project / "manifests" / "raw.yaml").write_text("a: [\n\tb")
+    assert offered("synapse-apply show ")["synapse-apply show "] == [
+        "plugin/yolo",
+        "release/yolo@1.0.0",
+    ]
+    (project / "synapse-apply.yaml").write_text("\0")
+    lines = ("synapse-apply show p", "synapse-apply plan -t ", "synapse-apply plan -C none -t ")
+    assert list(offered(*lines).values()) == [[], [], []]
+
+
+@pytest.fixture
+def prompt(cli: Run, project: Path) -> Iterator[Callable[[str], str]]:
+    """An interactive bash on a terminal; gives the line as it stands after some keys."""
+    (project / "tab.bash").write_text(cli("completion", "bash").stdout)
+    child, terminal = pty.fork()
+    if child == 0:
+        os.chdir(project)
+        command = ["bash", "--norc", "--noprofile", "-i"]
+        os.execvpe("bash", command, {**shell(), "PS1": "ready> ", "INPUTRC": "/dev/null"})
+
+    def until(end: str) -> str:
+        seen, limit = "", time.monotonic() + 30
+        while end not in seen and time.monotonic() < limit:
+            if select.select([terminal], [], [], 0.2)[0]:
+                seen += os.read(terminal, 65536).decode()
+        assert end in seen, seen
+        return seen
+
+    def keys(typed: str) -> str:
+        os.write(terminal, f"{typed}\t".encode())
+        os.write(
+            terminal, b"\x01printf '%s|' \x05 END\r"
+        )  # print the words instead of running them
+        return until("END|ready> ").rpartition("\n")[2].removesuffix("|ready> ")
+
+    until("ready> ")
+    os.write(terminal, b"bind 'set enable-bracketed-paste off'; source ./tab.bash\r")
+    until("ready> ")
+    yield keys
+    os.close(terminal)
+    os.waitpid(child, 0)
+
+
+def test_tab_on_a_terminal(prompt: Callable[[str], str]) -> None:
+    """One Tab completes an address over its `@`; of a report the file comes next."""
+    assert prompt("synapse-apply show rel") == "synapse-apply|show|release/yolo@1.0.0|END"
+    assert prompt("synapse-apply plan --only release/yolo@") == (
+        "synapse-apply|plan|--only|release/yolo@1.0.0|END"
+    )
+    assert prompt("synapse-apply plan --report html=ta") == (
+        "synapse-apply|plan|--report|html=tab.bash|END"
+    )
+
+
+@pytest.mark.parametrize("name", ["bash", "zsh", "fish"])
+def test_each_shell_has_its_script(cli: Run, name: str) -> None:
+    """It is all there is on stdout, and names the command that it completes."""
+    done = cli("completion", name)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "_SYNAPSE_APPLY_COMPLETE" in done.stdout
+    if name == "bash":
+        subprocess.run(["bash", "-n"], input=done.stdout, text=True, check=True)
+
+
+def test_an_answer_imports_no_client(project: Path) -> None:
+    """Commands and options are offered at the cost of `--help`; addresses without a network."""
+    for line, heavy in (("synapse-apply plan --", "yaml requests"), ("synapse-apply show ", "requests sqlite3")):  # fmt: skip
+        code = (
+            "import sys; from synapse_apply.cli.main import run; run([]);"
+            f"print('LOADED', *(set({heavy.split()}) & set(sys.modules)))"
+        )
+        asked = shell(COMP_WORDS=line, _SYNAPSE_APPLY_COMPLETE="bash_complete")
+        done = subprocess.run(
+            [str(BIN / "python"), "-c", code], cwd=project, env=asked, capture_output=True, text=True,
+            check=True, timeout=60,
+        )  # fmt: skip
+        assert done.stdout.splitlines()[-1] == "LOADED"
+        assert "plain," in done.stdout
