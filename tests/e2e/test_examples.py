@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import yaml
 from installed import BIN, ROOT, copied, environment, run, variables
 
 from synapse_apply.emulator.serve import EmbeddedServer
@@ -127,29 +126,6 @@ def test_each_target_gets_its_own_values(gitops: GitOps) -> None:
     assert buckets == ["defects-dev", "acme-staging-defects", "acme-defects"]
     kept = gitops.folder.parent / "synapse-state"
     assert sorted(path.name for path in kept.glob("*.db")) == ["prod.db", "staging.db"]
-
-
-def test_the_workflow_checks_without_backend_or_secret(tmp_path: Path) -> None:
-    """The steps of its check job pass in a fresh copy; those of the deploy job are ours too."""
-    folder = copied(ROOT / "examples" / "gitops", tmp_path)
-    jobs = yaml.safe_load((folder / "ci" / "synapse-apply.yml").read_text())["jobs"]
-    steps = [step["run"] for step in jobs["check"]["steps"] if "run" in step]
-    assert steps[0] == 'pip install "$SYNAPSE_APPLY"'
-    done = subprocess.run(
-        ["bash", "-e", "-c", "\n".join(steps[1:])],
-        cwd=folder,
-        env=environment({}),
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.endswith(EMPTY)
-    deploy = jobs["deploy"]["steps"][-1]
-    assert deploy["run"] == "synapse-apply apply -t prod --auto-approve"
-    secrets = {*variables(folder / "example.env"), "SYNAPSE_PROD_TOKEN", "SYNAPSE_APPLY_STATE_KEY"}
-    assert set(deploy["env"]) == {*secrets, "SYNAPSE_APPLY_HOSTS"}
 
 
 def test_a_lost_pinned_state_is_an_error(gitops: GitOps) -> None:

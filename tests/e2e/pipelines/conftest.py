@@ -1,0 +1,132 @@
+"""The gitops example as a repository on a forge, its prod a backend that is served."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from e2e.pipelines.actions import Runner
+from e2e.pipelines.forge import PROJECT, TOKEN, Forge, serving
+from e2e.scenarios.workplace import Server
+from installed import ROOT, copied, run, variables
+from unit.packages.trees import git
+
+from synapse_apply.emulator.serve import EmbeddedServer
+
+PIN = "3d2c6f0e-5b1f-4c9a-9d57-0a6f6f2d8c11"
+KEY = "c3RhdGUta2V5LW9mLXRlc3RzLTMyLWJ5dGVzLWxvbmc="
+BACKEND = "prod-token-of-tests"
+SECRETS = {
+    **variables(ROOT / "examples" / "gitops" / "example.env"),
+    "SYNAPSE_PROD_TOKEN": BACKEND,
+    "SYNAPSE_APPLY_STATE_KEY": KEY,
+}
+
+
+@dataclass
+class World:
+    """`origin` has `main` applied to prod; `checkout` is where the runner works."""
+
+    root: Path
+    origin: Path
+    checkout: Path
+    forge: Forge
+    url: str
+
+    def change(self, old: str = "float", new: str = "number") -> str:
+        """A branch `change` with one edit of a manifest, checked out on the runner; its commit."""
+        file = self.checkout / "manifests" / "defect-detection.yaml"
+        git(self.checkout, "checkout", "-q", "-B", "change", "origin/main")
+        file.write_text(file.read_text().replace(old, new))
+        return self.commit("change")
+
+    def commit(self, branch: str) -> str:
+        git(self.checkout, "add", "-A")
+        git(self.checkout, "commit", "-qm", "work")
+        git(self.checkout, "push", "-q", "-f", "origin", f"HEAD:{branch}")
+        return git(self.checkout, "rev-parse", "HEAD")
+
+    def merge(self, branch: str = "change") -> str:
+        """Squash the branch into main, as a forge does; the new commit, checked out."""
+        git(self.checkout, "checkout", "-q", "-B", "main", "origin/main")
+        git(self.checkout, "merge", "-q", "--squash", branch)
+        git(self.checkout, "commit", "-qm", "merged")
+        git(self.checkout, "push", "-q", "origin", "main")
+        git(self.checkout, "fetch", "-q", "origin")
+        return git(self.checkout, "rev-parse", "HEAD")
+
+    def types(self) -> list[str]:
+        """The one thing that changes of the one plugin there is."""
+        parameters = [row["body"]["configuration"]["parameters"] for row in self.objects("plugin")]
+        return [each["threshold"]["type"] for each in parameters]
+
+    def objects(self, kind: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self.server.objects(kind)
+        return found
+
+    @property
+    def server(self) -> Server:
+        """The backend, to be looked at and changed by hand."""
+        return Server(self.url, BACKEND)
+
+    def runner(self, sha: str, *, run_id: str = "1", head: str = PROJECT, **more: Any) -> Runner:
+        """A runner that works on a commit; `head` is the repository the branch is of."""
+        event = {
+            "repository": PROJECT,
+            "sha": sha,
+            "base_ref": "main",
+            "event": {"pull_request": {"number": 7, "head": {"repo": {"full_name": head}}}},
+        }
+        given = {"GITHUB_API_URL": self.forge.url, "GIT_CONFIG_GLOBAL": "/dev/null"}
+        return Runner(
+            self.checkout, self.root / "temp", self.root / "artifacts", event, SECRETS, given,
+            TOKEN, run_id, **more,
+        )  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _of_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No setting of who runs the tests changes what Git does."""
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", "/dev/null")
+    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+
+
+@pytest.fixture
+def forge() -> Iterator[Forge]:
+    with serving() as forge:
+        yield forge
+
+
+@pytest.fixture
+def fresh(tmp_path: Path, forge: Forge) -> Iterator[World]:
+    """Nothing is applied yet; prod's state is there, and empty."""
+    with EmbeddedServer(tmp_path / "backend", token=BACKEND, tenant="acme") as server:
+        source = copied(ROOT / "examples" / "gitops", tmp_path)
+        host = server.url.removeprefix("http://")
+        for path in source.rglob("*"):
+            if path.suffix in {".yml", ".yaml"}:
+                text = path.read_text().replace("https://api.synapse.example", server.url)
+                path.write_text(text.replace("api.synapse.example", host))
+        git(tmp_path, "init", "-q", "--bare", "-b", "main", "origin.git")
+        git(source, "init", "-q", "-b", "main")
+        git(source, "add", "-A")
+        git(source, "commit", "-qm", "first")
+        git(source, "push", "-q", str(tmp_path / "origin.git"), "main")
+        shutil.rmtree(source)
+        git(tmp_path, "clone", "-q", str(tmp_path / "origin.git"), "checkout")
+        checkout = tmp_path / "checkout"
+        for name, text in {"user.name": "t", "user.email": "t@example.org"}.items():
+            git(checkout, "config", name, text)
+        run(f"state init -t prod --lineage {PIN}", checkout, SECRETS)
+        yield World(tmp_path, tmp_path / "origin.git", checkout, forge, server.url)
+
+
+@pytest.fixture
+def world(fresh: World) -> World:
+    """main is applied to prod."""
+    run("apply -t prod --auto-approve", fresh.checkout, SECRETS)
+    return fresh

@@ -1,0 +1,102 @@
+"""The pipeline of examples/gitops, job by job, as a runner of GitLab runs it."""
+
+from __future__ import annotations
+
+import json
+
+from e2e.pipelines.conftest import World
+from e2e.pipelines.gitlab import Pipeline
+from unit.packages.trees import git
+
+MARKER = "<!-- synapse-apply: target=prod -->"
+HERE = "synapse-apply-reports"
+
+
+def base_of(world: World) -> str:
+    return git(world.checkout, "merge-base", "origin/main", "HEAD")
+
+
+def test_which_jobs_a_pipeline_has(fresh: World) -> None:
+    """Forks are checked alone; a branch of the project is planned, main applied, a schedule drifts."""
+    one = Pipeline(fresh, "0" * 40)
+    assert one.merge_request("x").jobs() == ["check", "plan"]
+    assert one.merge_request("x", project="99").jobs() == ["check"]
+    assert one.jobs() == ["apply"]
+    assert Pipeline(fresh, "0", {"CI_PIPELINE_SOURCE": "schedule"}).jobs() == ["drift"]
+    assert Pipeline(fresh, "0", {"CI_COMMIT_BRANCH": "topic"}).jobs() == []
+
+
+def test_a_fork_is_checked_without_any_secret(fresh: World) -> None:
+    """What the change means, and the widget's files; the backend is not asked."""
+    sha = fresh.change()
+    done = Pipeline(fresh, sha).merge_request(base_of(fresh), "99").job("check", secrets={})
+    assert done.code == 0, done.log
+    assert "Plan: 0 to add, 1 to change, 0 to destroy." in done.log
+    names = ("offline.html", "findings.json", "offline.json")
+    assert done.kept == [f"{HERE}/{name}" for name in names]
+    counts = json.loads((fresh.checkout / HERE / "offline.json").read_text())
+    assert counts == {"create": 0, "update": 1, "delete": 0}
+    assert fresh.forge.seen == []
+
+
+def test_a_plan_keeps_one_note(world: World) -> None:
+    """The second run writes the first one's note anew, behind a page of others."""
+    for number in range(105):
+        world.forge.add("somebody", f"{MARKER}\n{number}")
+    one = Pipeline(world, world.change()).merge_request(base_of(world)).job("plan")
+    assert one.code == 0, one.log
+    (note,) = world.forge.by_bot()
+    assert "number" in note
+    assert f"{HERE}/saved.plan" in one.kept
+    two = Pipeline(world, world.change("float", "double")).merge_request(base_of(world)).job("plan")
+    assert two.code == 0, two.log
+    (note,) = world.forge.by_bot()
+    assert "double" in note
+    assert note.startswith(f"{MARKER}\n")
+    world.forge.failing = [403]
+    three = Pipeline(world, "0" * 40).merge_request(base_of(world)).job("plan")
+    assert three.code == 0
+    assert "Warning: The note could not be written: HTTP Error 403" in three.log
+    assert world.types() == ["float"]
+
+
+def merged(world: World, head: str, sha: str, pipeline: int | None) -> None:
+    """The forge knows merge request 7, and its pipeline with the plan it kept, where there was one."""
+    row = {"iid": 7, "state": "merged", "merge_commit_sha": None, "sha": "f" * 40, "head": head}
+    world.forge.pulls[sha] = [
+        {**row, "iid": 6, "squash_commit_sha": "another"},
+        {**row, "squash_commit_sha": sha},
+    ]
+    if pipeline is not None:
+        world.forge.runs[head] = pipeline
+        plan = (world.checkout / HERE / "saved.plan").read_bytes()
+        world.forge.files[f"{pipeline * 10}/{HERE}/saved.plan"] = plan
+
+
+def test_a_merge_applies_what_was_reviewed(world: World) -> None:
+    """Only with the merge request's plan; its outcome is a note of its own."""
+    head = world.change()
+    assert Pipeline(world, head).merge_request(base_of(world)).job("plan").code == 0
+    sha = world.merge()
+    none = Pipeline(world, sha).job("apply")
+    assert none.code == 1
+    assert "Error: No plan was reviewed for this commit" in none.log
+    merged(world, head, sha, None)
+    assert "`plan` did not succeed for merge request !7" in Pipeline(world, sha).job("apply").log
+    assert world.types() == ["float"]
+    git(world.checkout, "checkout", "-q", "change")
+    Pipeline(world, head).merge_request(base_of(world)).job("plan")
+    merged(world, head, sha, 5)
+    git(world.checkout, "checkout", "-q", "main")
+    done = Pipeline(world, sha).job("apply")
+    assert done.code == 0, done.log
+    assert world.types() == ["number"]
+    plan, applied = world.forge.by_bot()
+    assert plan.startswith(f"{MARKER}\n")
+    assert applied.startswith("<!-- synapse-apply: target=prod apply -->\n")
+    drift = Pipeline(world, sha, {"CI_PIPELINE_SOURCE": "schedule"})
+    assert drift.job("drift").code == 0
+    world.server.call("PATCH", "_emulator/objects/plugin/1/", {"author": "By hand"})
+    late = drift.job("drift")
+    assert late.code == 2
+    assert late.kept == [f"{HERE}/drift.html"]

@@ -1,0 +1,65 @@
+"""A job that is cancelled: the runner tells one process, and that is ours."""
+
+from __future__ import annotations
+
+import signal
+import time
+
+import yaml
+from e2e.pipelines.conftest import SECRETS, World
+from e2e.pipelines.gitlab import Pipeline
+from installed import ROOT, run
+
+HANG = {"rules": [{"match": {"method": "POST", "path": "/plugins/"}, "do": {"latency": 2500}}]}
+
+
+def wait_for_a_call(world: World) -> None:
+    """Until the call that is slow has arrived."""
+    until = time.monotonic() + 60
+    while not any("plugins" in at for at in world.server.writes):
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+def test_sigterm_to_the_step_drains_the_apply(fresh: World) -> None:
+    """GitHub signals the shell that it started: what has begun ends, and is recorded and told."""
+    fresh.server.call("PUT", "_emulator/faults/", HANG)
+    action = yaml.safe_load((ROOT / "action.yml").read_text())
+    step = next(one for one in action["runs"]["steps"] if one.get("id") == "run")
+    runner = fresh.runner("0" * 40)
+    runner.clear()
+    env = {"COMMAND": "apply", "TARGET": "prod", "ARGS": "--auto-approve", "SAVE": "",
+           "REVIEWED": "", "REPORTS": str(runner.temp), **SECRETS}  # fmt: skip
+    process = runner.start(step, {"inputs": {"working-directory": "."}}, env)
+    wait_for_a_call(fresh)
+    process.send_signal(signal.SIGTERM)
+    log, _ = process.communicate(timeout=60)
+    assert process.returncode == 143, log
+    told(fresh, log)
+    assert "Apply for `prod`" in (runner.temp / "summary").read_text()
+    assert "exit_code" in (runner.temp / "outputs").read_text()
+
+
+def test_sigterm_to_the_script_of_gitlab(fresh: World) -> None:
+    """The same for the last line of a script, and the note that after_script writes."""
+    fresh.server.call("PUT", "_emulator/faults/", HANG)
+    pipeline = Pipeline(fresh, "0" * 40)
+    process = pipeline.start(["exec synapse-apply apply -t prod --auto-approve"], SECRETS)
+    wait_for_a_call(fresh)
+    process.send_signal(signal.SIGTERM)
+    log, _ = process.communicate(timeout=60)
+    assert process.returncode == 143, log
+    told(fresh, log)
+
+
+def told(world: World, log: str) -> None:
+    """The call that was under way has ended and is recorded; nothing holds the lock."""
+    assert "Apply incomplete" in log
+    world.server.call("PUT", "_emulator/faults/", {"rules": []})
+    assert len(world.objects("plugin")) == 1
+    assert world.objects("release") == []
+    listed = run("state list -t prod", world.checkout, SECRETS).stdout
+    assert "plugin/defect-detection" in listed
+    again = run("apply -t prod --auto-approve --lock-timeout 0", world.checkout, SECRETS).stdout
+    assert "release/defect-detection@1.1.0 will be created" in again
+    assert "plugin/defect-detection will be created" not in again
