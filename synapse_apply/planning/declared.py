@@ -139,7 +139,16 @@ def _recreate(item: Item, survey: Survey) -> Ruling:
     digest, extras = package.published_digest(item), package.package_extras(item)
     if digest and extras and extras["package"]["digest"] != digest:
         notes.append("its content is not what was published before under this version")
-    return replace(ruling, change=replace(ruling.change, reason="missing", notes=tuple(notes)))
+    ruling = replace(ruling, change=replace(ruling.change, reason="missing", notes=tuple(notes)))
+    return ruling.refuse(refusals.sealed(item)) if _was_sealed(item) else ruling
+
+
+def _was_sealed(item: Item) -> bool:
+    """Whether what is gone was sealed: nothing with its identity is ever made again."""
+    seal, record = item.binding.seal, item.record
+    if seal is None or record is None or record.seen.get((seal.name,)) is not True:
+        return False
+    return all(item.want.get((name,)) == record.seen.get((name,)) for name in item.type.identity)
 
 
 def _adopt(item: Item, survey: Survey) -> Ruling:

@@ -126,6 +126,22 @@ def no_package(item: Item) -> Refusal:
     )
 
 
+def sealed(item: Item) -> Refusal:
+    """An object that was sealed for good and is gone: the server takes no second one."""
+    name = item.binding.seal.name if item.binding.seal else ""
+    new = item.type.version if item.type.series else "name"
+    return Refusal(
+        "sealed",
+        f"it was {name} and is gone: API {item.binding.api} takes no second {item.type.prefix} "
+        f"with its {new}",
+        (
+            f"declare it under a new {new}",
+            "take it out of the manifests, if nothing needs it any more",
+        ),
+        _place(item, [(new,)]),
+    )
+
+
 def nothing_goes_along(item: Item, kind: str, members: Sequence[Change]) -> Refusal:
     """A create that makes a member of another kind along with it, and no member to make."""
     what, api = item.type.prefix, item.binding.api

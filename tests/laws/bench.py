@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import pytest
+from laws.effort import spread
 from laws.worlds import SECRET_FILE, SECRET_KEYS, SECRETS, Edit, World
 
 from synapse_apply.emulator.core.switches import SWITCHES
@@ -45,6 +47,12 @@ def combinations(api: str = "v1") -> list[dict[str, str]]:
     matter = MATTER if api == "v1" else MATTER_ON_V2
     chosen = [[(s.name, value) for value in s.values] for s in SWITCHES if s.name in matter]
     return [dict(combination) for combination in itertools.product(*chosen)]
+
+
+def on_each_api() -> pytest.MarkDecorator:
+    """API versions of plugins and releases, each with some of its combinations of switches."""
+    cases = [(api, switches) for api in APIS for switches in spread(combinations(api))]
+    return pytest.mark.parametrize(("api", "switches"), cases, ids=name_of)
 
 
 def name_of(combination: Mapping[str, str] | str) -> str:
@@ -123,7 +131,7 @@ class Server:
             value: Any = edit.value
             if edit.key == "category" and edit.kind == "storage":
                 value = "internal"
-            if edit.key == "is_stable":
+            if edit.key in ("is_stable", "is_released"):
                 value = bool(edit.value)
             self.send("PATCH", path, {edit.key: value})
         elif edit.act == "set":
@@ -170,7 +178,7 @@ class Recorder:
 
     def __getattr__(self, name: str) -> Any:
         call = getattr(self.api, name)
-        if not name.startswith(("create_", "update_", "run_")):
+        if not name.startswith(("create_", "update_", "run_", "lock_", "delete_")):
             return call
 
         def recorded(*given: Any) -> Any:

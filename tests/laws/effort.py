@@ -29,5 +29,6 @@ def spread(combinations: list[Any]) -> list[Any]:
     if DEEP:
         return combinations
     # A step that shares no factor with the number of combinations meets every value early.
-    step, count = 37, len(combinations)
-    return [combinations[(n * step) % count] for n in range(8)]
+    count = len(combinations)
+    step, few = (37, 8) if count > 37 else (5, 3)
+    return [combinations[(n * step) % count] for n in range(few)]

@@ -67,7 +67,9 @@ def of_apply(project: Project, done: Applied) -> None:
     alone = [replace(change, verification=None) for change in done.plan.changes]
     going = [change for change in alone if change.changes_server]
     runs = [change for change in done.plan.verified if change.verification]
-    assert len(project.server.mutations()) == len(done.sent) <= len(going) + len(runs)
+    seals = [change for change in going if any(f.path == ("locked",) for f in change.fields)]
+    most = len(going) + len(runs) + len(seals)
+    assert len(project.server.mutations()) == len(done.sent) <= most
     assert sum(name == "run_plugin" for name, _ in done.sent) <= len(runs)
 
 

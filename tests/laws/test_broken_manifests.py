@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from laws import holds
-from laws.bench import ANYTHING_GOES, Project
+from laws.bench import ANYTHING_GOES, APIS, Project
 from laws.effort import effort
 from laws.worlds import SECRETS, World, document
 
@@ -58,13 +58,14 @@ def broken(draw: st.DrawFn) -> World:
     return World({"storage/s": document("Storage", "s", spec)})
 
 
-def test_findings_tell_no_secret(project):
+@pytest.mark.parametrize("api", APIS)
+def test_findings_tell_no_secret(project, api):
     """Of validate, of a plan that cannot be made, and of one that can."""
 
-    @effort(few=40, many=1000)
+    @effort(few=20, many=500)
     @given(broken())
     def law(world: World) -> None:
-        here: Project = project({})
+        here: Project = project({}, api)
         world.write(here.root)
         holds.of_findings(validate(here.where).diagnostics)
         try:

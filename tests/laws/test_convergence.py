@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from laws import holds
-from laws.bench import Project, combinations, name_of, pending
+from laws.bench import ANYTHING_GOES, Project, combinations, name_of, pending
 from laws.effort import DEEP, effort
 from laws.worlds import Story, stories
 
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.report import Result
+from synapse_apply.planning.situation import Choices
 
 pytestmark = pytest.mark.deep
 
 
-def settle(project: Project) -> None:
+def settle(project: Project, choices: Choices) -> None:
     """Apply, and check what must hold then; a plan in error is not applied."""
     before, state = project.server.everything(), project.state()
     try:
-        done = project.apply()
+        done = project.apply(choices)
     except InputError as stopped:
         holds.of_findings(stopped.diagnostics)
         assert project.server.mutations() == []
@@ -29,7 +32,7 @@ def settle(project: Project) -> None:
     holds.live_only_fields_survive(states, before, after, done.plan)
     assert [o for o in done.report.outcomes if o.result is not Result.DONE] == []
     assert [one for one in done.report.verified if not one.is_well] == []
-    again = project.plan().plan
+    again = project.plan(choices).plan
     holds.of_plan(again)
     assert not again.errored, again.diagnostics
     assert pending(again) == []
@@ -53,12 +56,13 @@ def test_a_second_plan_is_empty(project, api, switches):
     @given(stories())
     def law(drawn: Story) -> None:
         here, story = project(switches, api), drawn.on(api)
+        choices = replace(ANYTHING_GOES, prune=story.prune)
         here.found(story.first, story.before)
         for world, edits in ((story.first, story.outside), (story.second, story.later)):
             world.write(here.root)
-            settle(here)
+            settle(here, choices)
             for edit in edits:
                 here.server.edit(edit)
-            settle(here)
+            settle(here, choices)
 
     law()

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from laws import holds
-from laws.bench import ANYTHING_GOES, Project, combinations, name_of, pending
-from laws.effort import effort, spread
+from laws.bench import ANYTHING_GOES, Project, on_each_api, pending
+from laws.effort import effort
 from laws.worlds import Story, stories
 
 from synapse_apply.model.diagnostic import Path
@@ -45,14 +45,14 @@ def goes(project: Project) -> bool:
     return all(outcome.result is Result.DONE for outcome in done.report.outcomes)
 
 
-@pytest.mark.parametrize("switches", spread(combinations()), ids=name_of)
-def test_what_is_held_stays(project, switches):
+@on_each_api()
+def test_what_is_held_stays(project, api, switches):
     """No value changes at the server, the next plan is empty, and it holds the same again."""
 
     @effort(few=2, many=60)
     @given(stories())
-    def law(story: Story) -> None:
-        here = project(switches)
+    def law(drawn: Story) -> None:
+        here, story = project(switches, api), drawn.on(api)
         story.first.write(here.root)
         if not goes(here):
             return
@@ -78,14 +78,14 @@ def test_what_is_held_stays(project, switches):
     law()
 
 
-@pytest.mark.parametrize("switches", spread(combinations()), ids=name_of)
-def test_drift_is_told_as_the_plan_tells_it(project, switches):
+@on_each_api()
+def test_drift_is_told_as_the_plan_tells_it(project, api, switches):
     """Every field that a plan would put back is drift of the same cause, and nothing else is."""
 
     @effort(few=2, many=60)
     @given(stories())
-    def law(story: Story) -> None:
-        here = project(switches)
+    def law(drawn: Story) -> None:
+        here, story = project(switches, api), drawn.on(api)
         story.first.write(here.root)
         if not goes(here):
             return
@@ -112,14 +112,14 @@ def test_drift_is_told_as_the_plan_tells_it(project, switches):
     law()
 
 
-@pytest.mark.parametrize("switches", spread(combinations()), ids=name_of)
-def test_what_is_accepted_is_no_change(project, switches):
+@on_each_api()
+def test_what_is_accepted_is_no_change(project, api, switches):
     """Of each resource alone: it is refused in words, or the plan has nothing to do for it."""
 
     @effort(few=2, many=60)
     @given(stories())
-    def law(story: Story) -> None:
-        here = project(switches)
+    def law(drawn: Story) -> None:
+        here, story = project(switches, api), drawn.on(api)
         story.first.write(here.root)
         if not goes(here):
             return

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from laws import holds
-from laws.bench import Project, combinations, name_of
-from laws.effort import effort, spread
+from laws.bench import Project, on_each_api
+from laws.effort import effort
 from laws.worlds import Edit, Story, edits, stories
 
 from synapse_apply.model.errors import Exit, InputError, Refused, SynapseApplyError
@@ -40,14 +40,14 @@ def stopped(project: Project, choices: Choices) -> SynapseApplyError | None:
     return None
 
 
-@pytest.mark.parametrize("switches", spread(combinations()), ids=name_of)
-def test_a_stopped_plan_changes_nothing(project, switches):
+@on_each_api()
+def test_a_stopped_plan_changes_nothing(project, api, switches):
     """Neither the server nor the state, and the exit code says which it was."""
 
     @effort(few=8, many=60)
     @given(stories(), TROUBLE, CHOICES)
-    def law(story: Story, trouble: list[Edit], choices: Choices) -> None:
-        here = project(switches)
+    def law(drawn: Story, trouble: list[Edit], choices: Choices) -> None:
+        here, story = project(switches, api), drawn.on(api)
         story.first.write(here.root)
         here.apply()
         for edit in trouble:

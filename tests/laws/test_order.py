@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from laws.bench import combinations, name_of
-from laws.effort import effort, spread
-from laws.worlds import ADDRESSES, Edit, World, edits, worlds
+from laws.bench import on_each_api
+from laws.effort import effort
+from laws.worlds import ADDRESSES, Edit, World, edits, on_v2, worlds
 
 from synapse_apply.model.codec import plan_to_json
 from synapse_apply.model.plan import Plan
@@ -55,8 +55,8 @@ def _without(value: Any, names: set[str]) -> Any:
     return [_without(item, names) for item in value] if isinstance(value, list) else value
 
 
-@pytest.mark.parametrize("switches", spread(combinations()), ids=name_of)
-def test_the_plan_is_the_same_for_any_order(project, switches):
+@on_each_api()
+def test_the_plan_is_the_same_for_any_order(project, api, switches):
     """For a backend that has some of it already, and for one that was edited since."""
 
     @effort(few=3, many=40)
@@ -65,7 +65,9 @@ def test_the_plan_is_the_same_for_any_order(project, switches):
         arranged: tuple[World, World, list[list[str]]], there: set[str], outside: list[Edit]
     ) -> None:
         world, other, files = arranged
-        here = project(switches)
+        if api == "v2":
+            world, other = on_v2(world), on_v2(other)
+        here = project(switches, api)
         here.found(world, sorted(there & world.documents.keys()))
         for step in ("first", "edited"):
             world.write(here.root)

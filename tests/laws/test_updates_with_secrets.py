@@ -27,16 +27,23 @@ pytestmark = pytest.mark.deep
 STORAGES = ("storage/sa", "storage/sb")
 
 
-def updatable(mode: UpdateMode) -> ResourceType:
-    """Storages with an update of this sort."""
+def updatable(mode: UpdateMode, api: str) -> ResourceType:
+    """Storages with an update of this sort, in this API version."""
     kind = CATALOGUE["storage"]
 
     def update(api: Any, found: str, body: Any) -> Any:
         put = mode is UpdateMode.PUT
         return api.put_storage(found, body) if put else api.patch_storage(found, body)
 
-    binding = replace(kind.bindings["v1"], update=update, update_mode=mode)
-    return replace(kind, bindings={"v1": binding}, update_hint="")
+    known = kind.bindings["v1"]
+    binding = replace(
+        known,
+        api=api,
+        update=update,
+        update_mode=mode,
+        decode=lambda raw, marks: replace(known.decode(raw, marks), api=api),
+    )
+    return replace(kind, bindings={api: binding}, update_hint="")
 
 
 def step(here: Project, shown: bool) -> None:
@@ -75,16 +82,24 @@ def secret_keys(body: Any) -> set[str]:
     return everything if key == "" else everything & known
 
 
-@pytest.mark.parametrize("mode", UpdateMode, ids=lambda mode: mode.value)
-@pytest.mark.parametrize("switches", spread(combinations()), ids=name_of)
-def test_an_update_keeps_secrets_and_echoes_none(project, switches, mode):
+# On v2 an update sends what changed.
+CASES = [
+    *((mode, "v1", switches) for mode in UpdateMode for switches in spread(combinations())),
+    *((UpdateMode.PATCH, "v2", switches) for switches in spread(combinations("v2"))),
+]
+
+
+@pytest.mark.parametrize(
+    ("mode", "api", "switches"), CASES, ids=lambda one: getattr(one, "value", "") or name_of(one)
+)
+def test_an_update_keeps_secrets_and_echoes_none(project, mode, api, switches):
     """What only the server has survives; a second plan is empty; nothing is told."""
-    catalogue = {**CATALOGUE, "storage": updatable(mode)}
+    catalogue = {**CATALOGUE, "storage": updatable(mode, api)}
 
     @effort(few=4, many=80)
     @given(stories(STORAGES))
     def law(story: Story) -> None:
-        here = replace(project(switches), catalogue=catalogue)
+        here = replace(project(switches, api), catalogue=catalogue)
         here.found(story.first, story.before)
         for world, edits in ((story.first, story.outside), (story.second, story.later)):
             world.write(here.root)

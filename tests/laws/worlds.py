@@ -78,17 +78,21 @@ class World:
 def on_v2(world: World) -> World:
     """The same world as API v2 can make it: every plugin has a code and one of its categories.
 
-    What v2 cannot carry stays declared: a target may leave it out.
+    What v2 cannot carry stays declared: a target may leave it out. What only v2 has is made of
+    that: a release with `debug` says the same of its lock, and the author's length is how many
+    releases a plugin retains.
     """
     documents = {}
     for address, one in world.documents.items():
+        spec, more = one["spec"], {}
         if one["kind"] == "Plugin":
-            spec = one["spec"]
             category = CATEGORIES_V2[len(spec.get("category", "")) % len(CATEGORIES_V2)]
             more = {"code": f"law-{one['metadata']['name']}", "category": category}
-            documents[address] = {**one, "spec": {**spec, **more}}
-        else:
-            documents[address] = dict(one)
+            if spec.get("author"):
+                more["retain"] = min(len(spec["author"]), 2)
+        elif "debug" in spec:
+            more = {"locked": spec["debug"]}
+        documents[address] = {**one, "spec": {**spec, **more}}
     return replace(world, documents=documents)
 
 
@@ -278,7 +282,7 @@ _ACTS = {
 _EDITED = {
     "plugin": (*TEXT_FIELDS, "name"),
     "storage": ("category", "name"),
-    "release": ("changelog", "is_stable"),
+    "release": ("changelog", "is_stable", "is_released"),
 }
 
 
@@ -300,13 +304,17 @@ def edits(draw: st.DrawFn) -> Edit:
 
 @dataclass(frozen=True)
 class Story:
-    """What exists, what is declared, what is edited outside, what is declared next."""
+    """What exists, what is declared, what is edited outside, what is declared next.
+
+    `prune`: what is declared no more is deleted where it can be.
+    """
 
     before: tuple[str, ...]
     first: World
     outside: tuple[Edit, ...]
     second: World
     later: tuple[Edit, ...]
+    prune: bool = False
 
     def on(self, api: str) -> Story:
         """The same story where plugins and releases are of this API version."""
@@ -327,4 +335,5 @@ def stories(draw: st.DrawFn, addresses: Sequence[str] = ADDRESSES) -> Story:
         draw(few),
         draw(evolved(first, addresses)),
         draw(few),
+        draw(st.booleans()),
     )

@@ -79,6 +79,23 @@ def test_a_release_is_locked_later_and_never_unlocked(there: Workplace, server: 
     assert locked(server) == [True]
 
 
+def test_a_locked_release_that_was_deleted_is_not_made_again(
+    there: Workplace, server: Server
+) -> None:
+    """The server takes no second one, so the plan refuses; a new version goes."""
+    declare(there, PLUGIN, LATER)
+    there.apply()
+    (row,) = server.objects("release")
+    server.call("DELETE", f"_emulator/objects/release/{row['id']}/")
+    made = len(server.writes)
+    said = there.apply(code=5).out
+    assert "it was locked and is gone: API v2 takes no second release with its version" in said
+    assert len(server.writes) == made
+    declare(there, PLUGIN, LATER.replace("1.0.0", "1.1.0"))
+    there.apply()
+    assert locked(server) == [True]
+
+
 @pytest.mark.parametrize("answer", [{"reset": "after"}, {"status": 502, "commit": "after"}])
 def test_a_lost_answer_is_looked_up(
     answer: dict[str, Any], there: Workplace, server: Server
