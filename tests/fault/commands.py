@@ -36,8 +36,9 @@ def applying(
     `altered` is what is not as it is here: see fault/altered.py. `by` is a command that runs it.
     """
     command = [sys.executable, "-m", "fault.altered", json.dumps(altered)] if altered else COMMAND
+    prune = ["--prune"] if site.prunes else []
     process = subprocess.Popen(
-        [*by, *command, *APPLY, "--parallelism", str(parallelism), *more],
+        [*by, *command, *APPLY, *prune, "--parallelism", str(parallelism), *more],
         cwd=site.root,
         env={**environment(site.environ), **({"PYTHONPATH": str(TESTS)} if altered else {})},
         stdin=subprocess.DEVNULL,

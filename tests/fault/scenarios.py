@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from fault.site import COUNTS, SEPARATOR, Site
 
@@ -34,7 +35,33 @@ def _raise_version(root: Path, number: int) -> None:
     path.write_text(SEPARATOR.join(map(json.dumps, [*documents, newer])))
 
 
-SCENARIOS: dict[str, Callable[[Site], None]] = {"first-apply": first_apply, "changes": changes}
+def lock_and_prune(site: Site) -> None:
+    """All is there (API v2): one release is to be locked, one goes as a newer one takes its place."""
+    assert site.apply().code == 0
+    _rewrite(site.root, 0, lambda documents: documents[1]["spec"].update(locked=True))
+    _raise_version(site.root, 1)
+
+    def retain_one(documents: list[dict[str, Any]]) -> None:
+        documents[0]["spec"]["retain"] = 1
+        del documents[1]
+
+    _rewrite(site.root, 1, retain_one)
+
+
+def _rewrite(root: Path, number: int, change: Callable[[list[dict[str, Any]]], object]) -> None:
+    path = root / "manifests" / f"group-{number}.yaml"
+    documents = [json.loads(text) for text in path.read_text().split(SEPARATOR)]
+    change(documents)
+    path.write_text(SEPARATOR.join(map(json.dumps, documents)))
+
+
+SCENARIOS: dict[str, Callable[[Site], None]] = {
+    "first-apply": first_apply,
+    "changes": changes,
+    "lock-and-prune": lock_and_prune,
+}
+ON_V1 = ("first-apply", "changes")
+ON_V2 = tuple(SCENARIOS)
 _COUNTS: dict[tuple[str, int, str], int] = {}
 
 

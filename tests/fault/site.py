@@ -94,6 +94,10 @@ class Server:
         """How many creates were asked for since the last `empty`."""
         return sum(asked.startswith("POST ") for asked in self.requests())
 
+    def made(self) -> int:
+        """How many objects they make: a plugin of API v2 comes with a release."""
+        return self.posts() + self.requests().count("POST /v2/plugins/")
+
     def requests(self) -> list[str]:
         """METHOD PATH of each request since the last `empty`."""
         log = self.send("GET", "/_emulator/requests/")["last"]
@@ -222,10 +226,21 @@ class Site:
                 longest_call=api.longest_call,
             )
 
+    @property
+    def prunes(self) -> bool:
+        """Whether what is declared no more is deleted: where the API can."""
+        return self.api == "v2"
+
+    @property
+    def posts(self) -> int:
+        """How many creates a first apply of everything takes."""
+        made_along = self.groups if self.api == "v2" else 0
+        return len(self.expected) - made_along
+
     def apply(self, *, ahead: float = 0.0, parallelism: int = 1, adopt: bool = False) -> Applied:
         """As the command does: plan, check and carry out under one lock."""
         with self.opened(ahead, parallelism) as context, context.store.lock("apply"):
-            planned = plan(context, Choices(adopt=adopt))
+            planned = plan(context, Choices(adopt=adopt, prune=self.prunes))
             if planned.plan.errored:
                 return Applied(planned.plan, None)
             check(planned.plan)
@@ -233,7 +248,7 @@ class Site:
 
     def plan(self, ahead: float = LATER) -> Plan:
         with self.opened(ahead) as context:
-            return plan(context, Choices()).plan
+            return plan(context, Choices(prune=self.prunes)).plan
 
     def records(self) -> dict[str, str]:
         """The recorded remote ids, by address."""

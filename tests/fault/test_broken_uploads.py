@@ -9,16 +9,19 @@ import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fault.commands import FOREVER, Backend, applying, ended, kill, reaches
-from fault.convergence import Row, converge
+from fault.convergence import Row, converge, on_api
 from fault.site import LATER, Server, Site
 
 MIB = 1024 * 1024
 SIZE = 12 * MIB  # more than the buffers of a connection hold
 RELEASE = "release/plugin-0@1.0.0"
-UPLOADS = {"method": "POST", "path": "/plugin_releases/"}
+# On v2 a plugin's create uploads its first release.
+PATHS = {"v1": "/plugin_releases/", "v2": "/v2/plugins/"}
+OPEN = {"v1": [RELEASE], "v2": ["plugin/plugin-0", RELEASE]}
 
 
 @pytest.fixture
@@ -34,9 +37,9 @@ def server(backend: Backend) -> Server:
 
 
 @pytest.fixture
-def site(tmp_path: Path, server: Server) -> Site:
+def site(api: str, tmp_path: Path, server: Server) -> Site:
     """One plugin whose release is a large zip, and a storage."""
-    made = Site.make(tmp_path / "project", server, groups=1)
+    made = Site.make(tmp_path / "project", server, groups=1, api=api)
     pack(made, SIZE)
     manifest = made.root / "manifests" / "group-0.yaml"
     text = manifest.read_text().replace('"source": "./plugins/plugin-0"', '"file": "big.zip"')
@@ -49,6 +52,10 @@ def pack(site: Site, size: int) -> None:
         archive.writestr("weights.bin", os.urandom(size))
 
 
+def uploads(site: Site) -> dict[str, Any]:
+    return {"method": "POST", "path": PATHS[site.api]}
+
+
 def nothing_half_done(site: Site, data: Path, *, released: bool = False) -> None:
     """Neither the server nor the state has a release, or a part of one, that is not whole."""
     assert (RELEASE in site.server.ids()) is released
@@ -59,11 +66,12 @@ def nothing_half_done(site: Site, data: Path, *, released: bool = False) -> None
     assert {path.name for path in (data / "packages").iterdir()} == whole
 
 
+@on_api("v1")
 def test_a_reset_in_the_middle_is_made_good_at_once(
     site: Site, server: Server, tmp_path: Path, row: Row
 ) -> None:
     """What did not arrive whole is sent again by the same run: one release, all of its bytes."""
-    server.faults({"match": {**UPLOADS, "to": 2}, "do": {"cut": 3 * MIB}})
+    server.faults({"match": {**uploads(site), "to": 2}, "do": {"cut": 3 * MIB}})
     with applying(site) as process:
         code, out, err = ended(process)
     assert code == 0, out + err
@@ -72,9 +80,10 @@ def test_a_reset_in_the_middle_is_made_good_at_once(
     converge(site, None, row)
 
 
+@on_api("v1")
 def test_resets_without_end(site: Site, server: Server, tmp_path: Path, row: Row) -> None:
     """Exit 3, nothing unknown: the intent is closed, and the next apply just uploads."""
-    server.faults({"match": UPLOADS, "do": {"cut": 3 * MIB}})
+    server.faults({"match": uploads(site), "do": {"cut": 3 * MIB}})
     with applying(site) as process:
         code, out, err = ended(process)
     assert code == 3, out + err
@@ -88,13 +97,14 @@ def test_resets_without_end(site: Site, server: Server, tmp_path: Path, row: Row
     nothing_half_done(site, tmp_path / "data", released=True)
 
 
+@on_api("v1", "v2")
 def test_killed_in_the_middle(site: Site, server: Server, tmp_path: Path, row: Row) -> None:
     """SIGKILL while bytes go out: the intent is open, an early run waits, a later one uploads."""
-    server.faults({"match": UPLOADS, "do": {"cut": 3 * MIB, "wait": FOREVER}})
+    server.faults({"match": uploads(site), "do": {"cut": 3 * MIB, "wait": FOREVER}})
     with applying(site) as process:
         reaches(server, process)
         assert kill(process)
-    assert [str(address) for address in site.open_intents()] == [RELEASE]
+    assert sorted(str(address) for address in site.open_intents()) == OPEN[site.api]
     server.faults()
     early = site.apply()
     assert early.code == 7
@@ -105,6 +115,7 @@ def test_killed_in_the_middle(site: Site, server: Server, tmp_path: Path, row: R
     converge(site, None, row)
 
 
+@on_api("v1")
 def test_killed_while_the_server_writes(
     site: Site, server: Server, tmp_path: Path, row: Row
 ) -> None:
@@ -120,5 +131,5 @@ def test_killed_while_the_server_writes(
     while any(incoming.iterdir()) and time.monotonic() < until:
         time.sleep(0.02)
     nothing_half_done(site, tmp_path / "data")
-    assert [str(address) for address in site.open_intents()] == [RELEASE]
+    assert sorted(str(address) for address in site.open_intents()) == OPEN[site.api]
     converge(site, None, row)

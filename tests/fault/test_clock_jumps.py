@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from fault.commands import FOREVER, LEASE, applying, ended, kill, reaches
-from fault.convergence import Row, chosen, converge
+from fault.convergence import Row, chosen, converge, on_api
 from fault.site import Server, Site, tally
 from stopping import suspend
 
@@ -29,6 +29,7 @@ def next_run(site: Site, **altered: Any) -> dict[str, Any]:
 SET = {"back": HOURS, "forward": -HOURS}
 
 
+@on_api("v1")
 @pytest.mark.parametrize("clock", chosen(SET, "forward"))
 def test_a_call_that_may_still_arrive_is_waited_for(
     clock: str, make_site: Callable[..., Site], server: Server, row: Row
@@ -47,6 +48,7 @@ def test_a_call_that_may_still_arrive_is_waited_for(
     converge(site, None, row)
 
 
+@on_api("v1")
 def test_a_call_that_never_arrives_is_made_again_in_time(
     make_site: Callable[..., Site], server: Server, row: Row
 ) -> None:

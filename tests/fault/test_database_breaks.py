@@ -8,12 +8,13 @@ from uuid import uuid4
 
 import pytest
 from fault.commands import LEASE, applying, ended, reaches
-from fault.convergence import Row, chosen, command, converge, some
+from fault.convergence import Row, chosen, command, converge, on_api, some
 from fault.site import Server, Site
 from postgres.proxy import Proxy
 from postgres.server import PostgresServer
 
-POSTS = 12
+POSTS = {"v1": 12, "v2": 8}
+MOST = {"v1": 0, "v2": 3}  # of the creates at which the database breaks; 0 is all
 A_MOMENT = {"hang": 0.3, "commit": "after"}
 
 
@@ -29,11 +30,12 @@ def a_schema(postgres: PostgresServer) -> str:
     return postgres.url(schema=f"state_{uuid4().hex}")
 
 
+@on_api("v1")
 def test_a_database_that_is_killed_and_comes_back(
-    make_site: Callable[..., Site], server: Server, postgres: PostgresServer, row: Row
+    api: str, make_site: Callable[..., Site], server: Server, postgres: PostgresServer, row: Row
 ) -> None:
     """What it acknowledged is there; the same run goes on and ends well."""
-    for nth in some(POSTS, 1, turn=2):
+    for nth in some(POSTS[api], 1, turn=2, most=MOST[api]):
         site = make_site(state_url=a_schema(postgres))
         server.faults({"match": {"method": "POST", "nth": nth}, "do": A_MOMENT})
         with applying(site, parallelism=1 + nth % 4) as process:
@@ -45,11 +47,12 @@ def test_a_database_that_is_killed_and_comes_back(
         converge(site, None, row)
 
 
+@on_api("v1")
 def test_a_database_that_stays_away(
-    make_site: Callable[..., Site], server: Server, postgres: PostgresServer, row: Row
+    api: str, make_site: Callable[..., Site], server: Server, postgres: PostgresServer, row: Row
 ) -> None:
     """The run says so and ends; with what it kept aside nothing is left unknown."""
-    for nth in some(POSTS, 1, turn=6):
+    for nth in some(POSTS[api], 1, turn=6, most=MOST[api]):
         site = make_site(state_url=a_schema(postgres))
         server.faults({"match": {"method": "POST", "nth": nth}, "do": A_MOMENT})
         with applying(site, lease=LEASE, patience=1.0) as process:
@@ -67,9 +70,11 @@ def test_a_database_that_stays_away(
     assert row.unknowns == 0
 
 
+@on_api("v1", "v2")
 @pytest.mark.parametrize("moment", chosen(["before", "after"], "after"))
 def test_a_connection_that_is_cut(
     moment: str,
+    api: str,
     make_site: Callable[..., Site],
     server: Server,
     postgres: PostgresServer,
@@ -78,7 +83,7 @@ def test_a_connection_that_is_cut(
 ) -> None:
     """In the midst of a write, which the database did or did not hear of: nobody notices."""
     through = a_schema(postgres).replace(f":{postgres.port}/", f":{proxy.port}/")
-    for nth in some(POSTS, 1, turn=4):
+    for nth in some(POSTS[api], 1, turn=4, most=MOST[api]):
         site = make_site(state_url=f"{through}_{nth}")
         server.faults({"match": {"method": "POST", "nth": nth}, "do": A_MOMENT})
         with applying(site) as process:

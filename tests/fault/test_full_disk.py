@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 from fault.commands import applying, ended
-from fault.convergence import Row, chosen, command, converge, some
+from fault.convergence import Row, chosen, command, converge, on_api, some
 from fault.disks import FULL, READ_ONLY, Way
 from fault.site import Server, Site, pending
 from stopping import stands_still
 
-POSTS = 6
+POSTS = {"v1": 6, "v2": 4}
 WORDS = {
     "limit": "The disk does not take or give the state",
     "tmpfs": "The disk is full",
@@ -26,13 +26,14 @@ WAYS: dict[str, Way] = {**FULL, **READ_ONLY}
 CASES = {f"{way}-{write}": (way, write) for way in WAYS for write in ("begin", "settle")}
 
 
+@on_api("v1")
 @pytest.mark.parametrize("case", chosen(CASES, "limit-settle", "tmpfs-settle", "modes-begin"))
 def test_a_state_that_takes_no_more(
-    case: str, make_site: Callable[..., Site], server: Server, row: Row
+    case: str, api: str, make_site: Callable[..., Site], server: Server, row: Row
 ) -> None:
     """What was done is told, ids included; the printed command and one more apply do the rest."""
     way, write = CASES[case]
-    for nth in some(POSTS, 1, turn=3):
+    for nth in some(POSTS[api], 1, turn=3, most=6 if api == "v1" else 2):
         site = make_site(groups=2)
         stop = {"signal": signal.SIGSTOP, "write": write, "nth": nth, "moment": "before"}
         nobody = {"nobody": True} if way == "modes" else {}

@@ -6,25 +6,29 @@ import json
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fault.commands import FOREVER, Backend, applying, ended, reaches
-from fault.convergence import Row, converge, some, tells_the_truth
+from fault.convergence import Row, converge, on_api, some, tells_the_truth
+from fault.scenarios import requests_of
 from fault.site import Applied, Server, Site, pending, tally
 
-REQUESTS = 18  # of an apply of twelve resources
-PLANNING = 6  # of them, before the first call
+BOUNDARIES = 12  # tried on API v2; all are on v1
 
 
 @pytest.mark.usefixtures("with_ctrl_c")
+@on_api("v1", "v2")
 @pytest.mark.parametrize("commit", ["before", "after"])
 def test_interrupted_at_a_request(
-    commit: str, make_site: Callable[..., Site], server: Server, row: Row
+    commit: str, api: str, make_site: Callable[..., Site], server: Server, row: Row
 ) -> None:
     """What has begun ends and is reported, the rest is skipped: exit 130."""
-    for number in some(REQUESTS, 3, turn=2 + (commit == "after")):
+    few, most = (3, 0) if api == "v1" else (1, BOUNDARIES)
+    requests = requests_of(make_site, "first-apply")
+    for number in some(requests, few, turn=2 + (commit == "after"), most=most):
         site = make_site()
         server.faults({"match": {"nth": number}, "do": {"hang": 0.2, "commit": commit}})
         with applying(site) as process:
@@ -32,19 +36,19 @@ def test_interrupted_at_a_request(
             process.send_signal(signal.SIGINT)
             code, out, err = ended(process)
         assert code == 130, (number, out, err)
-        if number > PLANNING:
-            _tells_the_truth(server, json.loads(out), number - PLANNING)
+        if server.posts():
+            _tells_the_truth(server, json.loads(out), server.made())
         converge(site, None, row)
         assert row.unknowns == 0
 
 
-def _tells_the_truth(server: Server, report: dict[str, Any], called: int) -> None:
+def _tells_the_truth(server: Server, report: dict[str, Any], made: int) -> None:
     found = server.ids()
     outcomes = {one["address"]: one["result"] for one in report["outcomes"]}
     assert report["exit_code"] == 130
     assert {name for name, result in outcomes.items() if result == "done"} == set(found)
     assert set(outcomes.values()) <= {"done", "skipped"}
-    assert len(found) == called
+    assert len(found) == made
 
 
 @pytest.fixture
@@ -54,12 +58,22 @@ def backend(tmp_path: Path) -> Iterator[Backend]:
     made.kill()
 
 
+@on_api("v1")
 @pytest.mark.parametrize("commit", ["before", "after"])
-def test_the_backend_is_killed(commit: str, backend: Backend, tmp_path: Path, row: Row) -> None:
+def test_the_backend_is_killed(
+    commit: str,
+    api: str,
+    make_site: Callable[..., Site],
+    backend: Backend,
+    tmp_path: Path,
+    row: Row,
+) -> None:
     """It comes back with what it had committed; the apply has said what it knew."""
-    for number in some(REQUESTS, 2, turn=4 + 2 * (commit == "after")):
+    requests = requests_of(make_site, "first-apply")
+    most = 0 if api == "v1" else BOUNDARIES
+    for number in some(requests, 2, turn=4 + 2 * (commit == "after"), most=most):
         server = backend.start()
-        site = Site.make(tmp_path / f"{commit}-{number}", server)
+        site = Site.make(tmp_path / f"{commit}-{number}", server, api=api)
         server.faults({"match": {"nth": number}, "do": {"hang": FOREVER, "commit": commit}})
         applied: list[Applied] = []
         work = threading.Thread(target=lambda made=applied, on=site: made.append(on.apply()))
@@ -68,7 +82,7 @@ def test_the_backend_is_killed(commit: str, backend: Backend, tmp_path: Path, ro
         backend.kill()
         server = backend.start()
         work.join(30)
-        again = Site(site.root, server)
+        again = replace(site, server=server)
         if applied[0].report:
             tells_the_truth(again, applied[0].report)
         converge(again, applied[0], row)

@@ -6,16 +6,23 @@ from collections.abc import Callable
 
 import pytest
 from fault.commands import FOREVER, applying, kill, reaches
-from fault.convergence import Row, converge, on_store_and_api, some
-from fault.scenarios import SCENARIOS, requests_of
+from fault.convergence import STORES_AND_APIS, Row, converge, on_store_and_api, some
+from fault.scenarios import ON_V1, ON_V2, SCENARIOS, requests_of
 from fault.site import Server, Site
 
 # Of a plugin, its release and a storage each.
-GROUPS = {"first-apply": 10, "changes": 4}
+GROUPS = {"first-apply": 10, "changes": 4, "lock-and-prune": 2}
+# A project of API v1 has nothing to lock or to delete.
+PLACES = [
+    (store, api, scenario)
+    for store, api in STORES_AND_APIS
+    for scenario in (ON_V1 if api == "v1" else ON_V2)
+]
 
 
-@on_store_and_api()
-@pytest.mark.parametrize("scenario", SCENARIOS)
+@pytest.mark.parametrize(
+    ("make_shared_site", "api", "scenario"), PLACES, indirect=["make_shared_site", "api"]
+)
 @pytest.mark.parametrize("commit", ["before", "after"])
 def test_killed_at_a_request(
     commit: str, scenario: str, make_shared_site: Callable[..., Site], server: Server, row: Row

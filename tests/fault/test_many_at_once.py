@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from itertools import groupby
 
 from fault.commands import applying, ended
-from fault.convergence import DEEP, Row, converge, on_store
+from fault.convergence import DEEP, Row, converge, on_api, on_store
 from fault.site import Server, Site
 
 MANY = 20 if DEEP else 5
@@ -21,6 +21,7 @@ def asked(number: int) -> tuple[str, ...]:
 
 
 @on_store("sqlite")
+@on_api("v1")
 def test_one_writes_at_a_time(
     make_shared_site: Callable[..., Site], server: Server, row: Row
 ) -> None:
@@ -38,6 +39,6 @@ def test_one_writes_at_a_time(
     assert set(waited) == {0}, ends
     runs = [plan for plan, _ in groupby(entry.plan_id for entry in site.written()[1])]
     assert len(runs) == len(set(runs))
-    assert server.posts() == len(site.expected)
+    assert server.posts() == site.posts
     converge(site, None, row)
     assert row.unknowns == 0

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from fault.commands import FOREVER, applying, ended, kill, reaches
-from fault.convergence import command
+from fault.convergence import command, on_api
 from fault.site import LATER, SEPARATOR, Applied, Server, Site, pending
 
 from synapse_apply.model.address import Address
@@ -62,6 +62,7 @@ def is_done(site: Site, server: Server, applied: Applied) -> None:
     assert not site.plan().has_changes
 
 
+@on_api("v1")
 @CONTEXTS
 def test_killed_between_run_and_poll(
     context: str, verified: Callable[..., Site], server: Server
@@ -82,6 +83,7 @@ def test_killed_between_run_and_poll(
     is_done(site, server, site.apply())
 
 
+@on_api("v1")
 @CONTEXTS
 @pytest.mark.parametrize("commit", ["before", "after"])
 def test_killed_while_the_run_is_sent(
@@ -104,6 +106,7 @@ LOST: list[dict[str, Any]] = [
 ]
 
 
+@on_api("v1")
 @CONTEXTS
 @pytest.mark.parametrize("deed", LOST, ids=str)
 def test_a_lost_answer_of_the_run(

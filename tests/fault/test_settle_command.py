@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 
 from fault.commands import FOREVER, applying, kill, reaches
-from fault.convergence import command
+from fault.convergence import command, on_api
 from fault.site import Server, Site
 
 # Of an apply of three resources, in the order of its creates.
@@ -34,6 +34,19 @@ def test_what_was_done_is_recorded(make_site: Callable[..., Site], server: Serve
     assert site.records() == {name: one for name, (one,) in server.ids().items()}
     assert site.open_intents() == []
     assert "No call is open." in command(site, "settle -t site")
+
+
+@on_api("v2")
+def test_what_one_call_made_together_is_recorded_together(
+    make_site: Callable[..., Site], server: Server
+) -> None:
+    """On v2 a plugin can be looked up, and the release that came along has its digest."""
+    site = killed(make_site, server, PLUGIN, "after")
+    said = command(site, "settle -t site")
+    assert "plugin/plugin-0: create was done (id " in said
+    assert "release/plugin-0@1.0.0: create was done (id " in said
+    assert "Settled: 2. Still open: 0." in said
+    assert site.records() == {name: one for name, (one,) in server.ids().items()}
 
 
 def test_absence_is_not_believed_too_early(make_site: Callable[..., Site], server: Server) -> None:

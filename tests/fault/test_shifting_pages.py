@@ -9,6 +9,9 @@ import pytest
 from fault.convergence import DEEP, Row
 from fault.site import Server, Site, pending, tally
 
+from synapse_apply.session import states
+from synapse_apply.session.context import open_state
+
 LIST = {"method": "GET", "path": "/storages/"}
 DELETE, INSERT = {"page_shift": "delete"}, {"page_shift": "insert"}
 
@@ -69,6 +72,57 @@ def test_shift(
     row.duplicates, row.losses = found["duplicates"], found["losses"]
     assert not any(found.values())
     assert pending(site.plan()) == []
+
+
+# On v2 a cursor is a place, so that what comes and goes shifts nothing; a list that never stands
+# still is refused as on v1.
+@pytest.mark.parametrize("api", ["v2"], indirect=True)
+@pytest.mark.parametrize(
+    ("shift", "order"),
+    [
+        (shift, order)
+        for shift in ("insert", "delete")
+        for order in ("oldest", "newest")
+        if DEEP or (order == "newest") == (shift == "insert")
+    ],
+)
+def test_a_shift_under_cursors(
+    shift: str, order: str, make_site: Callable[..., Site], server: Server, row: Row
+) -> None:
+    """Plugins and releases that are there, unrecorded, are found and adopted; none is made."""
+    site = make_site(groups=4)
+    theirs = [f"theirs-{n}" for n in range(240)]
+    for code in theirs[:120]:
+        _store_plugin(server, code)
+    assert site.apply().code == 0
+    for code in theirs[120:]:
+        _store_plugin(server, code)
+    with open_state(site.where()) as state:
+        states.remove(state, list(state.store.read().records))
+    posts = server.posts()
+    server.send("PATCH", "/_emulator/switches/", {"list_order": order})
+    match = {"method": "GET", "path": "/v2/plugins/", "to": 2}
+    server.faults({"match": match, "do": {"page_shift": shift}})
+    try:
+        assert site.apply(adopt=True).code == 0
+        assert server.counts()[0]["done"] == 2
+    finally:
+        server.send("PATCH", "/_emulator/switches/", {"list_order": "oldest"})
+    server.faults()
+    row.add(1, 0)
+    assert server.posts() == posts
+    for object_ in server.objects("plugin"):
+        if not object_["body"]["code"].startswith("plugin-"):
+            server.send("DELETE", f"/_emulator/objects/plugin/{object_['id']}/")
+    found = tally(server, site.expected)
+    row.duplicates, row.losses = found["duplicates"], found["losses"]
+    assert not any(found.values())
+    assert pending(site.plan()) == []
+
+
+def _store_plugin(server: Server, code: str) -> None:
+    body = {"name": code, "code": code, "category": "export"}
+    server.send("POST", "/_emulator/objects/plugin/", {"body": body, "key": code})
 
 
 def _store(server: Server, name: str) -> None:

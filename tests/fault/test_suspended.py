@@ -12,11 +12,12 @@ from typing import Any
 
 import pytest
 from fault.commands import LEASE, applying, ended, reaches
-from fault.convergence import Row, chosen, converge, on_store, some
+from fault.convergence import Row, chosen, converge, on_api, on_store, some
 from fault.site import COUNTS, LATER, Server, Site, tally
 from stopping import stands_still, suspend
 
-POSTS = 12
+POSTS = {"v1": 12, "v2": 8}
+MOST = {"v1": 0, "v2": 3}  # of the creates around which it is stopped; 0 is all
 
 
 def another(site: Site, **altered: Any) -> int:
@@ -46,11 +47,12 @@ def words_of(report: dict[str, Any]) -> str:
 
 
 @on_store("postgres")
+@on_api("v1")
 def test_stopped_before_a_call_is_sent(
-    make_shared_site: Callable[..., Site], server: Server, row: Row
+    api: str, make_shared_site: Callable[..., Site], server: Server, row: Row
 ) -> None:
     """Its call was announced; another found nothing, believed it, and made the object."""
-    for nth in some(POSTS, 1, turn=1):
+    for nth in some(POSTS[api], 1, turn=1, most=MOST[api]):
         site = make_shared_site()
         server.faults(COUNTS)
         stop = {"signal": signal.SIGSTOP, "write": "begin", "nth": nth, "moment": "after"}
@@ -64,12 +66,13 @@ def test_stopped_before_a_call_is_sent(
         converge(site, None, row)
 
 
+@on_api("v1")
 @pytest.mark.parametrize("commit", chosen(["before", "after"], "after"))
 def test_stopped_while_a_call_is_under_way(
-    commit: str, make_site: Callable[..., Site], server: Server, row: Row
+    commit: str, api: str, make_site: Callable[..., Site], server: Server, row: Row
 ) -> None:
     """What the server did is found by the other one, or left until the call can have arrived."""
-    for nth in some(POSTS, 1, turn=10):
+    for nth in some(POSTS[api], 1, turn=10, most=MOST[api]):
         site = make_site()
         under_way = {"hang": 2 * LEASE, "commit": commit}
         server.faults({"match": {"method": "POST", "nth": nth}, "do": under_way}, COUNTS)

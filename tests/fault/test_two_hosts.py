@@ -14,7 +14,7 @@ from uuid import uuid4
 
 import pytest
 from fault.commands import FOREVER, LEASE, applying, ended, kill, reaches
-from fault.convergence import Row, chosen, converge, on_store
+from fault.convergence import Row, chosen, converge, on_api, on_store
 from fault.namespaces import another_host, can_be_made
 from fault.site import Server, Site
 from postgres.proxy import Proxy
@@ -25,6 +25,7 @@ A_MOMENT = {"match": {"method": "POST", "nth": 3}, "do": {"hang": 0.3, "commit":
 
 
 @on_store("postgres")
+@on_api("v1")
 def test_a_silent_holder_is_replaced_after_one_lease(
     make_shared_site: Callable[..., Site], server: Server, row: Row
 ) -> None:
@@ -84,16 +85,17 @@ def by_namespace(state_url: str, database: int, backend: int) -> Iterator[There]
 WAYS = {"identity": by_identity, **({"namespace": by_namespace} if can_be_made() else {})}
 
 
+@on_api("v1")
 @pytest.mark.parametrize("way", chosen(WAYS, "identity"))
 def test_a_holder_that_is_cut_off_stops_and_is_replaced(
-    way: str, server: Server, postgres: PostgresServer, tmp_path: Path, row: Row
+    way: str, api: str, server: Server, postgres: PostgresServer, tmp_path: Path, row: Row
 ) -> None:
     """What it sends to the database later is refused; it starts no request after its lease."""
     backend = int(server.url.rpartition(":")[2])
     near = Server(f"http://localhost:{backend}")  # where that is, each host knows for itself
     url = postgres.url(schema=f"state_{uuid4().hex}").replace("127.0.0.1", "localhost")
     with WAYS[way](url, postgres.port, backend) as there:
-        site = Site.make(tmp_path / "project", near, state_url=url)
+        site = Site.make(tmp_path / "project", near, state_url=url, api=api)
         elsewhere = replace(site, environ={**site.environ, "FAULT_STATE_URL": there.state_url})
         server.faults(A_MOMENT)
         with applying(elsewhere, lease=LEASE, **there.altered) as first:

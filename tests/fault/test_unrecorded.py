@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fault.commands import applying, ended, reaches
-from fault.convergence import command
+from fault.convergence import command, on_api, some
 from fault.site import Server, Site, pending, tally
 
 _RECOVER = re.compile(r"`synapse-apply (state recover [^`]+)`")
@@ -47,16 +47,21 @@ def converged(site: Site, server: Server) -> None:
     assert {name: [remote] for name, remote in site.records().items()} == server.ids()
 
 
-def test_one_command_records_what_was_done(make_site: Callable[..., Site], server: Server) -> None:
-    """Also a plugin, which nobody can look up: the file knows its id."""
-    for nth in range(1, 7):
+@on_api("v1", "v2")
+def test_one_command_records_what_was_done(
+    api: str, make_site: Callable[..., Site], server: Server
+) -> None:
+    """Also a plugin of v1, which nobody can look up, and a release that was made along."""
+    for nth in range(1, 7) if api == "v1" else some(4, 2, turn=1):
         site, said, code = lose_state_during(make_site, server, nth)
         assert code == 7, said
         made = set(server.ids())
-        assert len(made) == nth
+        assert len(made) == server.made()
+        (last,) = server.requests()[-1:]
         (typed,) = set(_RECOVER.findall(said))
         (site.root / "lost.db").replace(state_of(site))
-        assert "Recorded: 1. Known before: 0." in command(site, typed)
+        lines = 2 if last == "POST /v2/plugins/" else 1
+        assert f"Recorded: {lines}. Known before: 0." in command(site, typed)
         assert not list((site.root / ".synapse-apply").glob("unrecorded-*"))
         assert set(site.records()) == made
         assert site.open_intents() == []
