@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from synapse_apply.manifests import plugin, release, shapes, storage
+from synapse_apply.kinds.catalogue import CATALOGUE
+from synapse_apply.manifests import named, plugin, release, shapes, storage
 from synapse_apply.manifests.draft import Context, Draft
 from synapse_apply.manifests.explain import Subject, explain
 from synapse_apply.manifests.overlays import Layered, Overlay, merged
@@ -19,17 +20,20 @@ from synapse_apply.model.diagnostic import Path, Position, error, from_pointer
 from synapse_apply.model.values import Reference
 
 API_VERSION = "synapse-apply/v1"
-KINDS = {"Plugin": plugin.PREFIX, "Release": release.PREFIX, "Storage": storage.PREFIX}
+# Of kinds that are not named by their metadata alone, or whose spec holds more than fields.
 _ADDRESS: dict[str, Callable[[Context, Draft], Address | None]] = {
-    plugin.PREFIX: plugin.address,
     release.PREFIX: release.address,
-    storage.PREFIX: storage.address,
 }
 _SPEC: dict[str, Callable[[Context, Draft], dict[str, Any]]] = {
     plugin.PREFIX: plugin.spec,
     release.PREFIX: release.spec,
     storage.PREFIX: storage.spec,
 }
+
+
+def kinds() -> dict[str, str]:
+    """The prefix of addresses by the name of each kind."""
+    return {kind.kind: prefix for prefix, kind in sorted(CATALOGUE.items())}
 
 
 def drafted(context: Context, document: Document, values: Values) -> Draft | None:
@@ -61,6 +65,7 @@ def drafted(context: Context, document: Document, values: Values) -> Draft | Non
 
 def _kind(context: Context, draft: Draft) -> str | None:
     version, kind = draft.value.get("apiVersion"), draft.value.get("kind")
+    known = kinds()
     if version != API_VERSION:
         if version is None:
             summary, detail = "Missing field", "the document has no `apiVersion`"
@@ -81,14 +86,14 @@ def _kind(context: Context, draft: Draft) -> str | None:
             ("kind",) if "kind" in draft.value else (),
             "Missing field",
             "the document has no `kind`",
-            "write one of: " + ", ".join(KINDS),
+            "write one of: " + ", ".join(known),
         )
-    elif kind not in KINDS:
+    elif kind not in known:
         context.find(
-            draft, ("kind",), "Unknown kind", f"`{kind}` is no kind", did_you_mean(kind, KINDS)
+            draft, ("kind",), "Unknown kind", f"`{kind}` is no kind", did_you_mean(kind, known)
         )
     elif version == API_VERSION:
-        return KINDS[kind]
+        return known[kind]
     return None
 
 
@@ -125,7 +130,7 @@ def _unrevealing(context: Context, draft: Draft, path: Path, detail: str) -> str
 
 def place_address(context: Context, draft: Draft) -> None:
     """Work out the draft's address; None stays where the schema will say why."""
-    draft.address = _ADDRESS[draft.schema](context, draft)
+    draft.address = _ADDRESS.get(draft.schema, named.address)(context, draft)
 
 
 def overlaid(context: Context, draft: Draft, overlay: Overlay, values: Values) -> None:
@@ -195,10 +200,11 @@ def desired(context: Context, draft: Draft) -> Desired | None:
     if draft.address is None:
         release.explain_no_address(context, draft)
         return None
-    spec = _SPEC[draft.schema](context, draft)
+    spec = _SPEC.get(draft.schema, named.spec)(context, draft)
     if draft.schema not in context.marks.kinds:
         spec = secured(context, draft, spec)
-    source = release.package(context, draft) if draft.schema == release.PREFIX else None
+    packaged = CATALOGUE[draft.schema].carries_package
+    source = release.package(context, draft) if packaged else None
     if context.is_broken(source):
         return None  # reported; who inspects packages need not stumble over it again
     depends_on = tuple(value.address for value in spec.values() if isinstance(value, Reference))

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.manifests import shapes
 from synapse_apply.manifests.decode import (
     API_VERSION,
-    KINDS,
     check,
     desired,
     drafted,
@@ -103,7 +103,7 @@ class Exporter:
         return Manifest(address, "", tuple(left))
 
     def _document(self, address: Address, tree: Mapping[str, Any]) -> dict[str, Any]:
-        kind = next(kind for kind, schema in KINDS.items() if schema == address.kind)
+        kind = CATALOGUE[address.kind].kind
         named = "metadata" in shapes.bundled(address.kind)["required"]
         metadata = {"metadata": {"name": address.name}} if named else {}
         return {"apiVersion": API_VERSION, "kind": kind, **metadata, "spec": dict(tree)}

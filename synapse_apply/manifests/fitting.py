@@ -28,7 +28,7 @@ class Fitting:
             ours = [one for one in declared.values() if one.address.kind == kind.prefix]
             if ours:
                 binding = kind.binding(self.target.api)
-                self.findings.extend(self._apart(kind, binding, ours[0]))
+                self.findings.extend(self._apart(kind, binding, ours))
                 self.findings.extend(self._left_out(kind, binding, ours))
                 self.findings.extend(self._retained(kind, binding, declared))
                 for one in ours:
@@ -36,13 +36,16 @@ class Fitting:
                     fitted[one.address] = _carried(binding, one)
         return fitted
 
-    def _apart(self, kind: ResourceType, binding: Binding, one: Desired) -> Iterator[Diagnostic]:
+    def _apart(
+        self, kind: ResourceType, binding: Binding, ours: Iterable[Desired]
+    ) -> Iterator[Diagnostic]:
         """Ids of two API versions are not one space: who refers and who is referred to go along."""
         for rule in kind.rules.values():
             other = CATALOGUE.get(rule.references)
             theirs = other.binding(self.target.api).api if other else binding.api
-            if other and theirs != binding.api:
-                newest = max(binding.api, theirs)
+            one = next((one for one in ours if rule.name in one.spec), None)
+            if other and one and theirs != binding.api:
+                newest = max(kind.bindings.keys() & other.bindings.keys())
                 yield error(
                     "Two API versions for what belongs together",
                     f"target {self.target.name} uses api {binding.api} for a {kind.prefix} and "

@@ -7,17 +7,10 @@ from typing import Any
 from synapse_apply.manifests.draft import Config, Context, Draft
 from synapse_apply.manifests.reader import kind_of
 from synapse_apply.manifests.wording import dotted
-from synapse_apply.model.address import Address
 
 PREFIX = "plugin"
 _FROM_CONFIG = ("name", "code", "description", "category")
 _NOT_FIELDS = frozenset(("from", "retain"))
-
-
-def address(_context: Context, draft: Draft) -> Address | None:
-    """plugin/NAME, where there is a name."""
-    name = draft.metadata.get("name")
-    return Address(PREFIX, name) if isinstance(name, str) and name else None
 
 
 def spec(context: Context, draft: Draft) -> dict[str, Any]:

@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path as FilePath
 from typing import Any
 
+from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.manifests import shapes
 from synapse_apply.manifests.explain import Subject, explain
 from synapse_apply.manifests.features import unsupported_in_project
 from synapse_apply.manifests.overlays import Overlay
 from synapse_apply.manifests.policy import merged, rules_of
 from synapse_apply.manifests.reader import Document, mapping_of, more_than_one, read
-from synapse_apply.manifests.refactoring import PREFIXES, Refactoring
+from synapse_apply.manifests.refactoring import Refactoring
 from synapse_apply.manifests.variables import from_text
 from synapse_apply.manifests.wording import did_you_mean
 from synapse_apply.model.diagnostic import Diagnostic, Path, Position, error
@@ -191,7 +192,7 @@ class _Decoder:
                     )
         for pattern in settings.get("overlays", {}):
             kind, slash, rest = pattern.partition("/")
-            if not (slash and rest) or kind not in PREFIXES:
+            if not (slash and rest) or kind not in CATALOGUE:
                 self._find(
                     (*at, "overlays", pattern),
                     "Malformed address",

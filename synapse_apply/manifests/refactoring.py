@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
+from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.manifests.wording import did_you_mean
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic, Path, Position, error
 from synapse_apply.model.refactoring import Moved, Removed
 
-PREFIXES = ("plugin", "release", "storage")
 Find = Callable[[Path, str, str, str], None]
 """Told where in the project file, and summary, detail and hint."""
 
@@ -68,9 +68,9 @@ class Refactoring:
 
     def _address(self, path: Path, text: str) -> Address | None:
         kind, slash, name = text.partition("/")
-        if slash and name and kind in PREFIXES:
+        if slash and name and kind in CATALOGUE:
             return Address(kind, name)
-        near = did_you_mean(kind, PREFIXES) if slash else ""
+        near = did_you_mean(kind, sorted(CATALOGUE)) if slash else ""
         hint = near or "write plugin/NAME, release/NAME@VERSION or storage/NAME"
         self._find(path, "Malformed address", f"`{text}` is no address", hint)
         return None

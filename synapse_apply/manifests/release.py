@@ -8,13 +8,13 @@ from typing import Any
 
 from synapse_apply.kinds.run_forms import PLATFORM_FORM
 from synapse_apply.manifests.draft import PUBLISHED, Context, Draft
+from synapse_apply.manifests.named import referred, remote_id
 from synapse_apply.manifests.plugin import PREFIX as PLUGIN
 from synapse_apply.manifests.plugin import agree
 from synapse_apply.manifests.reader import kind_of
 from synapse_apply.manifests.secretfields import secured
 from synapse_apply.model.address import Address
 from synapse_apply.model.desired import PackageSource
-from synapse_apply.model.values import Reference
 
 PREFIX = "release"
 _VERSION = re.compile(r"[A-Za-z0-9._+-]{1,64}")
@@ -25,13 +25,6 @@ _NOT_FIELDS = frozenset(("source", "file", "verify"))
 def package(context: Context, draft: Draft) -> PackageSource | None:
     """Where the bytes come from; None when that is missing or wrong."""
     return context.source(draft, "file" if "file" in draft.spec else "source")
-
-
-def plugin_id(draft: Draft) -> str | None:
-    """The remote id of `plugin: {id: 123}` as text."""
-    plugin = draft.spec.get("plugin")
-    found = plugin.get("id") if isinstance(plugin, dict) else None
-    return str(found) if found is not None and not isinstance(found, bool) else None
 
 
 def version(context: Context, draft: Draft) -> str | None:
@@ -45,7 +38,7 @@ def version(context: Context, draft: Draft) -> str | None:
 def address(context: Context, draft: Draft) -> Address | None:
     """release/PLUGIN@VERSION or release/id=123@VERSION, where both are known."""
     plugin = draft.spec.get("plugin")
-    remote = plugin_id(draft)
+    remote = remote_id(plugin)
     owner = f"id={remote}" if remote else plugin
     found = version(context, draft)
     if not isinstance(owner, str) or not owner or found is None:
@@ -56,8 +49,7 @@ def address(context: Context, draft: Draft) -> Address | None:
 def spec(context: Context, draft: Draft) -> dict[str, Any]:
     """The release's fields; `plugin` is a Reference, or the literal remote id as text."""
     fields = {key: value for key, value in draft.spec.items() if key not in _NOT_FIELDS}
-    remote = plugin_id(draft)
-    fields["plugin"] = remote or Reference(Address(PLUGIN, draft.spec["plugin"]))
+    fields["plugin"] = referred(PLUGIN, draft.spec["plugin"])
     source = package(context, draft)
     config = context.config(source, draft)
     _check_paths(context, draft)

@@ -8,15 +8,8 @@ from synapse_apply.manifests import shapes
 from synapse_apply.manifests.draft import Context, Draft
 from synapse_apply.manifests.secretfields import secured
 from synapse_apply.manifests.wording import closest
-from synapse_apply.model.address import Address
 
 PREFIX = "storage"
-
-
-def address(_context: Context, draft: Draft) -> Address | None:
-    """storage/NAME, where there is a name."""
-    name = draft.metadata.get("name")
-    return Address(PREFIX, name) if isinstance(name, str) and name else None
 
 
 def spec(context: Context, draft: Draft) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 from typing import Any
 
-from synapse_apply.manifests.decode import API_VERSION, KINDS
+from synapse_apply.manifests.decode import API_VERSION, kinds
 from synapse_apply.manifests.files import manifest_files, shown
 from synapse_apply.manifests.loading import Shelf
 from synapse_apply.manifests.reader import Document
@@ -30,7 +30,7 @@ class Written:
         value = self.document.value
         if not isinstance(value, Mapping) or value.get("apiVersion") != API_VERSION:
             return ""
-        return KINDS.get(str(value.get("kind")), "")
+        return kinds().get(str(value.get("kind")), "")
 
     @property
     def position(self) -> Position:

@@ -11,6 +11,7 @@ import click
 from synapse_apply.cli import options
 from synapse_apply.cli.face import Face
 from synapse_apply.cli.manual import manual
+from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.model.errors import Exit
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from synapse_apply.session.where import Where
 
 _MOST_IDS = 1_000_000
-_KINDS = ("plugin", "release", "storage")
+_KINDS = tuple(sorted(CATALOGUE))
 
 
 @manual(
