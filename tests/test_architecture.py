@@ -51,6 +51,8 @@ SHARED_BY_USE_CASES = {
     "observe",
     "intents",
     "prepare",
+    "tasks",
+    "trials",
     "sources",
     "plan_file",
     "carried",

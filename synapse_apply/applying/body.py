@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
-from synapse_apply.applying.task import Live, Task
+from synapse_apply.applying.task import CREATES, Live, Task, together
+from synapse_apply.kinds.descriptor import UpdateMode
+from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Path, lies_in
 from synapse_apply.model.ports import Secrets
 from synapse_apply.model.values import (
@@ -40,6 +43,76 @@ def wanted(task: Task, live: Live) -> dict[Path, Any]:
             continue
         fields[path] = live[value.address].remote_id if isinstance(value, Reference) else value
     return fields
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One object that a create makes: its fields that become ours, and the body that asks for it.
+
+    The first part's body is that of the call.
+    """
+
+    task: Task
+    ours: Mapping[Path, Any]
+    body: Mapping[str, Any]
+
+
+def parts_of(task: Task, live: Live, resolve: Resolve) -> list[Part]:
+    """What a create makes: its own object, and the member that goes along with it."""
+    bootstraps, member = task.binding.bootstraps, task.carries
+    if (bootstraps is None) != (member is None):
+        raise ValueError(f"{task.address} makes another with it, and the plan says which")
+    parts = [_part(task, wanted(task, live), resolve)]
+    if bootstraps is not None and member is not None:
+        parts.append(_part(member, _without(task.address, member, live), resolve))
+        parts[0] = replace(parts[0], body=bootstraps.body(*(part.body for part in parts)))
+    return parts
+
+
+def uploaded(task: Task) -> Address | None:
+    """Whose package the call of a create uploads, if any."""
+    for one in together(task):
+        if one.type.carries_package and one.change.extras.get("package"):
+            return one.address
+    return None
+
+
+def _part(task: Task, ours: Mapping[Path, Any], resolve: Resolve) -> Part:
+    body, package = nest(ours), task.desired.package if task.desired else None
+    if task.type.carries_package and package is not None and package.digest:
+        body["digest"] = package.digest
+    return Part(task, ours, task.binding.encode(reveal(body, resolve)))
+
+
+def _without(owner: Address, member: Task, live: Live) -> dict[Path, Any]:
+    """A member's fields but the reference to its owner, which has no id yet."""
+    spec = member.desired.spec if member.desired else {}
+    rest = {name: value for name, value in spec.items() if value != Reference(owner)}
+    desired = replace(member.desired, spec=rest) if member.desired else None
+    return wanted(replace(member, desired=desired), live)
+
+
+def update_of(
+    task: Task, now: Mapping[str, Any], live: Live, resolve: Resolve
+) -> tuple[dict[str, Any], dict[Path, Any]]:
+    """The body of an update of the object as it is now, and of it what is ours."""
+    whole, ours = update_fields(task, now, live)
+    if task.binding.update_mode is UpdateMode.PATCH:
+        whole = patch_of(whole, task)
+    return task.binding.encode(reveal(whole, resolve)), ours
+
+
+def sent_secrets(task: Task) -> Iterator[tuple[Path, SecretRef]]:
+    """The secrets that its calls carry, and where they stand."""
+    creates = task.change.action in CREATES
+    if task.desired is None or not (creates or task.change.fields):
+        return
+    left = () if creates else task.left
+    for path, value in leaves(task.desired.spec):
+        if not isinstance(value, SecretRef) or lies_in(path, left):
+            continue
+        if creates or value.source != LIVE:
+            yield path, value
 
 
 def update_fields(

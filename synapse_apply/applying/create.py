@@ -13,7 +13,7 @@ from typing import Any
 
 from synapse_apply.applying import failures, lookup
 from synapse_apply.applying.announce import announced
-from synapse_apply.applying.body import nest, remembered, reveal, wanted
+from synapse_apply.applying.body import Part, parts_of, remembered, uploaded, wanted
 from synapse_apply.applying.calls import (
     Sent,
     done,
@@ -27,13 +27,10 @@ from synapse_apply.applying.calls import (
 from synapse_apply.applying.conflict import after_conflict
 from synapse_apply.applying.task import Live, Task, Tools
 from synapse_apply.kinds.descriptor import Raw
-from synapse_apply.model.address import Address
-from synapse_apply.model.diagnostic import Path
 from synapse_apply.model.errors import Effect, RemoteError, SynapseApplyError
 from synapse_apply.model.observed import Observed
 from synapse_apply.model.report import Outcome, Result
 from synapse_apply.model.state import Intent, IntentState
-from synapse_apply.model.values import Reference
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,38 +50,16 @@ def create(task: Task, tools: Tools, live: Live) -> tuple[Outcome, ...]:
 
     What goes along with a call that certainly failed has not been tried.
     """
-    bootstraps, member = task.binding.bootstraps, task.carries
-    if (bootstraps is None) != (member is None):
-        raise ValueError(f"{task.address} makes another with it, and the plan says which")
-    parts = [_part(task, tools, wanted(task, live), live)]
-    if bootstraps is not None and member is not None:
-        parts.append(_part(member, tools, _without(task.address, member, live), live))
-        both = (part.sent.body for part in parts)
-        parts[0] = _Part(task, replace(parts[0].sent, body=bootstraps.body(*both)))
-    packed = next((part.task for part in parts if _uploads(part.task)), None)
-    with tools.packages.open(packed.address) if packed else nullcontext() as package:
+    parts = [_part(part, tools, live) for part in parts_of(task, live, tools.secrets.resolve)]
+    packed = uploaded(task)
+    with tools.packages.open(packed) if packed else nullcontext() as package:
         body = parts[0].sent.body
         return _send(parts, tools, {**body, "file": package} if packed else body, live)
 
 
-def _uploads(task: Task) -> bool:
-    return task.type.carries_package and bool(task.change.extras.get("package"))
-
-
-def _part(task: Task, tools: Tools, ours: Mapping[Path, Any], live: Live) -> _Part:
-    body = nest(ours)
-    intent = intent_of(task, tools, "create", ours, live)
-    if task.type.carries_package and intent.digest:
-        body["digest"] = intent.digest
-    return _Part(task, Sent(task.binding.encode(reveal(body, tools.secrets.resolve)), ours, intent))
-
-
-def _without(owner: Address, member: Task, live: Live) -> dict[Path, Any]:
-    """A member's fields but the reference to its owner, which has no id yet."""
-    spec = member.desired.spec if member.desired else {}
-    rest = {name: value for name, value in spec.items() if value != Reference(owner)}
-    desired = replace(member.desired, spec=rest) if member.desired else None
-    return wanted(replace(member, desired=desired), live)
+def _part(part: Part, tools: Tools, live: Live) -> _Part:
+    intent = intent_of(part.task, tools, "create", part.ours, live)
+    return _Part(part.task, Sent(part.body, part.ours, intent))
 
 
 def _send(

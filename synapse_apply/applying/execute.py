@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from synapse_apply.applying import failures, lookup
 from synapse_apply.applying.announce import announced
-from synapse_apply.applying.body import patch_of, reveal, update_fields, wanted
+from synapse_apply.applying.body import update_of, wanted
 from synapse_apply.applying.calls import (
     Sent,
     done,
@@ -25,14 +25,11 @@ from synapse_apply.applying.calls import (
 )
 from synapse_apply.applying.create import create
 from synapse_apply.applying.records import adopted, rebased
-from synapse_apply.applying.task import Live, Task, Tools, together
-from synapse_apply.kinds.descriptor import UpdateMode
+from synapse_apply.applying.task import CREATES, Live, Task, Tools, together
 from synapse_apply.model.errors import Effect, NotFound, RemoteError, SynapseApplyError
 from synapse_apply.model.plan import Action
 from synapse_apply.model.report import Outcome, Result
 from synapse_apply.model.state import IntentState
-
-CREATES = frozenset({Action.CREATE, Action.RECREATE})
 
 
 def execute(task: Task, tools: Tools, live: Live) -> tuple[Outcome, ...]:
@@ -103,10 +100,7 @@ def _update(task: Task, tools: Tools, live: Live) -> Outcome:
     if call is None or record is None:
         raise ValueError(f"{task.address} cannot be updated, yet its plan says so")
     fresh = task.binding.decode(task.binding.read(tools.api, record.remote_id), tools.marks)
-    whole, ours = update_fields(task, fresh.spec, live)
-    if task.binding.update_mode is UpdateMode.PATCH:
-        whole = patch_of(whole, task)
-    body = task.binding.encode(reveal(whole, tools.secrets.resolve))
+    body, ours = update_of(task, fresh.spec, live, tools.secrets.resolve)
     (intent,) = announced(tools, intent_of(task, tools, "update", ours, live))
     sent = Sent(body, ours, intent)
     for last in (False, True):

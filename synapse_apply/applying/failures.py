@@ -21,12 +21,8 @@ CONFLICT = 409
 
 def explain(task: Task, failure: RemoteError, marks: SecretMarks) -> Diagnostic:
     """A failed call as a finding: status, the server's words on fields that are not secret."""
-    what = f"{task.change.action.value} of {task.address} failed: "
-    if failure.status_code:
-        said = "; ".join(_said(task, failure.detail, marks))
-        what += f"the backend answered {failure.status_code}" + (f": {said}" if said else "")
-    else:
-        what += str(failure)
+    why = answered(task, failure, marks) if failure.status_code else f"{failure}"
+    what = f"{task.change.action.value} of {task.address} failed: {why}"
     refused = "The backend refused a call" if failure.status_code else "A call was not made"
     return error(
         refused if failure.effect is Effect.NONE else "A call went wrong",
@@ -36,6 +32,12 @@ def explain(task: Task, failure: RemoteError, marks: SecretMarks) -> Diagnostic:
         position=task.desired.position if task.desired else None,
         request_id=failure.request_id,
     )
+
+
+def answered(task: Task, failure: RemoteError, marks: SecretMarks, to: str = "") -> str:
+    """The status that a call met, with the server's words on fields that are not secret."""
+    said = "; ".join(_said(task, failure.detail, marks))
+    return f"the backend answered {failure.status_code}{to}" + (f": {said}" if said else "")
 
 
 def _said(task: Task, detail: Any, marks: SecretMarks) -> Iterator[str]:

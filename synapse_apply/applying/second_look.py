@@ -13,9 +13,8 @@ from dataclasses import replace
 
 from synapse_apply.applying import lookup
 from synapse_apply.applying.body import wanted
-from synapse_apply.applying.execute import CREATES
 from synapse_apply.applying.settle import Settler
-from synapse_apply.applying.task import Live, Task, Tools
+from synapse_apply.applying.task import CREATES, Live, Task, Tools
 from synapse_apply.model.diagnostic import warning
 from synapse_apply.model.errors import SynapseApplyError
 from synapse_apply.model.observed import Lookup

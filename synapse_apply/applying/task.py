@@ -20,6 +20,7 @@ from synapse_apply.model.ports import Api, Clock, Packages, Progress, Secrets, S
 from synapse_apply.model.state import AuditEntry, Intent, Record, Uptime
 from synapse_apply.model.values import Fields
 
+CREATES = frozenset({Action.CREATE, Action.RECREATE})
 # The live objects a run knows by now, those it made included.
 Live = Mapping[Address, Observed]
 

@@ -19,6 +19,7 @@ _NOT_WITH = {
     "out": "--out: such a plan cannot be applied",
     "with_packages": "--with-packages: such a plan cannot be applied",
     "preflight": "--preflight: nothing is asked",
+    "server_dry_run": "--server-dry-run: nothing is asked",
     "resend_secrets": "--resend-secrets: no secret is read",
 }
 

@@ -17,7 +17,9 @@ from synapse_apply.client.options import Options, Timing
 from synapse_apply.client.platform import PlatformV2
 from synapse_apply.client.surroundings import route_to
 from synapse_apply.client.transport import Transport
+from synapse_apply.client.trying import TryingV1
 from synapse_apply.model.errors import InputError
+from synapse_apply.model.ports import Api
 
 
 class BackendClient(IntegrationClientMixin):
@@ -82,6 +84,11 @@ class BackendClient(IntegrationClientMixin):
     def v2(self) -> PlatformV2:
         """The operations of API v2, over the same connections."""
         return PlatformV2(self._transport)
+
+    @property
+    def trying(self) -> Api:
+        """The same, unable to act: what changes the server is a dry run, or is not sent."""
+        return TryingV1(self._transport)
 
     def longest_call(self, upload_size: int = 0) -> float:
         """Seconds after which a call has surely ended, one way or the other."""

@@ -7,6 +7,7 @@ ClientError               every failure of a call
     IncompleteAnswerError   the answer stopped half-way or cannot be decoded
   ClientTimeoutError      no whole answer in time
   UnexpectedAnswerError   an answer that is not the API's: HTML, a redirect, a foreign shape
+    UnconfirmedError        a success that does not say it was the dry run that was asked for
   AuthenticationError 401, AuthorizationError 403, NotFoundError 404, ConflictError 409,
   RateLimitError 429, ValidationError for every other 4xx, ServerError 5xx
 """
@@ -30,6 +31,7 @@ from synapse_apply.model.errors import (
     RemoteTimeout,
     ServerFault,
     Unauthorized,
+    Unconfirmed,
     Unreachable,
 )
 
@@ -86,6 +88,10 @@ class ClientTimeoutError(ClientError, RemoteTimeout):
 
 class UnexpectedAnswerError(ClientError):
     """What answered does not speak this API, or not at this URL."""
+
+
+class UnconfirmedError(UnexpectedAnswerError, Unconfirmed):
+    """A dry run was asked for, and the answer does not say that it was one."""
 
 
 class AuthenticationError(ClientError, Unauthorized):

@@ -11,7 +11,7 @@ from synapse_apply.client.errors import NotSentError
 from synapse_apply.client.speaking import JSON, Data, IsOfUse, Object, Pk, Speaking
 from synapse_apply.client.transport import Transport
 
-_DRY_RUN: Query = (("dry_run", "true"),)
+DRY_RUN = (("dry_run", "true"),)
 _RELEASES = "plugin-releases"
 # The form's field for the SHA-256 of its file.
 _DIGEST = "sha256"
@@ -38,6 +38,10 @@ class PlatformV2(Speaking):
     def glance_at_plugins(self, most_pages: int, is_of_use: IsOfUse) -> list[Object] | None:
         """Plugins of one reading of their list, without their descriptions; as in v1."""
         return self._glance(self._path("plugins"), most_pages, is_of_use)
+
+    def iterate_plugins(self, params: Data | None = None) -> Iterator[Object]:
+        """The same as they are taken, of one reading: proof of what is there, of no absence."""
+        return self.iterate("plugins", params)
 
     def get_plugin(self, pk: Pk) -> Object:
         """The plugin by its integer id; there is no look-up by code."""
@@ -148,7 +152,7 @@ class PlatformV2(Speaking):
 
 
 def _query(dry_run: bool) -> Query:
-    return _DRY_RUN if dry_run else ()
+    return DRY_RUN if dry_run else ()
 
 
 def _parted(data: Data, file: Any) -> tuple[dict[str, Any], Any]:

@@ -127,7 +127,9 @@ class Binding:
     `immutable` fields never change here, beside those that no version changes: the way out by
     field. `takes` says what values a version wants. `runs_as` gives the name by which the calls of
     the kind's proof know the owner with this remote id, where those are of another version.
-    `belonging` lists the objects of the owner with this remote id.
+    `belonging` lists the objects of the owner with this remote id. `harmless` is there where the
+    server can be asked to check a call and not to act on it: it sends one that changes nothing
+    even where the server does not know this; False where it finds no object to send it about.
     """
 
     api: str
@@ -157,6 +159,7 @@ class Binding:
     runs_as: Callable[[Api, str], str] | None = None
     belonging: Callable[[Api, str], Sequence[Raw]] | None = None
     seal: Seal | None = None
+    harmless: Callable[[Api], bool] | None = None
 
     def proves(self, key: str, capabilities: Capabilities) -> Lookup:
         """What a search for this natural key proves on this backend."""

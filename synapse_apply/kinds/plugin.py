@@ -19,6 +19,7 @@ from synapse_apply.kinds.descriptor import (
     Takes,
     UpdateMode,
 )
+from synapse_apply.kinds.harmless import changes_nothing
 from synapse_apply.kinds.wire import pick, remote_id, secure, wire_id
 from synapse_apply.model.errors import NotFound
 from synapse_apply.model.marks import SecretMarks
@@ -151,6 +152,7 @@ V2 = Binding(
         ),
     },
     bootstraps=Bootstrap("release", body=_with_release, member=_release_of),
+    harmless=changes_nothing,
 )
 
 PLUGIN = ResourceType(

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from synapse_apply.kinds.descriptor import Binding, FieldRule, Proof, Raw, ResourceType, Seal
+from synapse_apply.kinds.harmless import changes_nothing
 from synapse_apply.kinds.run_forms import PLATFORM_FORM
 from synapse_apply.kinds.wire import pick, remote_id, secure, wire_id
 from synapse_apply.model.errors import NotFound, RemoteError
@@ -165,6 +166,7 @@ V2 = Binding(
     ),
     runs_as=_code,
     belonging=lambda api, plugin: api.v2.list_plugin_releases({"plugin": wire_id(plugin)}),
+    harmless=changes_nothing,
 )
 
 _PUBLISHED = "published releases never change: publish a new version"

@@ -12,6 +12,7 @@ SynapseApplyError            carries diagnostics and the exit code of design sec
 RemoteError                  a call to a backend failed; `effect` says whether it may have acted
   Unreachable, RemoteTimeout, Unauthorized, Forbidden, NotFound, Conflict, Invalid,
   RateLimited, ServerFault   by what the caller can do about it
+  Unconfirmed                a dry run that may have been none
 """
 
 from __future__ import annotations
@@ -175,6 +176,10 @@ class RateLimited(RemoteError):
 
 class ServerFault(RemoteError):
     """5xx: the server failed; a mutating call may have been acted on."""
+
+
+class Unconfirmed(RemoteError):
+    """A success that does not say it was the dry run that was asked for: it may have been done."""
 
 
 class Ended(RemoteError):

@@ -12,6 +12,7 @@ from synapse_apply.model.diagnostic import Diagnostic, Path, Position
 from synapse_apply.model.observed import Capabilities
 from synapse_apply.model.refactoring import Moved
 from synapse_apply.model.state import Binding
+from synapse_apply.model.trial import Trial
 from synapse_apply.model.verification import Verification
 
 
@@ -182,7 +183,7 @@ class Plan:
     """Changes in the order they are carried out, with everything a reader must know.
 
     `changes` has one entry per address, no-ops included. `moved` are the records that apply
-    renames before all else, whatever is selected.
+    renames before all else, whatever is selected. `trial` is there where its calls were tried.
     An errored plan is shown but never applied.
     """
 
@@ -195,6 +196,7 @@ class Plan:
     diagnostics: tuple[Diagnostic, ...] = ()
     capabilities: Capabilities = Capabilities()
     moved: tuple[Moved, ...] = ()
+    trial: Trial | None = None
 
     @property
     def errored(self) -> bool:

@@ -39,6 +39,7 @@ class Survey:
     elsewhere: Mapping[str, Elsewhere] = field(default_factory=dict)
     removed: frozenset[Address] = frozenset()
     offline: bool = False
+    refused: Mapping[Address, Refusal] = field(default_factory=dict)
 
     def unsettled(self, address: Address) -> Refusal:
         """Why the address waits: an earlier call of it is open."""

@@ -43,6 +43,7 @@ def plan(situation: Situation) -> Plan:
         elsewhere=situation.elsewhere,
         removed=situation.removed,
         offline=situation.base.offline,
+        refused=situation.refused,
     )
     bench = bench_of(items.values(), situation.choices.policy.rules)
     declared, cycles = _declared(items, survey, bench)
@@ -74,6 +75,7 @@ def plan(situation: Situation) -> Plan:
         ),
         capabilities=situation.capabilities,
         moved=situation.moved,
+        trial=situation.trial,
     )
 
 
@@ -86,7 +88,7 @@ def _declared(
     rulings: Rulings = {}
 
     def ruled(item: Item) -> Ruling:
-        return judged(item, proven(item, decide(item, survey), survey), bench)
+        return _tried(judged(item, proven(item, decide(item, survey), survey), bench), survey)
 
     along = Along(items, survey.choices.selected, ruled)
     for address in ordered:
@@ -98,6 +100,12 @@ def _declared(
                 ruling = ruling.refuse(refusals.dependency(item, unmet))
         rulings[address] = ruling
     return rulings, cycles
+
+
+def _tried(ruling: Ruling, survey: Survey) -> Ruling:
+    """The same, refused where the backend refused its call."""
+    refusal = survey.refused.get(ruling.change.address)
+    return ruling.refuse(refusal) if refusal is not None else ruling
 
 
 def _unmet(need: Address, items: Mapping[Address, Item], rulings: Rulings, survey: Survey) -> bool:
@@ -122,7 +130,7 @@ def _undeclared(
     users = _users(items)
     rulings: Rulings = {}
     for address in reversed(ordered):
-        ruling = judged(items[address], let_go(items[address], survey), bench)
+        ruling = _tried(judged(items[address], let_go(items[address], survey), bench), survey)
         if ruling.change.action is Action.DELETE:
             ruling = _after_users(ruling, items[address], users.get(address, ()), rulings, declared)
             ruling = _after_newer(ruling, items[address], survey, declared)

@@ -11,11 +11,12 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.desired import Desired
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.observed import Capabilities, Sighting
-from synapse_apply.model.plan import Base
+from synapse_apply.model.plan import Base, Refusal
 from synapse_apply.model.policy import Policy
 from synapse_apply.model.project import Guards, Target
 from synapse_apply.model.refactoring import Moved
 from synapse_apply.model.state import Intent, Record
+from synapse_apply.model.trial import Trial
 from synapse_apply.model.values import Fields
 from synapse_apply.model.verification import Elsewhere
 
@@ -84,7 +85,8 @@ class Situation:
     `settles_in` tells for open intents that are only too young to be settled in how many seconds
     a look-up will be conclusive. `elsewhere` are the targets in which a release must have been
     verified before it is made here, by name. `moved` are the records that were renamed for it,
-    `removed` the recorded addresses that the project file lets go.
+    `removed` the recorded addresses that the project file lets go. `refused` is what the backend
+    refused when the calls of an earlier plan were tried, `trial` how many were.
     """
 
     plan_id: str
@@ -100,4 +102,6 @@ class Situation:
     diagnostics: tuple[Diagnostic, ...] = ()
     elsewhere: Mapping[str, Elsewhere] = field(default_factory=dict)
     moved: tuple[Moved, ...] = ()
+    refused: Mapping[Address, Refusal] = field(default_factory=dict)
+    trial: Trial | None = None
     removed: frozenset[Address] = frozenset()

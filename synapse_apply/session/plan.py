@@ -10,7 +10,7 @@ from synapse_apply.applying.settle import Settled, after_settling
 from synapse_apply.model.address import Address
 from synapse_apply.model.aim import aimed_plan
 from synapse_apply.model.diagnostic import Diagnostic, warning
-from synapse_apply.model.plan import Base
+from synapse_apply.model.plan import Base, Plan
 from synapse_apply.model.state import Record
 from synapse_apply.planning.moving import let_go, moving
 from synapse_apply.planning.planner import plan as make_plan
@@ -18,13 +18,15 @@ from synapse_apply.planning.situation import Choices, Item, Situation
 from synapse_apply.session.context import Context, Planned
 from synapse_apply.session.intents import look_up, observing
 from synapse_apply.session.prepare import items
+from synapse_apply.session.trials import told, trials_of
 
 
-def plan(context: Context, choices: Choices) -> Planned:
+def plan(context: Context, choices: Choices, *, server_dry_run: bool = False) -> Planned:
     """A plan of the whole target as it stands now, held to the target's policy.
 
-    RemoteError never leaves here: a read that failed is a finding of its address. StateError and
-    InputError as the stores and the manifests raise them.
+    With `server_dry_run` every call that the backend can check without acting on it is sent so;
+    what it refuses is refused in the plan. RemoteError never leaves here: a read that failed is a
+    finding of its address. StateError and InputError as the stores and the manifests raise them.
     """
     state = context.store.read()
     observer = observing(context)
@@ -65,8 +67,21 @@ def plan(context: Context, choices: Choices) -> Planned:
         moved=moves.moved,
         removed=let_go(context.project.removed, records, context.desired),
     )
-    made_plan = aimed_plan(make_plan(situation), context.aim)
-    return Planned(made_plan, made, tuple(settled), observer.capabilities)
+    plan = make_plan(situation)
+    planned = Planned(plan, made, tuple(settled), observer.capabilities)
+    plan = _tried(context, planned, situation) if server_dry_run else plan
+    return replace(planned, plan=aimed_plan(plan, context.aim))
+
+
+def _tried(context: Context, planned: Planned, situation: Situation) -> Plan:
+    """The plan of what is left when its calls were tried, and what was found by that."""
+    # Here, not above: a plan that tries nothing needs no more than it reads.
+
+    trials = trials_of(context, planned)
+    found = (*situation.diagnostics, *told(trials))
+    return make_plan(
+        replace(situation, refused=trials.refused, trial=trials.counts, diagnostics=found)
+    )
 
 
 def _unsettled(settled: Iterable[Settled]) -> Iterator[Diagnostic]:

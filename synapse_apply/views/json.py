@@ -65,6 +65,7 @@ def plan_document(plan: Plan) -> dict[str, Any]:
         **({"offline": True} if plan.base.offline else {}),
         "base": base_document(plan.base),
         "summary": _summary(plan),
+        **({"server_dry_run": asdict(plan.trial)} if plan.trial is not None else {}),
         "moved": _moves(plan),
         "resource_changes": [_resource_change(change) for change in plan.changes],
         "verifications": planned_documents(plan),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from synapse_apply.model.plan import Action, Base, Change, GuardTrip, Plan
+from synapse_apply.model.trial import Trial
 from synapse_apply.views.blocks import Blocks
 from synapse_apply.views.findings import finding_blocks, indented, render_diagnostics
 from synapse_apply.views.grammar import moved_lines, plan_line, plural
@@ -39,7 +40,7 @@ def render_plan(
     if show_unchanged:
         parts.append("\n".join(blocks.unchanged(c) for c in plan.changes if _stays(c)))
     if any(parts) or plan.guards or plan.base.revision or plan.base.offline:
-        parts.insert(0, target_line(plan.base, pen))
+        parts.insert(0, target_line(plan.base, pen, plan.trial))
     parts.append(totals(plan, pen))
     parts += [_guard(guard, pen) for guard in plan.guards]
     parts += finding_blocks(plan.diagnostics, pen)
@@ -86,8 +87,8 @@ def _stays(change: Change) -> bool:
     return (change.action is Action.NO_OP or change.superseded) and not change.refused
 
 
-def target_line(base: Base, pen: Pen) -> str:
-    """Which backend a plan is for, and from which commit."""
+def target_line(base: Base, pen: Pen, trial: Trial | None = None) -> str:
+    """Which backend a plan is for, from which commit, and whether its calls were tried there."""
     where = clean_url(base.binding.url)
     facts = ["the embedded backend" if where == "embedded:" else where]
     if base.offline:
@@ -99,6 +100,8 @@ def target_line(base: Base, pen: Pen) -> str:
         facts.append(f"manifests as of {clean(base.revision)}")
     elif base.commit:
         facts.append(f"commit {clean(base.commit)[:12]}")
+    if trial is not None and trial.calls:
+        facts.append(f"{trial.tried} of {plural(trial.calls, 'call')} tried there by a dry run")
     return pen(f"Target {clean(base.target)}: {', '.join(facts)}", "dim")
 
 

@@ -30,6 +30,10 @@ if TYPE_CHECKING:
             "synapse-apply plan --out next.plan --with-packages",
             "The same for a job that has the manifests and not the packages.",
         ),
+        (
+            "synapse-apply plan -t prod --server-dry-run",
+            "What the backend would refuse, before anything is done.",
+        ),
         ("synapse-apply plan --report markdown=plan.md", "Also as a comment for a pull request."),
         (
             "synapse-apply plan --offline --against git:origin/main",
@@ -77,6 +81,11 @@ if TYPE_CHECKING:
     help="First check what `doctor` checks, and stop with all that is wrong.",
 )
 @click.option(
+    "--server-dry-run",
+    is_flag=True,
+    help="Also send each call to the backend to be checked and not acted on, where its API can.",
+)
+@click.option(
     "--refresh-only",
     is_flag=True,
     help="Show only what was changed outside: the same as `drift`.",
@@ -107,6 +116,11 @@ def command(
     sent: then `apply FILE` uploads those, also in another checkout, where the folder, the zip or
     the Git ref is gone or has changed. Whoever can read the file can read the packages.
 
+    With --server-dry-run every call that the API can check is sent as a dry run, packages included:
+    what the backend refuses is refused in the plan, in its own words. Calls of API v1 cannot be
+    tried; how many they are is told. Nothing is sent that the backend could act on before it has
+    shown that it knows dry runs; see docs/api-v2.md.
+
     With --offline it needs no credentials: what was declared at a Git ref, or what an inventory
     lists, stands in for what is live. For pull requests from forks; see docs/pull-requests.md.
     """
@@ -131,6 +145,7 @@ def _online(
     out: Path | None,
     with_packages: bool,
     preflight: bool,
+    server_dry_run: bool,
     **asked: Any,
 ) -> Plan:
     """A plan of what is live, shown and saved as it was asked for."""
@@ -144,7 +159,7 @@ def _online(
     found = examine(where) if preflight else ()
     with open_context(where) as context:
         choices = Asked(**asked).choices(context)
-        plan = make_plan(context, choices).plan
+        plan = make_plan(context, choices, server_dry_run=server_dry_run).plan
         said = keeping.keep(face, where, context, plan, choices) if keeping is not None else ""
     _show(face, plan, show_unchanged=show_unchanged)
     if plan.summary.import_ and out is None and not face.on_terminal:
@@ -166,6 +181,8 @@ def _refresh_only(
 
     if said["out"] is not None:
         raise click.UsageError("--refresh-only shows drift: there is no plan to save.")
+    if said["server_dry_run"]:
+        raise click.UsageError("--refresh-only shows drift: there is no call to be tried.")
     looking = drifting.Looking(said["only"], said["exclude"])
     return drifting.look(face, where, reports, looking, detailed=detailed)
 

@@ -178,6 +178,8 @@ class _PathApp:
         asked = request.query_params.get("dry_run")
         if asked is None or not self.version.rehearses or request.method in ("GET", "HEAD"):
             return False
+        if self.backend.switches.is_on("v2_dry_run", "unknown"):
+            return False
         return bool(check(_DRY_RUN, Body({"dry_run": asked}))["dry_run"])
 
     def _log(self, request: Request, answer: Answer, received: Received) -> None:

@@ -105,8 +105,9 @@ SWITCHES: tuple[Switch, ...] = (
     ),
     Switch(
         "v2_dry_run",
-        {"checked": _G, "blind": _G},
-        "A dry run finds out that a code or a version is taken; or does not look.",
+        {"checked": _G, "blind": _G, "unknown": _G},
+        "A dry run finds out that a code or a version is taken; or does not look; or the parameter "
+        "is not known, and the request is carried out.",
     ),
     Switch(
         "v2_sha256",

@@ -39,7 +39,7 @@ def plan_html(plan: Plan, *, run_url: str = "", command: str = "plan") -> str:
         f"{failed}Plan for {plan.base.target}",
         "bad" if plan.errored or plan.guards or plan.refused or failed else "good",
         [text(line) for line in plan_totals(plan, _PLAIN).splitlines()],
-        text(target_line(plan.base, _PLAIN), 1000),
+        text(target_line(plan.base, _PLAIN, plan.trial), 1000),
         [
             *_in_the_way(plan),
             Section("change", "This change", [*map(rows.change_row, parted.ours)]),

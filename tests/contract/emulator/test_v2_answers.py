@@ -147,6 +147,18 @@ def test_what_a_dry_run_looks_at(start, value, status):
     assert wire.get(f"/v2/plugins/{plugin}/").body["data"]["code"] == "yolo"
 
 
+def test_a_server_that_knows_no_dry_run(start):
+    """With `v2_dry_run=unknown` the request is carried out, and its answer says nothing of it."""
+    wire = start(switches={"v2_dry_run": "unknown"})
+    made = wire.post("/v2/plugins/?dry_run=true", {"code": "a", "name": "a", "category": "export"})
+    assert made.status == 201
+    assert "dry_run" not in made.body["meta"]
+    release = made.body["data"]["release"]["id"]
+    assert wire.send("DELETE", f"/v2/plugin-releases/{release}/?dry_run=maybe").status == 204
+    assert [one["code"] for one in wire.get("/v2/plugins/").body["data"]] == ["a"]
+    assert wire.get("/v2/plugin-releases/").body["data"] == []
+
+
 def test_a_dry_run_that_is_unclear_does_nothing(wire):
     """Neither yes nor no is 400."""
     body = {"code": "a", "name": "a", "category": "export"}

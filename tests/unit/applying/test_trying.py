@@ -1,0 +1,245 @@
+"""Calls that are tried: what is sent, in which order, and what a server must show before."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from unit.applying.bench import Bench, widget, widget_kind
+from unit.applying.scripted import ScriptedApi, lost, refused
+
+from synapse_apply.model.address import Address
+from synapse_apply.model.errors import Effect, RateLimited, Unconfirmed
+from synapse_apply.model.plan import Plan
+from synapse_apply.model.trial import Trial
+from synapse_apply.model.values import SecretRef
+from synapse_apply.planning.situation import Choices
+from synapse_apply.session.plan import plan
+from synapse_apply.views.text import render_plan
+
+NOT_SHOWN = "the backend has not shown that it knows dry runs"
+KEY = {"key": SecretRef("env", "KEY")}
+
+
+@dataclass
+class Rehearsing(ScriptedApi):
+    """What a server makes of dry runs: it `knows` them, it `acts`, or it is `silent` about them.
+
+    It has the objects of the server that it is a side of.
+    """
+
+    manner: str = "knows"
+    acted_on: frozenset[str] = frozenset()
+
+    def _act(self, name: str, body: Any, work: Any) -> Any:
+        if body is None:
+            return super()._act(name, body, work)
+        before = copy.deepcopy(dict(self.objects))
+        acts = self.manner == "acts" or name in self.acted_on
+        try:
+            made = super()._act(name, body, work)
+        finally:
+            self.objects.update({} if acts else before)
+        if self.manner != "knows":
+            raise Unconfirmed("it does not say so", status_code=200, effect=Effect.UNKNOWN)
+        return made
+
+
+@pytest.fixture
+def tried(bench: Bench) -> Callable[..., Plan]:
+    """Plans widgets whose calls are tried. `shows`: something harmless can be asked before."""
+    side = Rehearsing(objects=bench.api.objects)
+    bench.api.trying = side
+
+    def made(*desired: Any, shows: bool = True, manner: str = "knows", **choices: Any) -> Plan:
+        def harmless(api: Any) -> bool:
+            if shows:
+                api._act("change_nothing", {}, dict)
+            return shows
+
+        side.manner = manner
+        side.bodies.clear()
+        bench.catalogue = {"widget": widget_kind(harmless=harmless)}
+        context = bench.context(*desired)
+        return plan(context, Choices(**choices), server_dry_run=True).plan
+
+    return made
+
+
+def sent(bench: Bench) -> list[str]:
+    return bench.api.trying.writes()
+
+
+def words(made: Plan) -> str:
+    return "\n".join(f"{one.summary}: {one.detail} {one.hint}" for one in made.diagnostics)
+
+
+@pytest.fixture
+def there(bench: Bench) -> Bench:
+    """Two widgets are applied."""
+    bench.apply(widget("a", note="1"), widget("b", note="1"))
+    bench.api.bodies.clear()
+    return bench
+
+
+def test_secrets_are_sent_as_apply_sends_them(bench, tried):
+    """Their values go out and nowhere else; one that is missing keeps its call back."""
+    bench.environ["KEY"] = "k3y-of-tests"
+    other = {"key": SecretRef("env", "OTHER")}
+    made = tried(widget("a", configuration=KEY), widget("b", configuration=other))
+    assert bench.api.trying.bodies[1:] == [
+        ("create_widget", {"name": "a", "configuration": {"key": "k3y-of-tests"}})
+    ]
+    assert made.trial == Trial(tried=1, refused=0, untried=1)
+    assert "1 of 2 calls not tried: OTHER is not set (widget/b)." in words(made)
+    assert "k3y" not in render_plan(made, color=False) + repr(made)
+    assert bench.api.writes() == []
+
+
+def test_words_that_may_quote_a_secret_are_withheld(bench, tried):
+    """A refusal tells status, request id and what is said of fields that hold none."""
+    bench.environ["KEY"] = "k3y-of-tests"
+    detail = {"name": ["is odd"], "configuration": ["k3y-of-tests is wrong"]}
+    bench.api.trying.fail("create_widget", refused(400, detail))
+    (row,) = tried(widget("a", configuration=KEY)).refused
+    (refusal,) = row.refusals
+    assert refusal.rule == "server"
+    assert refusal.reason.startswith("the backend answered 400 to a dry run: name: is odd; (")
+    assert refusal.reason.endswith("(request id req-9)")
+    assert "k3y" not in repr(row)
+
+
+def test_dependents_of_what_is_refused_are_refused(bench, tried):
+    """As those of any other refusal; the rest goes on."""
+    bench.apply(widget("top"))
+    bench.api.trying.fail("update_widget", refused(409))
+    made = tried(widget("top", note="new"), widget("low", needs="top"), widget("free"))
+    assert {f"{row.address}": row.refusals[0].rule for row in made.refused} == {
+        "widget/top": "server",
+        "widget/low": "dependency",
+    }
+    assert made.summary.add == 1
+    assert made.trial == Trial(tried=3, refused=1)
+
+
+def test_what_needs_another_is_not_tried(bench, tried):
+    """An id that nobody knows cannot be sent."""
+    made = tried(widget("top"), widget("low", needs="top"))
+    assert made.trial == Trial(tried=1, untried=1)
+    assert "it needs widget/top, which is not there yet (widget/low)" in words(made)
+
+
+def test_an_adopting_update_is_tried(there, tried):
+    """The call goes to the object that was found."""
+    with there.store.lock("rm"):
+        there.store.remove(Address("widget", "a"))
+    made = tried(widget("a", note="2"), widget("b", note="1"))
+    assert sent(there) == ["change_nothing", "update_widget"]
+    assert made.trial == Trial(tried=1)
+    assert there.live("a")["note"] == "1"
+
+
+def test_nothing_is_sent_to_a_server_that_does_not_say_so(there, tried):
+    """The harmless question is the only one, whether it would act or not."""
+    for manner in ("acts", "silent"):
+        made = tried(widget("a", note="2"), widget("c"), manner=manner, prune=True)
+        assert sent(there) == ["change_nothing"]
+        assert "The backend does not say that it makes dry runs" in words(made)
+        assert f"3 of 3 calls not tried: {NOT_SHOWN} (" in words(made)
+        assert not made.errored
+    assert [there.live(name)["note"] for name in "ab"] == ["1", "1"]
+
+
+def test_without_a_harmless_question_the_first_answer_shows_it(there, tried):
+    """What can be undone comes first, and a delete not before somebody said so."""
+    tried(widget("c"), widget("a", note="2"), shows=False, prune=True)
+    assert sent(there) == ["update_widget", "create_widget", "delete_widget"]
+    there.api.trying.fail("update_widget", refused(400))
+    made = tried(widget("a", note="2"), shows=False, prune=True)
+    assert sent(there) == ["update_widget"]
+    assert f"1 of 2 calls not tried: {NOT_SHOWN} (widget/b)." in words(made)
+
+
+@pytest.mark.parametrize(
+    ("verb", "note", "more"), [("update", "2", ()), ("create", "1", ("c", "d"))]
+)
+def test_a_server_that_acts_is_found_out_by_its_first_call(there, tried, verb, note, more):
+    """It is an error that says what was done; nothing more is sent."""
+    desired = [*(widget(name, note=note) for name in "ab"), *map(widget, more)]
+    made = tried(*desired, shows=False, manner="acts")
+    assert sent(there) == [f"{verb}_widget"]
+    assert made.errored
+    assert f"on a dry run: The {verb} of widget/{(*more, 'a')[0]} was to be" in words(made)
+    assert "1 of 2 calls not tried: nothing was tried after an answer" in words(made)
+
+
+def test_a_server_that_is_silent_and_does_not_act(there, tried):
+    """A look says that nothing was done; a warning, and no second call."""
+    made = tried(widget("a", note="2"), widget("b", note="1"), shows=False, manner="silent")
+    assert not made.errored
+    assert "The update of widget/a was to be checked only: " in words(made)
+    assert "It was not done, and nothing more was tried." in words(made)
+
+
+@pytest.mark.parametrize(("done", "summary"), [
+    (True, "The backend acted on a dry run"),
+    (False, "The backend does not say that it made a dry run"),
+])  # fmt: skip
+def test_a_lost_answer_of_a_server_that_has_shown_nothing(bench, tried, done, summary):
+    """It is looked up whether it was done."""
+    bench.api.trying.acted_on = frozenset({"create_widget"})
+    bench.api.trying.fail("create_widget", lost(), done=done)
+    made = tried(widget("a"), shows=False)
+    assert summary in words(made)
+    assert "the answer was lost" in words(made)
+
+
+def test_where_nobody_can_tell_whether_it_was_done(bench, tried):
+    """A look that fails is no proof either way."""
+
+    def breaks(*_args: Any) -> Any:
+        bench.api.fail("list_widget", refused(403))
+        raise lost()
+
+    bench.api.trying.make = breaks
+    made = tried(widget("a"), shows=False)
+    assert "A dry run may have been acted on" in words(made)
+    assert "Look at widget/a in the product" in words(made)
+
+
+def test_a_lost_answer_of_a_server_that_knows_dry_runs(bench, tried):
+    """It did no harm, and says nothing of the call."""
+    bench.api.trying.fail("create_widget", lost())
+    limited = RateLimited("429", status_code=429)
+    bench.api.trying.fail("create_widget", limited)
+    made = tried(widget("a"), widget("b"))
+    assert "2 of 2 calls not tried: no answer came in time (widget/a); " in words(made)
+    assert "the backend answered 429 (widget/b)." in words(made)
+    assert not made.errored
+    assert not made.refused
+
+
+def test_a_delete_that_was_done_is_found_out(there, tried):
+    """Its answer has no body to say so: it is looked whether the object is still there."""
+    there.api.trying.acted_on = frozenset({"delete_widget"})
+    made = tried(widget("c"), prune=True, overridden=frozenset({"everything"}))
+    assert sent(there).count("delete_widget") == 1
+    assert "The delete of widget/" in words(made)
+    assert made.errored
+
+
+def test_a_guard_asks_for_a_server_that_is_known(there, tried):
+    """Where the plan as a whole is in doubt nothing is left to chance."""
+    for name in ("c", "d"):
+        there.apply(widget("a", note="1"), widget("b", note="1"), widget(name))
+    there.api.objects["widget"].clear()
+    desired = [widget(name, note="1") for name in "abcd"]
+    made = tried(*desired, shows=False)
+    assert made.guards
+    assert sent(there) == []
+    assert NOT_SHOWN in words(made)
+    tried(*desired)
+    assert sent(there) == ["change_nothing", *["create_widget"] * 4]

@@ -1,0 +1,91 @@
+"""The client that cannot act: every mutation is a dry run, and must be said to be one."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import pytest
+from unit.client.scripted import answer
+from unit.client.test_v2_operations import MUTATIONS, NEW, enveloped
+
+from synapse_apply.client.errors import ConflictError, NotSentError, UnconfirmedError
+from synapse_apply.client.trying import says_so
+from synapse_apply.model.errors import Effect, Unconfirmed
+
+SAID = enveloped({"id": 5}, dry_run=True)
+
+
+@pytest.mark.parametrize(("name", "arguments"), [call[:2] for call in MUTATIONS])
+def test_every_mutation_is_a_dry_run(server, client, name, arguments):
+    """Whatever the caller says of it."""
+    for said in (True, False):
+        server.then(answer(200, SAID))
+        assert getattr(client.trying.v2, name)(*arguments, dry_run=said) == {"id": 5}
+    assert [one.query for one in server.received] == [{"dry_run": "true"}] * 2
+
+
+def test_uploads_and_deletes(server, client):
+    """A file goes along; a delete is answered without a body."""
+    server.then(answer(201, SAID), answer(204, b""))
+    trying = client.trying.trying.v2
+    trying.create_plugin_release({"plugin": 1, "version": "1"}, file=io.BytesIO(b"PK"))
+    trying.delete_plugin_release(2)
+    assert [one.query for one in server.received] == [{"dry_run": "true"}] * 2
+    assert b"PK" in server.received[0].body
+
+
+@pytest.mark.parametrize("body", [enveloped({"id": 5}), {"id": 5}, enveloped([1]), b"", b"<html>"])
+def test_an_answer_that_does_not_say_so(server, client, body):
+    """It may have been done: the effect is unknown, though the status is a success."""
+    server.then(answer(201, body))
+    with pytest.raises(UnconfirmedError, match="does not say that it was a dry run") as caught:
+        client.trying.v2.create_plugin(NEW)
+    assert isinstance(caught.value, Unconfirmed)
+    assert (caught.value.effect, caught.value.status_code) == (Effect.UNKNOWN, 201)
+    assert len(server.received) == 1
+
+
+def test_reads_and_refusals_are_as_ever(server, client):
+    """A read is no dry run, and a refusal says what it always says."""
+    server.then(answer(200, enveloped({"id": 1})), answer(409, {"error": {"code": "CONFLICT"}}))
+    assert client.trying.v2.get_plugin(1) == {"id": 1}
+    with pytest.raises(ConflictError):
+        client.trying.v2.create_plugin(NEW)
+    assert [one.query for one in server.received] == [{}, {"dry_run": "true"}]
+
+
+def test_mutations_of_v1_are_never_sent(server, client):
+    """It has no dry run; its reads are sent."""
+    trying = client.trying
+    for call in (
+        lambda: trying.create_plugin({"name": "x"}),
+        lambda: trying.update_plugin(1, {"name": "x"}),
+        lambda: trying.create_plugin_release({"version": "1"}, file=io.BytesIO(b"PK")),
+        lambda: trying.create_storage({"name": "x"}),
+        lambda: trying.run_plugin(1, {}),
+        lambda: trying.update_job(1, {}),
+    ):
+        with pytest.raises(NotSentError, match="API v1 has no dry run"):
+            call()
+    assert server.received == []
+    server.then(answer(200, {"id": 1}))
+    assert trying.get_plugin(1) == {"id": 1}
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ({"data": {"dry_run": True, "action": "stop", "target": "x"}, "meta": {}}, True),
+        ({"data": {}, "meta": {"dry_run": True}}, True),
+        ({"dry_run": True}, True),
+        ({"data": {}, "meta": {"dry_run": "true"}}, False),
+        ({"data": {"config": {"dry_run": True}}, "meta": {"dry_run": False}}, False),
+        ({"data": {"meta": {"dry_run": True}}, "meta": {}}, False),
+        ([{"dry_run": True}], False),
+        (None, False),
+    ],
+)
+def test_where_it_is_said(said: Any, expected: bool):
+    """In the envelope's meta or in the answer itself, as a boolean."""
+    assert says_so(said) is expected
