@@ -11,6 +11,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
+# Nobody's: a login of the vendor's tools must not reach a test.
+HOME = "/nonexistent"
 NOT_COPIED = shutil.ignore_patterns(".synapse-apply", "__pycache__")
 
 
@@ -21,7 +23,7 @@ def environment(given: Mapping[str, str]) -> dict[str, str]:
         for name, value in os.environ.items()
         if not name.startswith(("SYNAPSE_", "GITHUB_", "CI")) and name != "FORCE_COLOR"
     }
-    return {**kept, "PATH": f"{BIN}{os.pathsep}{kept.get('PATH', '')}", **given}
+    return {**kept, "HOME": HOME, "PATH": f"{BIN}{os.pathsep}{kept.get('PATH', '')}", **given}
 
 
 def run(

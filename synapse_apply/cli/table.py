@@ -104,7 +104,10 @@ EXITS = (
     ("130, 143", "stopped by Ctrl-C or SIGTERM"),
 )
 ENVIRONMENT = (
-    ("SYNAPSE_HOST, SYNAPSE_ACCESS_TOKEN, SYNAPSE_TENANT", "fill what the project file leaves out"),
+    (
+        "SYNAPSE_HOST, SYNAPSE_ACCESS_TOKEN, SYNAPSE_TENANT",
+        "fill what the project file leaves out, before the vendor's ~/.synapse/config.json",
+    ),
     ("SYNAPSE_APPLY_HOSTS", "hosts a token may go to: host[:port], comma-separated"),
     ("SYNAPSE_APPLY_STATE_KEY", "key of the digests of secrets: base64 of at least 32 bytes"),
     ("SYNAPSE_APPLY_ARGS, SYNAPSE_APPLY_ARGS_<command>", "options put right after the command"),

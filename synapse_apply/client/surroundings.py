@@ -8,13 +8,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import urlsplit
 
 import requests.utils
 
 from synapse_apply.model.errors import InputError
+from synapse_apply.model.login import same_origin
 
-_PORTS = {"http": 80, "https": 443}
+_SCHEMES = frozenset({"http", "https"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +28,7 @@ class Route:
 
     def is_own(self, url: str) -> bool:
         """Whether a URL is on the origin that may have the token."""
-        try:
-            return _origin(urlsplit(url)) == _origin(urlsplit(self.base))
-        except ValueError:
-            return False
+        return same_origin(url, self.base)
 
 
 def route_to(base_url: str, verify: bool | str | None = None) -> Route:
@@ -59,7 +57,7 @@ def _checked(base_url: str) -> str:
     hint = "write it as https://HOST or https://HOST/PREFIX"
     try:
         parts = urlsplit(text)
-        usable = parts.scheme in _PORTS and bool(parts.hostname) and parts.port != 0
+        usable = parts.scheme in _SCHEMES and bool(parts.hostname) and parts.port != 0
     except ValueError:
         usable = False
     if not usable or not text.isascii() or not text.isprintable() or " " in text:
@@ -83,7 +81,3 @@ def _bundle(verify: bool | str | None) -> bool | str:
             "see REQUESTS_CA_BUNDLE and CURL_CA_BUNDLE in the environment",
         )
     return verify
-
-
-def _origin(parts: SplitResult) -> tuple[str, str, int | None]:
-    return parts.scheme, parts.hostname or "", parts.port or _PORTS.get(parts.scheme)

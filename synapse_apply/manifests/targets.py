@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import replace
 
-from synapse_apply.manifests import shapes
+from synapse_apply.manifests.holes import HOST, TOKEN, Logged, filled, has_url
 from synapse_apply.manifests.wording import did_you_mean
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.project import EMBEDDED, Project, Target
-from synapse_apply.model.values import SecretRef
 
-HOST, TOKEN, TENANT = "SYNAPSE_HOST", "SYNAPSE_ACCESS_TOKEN", "SYNAPSE_TENANT"
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 
 
@@ -21,14 +18,22 @@ def declared_targets(project: Project) -> tuple[Target, ...]:
     return tuple(target for target in project.targets.values() if target.position is not None)
 
 
+def nobody() -> None:
+    """No login."""
+
+
 def choose_target(
-    project: Project, name: str | None, environ: Mapping[str, str], on_terminal: bool
+    project: Project,
+    name: str | None,
+    environ: Mapping[str, str],
+    on_terminal: bool,
+    login: Logged = nobody,
 ) -> Target:
-    """The target of a command, its holes filled from the environment.
+    """The target of a command, its holes filled from the environment and from a login.
 
     InputError when the name is unknown or none was given and more than one could be meant.
     """
-    return _filled(_chosen(project, name, environ, on_terminal), environ)
+    return filled(_chosen(project, name, environ, on_terminal, login), environ, login)
 
 
 def targets_to_check(project: Project, name: str | None) -> tuple[Target, ...]:
@@ -39,12 +44,16 @@ def targets_to_check(project: Project, name: str | None) -> tuple[Target, ...]:
 
 
 def _chosen(
-    project: Project, name: str | None, environ: Mapping[str, str], on_terminal: bool
+    project: Project,
+    name: str | None,
+    environ: Mapping[str, str],
+    on_terminal: bool,
+    login: Logged,
 ) -> Target:
     if name:
-        return _named(project, name, environ)
+        return _named(project, name, environ, login)
     if project.default_target:
-        return _named(project, project.default_target, environ)
+        return _named(project, project.default_target, environ, login)
     declared = declared_targets(project)
     if len(declared) == 1:
         return declared[0]
@@ -66,39 +75,15 @@ def _chosen(
     )
 
 
-def _named(project: Project, name: str, environ: Mapping[str, str]) -> Target:
+def _named(
+    project: Project, name: str, environ: Mapping[str, str], login: Logged = nobody
+) -> Target:
     if name in project.targets:
         return project.targets[name]
     if name == EMBEDDED:
         return Target(EMBEDDED)
-    if environ.get(HOST) and not declared_targets(project) and _NAME.fullmatch(name):
+    if _NAME.fullmatch(name) and not declared_targets(project) and has_url(environ, login):
         # Without a project file the environment alone describes a backend; the name is its own.
         return Target(name)
     known = [*(target.name for target in declared_targets(project)), EMBEDDED]
     raise InputError.of("Unknown target", f"there is no target `{name}`", did_you_mean(name, known))
-
-
-def _host(environ: Mapping[str, str]) -> str:
-    """The URL of the environment: what the project file may not hold, it may not either."""
-    url = environ.get(HOST, "").rstrip("/")
-    if url and not shapes.fits_url(url):
-        raise InputError.of(
-            f"{HOST} cannot be used",
-            "it is no http or https URL, or has credentials in it",
-            f"set it to a URL such as https://api.synapse.sh; the token goes into {TOKEN}",
-        )
-    return url
-
-
-def _filled(target: Target, environ: Mapping[str, str]) -> Target:
-    if target.is_embedded:
-        return target
-    token = target.token
-    if token is None and environ.get(TOKEN):
-        token = SecretRef("env", TOKEN)
-    return replace(
-        target,
-        url=target.url or _host(environ),
-        tenant=target.tenant or environ.get(TENANT, ""),
-        token=token,
-    )

@@ -189,7 +189,7 @@ class Ended(RemoteError):
 _RECOURSE = {
     0: "Check the target's url and the network, then {again}.",
     400: "Correct the manifest, then {again}.",
-    401: "The token is missing or wrong: set the variable that the target's token names.",
+    401: "The token is missing or wrong: `synapse-apply doctor` tells where it comes from.",
     403: "This token may not do it: check token and tenant, or ask the tenant's owner.",
     404: "It is not there, or not visible to this token: check the id, url, token and tenant.",
     413: "The package is too large for this backend.",

@@ -8,6 +8,7 @@ from pathlib import Path as FilePath
 from typing import Any
 
 from synapse_apply.model.diagnostic import Diagnostic, Position
+from synapse_apply.model.login import Offer
 from synapse_apply.model.policy import Policy
 from synapse_apply.model.refactoring import Moved, Removed
 from synapse_apply.model.values import SecretRef
@@ -38,7 +39,8 @@ class Target:
     `api` maps a kind's prefix, or `*`, to the newest API version to use; `agents` the names of
     agents to their tokens. `require_verified` are the targets in which a release must have been
     verified before it is made here. `unsupported_fields` is error or warning: what becomes of
-    fields that an API version cannot carry.
+    fields that an API version cannot carry. `looked_at` are the places where url, tenant and
+    token were looked for, once holes are filled.
     """
 
     name: str
@@ -60,10 +62,15 @@ class Target:
     policy: Policy = Policy()
     unsupported_fields: str = "error"
     position: Position | None = None
+    looked_at: Mapping[str, tuple[Offer, ...]] = field(default_factory=dict)
 
     @property
     def is_embedded(self) -> bool:
         return self.name == EMBEDDED
+
+    def looked_for(self, setting: str) -> str:
+        """Every place where a setting was looked for, and what was there."""
+        return "; ".join(map(str, self.looked_at.get(setting, ())))
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,8 +42,9 @@ FORBIDDEN_ENV = (
     "TRAVIS_*TOKEN*",
 )
 
-# Never a secret's home, listed or not: our state and its key; the credentials of a checkout.
-FORBIDDEN_FOLDERS = (".synapse-apply", ".git")
+# Never a secret's home, listed or not: our state and its key; the credentials of a checkout; the
+# login of the vendor's tools.
+FORBIDDEN_FOLDERS = (".synapse-apply", ".git", ".synapse")
 
 
 def forbidden_env(name: str) -> bool:

@@ -49,8 +49,9 @@ class Sensitive:
 class SecretRef:
     """Where a secret value comes from; holds no value unless a manifest wrote it in plain.
 
-    `source` is env, file, live (keep what the server has) or literal (a warning, an error under
-    `--strict`); `name` the variable or file; `format` text or json.
+    `source` is env, file, live (keep what the server has), literal (a warning, an error under
+    `--strict`) or login (a token of a login file, with its value); `name` the variable or file;
+    `format` text or json.
     """
 
     source: str

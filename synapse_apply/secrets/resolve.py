@@ -58,12 +58,12 @@ class Resolver:
 
     def resolve_setting(self, ref: SecretRef) -> Sensitive:
         """The value of the project file's own reference (token, state url): no allow-list."""
-        if ref.source == "literal" and ref.literal is not None:
+        if ref.source in {"literal", "login"} and ref.literal is not None:
             return ref.literal
         if ref.source == "env":
             text, where = self._variable(ref.name), ref.name
         elif ref.source == "file":
-            text, where = _file_text(self._root / ref.name, ref.name), ref.name
+            text, where = file_text(self._root / ref.name, ref.name), ref.name
         elif ref.source == "live":
             _stop(
                 _UNAVAILABLE,
@@ -109,7 +109,7 @@ class Resolver:
             _FORBIDDEN,
             f"{name} lies outside the project (or in a folder that is off limits)",
             "Move the file into the project, or list it under allow_files of the target. "
-            "Files of .synapse-apply and .git are never readable.",
+            "Files of .synapse-apply, .synapse and .git are never readable.",
         )
 
     def _stays_allowed(self, name: str, root: Path) -> bool:
@@ -126,7 +126,7 @@ class Resolver:
             return False
 
 
-def _file_text(path: Path, name: str) -> str:
+def file_text(path: Path, name: str) -> str:
     """The file's text without one trailing newline."""
     data = _bytes_of(path, name)
     text = _decoded(data)
@@ -179,7 +179,7 @@ def _formatted(text: str, form: str, where: str) -> Sensitive:
         return Sensitive(text)
     if form != "json":
         _stop(_UNUSABLE, f"{where}: format {form!r} is not known", "The formats are text and json.")
-    value, problem = _parsed(text)
+    value, problem = parsed(text)
     if problem:
         _stop(
             _UNUSABLE,
@@ -192,7 +192,7 @@ def _formatted(text: str, form: str, where: str) -> Sensitive:
     return Sensitive(value)
 
 
-def _parsed(text: str) -> tuple[Any, str]:
+def parsed(text: str) -> tuple[Any, str]:
     """(value, "") or (None, where the error is); never the text itself."""
     try:
         return json.loads(text, parse_constant=_no_constant, object_pairs_hook=_unique), ""

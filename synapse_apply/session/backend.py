@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -13,6 +12,8 @@ from urllib.parse import urlsplit
 from synapse_apply.client import BackendClient
 from synapse_apply.client.events import RequestEvent
 from synapse_apply.client.server_clock import ServerClock
+from synapse_apply.client.surroundings import is_loopback
+from synapse_apply.manifests.holes import TOKEN
 from synapse_apply.model.errors import InputError, SecretUnavailable
 from synapse_apply.model.project import Project, Target
 from synapse_apply.model.state import Binding
@@ -22,7 +23,6 @@ from synapse_apply.session import state_file
 from synapse_apply.session.embedded import Embedded, running
 from synapse_apply.session.surroundings import base_url, check_host
 
-TOKEN_VARIABLE = "SYNAPSE_ACCESS_TOKEN"  # noqa: S105 - a variable's name, not a token
 LOST = "the lock on the state was lost"
 _log = logging.getLogger("synapse_apply.http")
 
@@ -136,8 +136,9 @@ def url_of(target: Target) -> str:
         return target.url
     raise InputError.of(
         "The target has no url",
-        f"Target {target.name} names no url and SYNAPSE_HOST is not set.",
-        "Set targets.NAME.url in the project file, or SYNAPSE_HOST.",
+        f"Target {target.name} has none: {target.looked_for('url')}.",
+        "Set targets.NAME.url in the project file, or SYNAPSE_HOST; a login with the vendor's "
+        "tools gives one, too.",
         position=target.position,
     )
 
@@ -148,13 +149,13 @@ def token_of(project: Project, target: Target, environ: Mapping[str, str]) -> st
         return "embedded"  # it takes any token unless it was started with one of its own
     if target.token is not None:
         return _declared_token(project, target, target.token, environ)
-    token = environ.get(TOKEN_VARIABLE)
-    if token or _is_loopback(target.url):
-        return token or None
+    if is_loopback(urlsplit(target.url).hostname or ""):
+        return None
     raise InputError.of(
         "There are no credentials for this target",
-        f"Target {target.name} names no token and {TOKEN_VARIABLE} is not set.",
-        f"Set {TOKEN_VARIABLE}, or token: {{env: NAME}} of the target in the project file.",
+        f"Nothing gives a token for {target.url}: {target.looked_for('token')}.",
+        f"Set {TOKEN}, or token: {{env: NAME}} of the target in the project file, or log in to "
+        "that host with the vendor's tools.",
         position=target.position,
     )
 
@@ -172,11 +173,3 @@ def _declared_token(
             "Set it, or correct `token:` of the target in the project file.",
             position=target.position,
         ) from None
-
-
-def _is_loopback(url: str) -> bool:
-    host = urlsplit(url).hostname or ""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.desired import Desired, Package
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import InputError
+from synapse_apply.model.login import Login
 from synapse_apply.model.project import Project, Target
 from synapse_apply.session.sources import Held, Sources
 from synapse_apply.session.where import Where
@@ -130,7 +132,20 @@ def project_at(commit: Commit, file: Path) -> Project | None:
 def target_of(where: Where) -> tuple[Project, Target]:
     """The project and the target a command means, its holes filled from the environment."""
     project = project_of(where)
-    return project, choose_target(project, where.target, where.environ, where.on_terminal)
+    return project, meant(project, where)
+
+
+def meant(project: Project, where: Where) -> Target:
+    """The target that a command means, its holes filled from the environment and a login."""
+
+    @cache
+    def login() -> Login | None:
+        # Here, not above: most targets have no hole that a login could fill.
+        from synapse_apply.secrets.login import read_login
+
+        return read_login(where.environ)
+
+    return choose_target(project, where.target, where.environ, where.on_terminal, login)
 
 
 def variables_of(where: Where, project: Project) -> dict[str, Any]:

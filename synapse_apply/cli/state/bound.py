@@ -26,7 +26,8 @@ def binding_now(context: StateContext) -> Binding:
         raise InputError(
             error(
                 "The target has no url",
-                f"A state belongs to one backend, and target {target.name} names no url.",
+                f"A state belongs to one backend, and target {target.name} has no url: "
+                f"{target.looked_for('url')}.",
                 "Set targets.NAME.url in the project file, or SYNAPSE_HOST.",
                 position=target.position,
             )

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Generic, TypeVar
 
-from synapse_apply.manifests.targets import choose_target
 from synapse_apply.model.errors import RemoteError, SynapseApplyError
 from synapse_apply.model.project import Project, Target
 from synapse_apply.model.state import State
@@ -83,9 +82,7 @@ class Patient:
         self.state: Once[State] = Once("the state cannot be read", self._state)
 
     def _target(self) -> Target:
-        where = self.where
-        project = self.project.needed()
-        return choose_target(project, where.target, where.environ, where.on_terminal)
+        return declare.meant(self.project.needed(), self.where)
 
     def _declared(self) -> Declared:
         return declare.declared(self.where, self.project.needed(), self.target.needed())

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from synapse_apply.client.surroundings import is_loopback
 from synapse_apply.kinds.catalogue import CATALOGUE
-from synapse_apply.manifests.targets import HOST, TENANT, TOKEN
+from synapse_apply.manifests.holes import TOKEN
 from synapse_apply.model.checkup import Row
 from synapse_apply.model.diagnostic import Diagnostic, error, warning
 from synapse_apply.model.errors import (
@@ -20,6 +20,7 @@ from synapse_apply.model.errors import (
     Unreachable,
 )
 from synapse_apply.model.project import Target
+from synapse_apply.secrets.login import read_login
 from synapse_apply.session.checks.clocks import clock_row
 from synapse_apply.session.checks.patient import Patient
 
@@ -32,7 +33,7 @@ def url(patient: Patient) -> Iterator[Row]:
     if target.is_embedded:
         yield Row.ok("url", f"{found} (the embedded backend)")
         return
-    yield Row.ok("url", f"{found} ({_source(patient, 'url', HOST)})")
+    yield Row.ok("url", f"{found} ({_source(target, 'url')})")
     parts = urlsplit(found)
     if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
         finding = warning(
@@ -60,9 +61,11 @@ def token(patient: Patient) -> Iterator[Row]:
     if target.is_embedded:
         yield Row.ok("token", "none needed")
     elif found is None:
-        yield Row.ok("token", f"none: {TOKEN} is not set, and this is a loopback address")
+        looked = target.looked_for("token")
+        yield Row.ok("token", f"none, and this is a loopback address: {looked}")
     else:
-        yield Row.ok("token", f"from {_token_source(patient, target)}")
+        yield Row.ok("token", f"from {_token_source(target)}")
+        yield from _exposed(patient, target)
 
 
 def backend(patient: Patient) -> Iterator[Row]:
@@ -84,7 +87,7 @@ def tenant(patient: Patient) -> Iterator[Row]:
     if target.is_embedded:
         yield Row.ok("tenant", "the embedded backend's own")
     elif target.tenant:
-        yield Row.ok("tenant", f"{target.tenant} ({_source(patient, 'tenant', TENANT)})")
+        yield Row.ok("tenant", f"{target.tenant} ({_source(target, 'tenant')})")
     else:
         yield Row.ok("tenant", "none named: that of the token")
 
@@ -130,30 +133,35 @@ def clock(patient: Patient) -> Iterator[Row]:
     yield clock_row(patient.backend.needed().server_clock.skew, target)
 
 
-def _source(patient: Patient, field: str, variable: str) -> str:
-    """Who says a target's url or tenant, and who says another one in vain."""
-    target, environ = patient.target.needed(), patient.where.environ
-    declared = patient.project.needed().targets.get(target.name)
-    value = getattr(declared, field, "")
-    if not value:
-        return f"from {variable}"
-    other = environ.get(variable, "")
-    unused = f"; {variable} is set to something else and not used" if other else ""
-    unused = "" if other.rstrip("/") == value else unused
-    return f"{field} of the target{unused}"
+def _source(target: Target, setting: str) -> str:
+    """Who says a setting of a target, and who says another one in vain."""
+    offers = target.looked_at.get(setting, ())
+    won = next((one.source for one in offers if not one.why), "")
+    said = won if "of the target" in won else f"from {won}"
+    return "; ".join((said, *(str(one) for one in offers if one.unused)))
 
 
-def _token_source(patient: Patient, target: Target) -> str:
-    declared = patient.project.needed().targets.get(target.name)
-    if declared is None or declared.token is None:
-        return TOKEN
-    unused = patient.where.environ.get(TOKEN) and declared.token.name != TOKEN
-    more = f"; {TOKEN} is set, too, and not used" if unused else ""
-    return f"{declared.token.name} (token of the target{more})"
+def _token_source(target: Target) -> str:
+    said = _source(target, "token").removeprefix("from ")
+    if target.token is None or target.token.source == "login":
+        return f"{said} (a login with the vendor's tools)"
+    return f"{target.token.name} ({said})" if "of the target" in said else said
+
+
+def _exposed(patient: Patient, target: Target) -> Iterator[Row]:
+    login = read_login(patient.where.environ)
+    if target.token is None or target.token.source != "login" or not (login and login.exposed):
+        return
+    finding = warning(
+        "Others can read the login file",
+        f"{login.place} holds a token, and its permissions let others on this machine read it.",
+        f"`chmod 600 {login.place}`",
+    )
+    yield Row.of("token", finding)
 
 
 _REFUSALS: tuple[tuple[type[RemoteError], str, str], ...] = (
-    (Unauthorized, "The backend does not accept the token", "Set {token} to one that is valid."),
+    (Unauthorized, "The backend does not accept the token", "Put one that is valid into {token}."),
     (
         Forbidden,
         "The backend refuses this token",

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from installed import HOME
 
 COMMAND = Path(sys.executable).with_name("synapse-apply")
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -33,7 +34,7 @@ def environment(**more: str) -> dict[str, str]:
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("SYNAPSE", "CI", "GITHUB"))}
     for name in ("NO_COLOR", "FORCE_COLOR", "CLICOLOR_FORCE", "COLUMNS"):
         kept.pop(name, None)
-    return {**kept, "TERM": "xterm", **more}
+    return {**kept, "HOME": HOME, "TERM": "xterm", **more}
 
 
 @pytest.fixture

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+from installed import HOME
+
 from synapse_apply.cli.main import run as run_command
 
 TOKEN = "acme-token-of-tests"
@@ -22,7 +24,7 @@ QUIET = {
     name: text
     for name, text in os.environ.items()
     if not name.startswith(("SYNAPSE", "CI", "GITHUB", "RAW_"))
-}
+} | {"HOME": HOME}
 
 PLUGIN = """\
 apiVersion: synapse-apply/v1

@@ -44,7 +44,7 @@ def project(*targets: Target, **more: Any) -> Project:
 
 def test_every_setting_is_tried() -> None:
     """A setting that is added later must say on which side it stands."""
-    assert {one.name for one in fields(Target)} == OTHER.keys() | {"name", "position"}
+    assert {one.name for one in fields(Target)} == OTHER.keys() | {"name", "position", "looked_at"}
 
 
 @pytest.mark.parametrize("name", sorted(OTHER))
