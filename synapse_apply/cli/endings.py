@@ -5,25 +5,26 @@ from __future__ import annotations
 import os
 import traceback
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from synapse_apply import __version__
 from synapse_apply.cli.face import Face
+from synapse_apply.cli.manual import Terminated
 from synapse_apply.model.aim import aimed_findings
 from synapse_apply.model.diagnostic import Diagnostic, error
 from synapse_apply.model.errors import Exit, RemoteError, SynapseApplyError, recourse
 
 
-def tell(problem: Exception, face: Face) -> int:
-    """Word a failure for people, or as a document, and give the exit code."""
+def tell(problem: BaseException, face: Face, command: str = "") -> int:
+    """Word a failure for people, or as the document of a command, and give the exit code."""
     found, code = worded(problem)
     findings = aimed_findings(found, face.aim)
-    if not isinstance(problem, SynapseApplyError | RemoteError):
+    if not isinstance(problem, (SynapseApplyError, RemoteError, *_STOPPED)):
         _show_traceback(problem, face)
-    if face.as_json:
-        from synapse_apply.views.json import diagnostics_document
+    if face.as_json and not face.has_documented:
+        from synapse_apply.views.failure import failure_document
 
-        document = diagnostics_document(findings, tool_version=__version__)
-        face.document({**document, "exit_code": code})
+        face.document(failure_document(command, findings, code, tool_version=__version__))
         return code
     from synapse_apply.views.findings import render_diagnostics
 
@@ -31,13 +32,28 @@ def tell(problem: Exception, face: Face) -> int:
     return code
 
 
-def worded(problem: Exception) -> tuple[Sequence[Diagnostic], int]:
+def worded(problem: BaseException) -> tuple[Sequence[Diagnostic], int]:
     """The findings that tell a failure, and its exit code."""
+    if (stopped := _STOPPED.get(type(problem))) is not None:
+        return [error("Stopped before its end", stopped.how, _AGAIN)], stopped.code
     if isinstance(problem, SynapseApplyError):
         return problem.diagnostics or (error(str(problem)),), problem.exit_code
     if isinstance(problem, RemoteError):
         return [_remote(problem)], Exit.ERROR
     return [_internal(problem)], Exit.ERROR
+
+
+@dataclass(frozen=True, slots=True)
+class _Stopped:
+    how: str
+    code: int
+
+
+_AGAIN = "Run the command again; what was done is not done twice."
+_STOPPED: dict[type[BaseException], _Stopped] = {
+    KeyboardInterrupt: _Stopped("It was interrupted (SIGINT).", Exit.SIGINT),
+    Terminated: _Stopped("It was terminated (SIGTERM or SIGHUP).", Exit.SIGTERM),
+}
 
 
 def _remote(problem: RemoteError) -> Diagnostic:
@@ -51,13 +67,13 @@ def _remote(problem: RemoteError) -> Diagnostic:
     )
 
 
-def _show_traceback(problem: Exception, face: Face) -> None:
+def _show_traceback(problem: BaseException, face: Face) -> None:
     if face.environ.get("SYNAPSE_APPLY_LOG", "").lower() in {"trace", "json"}:
         lines = traceback.format_tb(problem.__traceback__)
         face.err("".join(["Traceback (values left out):\n", *lines]))
 
 
-def _internal(problem: Exception) -> Diagnostic:
+def _internal(problem: BaseException) -> Diagnostic:
     """The type and the place, but no message and no locals: those may hold a secret."""
     frames = traceback.extract_tb(problem.__traceback__)
     place = f"{os.path.basename(frames[-1].filename)}:{frames[-1].lineno}" if frames else "?"  # noqa: PTH119 - a text

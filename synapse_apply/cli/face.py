@@ -9,8 +9,13 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self, TextIO
 
+import click
+
 if TYPE_CHECKING:
     from synapse_apply.model.diagnostic import Diagnostic
+
+
+_DOCUMENTED = f"{__name__}.documented"
 
 
 class OutputFailed(OSError):
@@ -111,6 +116,14 @@ class Face:
         from synapse_apply.views.json import json_line, json_text
 
         self.out((json_line if self.in_lines else json_text)(document))
+        if context := click.get_current_context(silent=True):
+            context.meta[_DOCUMENTED] = True
+
+    @property
+    def has_documented(self) -> bool:
+        """Whether this command's document is out: a second one would spoil both."""
+        context = click.get_current_context(silent=True)
+        return not self.in_lines and context is not None and _DOCUMENTED in context.meta
 
     def warn(self, findings: Iterable[Diagnostic]) -> None:
         """Findings that do not end the command."""

@@ -87,7 +87,7 @@ def follow(reach: Reach, job_id: str, how: Follow, told: Onlooker, last: int | N
 
 @contextmanager
 def _staying(face: Face, job_id: str) -> Iterator[None]:
-    from synapse_apply.cli.main import Terminated
+    from synapse_apply.cli.manual import Terminated
 
     try:
         yield

@@ -17,14 +17,10 @@ import click
 from synapse_apply import __version__
 from synapse_apply.cli import table
 from synapse_apply.cli.arguments import BadQuoting, with_environment
-from synapse_apply.cli.manual import USAGE, LazyGroup
+from synapse_apply.cli.manual import USAGE, LazyGroup, Terminated
 
 NAME = "synapse-apply"
 FAILED, SIGINT, SIGTERM, BROKEN_PIPE = 1, 130, 143, 141
-
-
-class Terminated(BaseException):
-    """SIGTERM or SIGHUP: unwinds as Ctrl-C does, so that locks and servers are given back."""
 
 
 @click.group(

@@ -26,6 +26,10 @@ class Entry:
     section: str = "Commands"
 
 
+class Terminated(BaseException):
+    """SIGTERM or SIGHUP: unwinds as Ctrl-C does, so that locks and servers are given back."""
+
+
 class ManualCommand(click.Command):
     """A command with examples, exit codes and environment below its options."""
 
@@ -65,10 +69,22 @@ class ManualCommand(click.Command):
             raise
         except (BrokenPipeError, OutputFailed):  # nothing more can be said on stdout
             raise
+        except (KeyboardInterrupt, Terminated) as end:
+            if face.as_json and not face.in_lines:  # a program waits for its document
+                from synapse_apply.cli.endings import tell
+
+                tell(end, face, spoken(ctx))
+            raise
         except Exception as problem:  # noqa: BLE001 - the one place that words every failure
             from synapse_apply.cli.endings import tell
 
-            return tell(problem, face)
+            return tell(problem, face, spoken(ctx))
+
+
+def spoken(ctx: click.Context) -> str:
+    """The command behind the program's name, or the one that shows the same."""
+    name = ctx.command_path.partition(" ")[2]
+    return "drift" if ctx.params.get("refresh_only") else name
 
 
 def manual(

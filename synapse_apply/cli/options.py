@@ -13,6 +13,7 @@ import click
 
 from synapse_apply.cli import offers, parsing
 from synapse_apply.cli.face import Face, OutputFailed
+from synapse_apply.cli.manual import Terminated, spoken
 
 if TYPE_CHECKING:
     from synapse_apply.session.where import Where
@@ -90,15 +91,14 @@ def reports(body: Body) -> Body:
             if face.as_json:
                 raise click.UsageError("--json and a report to stdout do not go together.")
             face = dataclasses.replace(face, taken=True)
-        name = click.get_current_context().info_name or ""
-        made = Reports(asked, face, where, name)
+        made = Reports(asked, face, where, spoken(click.get_current_context()))
         try:
             return body(face=face, where=where, reports=made, **rest)
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except (BrokenPipeError, OutputFailed):
             raise
-        except Exception as problem:
+        except (Exception, KeyboardInterrupt, Terminated) as problem:
             made.of_failure(problem)
             raise
 

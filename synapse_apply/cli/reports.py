@@ -26,13 +26,9 @@ from synapse_apply.session.where import Where
 from synapse_apply.views import github, gitlab, markdown, remarks
 from synapse_apply.views.budget import COMMENT, SMALLEST, STEP_SUMMARY, Budget
 from synapse_apply.views.drift import drift_document
+from synapse_apply.views.failure import failure_document
 from synapse_apply.views.html import reports as html
-from synapse_apply.views.json import (
-    diagnostics_document,
-    json_text,
-    plan_document,
-    report_document,
-)
+from synapse_apply.views.json import json_text, plan_document, report_document
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +67,7 @@ class Reports:
         """Write what was done. What cannot be written is told, and hides nothing of it."""
         self._try_to_write(self._report(report))
 
-    def of_failure(self, problem: Exception) -> None:
+    def of_failure(self, problem: BaseException) -> None:
         """Write why there is nothing else to tell; the failure itself is told elsewhere."""
         findings, code = worded(problem)
         self._try_to_write(self._findings(findings, code))
@@ -129,7 +125,7 @@ class Reports:
         found = list(aimed_findings(findings, self.face.aim))
         url, target = run_url(self.where.environ), self._target()
         return Told(
-            lambda: {**diagnostics_document(found, tool_version=__version__), "exit_code": code},
+            lambda: failure_document(self.command, found, code, tool_version=__version__),
             lambda budget: markdown.findings_markdown(
                 found, self.command, target=target, budget=budget, run_url=url
             ),

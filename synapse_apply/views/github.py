@@ -64,6 +64,7 @@ def plan_outputs(plan: Plan, exit_code: int) -> dict[str, str]:
         "import": str(counts.import_),
         "forget": str(counts.forget),
         "refused": str(counts.blocked),
+        "verify": str(len(plan.verified)),
         "exit_code": str(exit_code),
         "has_changes": _word(plan.has_changes or bool(plan.refused)),
     }
@@ -94,6 +95,8 @@ def report_outputs(report: Report) -> dict[str, str]:
         "failed": str(counts.failed),
         "skipped": str(counts.skipped),
         "unknown": str(counts.unknown),
+        "verify": str(counts.verified),
+        "not_verified": str(counts.not_verified),
         "exit_code": str(report.exit_code),
         "has_changes": _word(report.plan.has_changes or bool(report.plan.refused)),
     }

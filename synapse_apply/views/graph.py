@@ -14,6 +14,7 @@ from synapse_apply.views.safety import clean, disarm
 
 _LONGEST = 200
 _REFUSED = "refused"
+_VERIFY = "verify"
 # A fill and a line that tell apart on light and on dark, each with black text.
 _COLOURS = {
     "create": ("#b7e4c7", "#2d6a4f"),
@@ -21,6 +22,7 @@ _COLOURS = {
     "adopt": ("#bfdbfe", "#1d4ed8"),
     "delete": ("#fecaca", "#b91c1c"),
     "forget": ("#e5e7eb", "#6b7280"),
+    _VERIFY: ("#ddd6fe", "#6d28d9"),
     _REFUSED: ("#ffffff", "#b91c1c"),
 }
 _COLOURS["recreate-missing"] = _COLOURS["create"]
@@ -29,26 +31,34 @@ _MERMAID_PLAIN = re.compile(r"[^A-Za-z0-9 /@._\-\u0080-\U0010ffff]")
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A resource, what it needs, and what is planned for it; "" for nothing."""
+    """A resource, what it needs, and what is planned for it; "" for nothing.
+
+    `runs` tells that a run follows what is planned; a run alone is what is planned.
+    """
 
     address: Address
     needs: tuple[Address, ...] = ()
     planned: str = ""
+    runs: bool = False
 
 
 def planned_nodes(plan: Plan) -> list[Node]:
     """A node a change, history left out."""
     return [
-        Node(change.address, change.depends_on, _planned(change.action, refused=change.refused))
+        Node(change.address, change.depends_on, planned, runs and planned != _VERIFY)
         for change in plan.changes
+        for runs in [change.verification is not None and not change.refused]
+        for planned in [_planned(change.action, refused=change.refused, runs=runs)]
         if not change.superseded
     ]
 
 
-def _planned(action: Action, *, refused: bool) -> str:
+def _planned(action: Action, *, refused: bool, runs: bool) -> str:
     if refused:
         return _REFUSED
-    return "" if action is Action.NO_OP else action.value
+    if action is Action.NO_OP:
+        return _VERIFY if runs else ""
+    return action.value
 
 
 def mermaid(nodes: Iterable[Node]) -> str:
@@ -114,7 +124,8 @@ class _Drawn:
 
 def _words(node: Node) -> list[str]:
     name = clean(shortened(str(node.address), _LONGEST))
-    return [name, node.planned] if node.planned else [name]
+    planned = f"{node.planned} and {_VERIFY}" if node.runs else node.planned
+    return [name, planned] if planned else [name]
 
 
 def _class(planned: str) -> str:

@@ -12,7 +12,16 @@ from dataclasses import asdict
 from typing import Any
 
 from synapse_apply.model.diagnostic import Diagnostic, Position, pointer
-from synapse_apply.model.plan import Action, Base, Cause, Change, FieldChange, Plan, Refusal
+from synapse_apply.model.plan import (
+    Action,
+    Base,
+    Cause,
+    Change,
+    FieldChange,
+    Plan,
+    Refusal,
+    Summary,
+)
 from synapse_apply.model.report import Outcome, Report
 from synapse_apply.model.values import KnownAfterApply
 from synapse_apply.views.masking import masked, plain, tree_of, unknown_paths, values_tree, veiled
@@ -146,7 +155,13 @@ def base_document(base: Base) -> dict[str, Any]:
 
 
 def _summary(plan: Plan) -> dict[str, int]:
-    return {name.removesuffix("_"): count for name, count in asdict(plan.summary).items()}
+    return plan_counts(plan.summary, due=len(plan.verified))
+
+
+def plan_counts(summary: Summary, *, due: int) -> dict[str, int]:
+    """`summary` of a document: what is to be done with resources, and how many runs are `due`."""
+    counts = {name.removesuffix("_"): count for name, count in asdict(summary).items()}
+    return {**counts, "verify": due}
 
 
 def _identity(change: Change | Outcome) -> dict[str, Any]:

@@ -22,7 +22,7 @@ _WORSE_LATER = (Result.DONE, Result.SKIPPED, Result.FAILED, Result.UNKNOWN)
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What an apply came to, in resources."""
+    """What an apply came to: in resources, and in runs that passed and runs that did not."""
 
     added: int
     changed: int
@@ -33,6 +33,8 @@ class Counts:
     skipped: int
     unknown: int
     refused: int
+    verified: int
+    not_verified: int
 
     @classmethod
     def of(cls, report: Report) -> Counts:
@@ -42,6 +44,7 @@ class Counts:
             o.action is Action.ADOPT and o.result is Result.DONE and o.address in with_fields
             for o in report.outcomes
         )
+        passed = sum(one.verdict is Verdict.PASSED for one in report.verified)
         return cls(
             added=report.done(Action.CREATE, Action.RECREATE),
             changed=report.done(Action.UPDATE) + changed_too,
@@ -52,6 +55,8 @@ class Counts:
             skipped=report.count(Result.SKIPPED),
             unknown=report.count(Result.UNKNOWN),
             refused=len(report.plan.refused),
+            verified=passed,
+            not_verified=len(report.verified) - passed,
         )
 
     @property
@@ -66,6 +71,11 @@ class Counts:
 
 
 def complete(report: Report) -> bool:
+    """Whether all has been done: nothing failed, was skipped or was refused."""
+    return _did_its_part(report) and not report.plan.refused
+
+
+def _did_its_part(report: Report) -> bool:
     """Whether all that was not refused has been done."""
     done = all(outcome.result is Result.DONE for outcome in report.outcomes)
     well = all(one.is_well for one in report.verified)
@@ -152,9 +162,14 @@ def totals(report: Report, pen: Pen) -> str:
     if complete(report):
         lines.append(pen(f"Apply complete! Resources: {counts.resources}.", "done"))
         return "\n".join(lines)
-    rest = f"{counts.failed} failed, {counts.skipped} skipped, {counts.unknown} unknown"
-    lines.append(pen(f"Apply incomplete! Resources: {counts.resources}; {rest}.", "error"))
-    return "\n".join([*lines, *_next(report)])
+    whole = _did_its_part(report)
+    names = () if whole else ("failed", "skipped", "unknown")
+    rest = [f"{getattr(counts, name)} {name}" for name in names]
+    rest += [f"{counts.refused} refused"] if counts.refused else []
+    said = f"Apply incomplete! Resources: {counts.resources}; {', '.join(rest)}."
+    lines.append(pen(said, "error"))
+    # Running it again does nothing about a refusal: its row has the ways out.
+    return "\n".join([*lines, *([] if whole else _next(report))])
 
 
 def _next(report: Report) -> list[str]:

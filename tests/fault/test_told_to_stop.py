@@ -146,7 +146,7 @@ def test_one_signal_that_comes_twice_is_one(
 def test_a_plan_in_the_making_ends_at_once(
     name: str, make_site: Callable[..., Site], server: Server
 ) -> None:
-    """Nothing has begun, so nothing is waited for."""
+    """Nothing has begun, so nothing is waited for; a program gets its document all the same."""
     site = make_site()
     assert site.apply().code == 0
     server.faults({"match": {"method": "GET", "from": 3}, "do": {"hang": FOREVER}})
@@ -154,7 +154,9 @@ def test_a_plan_in_the_making_ends_at_once(
         reaches(server, process)
         process.send_signal(signal.Signals[name])
         begun = time.monotonic()
-        code, _, err = ended(process)
-    assert code == 128 + signal.Signals[name]
+        code, out, err = ended(process)
+    report = json.loads(out)
+    assert code == report["exit_code"] == 128 + signal.Signals[name]
+    assert (report["plan"], report["outcomes"]) == (None, [])
     assert err.strip() in ("Interrupted.", "Terminated.")
     assert time.monotonic() - begun < A_CI_RUNNER / 2

@@ -43,10 +43,11 @@ def command(*, face: Face, where: Where, reports: Reports | None) -> int:
     errors = sum(finding.is_error for finding in found.diagnostics)
     code = Exit.ERROR if errors else Exit.OK
     if face.as_json:
-        from synapse_apply.views.json import diagnostics_document
+        from synapse_apply.views.failure import failure_document
 
-        document = diagnostics_document(found.diagnostics, tool_version=__version__)
-        face.document({**document, "exit_code": code})
+        face.document(
+            failure_document("validate", found.diagnostics, code, tool_version=__version__)
+        )
     else:
         face.warn(found.diagnostics)
         if not errors:

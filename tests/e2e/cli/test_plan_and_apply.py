@@ -67,7 +67,7 @@ def test_a_refusal_leaves_the_rest(cli: Run, project: Path) -> None:
     done = cli("apply", "--auto-approve")
     assert done.returncode == 5
     assert "Refused: 1 (see ! rows)." in done.stdout
-    assert "Resources: 1 added, 0 changed, 0 destroyed." in done.stdout
+    assert "Apply incomplete! Resources: 1 added, 0 changed, 0 destroyed; 1 refused." in done.stdout
 
 
 def test_errors_in_manifests(cli: Run, project: Path) -> None:

@@ -55,8 +55,8 @@ def test_a_plan_stops_with_all_that_is_wrong(site: Site) -> None:
     ):
         assert f"Error: {summary}" in done.stderr, summary
     document = json.loads(site.run("plan --preflight --json", 1).stdout)
-    assert (document["exit_code"], document["valid"]) == (1, False)
-    assert document["error_count"] >= 4
+    assert (document["exit_code"], document["errored"]) == (1, True)
+    assert len(document["diagnostics"]) >= 4
 
 
 def test_an_apply_asks_the_agents_of_its_target(site: Site) -> None:
@@ -84,7 +84,7 @@ def test_an_apply_stops_before_its_first_call(site: Site, tmp_path: Path) -> Non
     assert "The clocks are too far apart" in done.stdout
     assert "POST /storages/" not in site.requests()
     document = json.loads(site.run("apply --auto-approve --json", 1).stdout)
-    assert document["error_count"] == 3
+    assert len(document["diagnostics"]) == 3
     assert site.server.backend.store.count("storage", Wanted()) == 0
 
 

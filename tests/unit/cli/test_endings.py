@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import click
 import pytest
 
 from synapse_apply.cli.endings import tell
@@ -61,6 +62,17 @@ def test_json_is_one_document_on_stdout(capsys: pytest.CaptureFixture[str]) -> N
     assert document["exit_code"] == 5
     assert document["format_version"]
     assert document["diagnostics"][0]["detail"] == "because"
+
+
+def test_a_document_is_never_followed_by_a_second(capsys: pytest.CaptureFixture[str]) -> None:
+    """What goes wrong after it was printed, a lock that was lost for one, is told on stderr."""
+    face = Face(as_json=True, environ={})
+    with click.Context(click.Command("apply")):
+        face.document({"complete": True})
+        assert tell(LockHeld(error("Lost")), face, "apply") == 6
+    out, err = capsys.readouterr()
+    assert json.loads(out) == {"complete": True}
+    assert err == "Error: Lost\n"
 
 
 def test_a_remote_error_shows_status_and_request_id_but_no_body(

@@ -132,12 +132,15 @@ def test_outputs():
     """Counts, exit code and whether there is anything to do, for plans, applies and failures."""
     assert plan_outputs(samples.PLANS["everything"], 2) == {
         "add": "4", "change": "2", "destroy": "1", "import": "2", "forget": "1", "refused": "2",
-        "exit_code": "2", "has_changes": "true",
+        "verify": "0", "exit_code": "2", "has_changes": "true",
     }  # fmt: skip
     assert plan_outputs(samples.PLANS["no-changes"], 0)["has_changes"] == "false"
     assert plan_outputs(samples.PLANS["refused-only"], 0)["has_changes"] == "true"
     done = report_outputs(REPORTS["everything"])
     assert (done["add"], done["failed"], done["unknown"], done["exit_code"]) == ("1", "1", "1", "7")
+    assert plan_outputs(samples.PLANS["verify"], 2)["verify"] == "2"
+    ran = report_outputs(REPORTS["not-verified"])
+    assert (ran["verify"], ran["not_verified"]) == ("0", "5")
     assert failure_outputs(1) == {"exit_code": "1", "has_changes": "false"}
 
 

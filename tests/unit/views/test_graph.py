@@ -15,7 +15,9 @@ from synapse_apply.views.graph import FORMATS, Node, dot, mermaid, planned_nodes
 
 MERMAID = [
     re.compile(r"flowchart LR"),
-    re.compile(r'  n\d+\["[^"\[\]{}()%`;&<>\\]*(<br/>[a-z-]+)?"\](:::is[A-Z][a-z]+)?'),
+    re.compile(
+        r'  n\d+\["[^"\[\]{}()%`;&<>\\]*(<br/>[a-z-]+( and verify)?)?"\](:::is[A-Z][a-z]+)?'
+    ),
     re.compile(r"  n\d+ --> n\d+"),
     re.compile(r"  classDef is[A-Z][a-z]+ [a-z#0-9:, -]+"),
 ]
@@ -46,6 +48,15 @@ def test_graph_of_a_plan(form):
     check_golden(f"plan-everything.{form}", text)
     words = {action.value for action in Action} - {"no-op"}
     assert all(word in text for word in (*words, "refused"))
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_a_run_is_seen(form):
+    """A release that is only run has a colour of its own; one that is made first says both."""
+    text = FORMATS[form](planned_nodes(samples.PLANS["verify"]))
+    assert_ours(form, text)
+    check_golden(f"plan-verify.{form}", text)
+    assert "create and verify" in text
 
 
 @pytest.mark.parametrize("form", FORMATS)

@@ -9,6 +9,7 @@ from unit.views.golden_files import check_golden
 from unit.views.plan_samples import ERROR, PLANS, REFUSED_STORAGE, WARNING, plan
 from unit.views.report_samples import REPORTS
 
+from synapse_apply.views.failure import failure_document
 from synapse_apply.views.json import (
     diagnostics_document,
     json_text,
@@ -50,6 +51,26 @@ def test_report_passes_its_schema(name):
     """Every key of a report document is declared, required keys are there, types hold."""
     document = json.loads(json_text(report_document(REPORTS[name])))
     jsonschema.validate(document, closed(schema("report")))
+
+
+@pytest.mark.parametrize(
+    ("command", "name"),
+    [
+        ("plan", "plan"), ("apply", "report"), ("verify", "report"), ("drift", "drift"),
+        ("validate", "findings"), ("state list", "findings"),
+    ],
+)  # fmt: skip
+def test_a_failure_has_the_shape_of_its_command(command, name):
+    """A command that ends before it has a plan prints what its readers expect, and why."""
+    document = json.loads(json_text(failure_document(command, [ERROR], 5, tool_version="1")))
+    jsonschema.validate(document, closed(schema(name)))
+    assert (document["exit_code"], len(document["diagnostics"])) == (5, 1)
+
+
+def test_what_is_refused_is_not_complete():
+    """`complete` says the same of a plan, of a report and of its last line."""
+    report = report_document(REPORTS["refused"])
+    assert (report["complete"], report["exit_code"]) == (False, 5)
 
 
 def test_golden_documents():
@@ -113,11 +134,12 @@ def test_causes_join_to_one_word():
 
 
 def test_a_run_stands_apart_from_the_changes():
-    """It is in no count and no drift; a plan of nothing else can be applied all the same."""
+    """It has a count of its own and is no drift; a plan of nothing else can be applied."""
     document = plan_document(PLANS["verify-only"])
     assert [row["address"] for row in document["verifications"]] == ["release/ocr@2.0.0"]
     assert document["verifications"][0]["job"] == "12"
-    assert set(document["summary"].values()) == {0}
+    counts = document["summary"]
+    assert (counts.pop("verify"), set(counts.values())) == (1, {0})
     assert document["resource_drift"] == []
     assert {row["change"]["actions"][0] for row in document["resource_changes"]} == {"no-op"}
     assert document["applyable"]

@@ -96,7 +96,8 @@ def test_a_refusal_is_told_before_the_totals():
 
 
 @pytest.mark.parametrize(
-    ("name", "whole"), [("complete", True), ("everything", False), ("stopped", False)]
+    ("name", "whole"),
+    [("complete", True), ("everything", False), ("stopped", False), ("refused", False)],
 )
 def test_only_a_whole_apply_is_complete(name, whole):
     """`Apply complete!` is said only when all was done."""

@@ -1,0 +1,93 @@
+"""JSON documents of commands that end before they have a plan: their usual shape, with findings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, fields
+from typing import Any
+
+from synapse_apply.model.diagnostic import Diagnostic
+from synapse_apply.model.plan import Summary
+from synapse_apply.views.json import FORMAT_VERSION, diagnostics_document, plan_counts
+from synapse_apply.views.outcomes import Counts
+
+Document = dict[str, Any]
+
+
+def failure_document(
+    command: str, found: Iterable[Diagnostic], exit_code: int, *, tool_version: str
+) -> Document:
+    """The document of a `command` that found out nothing but `found`.
+
+    It passes the schema of what the command prints when it goes well, so that a program that reads
+    that can read this: nothing is planned, done or drifted, and what is not known is null. A
+    command without a schema of its own gives the findings alone.
+    """
+    findings = list(found)
+    if (empty := _EMPTY.get(command)) is None:
+        document = diagnostics_document(findings, tool_version=tool_version)
+        return {**document, "exit_code": exit_code}
+    return {
+        "format_version": FORMAT_VERSION,
+        "tool_version": tool_version,
+        **empty(),
+        "exit_code": exit_code,
+        "diagnostics": [finding.to_json() for finding in findings],
+    }
+
+
+def _no_plan() -> Document:
+    return {
+        "timestamp": None,
+        "plan_id": None,
+        "errored": True,
+        "applyable": False,
+        "complete": False,
+        "base": None,
+        "summary": plan_counts(Summary(), due=0),
+        "moved": [],
+        "resource_changes": [],
+        "verifications": [],
+        "resource_drift": [],
+        "guards": [],
+        "capabilities": {},
+    }
+
+
+def _no_report() -> Document:
+    return {
+        "plan": None,
+        "moved": [],
+        "complete": False,
+        "stopped": 0,
+        "lock_lost": False,
+        "counts": asdict(Counts(**dict.fromkeys((one.name for one in fields(Counts)), 0))),
+        "outcomes": [],
+        "verifications": [],
+        "refusals": [],
+        "guards_overridden": [],
+    }
+
+
+def _no_drift() -> Document:
+    return {
+        "timestamp": None,
+        "errored": True,
+        "drifted": False,
+        "base": None,
+        "on_drift": None,
+        "summary": {"changed": 0, "gone": 0, "waiting": 0, "unmanaged": None},
+        "resource_drift": [],
+        "waiting": [],
+        "unmanaged": None,
+        "not_listed": [],
+        "accepted": [],
+    }
+
+
+_EMPTY: Mapping[str, Callable[[], Document]] = {
+    "plan": _no_plan,
+    "apply": _no_report,
+    "verify": _no_report,
+    "drift": _no_drift,
+}
