@@ -13,11 +13,11 @@ from synapse_apply.manifests.overlays import Layered, Overlay, merged
 from synapse_apply.manifests.reader import Document, kind_of
 from synapse_apply.manifests.secretfields import secured
 from synapse_apply.manifests.variables import MISSING, Values, substitute
-from synapse_apply.manifests.wording import did_you_mean, dotted
+from synapse_apply.manifests.wording import FILL_IN, did_you_mean, dotted
 from synapse_apply.model.address import Address
 from synapse_apply.model.desired import Desired, Lifecycle
 from synapse_apply.model.diagnostic import Path, Position, error, from_pointer
-from synapse_apply.model.values import Reference
+from synapse_apply.model.values import Reference, leaves
 
 API_VERSION = "synapse-apply/v1"
 # Of kinds that are not named by their metadata alone, or whose spec holds more than fields.
@@ -200,6 +200,7 @@ def desired(context: Context, draft: Draft) -> Desired | None:
     if draft.address is None:
         release.explain_no_address(context, draft)
         return None
+    _check_filled_in(context, draft)
     spec = _SPEC.get(draft.schema, named.spec)(context, draft)
     if draft.schema not in context.marks.kinds:
         spec = secured(context, draft, spec)
@@ -222,6 +223,21 @@ def desired(context: Context, draft: Draft) -> Desired | None:
         position=draft.document.position,
         positions=draft.positions,
     )
+
+
+def _check_filled_in(context: Context, draft: Draft) -> None:
+    """What `new` left open would be sent as it stands, and perhaps never be changed again."""
+    if FILL_IN not in draft.document.source.text:
+        return
+    for path, value in leaves(draft.spec):
+        if value == FILL_IN:
+            context.find(
+                draft,
+                ("spec", *path),
+                "Value to be filled in",
+                f"`{dotted(('spec', *path))}` is still {FILL_IN}",
+                "write the value, or take the line out",
+            )
 
 
 _PLAIN = Lifecycle()

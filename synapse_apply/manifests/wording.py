@@ -8,6 +8,7 @@ from difflib import get_close_matches
 from synapse_apply.model.diagnostic import Path
 
 VALUE_FROM = "valueFrom"
+FILL_IN = "CHANGE-ME"  # where `new` leaves a value to the user
 ONLY_FOR_SECRETS = "valueFrom is only for secret fields"
 _MOST_LISTED = 12
 _SHORTEST_START = 3

@@ -16,7 +16,7 @@ from synapse_apply.manifests.reader import read_mapping
 from synapse_apply.manifests.rewriting import taken, write_new
 from synapse_apply.manifests.scalar_texts import on_one_line
 from synapse_apply.manifests.shapes import bundled, needed_keys, provider_names
-from synapse_apply.manifests.wording import did_you_mean
+from synapse_apply.manifests.wording import FILL_IN, did_you_mean
 from synapse_apply.model.desired import PackageSource
 from synapse_apply.model.diagnostic import error
 from synapse_apply.model.errors import InputError
@@ -24,7 +24,6 @@ from synapse_apply.packages.inspect import config_of
 
 MANIFESTS = "manifests"
 FIRST_VERSION = "0.1.0"
-FILL_IN = "CHANGE-ME"
 
 PROJECT = f"""\
 apiVersion: synapse-apply/v1

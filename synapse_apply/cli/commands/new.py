@@ -39,8 +39,8 @@ from synapse_apply.cli.manual import manual
 def command(*, face: Face, kind: str, name: str, provider: str, out: Path | None) -> int:
     """Write a manifest to fill in. KIND is storage, plugin or release.
 
-    What must be filled in says CHANGE-ME; what may be left out is commented. Secrets come from
-    the environment, never from the manifest.
+    What must be filled in says CHANGE-ME, and is an error until then; what may be left out is
+    commented. Secrets come from the environment, never from the manifest.
     """
     from synapse_apply.manifests.rewriting import write_new
     from synapse_apply.session import scaffold
