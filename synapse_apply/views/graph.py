@@ -58,7 +58,7 @@ def _planned(action: Action, *, refused: bool, runs: bool) -> str:
         return _REFUSED
     if action is Action.NO_OP:
         return _VERIFY if runs else ""
-    return action.value
+    return str(action.value)
 
 
 def mermaid(nodes: Iterable[Node]) -> str:

@@ -1,0 +1,121 @@
+"""Two keys are rotated: a provider's secret, and the key under which secrets are remembered."""
+
+from __future__ import annotations
+
+import base64
+import json
+
+import pytest
+from e2e.scenarios.workplace import Server, Workplace
+
+KEYS = [base64.b64encode(bytes([number]) * 32).decode() for number in (1, 2)]
+STORAGE = {
+    "apiVersion": "synapse-apply/v1",
+    "kind": "Storage",
+    "metadata": {"name": "s3"},
+    "spec": {
+        "name": "S3",
+        "provider": "amazon_s3",
+        "category": "external",
+        "configuration": {
+            "bucket_name": "b",
+            "access_key_id": {"valueFrom": {"env": "S3_ID"}},
+            "secret_access_key": {"valueFrom": {"env": "S3_KEY"}},
+        },
+    },
+}
+
+
+@pytest.fixture
+def team(place: Workplace, server: Server) -> Workplace:
+    """All applied, a storage with secrets among it; the backend never shows them."""
+    server.switch(secrets="omitted")
+    place.environ.update(S3_ID="id-1", S3_KEY="secret-1", SYNAPSE_APPLY_STATE_KEY=KEYS[0])
+    place.write("manifests/s3.yaml", json.dumps(STORAGE))
+    place.run("state", "init", code=0)
+    place.apply()
+    return place
+
+
+def rotate(server: Server, secret: str) -> None:
+    """As an administrator does it in the product."""
+    row = next(one for one in server.objects("storage") if one["body"]["name"] == "S3")
+    configuration = {**row["body"]["configuration"], "secret_access_key": secret}
+    body = {"configuration": configuration}
+    server.call("PATCH", f"_emulator/objects/storage/{row['id']}/", body)
+
+
+def live(server: Server) -> str:
+    row = next(one for one in server.objects("storage") if one["body"]["name"] == "S3")
+    return str(row["body"]["configuration"]["secret_access_key"])
+
+
+def test_a_providers_secret(team: Workplace, server: Server) -> None:
+    """The pipeline's variable moves first: refused, with the way; then the product; then accept."""
+    team.environ["S3_KEY"] = "secret-2"
+    seen = team.plan("--detailed-exitcode", code=2).out
+    assert "~ secret_access_key = (sensitive, changed)" in seen
+    assert (
+        "! storage/s3 cannot be updated: configuration.secret_access_key cannot be changed" in seen
+    )
+    assert "change it in the product, then `synapse-apply state accept storage/s3`" in seen
+    sent = server.writes
+    assert "Apply incomplete!" in team.apply(code=5).out
+    assert (server.writes, live(server)) == (sent, "secret-1")
+    rotate(server, "secret-2")
+    team.run("state", "accept", "storage/s3", code=0)
+    team.unchanged()
+    team.apply()
+    assert (server.writes[: len(sent)], live(server)) == (sent, "secret-2")
+    assert "secret-" not in team.run("show", "storage/s3", code=0).out.replace("secret_", "")
+
+
+def test_the_state_key(team: Workplace, server: Server) -> None:
+    """Under a key that is not known nothing is compared and nothing is sent; rekey knows again."""
+    sent = server.writes
+    team.environ["SYNAPSE_APPLY_STATE_KEY"] = KEYS[1]
+    team.environ["S3_KEY"] = "secret-2"
+    before = team.plan("--detailed-exitcode", code=0).text
+    assert "recorded under another state key" in before
+    assert "synapse-apply state rekey" in before
+    team.environ["S3_KEY"] = "secret-1"
+
+    # On a laptop that lacks one of the secrets: what can be is under the new key, the rest is told.
+    del team.environ["S3_ID"]
+    partly = team.run("state", "rekey", code=0).text
+    assert "S3_ID" in partly
+    team.environ["S3_ID"] = "id-1"
+    assert "recorded under another state key" in team.plan(code=0).text
+    team.run("state", "rekey", code=0)
+    assert "another state key" not in team.plan(code=0).text
+    team.unchanged()
+    team.environ["S3_KEY"] = "secret-2"
+    assert "(sensitive, changed)" in team.plan("--detailed-exitcode", code=2).out
+    assert server.writes == sent
+
+    # A plan that was signed with the old key is not taken for a signed one.
+    team.environ.update(S3_KEY="secret-1")
+    team.edit("manifests/plugin.yaml", "Finds things", "Finds more")
+    team.plan("--out", "next", code=0)
+    team.environ["SYNAPSE_APPLY_STATE_KEY"] = KEYS[0]
+    assert "signature" in team.run("apply", "next", code=4).err
+    assert server.writes == sent
+
+
+def test_a_key_file_that_leaked(place: Workplace, server: Server) -> None:
+    """Without a variable the key is a file: rekey makes a new one and keeps the old beside it."""
+    server.switch(secrets="omitted")
+    place.environ.update(S3_ID="id-1", S3_KEY="secret-1")
+    place.write("manifests/s3.yaml", json.dumps(STORAGE))
+    place.run("state", "init", code=0)
+    place.apply()
+    key = place.root / ".synapse-apply/state/prod.key"
+    leaked = key.read_bytes()
+    place.run("state", "rekey", code=0)
+    assert key.read_bytes() != leaked
+    assert key.stat().st_mode & 0o777 == 0o600
+    (previous,) = key.parent.glob("*.previous")
+    previous.unlink()
+    place.unchanged()
+    place.environ["S3_KEY"] = "secret-2"
+    assert "(sensitive, changed)" in place.plan("--detailed-exitcode", code=2).out
