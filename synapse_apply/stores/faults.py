@@ -27,7 +27,7 @@ def exists(where: str) -> StateError:
         error(
             "There is a state already",
             f"{where} holds a state; it is left as it is.",
-            "Use it as it is, or move the file away first.",
+            "Use it as it is, or name another place for this target.",
         )
     )
 

@@ -21,6 +21,16 @@ def desk(tmp_path: Path) -> Workplace:
 
 def test_the_first_hour(desk: Workplace) -> None:
     """Each message leads to the next command; mistakes are caught before anything is sent."""
+    begin(desk)
+    add_a_storage(desk)
+    go_on(desk)
+    written = b"".join(path.read_bytes() for path in desk.root.rglob("*") if path.is_file()
+                       and "embedded" not in path.parts)  # fmt: skip
+    assert not any(value.encode() in written for value in SECRETS.values())
+
+
+def begin(desk: Workplace) -> None:
+    """A plugin folder becomes a project, and the project is applied."""
     lost = desk.plan(code=1)
     assert "--target embedded" in lost.err
     begun = desk.run("init", "--from", "plugins/yolo", code=0)
@@ -35,7 +45,9 @@ def test_the_first_hour(desk: Workplace) -> None:
     assert "Apply complete! Resources: 2 added, 0 changed, 0 destroyed." in desk.apply().out
     desk.unchanged()
 
-    # A storage: the template says what is open, and an open one is never sent.
+
+def add_a_storage(desk: Workplace) -> None:
+    """The template says what is open, and an open one is never sent."""
     desk.run("new", "storage", "raw-data", "--out", "manifests/raw-data.yaml", code=0)
     open_ = desk.apply(code=1)
     assert "manifests/raw-data.yaml:9:5" in open_.err
@@ -51,7 +63,9 @@ def test_the_first_hour(desk: Workplace) -> None:
     assert "Apply complete! Resources: 1 added" in desk.apply().out
     desk.unchanged()
 
-    # A change in Git, a change that cannot be, and a look from all sides.
+
+def go_on(desk: Workplace) -> None:
+    """A change in Git, a change that cannot be, and a look from all sides."""
     desk.edit("plugins/yolo/config.yaml", "name: Yolo", "name: Yolo 2")
     assert '~ name     = "Yolo" -> "Yolo 2"' in desk.plan(code=0).out.replace(
         "name =", "name     ="
@@ -67,6 +81,3 @@ def test_the_first_hour(desk: Workplace) -> None:
     assert [word for word in ("plugin/yolo", "release/yolo@0.1.0", "storage/raw-data")
             if word not in listed] == []  # fmt: skip
     assert "Yolo 2" in desk.run("show", "plugin/yolo", code=0).out
-    written = b"".join(path.read_bytes() for path in desk.root.rglob("*") if path.is_file()
-                       and "embedded" not in path.parts)  # fmt: skip
-    assert not any(value.encode() in written for value in SECRETS.values())

@@ -34,9 +34,15 @@ spec:
 
 
 @pytest.fixture
-def team(place: Workplace, server: Server, postgres: PostgresServer) -> Repository:
+def schema(tmp_path: Path) -> str:
+    """Where in the database; several tests have the same server."""
+    return tmp_path.name
+
+
+@pytest.fixture
+def team(place: Workplace, server: Server, postgres: PostgresServer, schema: str) -> Repository:
     """A repository whose target keeps its state in PostgreSQL; nothing is applied yet."""
-    url = postgres.url(schema="fresh_runners")
+    url = postgres.url(schema=schema)
     place.environ |= {
         "STATE_URL": url, "SYNAPSE_APPLY_STATE_KEY": KEY, "S3_ID": SECRET, "S3_KEY": SECRET,
         "SYNAPSE_APPLY_IN_AUTOMATION": "1",
@@ -59,14 +65,18 @@ def left_behind(job: Workplace) -> list[str]:
 
 
 def test_a_pipeline_over_some_days(
-    team: Repository, server: Server, runner: Runner, postgres: PostgresServer, tmp_path: Path
+    team: Repository,
+    server: Server,
+    runner: Runner,
+    postgres: PostgresServer,
+    schema: str,
+    tmp_path: Path,
 ) -> None:
     """Begin, pin, plan here and apply there, drift at night; no job leaves anything."""
-    seen = []
+    seen: list[Workplace] = []
 
     def job(branch: str = "main") -> Workplace:
-        seen.append(runner(team, branch))
-        return seen[-1]
+        return seen.append(runner(team, branch)) or seen[-1]
 
     # The first day: without a state nothing is done; the new one's lineage is pinned in Git.
     assert "synapse-apply state init" in job().apply(code=1).err
@@ -96,25 +106,29 @@ def test_a_pipeline_over_some_days(
     assert '"Finds more" -> "By hand"' in job().run("drift", "--detailed-exitcode", code=2).out
     assert "0 added, 1 changed" in job().apply().out
 
-    # What goes wrong with pipelines: no variable, another database, a key that is another one.
-    writes = server.writes
-    broken = job()
-    broken.environ = {**team.place.environ, "STATE_URL": ""}
-    assert "STATE_URL is empty" in broken.apply(code=1).err
-    broken.environ = {**team.place.environ, "STATE_URL": postgres.url(schema="another")}
-    assert "There is no state for this target" in broken.apply(code=1).err
-    assert f"--lineage {lineage}" in broken.run("state", "init", code=1).err
-    broken.environ = {**team.place.environ, "SYNAPSE_APPLY_STATE_KEY": KEY[::-1].strip("=") + "="}
-    assert "state key" in broken.plan("--detailed-exitcode", code=0).text
-    assert server.writes == writes
-
+    misconfigured(job(), server, postgres, lineage)
     last = job()
     last.unchanged()
     assert len(last.run("history", code=0).out.splitlines()) == 4
     assert [left_behind(one) for one in seen] == [[]] * len(seen)
-    rows = postgres.run("SELECT * FROM fresh_runners.records", "SELECT * FROM fresh_runners.audit")
-    assert SECRET not in str(rows) + str(postgres.run("SELECT * FROM fresh_runners.records"))
+    kept = [postgres.run(f"SELECT * FROM {schema}.{table}") for table in ("records", "audit")]
+    assert SECRET not in str(kept)
     assert PASSWORD not in begun
+
+
+def misconfigured(
+    broken: Workplace, server: Server, postgres: PostgresServer, lineage: str
+) -> None:
+    """No variable, another database, a key that is another one: told, and nothing is sent."""
+    team, writes = dict(broken.environ), server.writes
+    broken.environ = {**team, "STATE_URL": ""}
+    assert "STATE_URL is empty" in broken.apply(code=1).err
+    broken.environ = {**team, "STATE_URL": postgres.url(schema="another")}
+    assert "There is no state for this target" in broken.apply(code=1).err
+    assert f"--lineage {lineage}" in broken.run("state", "init", code=1).err
+    broken.environ = {**team, "SYNAPSE_APPLY_STATE_KEY": KEY[::-1].strip("=") + "="}
+    assert "state key" in broken.plan("--detailed-exitcode", code=0).text
+    assert server.writes == writes
 
 
 def test_a_runner_that_is_killed(team: Repository, server: Server, runner: Runner) -> None:

@@ -77,6 +77,15 @@ def releases(servers: dict[str, Server]) -> dict[str, list[str]]:
     }
 
 
+def values(server: Server) -> tuple[float, str, str]:
+    """What differs: the threshold's default, the author, where the storage is."""
+    assert server.counts == (1, 1, 1)
+    (plugin,) = (one["body"] for one in server.objects("plugin"))
+    (storage,) = (one["body"] for one in server.objects("storage"))
+    threshold = plugin["configuration"]["parameters"]["threshold"]["default"]
+    return threshold, plugin["author"], storage["configuration"]["base_path"]
+
+
 def promote(place: Workplace, *names: str) -> None:
     for name in names:
         assert "Apply complete!" in place.apply("-t", name).out
@@ -95,17 +104,7 @@ def test_from_dev_to_prod(line: tuple[Repository, dict[str, Server]]) -> None:
     assert "Way out: `synapse-apply apply -t staging`" in early
     assert servers["prod"].counts == (1, 0, 1)  # what needs no proof is there
     promote(place, *TARGETS)
-    threshold = "configuration", "parameters", "threshold", "default"
-    seen = {}
-    for name, server in servers.items():
-        assert server.counts == (1, 1, 1)
-        (plugin,) = (one["body"] for one in server.objects("plugin"))
-        value = plugin
-        for key in threshold:
-            value = value[key]
-        (storage,) = (one["body"] for one in server.objects("storage"))
-        seen[name] = (value, plugin["author"], storage["configuration"]["base_path"])
-    assert seen == {
+    assert {name: values(server) for name, server in servers.items()} == {
         "dev": (0.5, "Vision", "/dev"),
         "staging": (0.5, "Vision", "/staging"),
         "prod": (0.8, "Platform", "/prod"),
@@ -130,6 +129,6 @@ def test_from_dev_to_prod(line: tuple[Repository, dict[str, Server]]) -> None:
     repo.git("checkout", "-q", "--", "plugins")
     ran = place.run("apply", "prod.plan", "-t", "prod", code=0).out
     assert "Apply complete! Resources: 1 added, 0 changed, 0 destroyed." in ran
-    assert releases(servers) == dict.fromkeys(TARGETS, ["1.0.0", "1.1.0"])
+    assert releases(servers) == {name: ["1.0.0", "1.1.0"] for name in TARGETS}
     for name in TARGETS:
         assert "No changes." in place.plan("-t", name, "--detailed-exitcode", code=0).out

@@ -63,6 +63,15 @@ def jobs() -> Iterator[Pipeline]:
         yield Pipeline(stack)
 
 
+def hangs(server: Server, process: subprocess.Popen[str]) -> None:
+    """Wait until the process waits for the answer that is kept from it."""
+    until = time.monotonic() + SECONDS
+    while not server.call("GET", "_emulator/faults/")["counts"][0]["done"]:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < until
+        time.sleep(0.01)
+
+
 def test_the_first_job_is_cancelled(
     team: Repository, server: Server, runner: Runner, jobs: Pipeline, tmp_path: Path
 ) -> None:
@@ -83,11 +92,7 @@ def test_the_first_job_is_cancelled(
     server.call("PUT", "_emulator/faults/", {"rules": [hang]})
     options = ("--parallelism", "1", "--json")
     one = jobs.start(first, "apply", "--reviewed", plans["one"], *options)
-    until = time.monotonic() + SECONDS
-    while not server.call("GET", "_emulator/faults/")["counts"][0]["done"]:
-        assert one.poll() is None, one.communicate()
-        assert time.monotonic() < until
-        time.sleep(0.01)
+    hangs(server, one)
     two = jobs.start(second, "apply", "--reviewed", plans["two"])
     locked = second.run("apply", "--reviewed", plans["two"], "--lock-timeout", "0", code=6)
     assert "synapse-apply unlock" in locked.err
