@@ -55,7 +55,7 @@ def test_all_pages(server, client, form, write):
     server.route = pages(form, write)
     assert [one["id"] for one in client.v2.list_plugins()] == [0, 1, 2, 3, 4]
     assert {request.path for request in server.received} == {"/v2/plugins/"}
-    assert {request.query["per_page"] for request in server.received} == {"100"}
+    assert {request.query["per_page"] for request in server.received} == {"200"}
 
 
 def test_filters_stay_on_every_page(server, client):
