@@ -45,7 +45,7 @@ def pages(form, write=lambda cursor: cursor):
 
 
 def as_link(cursor):
-    return f"http://elsewhere.example/v2/plugins/?{urlencode({'cursor': cursor, 'per_page': 100})}"
+    return f"http://elsewhere.example/v2/plugins/?{urlencode({'cursor': cursor, 'per_page': 200})}"
 
 
 @pytest.mark.parametrize("write", [lambda cursor: cursor, as_link])
