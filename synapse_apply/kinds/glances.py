@@ -105,15 +105,15 @@ class Glances:
             return None
         with self._lock:
             told = self._told(glance, binding, item)
-        wanted = set(paths)
-        if not told or not all(path[0] in told for path in wanted):
+        if not told:
             return None
         found = binding.decode(item, self._marks)
         # What a list has otherwise than a read is not what is live.
-        spec = {name: value for name, value in found.spec.items() if name in told}
+        if not found.spec.keys() <= told:
+            spec = {name: value for name, value in found.spec.items() if name in told}
+            found = replace(found, spec=spec)
         # A list may leave out or mask what a read of one object shows.
-        shown = all(_is_told(spec, path) for path in wanted)
-        return replace(found, spec=spec) if shown else None
+        return found if all(_is_told(found.spec, path) for path in paths) else None
 
     def _told(self, glance: _Glance, binding: Binding, item: Raw) -> frozenset[str]:
         """The fields that items like this one tell: the first of them is read to know."""
