@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 import pytest
-from installed import ROOT, copied, run
+from installed import ROOT
 
 from synapse_apply.cli.main import root
 from synapse_apply.kinds.catalogue import CATALOGUE
@@ -202,13 +202,3 @@ def test_nothing_is_left_to_do_in_the_package() -> None:
     left = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b")
     for path in (ROOT / "synapse_apply").rglob("*.py"):
         assert not left.search(path.read_text(encoding="utf-8")), path
-
-
-def test_the_pre_commit_hook_works(tmp_path: Path) -> None:
-    """The hook's command is ours, takes no file names, and passes on an example."""
-    text = (ROOT / ".pre-commit-hooks.yaml").read_text(encoding="utf-8")
-    hook = dict(re.findall(r"^[- ] (\w+): (.*)$", text, re.MULTILINE))
-    assert (hook["id"], hook["pass_filenames"]) == ("synapse-apply-validate", "false")
-    program, _, arguments = hook["entry"].partition(" ")
-    assert program == "synapse-apply"
-    run(arguments, copied(ROOT / "examples" / "quickstart", tmp_path), {})

@@ -143,6 +143,17 @@ def test_the_action_gives_every_output_there_is() -> None:
         assert outputs[name]["value"] == f"${{{{ steps.run.outputs.{name} }}}}"
 
 
+def test_every_input_is_described() -> None:
+    """docs/ci.md has a row for each, with its default where that is a word."""
+    section = (ROOT / "docs" / "ci.md").read_text("utf-8").partition("\n## The action\n")[2]
+    rows = dict(re.findall(r"^\| `([\w-]+)` \|\s*`?([^|`]*?)`?\s*\|", section, re.MULTILINE))
+    inputs = read(ACTION)["inputs"]
+    assert set(rows) == set(inputs)
+    for name, one in inputs.items():
+        if "${{" not in one["default"]:
+            assert rows[name].strip() == one["default"], name
+
+
 def test_a_hook_runs_a_command_there_is() -> None:
     """Of a Python package, on all files at once, for files of ours."""
     for hook in yaml.safe_load(HOOKS.read_text(encoding="utf-8")):
