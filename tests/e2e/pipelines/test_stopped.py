@@ -10,13 +10,13 @@ from e2e.pipelines.conftest import SECRETS, World
 from e2e.pipelines.gitlab import Pipeline
 from installed import ROOT, run
 
-HANG = {"rules": [{"match": {"method": "POST", "path": "/plugins/"}, "do": {"latency": 2500}}]}
+HANG = {"rules": [{"match": {"method": "POST", "path": "/plugins/"}, "do": {"latency": 3000}}]}
 
 
 def wait_for_a_call(world: World) -> None:
     """Until the call that is slow has arrived."""
     until = time.monotonic() + 60
-    while not any("plugins" in at for at in world.server.writes):
+    while not world.server.call("GET", "_emulator/faults/")["counts"][0]["done"]:
         assert time.monotonic() < until
         time.sleep(0.05)
 
