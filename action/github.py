@@ -49,7 +49,7 @@ def comment() -> int:
 
 def reviewed() -> int:
     """Find the run that planned the pull request that GITHUB_SHA merged; its id is an output."""
-    sha, workflow = os.environ["GITHUB_SHA"], os.environ["WORKFLOW"]
+    sha, workflow, name = (os.environ[key] for key in ("GITHUB_SHA", "WORKFLOW", "ARTIFACT"))
     try:
         pulls = _call("GET", f"commits/{sha}/pulls")
         merged = [row for row in pulls if row["merged_at"] and row["merge_commit_sha"] == sha]
@@ -58,12 +58,16 @@ def reviewed() -> int:
         number, head = merged[0]["number"], merged[0]["head"]["sha"]
         asked = f"event=pull_request&status=success&head_sha={head}&per_page=1"
         runs = _call("GET", f"actions/workflows/{workflow}/runs?{asked}")["workflow_runs"]
+        kept = [row for run in runs for row in _kept(run["id"]) if row["name"] == name]
     except OSError as problem:
         needs = "It needs `actions: read` and `pull-requests: read`."
         _tell("error", "The plan that was reviewed cannot be looked up", f"{problem}. {needs}")
         return 1
     if not runs:
         return _unreviewed(f"{workflow} did not succeed for {head} of pull request {number}.")
+    if not kept:
+        why = f"The run of {workflow} for pull request {number} kept no artifact {name}."
+        return _unreviewed(f"{why} One from a fork has no plan of a backend.")
     with Path(os.environ["GITHUB_OUTPUT"]).open("a", encoding="utf-8") as outputs:
         outputs.write(f"number={number}\nrun={runs[0]['id']}\n")
     return 0
@@ -73,6 +77,13 @@ def _unreviewed(why: str) -> int:
     hint = "Nothing was applied. Merge a pull request whose plan succeeded, or apply by hand."
     _tell("error", "No plan was reviewed for this commit", f"{why} {hint}")
     return 1
+
+
+def _kept(run: int) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = _call("GET", f"actions/runs/{run}/artifacts?per_page={PAGE}")[
+        "artifacts"
+    ]
+    return found
 
 
 def _is_mine(row: dict[str, Any], marker: str) -> bool:

@@ -25,6 +25,7 @@ class Forge:
     comments: list[dict[str, Any]] = field(default_factory=list)
     pulls: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     runs: dict[str, int] = field(default_factory=dict)
+    artifacts: dict[str, list[str]] = field(default_factory=dict)
     files: dict[str, bytes] = field(default_factory=dict)
     seen: list[str] = field(default_factory=list)
     failing: list[int] = field(default_factory=list)
@@ -82,6 +83,10 @@ ROUTES: dict[str, Callable[[Forge, tuple[str, ...], Asked, dict[str, Any]], tupl
     rf"PATCH {GITHUB}/issues/comments/(\d+)": lambda f, g, _, b: _rewrite(f, g[0], b),
     rf"GET {GITHUB}/commits/(\w+)/pulls": lambda f, g, _, __: (200, f.pulls.get(g[0], [])),
     rf"GET {GITHUB}/actions/workflows/pull-request.yml/runs": lambda f, _, q, __: _runs(f, q),
+    rf"GET {GITHUB}/actions/runs/(\d+)/artifacts": lambda f, g, _, __: (
+        200,
+        {"artifacts": [{"name": name} for name in f.artifacts.get(g[0], [])]},
+    ),
     r"GET /user": lambda _, __, ___, ____: (200, {"id": 1}),
     rf"GET {GITLAB}/merge_requests/7/notes": lambda f, _, q, __: _page(f.comments, q),
     rf"POST {GITLAB}/merge_requests/7/notes": lambda f, _, __, b: (201, f.add(BOT, b["body"])),

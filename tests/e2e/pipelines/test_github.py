@@ -98,6 +98,10 @@ def merged(world: World, head: str, sha: str, run_id: int | None) -> None:
     world.forge.pulls[sha] = [{**pull, "merge_commit_sha": "another"}, pull]
     if run_id is not None:
         world.forge.runs[head] = run_id
+        kept = world.root / "artifacts" / str(run_id)
+        world.forge.artifacts[str(run_id)] = (
+            [p.name for p in kept.iterdir()] if kept.is_dir() else []
+        )
 
 
 def test_a_merge_applies_what_was_reviewed(world: World) -> None:
@@ -142,8 +146,27 @@ def test_what_nobody_reviewed_is_not_applied(world: World) -> None:
     done = world.runner(sha).job("deploy.yml", "apply")
     assert not done.ok
     assert "pull-request.yml did not succeed" in done.log
+    merged(world, head, sha, 9)
+    done = world.runner(sha).job("deploy.yml", "apply")
+    assert "kept no artifact prod-plan. One from a fork has no plan of a backend." in done.log
     world.forge.failing = [403]
     assert "cannot be looked up" in world.runner(sha).job("deploy.yml", "apply").log
+    assert world.types() == ["float"]
+
+
+def test_a_forged_plan_is_refused(world: World) -> None:
+    """Whoever could write the artifact has not the state key: nothing of it is done."""
+    head = world.change()
+    forged = world.root / "artifacts" / "9" / "prod-plan" / "saved.plan"
+    forged.parent.mkdir(parents=True)
+    unkeyed = {name: text for name, text in SECRETS.items() if "STATE_KEY" not in name}
+    run(f"plan -t prod --out {forged}", world.checkout, unkeyed)
+    sha = world.merge()
+    merged(world, head, sha, 9)
+    done = world.runner(sha).job("deploy.yml", "apply")
+    assert not done.ok
+    assert 4 in done.codes
+    assert "This plan is not signed" in done.log
     assert world.types() == ["float"]
 
 
