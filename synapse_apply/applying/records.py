@@ -133,7 +133,10 @@ def record_of(task: Task, intent: Intent, observed: Observed, tools: Tools, sent
 
 
 def adopted(task: Task, observed: Observed, tools: Tools) -> Record:
-    """The record of an object that is ours from now on, with nothing applied by us yet."""
+    """The record of an object that is ours from now on, with nothing applied by us yet.
+
+    What was known of the same object on another API version is known still.
+    """
     series, version = task.type.place_in_series(task.desired.spec) if task.desired else ("", "")
     now = tools.clock.now()
     declared = dict(leaves(task.desired.spec)) if task.desired else {}
@@ -152,7 +155,16 @@ def adopted(task: Task, observed: Observed, tools: Tools) -> Record:
         created_at=now,
         updated_at=now,
     )
-    return unverified(record, task.type, task.desired, now)
+    before = task.record
+    if before is None or before.api == record.api or before.natural_key != record.natural_key:
+        return unverified(record, task.type, task.desired, now)
+    return replace(
+        record,
+        digest=before.digest or record.digest,
+        files=before.files,
+        verification=before.verification,
+        created_at=before.created_at,
+    )
 
 
 def agreed(task: Task, record: Record, observed: Observed, secrets: Secrets, now: str) -> Record:

@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from synapse_apply.manifests.reader import read_mapping
-from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import error
 from synapse_apply.model.errors import InputError
-from synapse_apply.session.adopt import read_inventory
+from synapse_apply.session.adopt import Inventory, read_inventory
 
 
 def mapping_of(path: Path) -> dict[str, Any]:
@@ -21,8 +20,8 @@ def mapping_of(path: Path) -> dict[str, Any]:
     return dict(mapping)
 
 
-def wanted_from(path: Path) -> dict[Address, str]:
-    """Address and id of each row; InputError with every finding."""
+def wanted_from(path: Path) -> Inventory:
+    """The rows of the file; InputError with every finding."""
     try:
         mapping, positions = read_mapping(path.read_bytes(), str(path))
     except OSError as problem:

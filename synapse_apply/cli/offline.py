@@ -43,7 +43,7 @@ def offline_plan(where: Where, against: str | None, said: dict[str, Any]) -> Pla
 
 def _against_file(where: Where, name: str) -> Offline:
     path = where.directory / name
-    ids = wanted_from(path)
+    ids = wanted_from(path).ids
     rows = {address: Row(found) for address, found in ids.items()}
     for row in mapping_of(path)["inventory"]:
         digest, address = row.get("digest"), Address.parse(str(row["address"]))

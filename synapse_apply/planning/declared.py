@@ -60,8 +60,21 @@ def decide(item: Item, survey: Survey) -> Ruling:
     else:
         ruling = _keep(item, item.record, survey)
     ruling = _sealed(item, ruling)
+    if _is_elsewhere(item):
+        ruling = ruling.refuse(refusals.other_space(item))
     rename = survey.claims.rename_of(item.address)
     return ruling.refuse(refusals.renamed(item, *rename)) if rename else ruling
+
+
+def _is_elsewhere(item: Item) -> bool:
+    """Whether the same address was another object on the API version that made it."""
+    record = item.record
+    if record is None or record.api == item.binding.api:
+        return False
+    (form, _, before), (now, _, after) = (
+        key.partition("=") for key in (record.natural_key, item.natural_key)
+    )
+    return bool(before and after) and form == now and before != after
 
 
 def _sealed(item: Item, ruling: Ruling) -> Ruling:

@@ -52,7 +52,9 @@ def _object(item: Item, record: Record) -> ObjectDrift | None:
     observed = item.sighting.observed
     if observed is None:
         return ObjectDrift(item.address, record.remote_id, gone=True, position=place)
-    remade = observed.remote_id if observed.remote_id != record.remote_id else ""
+    # An id of another API version is another number of the same object.
+    is_other = observed.api == record.api and observed.remote_id != record.remote_id
+    remade = observed.remote_id if is_other else ""
     fields = tuple(differences(item, record).drifted)
     if not fields and not remade:
         return None

@@ -79,13 +79,20 @@ def remote_id(item: Item) -> str:
     return item.record.remote_id if item.record is not None else ""
 
 
+def _object(item: Item) -> tuple[str, str, str]:
+    """Kind, API version and id of what an address stands for: ids of two versions say nothing."""
+    observed, pinned = item.sighting.observed, item.desired and item.desired.remote_id
+    recorded = item.record if observed is None and not pinned else None
+    return item.address.kind, recorded.api if recorded else item.binding.api, remote_id(item)
+
+
 def _where(item: Item) -> str:
     place = f" ({item.desired.position})" if item.desired and item.desired.position else ""
     return f"{item.address}{place}"
 
 
-def _grouped(pairs: Iterable[tuple[tuple[str, str], Item]]) -> list[list[Item]]:
-    groups: dict[tuple[str, str], list[Item]] = defaultdict(list)
+def _grouped(pairs: Iterable[tuple[tuple[str, ...], Item]]) -> list[list[Item]]:
+    groups: dict[tuple[str, ...], list[Item]] = defaultdict(list)
     for key, item in pairs:
         groups[key].append(item)
     return [
@@ -121,9 +128,9 @@ def _double_keys(items: Items) -> Found:
 def _double_ids(items: Items, renames: Mapping[Address, Address]) -> Found:
     renamed = set(renames.values())
     owners = (
-        ((item.address.kind, found), item)
+        (_object(item), item)
         for item in items.values()
-        if (found := remote_id(item)) and item.address not in renamed
+        if remote_id(item) and item.address not in renamed
     )
     return [
         (
@@ -147,8 +154,9 @@ def _pins(items: Items) -> Found:
         pin = item.desired.remote_id if item.desired else None
         if not pin:
             continue
-        if item.record is not None and item.record.remote_id != pin:
-            detail = f"{address} pins id {pin}, and the state records id {item.record.remote_id}."
+        record = item.record
+        if record and record.api == item.binding.api and record.remote_id != pin:
+            detail = f"{address} pins id {pin}, and the state records id {record.remote_id}."
             hint = f"Remove metadata.id, or `synapse-apply state rm {address}` to follow the pin."
             finding = error("The pinned id is not the recorded one", detail, hint)
         elif item.sighting.observed is None and item.sighting.problem is None:
@@ -167,18 +175,18 @@ def _pins(items: Items) -> Found:
 def _renames(items: Items) -> dict[Address, Address]:
     """New addresses (declared, without record) and the undeclared record that is theirs."""
     by_key: dict[tuple[str, str], Address] = {}
-    by_id: dict[tuple[str, str], Address] = {}
+    by_id: dict[tuple[str, str, str], Address] = {}
     for address in reversed(in_order(items)):
         item = items[address]
         if item.record is not None and item.desired is None:
-            by_id[address.kind, item.record.remote_id] = address
+            by_id[_object(item)] = address
             if item.record.natural_key:
                 by_key[address.kind, item.record.natural_key] = address
     renames: dict[Address, Address] = {}
     for address in in_order(items):
         item = items[address]
         if item.record is None and item.desired is not None:
-            old = by_id.get((address.kind, remote_id(item)))
+            old = by_id.get(_object(item))
             old = old or by_key.get((address.kind, item.natural_key))
             if old is not None:
                 renames[address] = old

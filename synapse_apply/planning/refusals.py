@@ -204,6 +204,22 @@ def other_object(item: Item, names: Sequence[str]) -> Refusal:
     )
 
 
+def other_space(item: Item) -> Refusal:
+    """An id that a manifest names leads to another object since the API version changed."""
+    record = item.record
+    before, api = (record.natural_key, record.api) if record else ("", "")
+    return Refusal(
+        "other-space",
+        f"on API {api} this was {before}, and with API {item.binding.api} it would be "
+        f"{item.natural_key}: ids of two versions are not one space",
+        (
+            f"name what it belongs to by its manifest, or by its id of API {item.binding.api}",
+            f"if it is another object on purpose: `synapse-apply state rm {item.address}`",
+        ),
+        item.desired.position if item.desired else None,
+    )
+
+
 def renamed(item: Item, old: Address, new: Address) -> Refusal:
     """A new address declares the object that is recorded under one no longer declared.
 

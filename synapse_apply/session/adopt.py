@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
+from typing import NamedTuple
 
 from synapse_apply.applying.records import live_fields
 from synapse_apply.applying.runs import unverified
@@ -20,13 +22,25 @@ from synapse_apply.session.context import Context
 from synapse_apply.session.threads import threads
 
 
-def import_all(context: Context, wanted: Mapping[Address, str]) -> list[Record]:
+class Inventory(NamedTuple):
+    """The server's ids by address, and of which API version an id is, where that is said."""
+
+    ids: Mapping[Address, str]
+    apis: Mapping[Address, str]
+
+
+def import_all(
+    context: Context,
+    wanted: Mapping[Address, str],
+    apis: Mapping[Address, str] = MappingProxyType({}),
+) -> list[Record]:
     """Record live objects under addresses, all or none; InputError with every finding.
 
-    `wanted` maps an address to the server's id. Runs under the state's lock.
+    `wanted` maps an address to the server's id, `apis` to the API version that gave it, if that is
+    known. Runs under the state's lock.
     """
     with context.lock("import"):
-        looking = _Looking(context, context.store.read().records)
+        looking = _Looking(context, context.store.read().records, apis)
         with threads(context.parallelism) as pool:
             looks = list(pool.map(looking.guarded, wanted.items()))
         findings = [found for look in looks if isinstance(look, tuple) for found in look]
@@ -41,8 +55,11 @@ def import_all(context: Context, wanted: Mapping[Address, str]) -> list[Record]:
 class _Looking:
     """Looks at many objects at once; each owner is read about once."""
 
-    def __init__(self, context: Context, records: Mapping[Address, Record]) -> None:
+    def __init__(
+        self, context: Context, records: Mapping[Address, Record], apis: Mapping[Address, str]
+    ) -> None:
         self._context = context
+        self._apis = apis
         self._records = records
         self._addresses = {(at.kind, one.api, one.remote_id): at for at, one in records.items()}
         self._owners: dict[tuple[str, str], Observed | None] = {}
@@ -61,6 +78,7 @@ class _Looking:
             kinds = ", ".join(context.catalogue)
             raise InputError.of("There is no such kind", f"{address}.", f"Kinds: {kinds}.")
         binding = kind.binding(context.target.api)
+        _check_api(context, binding, address, self._apis.get(address, binding.api))
         self._check_free(address, remote_id, binding)
         observed = _read(context, binding, address, remote_id)
         _check_version(kind, address, observed)
@@ -234,14 +252,29 @@ def _settle_open(context: Context, records: Mapping[Address, Record]) -> None:
         context.store.settle(closed, ours, entry)
 
 
-def read_inventory(rows: Sequence[Mapping[str, object]], where: str) -> dict[Address, str]:
-    """Address and id of each row of an inventory; InputError with every finding."""
+def _check_api(context: Context, binding: Binding, address: Address, api: str) -> None:
+    """An id of another API version may be another object's here."""
+    if api != binding.api:
+        raise InputError.of(
+            "The id is of another API version",
+            f"{address}: its id is one of API {api}, and target {context.target.name} uses "
+            f"{binding.api} for it. Ids of two versions are not one space.",
+            "Leave the row out: `synapse-apply apply --adopt` finds what is declared by its key.",
+            address=str(address),
+        )
+
+
+def read_inventory(rows: Sequence[Mapping[str, object]], where: str) -> Inventory:
+    """The rows of an inventory; InputError with every finding."""
     wanted: dict[Address, str] = {}
+    apis: dict[Address, str] = {}
     findings: list[Diagnostic] = []
     for number, row in enumerate(rows, start=1):
         try:
             address = Address.parse(str(row["address"]))
             wanted[address] = str(row["id"])
+            if api := row.get("api"):
+                apis[address] = str(api)
         except (KeyError, TypeError, ValueError) as problem:
             reason = f"row {number} of {where}: {problem}"
             findings.append(
@@ -249,4 +282,4 @@ def read_inventory(rows: Sequence[Mapping[str, object]], where: str) -> dict[Add
             )
     if findings:
         raise InputError(*findings)
-    return wanted
+    return Inventory(wanted, apis)

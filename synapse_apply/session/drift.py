@@ -50,7 +50,7 @@ def _with_unmanaged(context: Context, planned: Planned, found: Drift) -> Drift:
         strangers += [
             Unmanaged(prefix, remote_id(raw), binding.keys(raw))
             for raw in listed or ()
-            if (prefix, remote_id(raw)) not in known
+            if (prefix, binding.api, remote_id(raw)) not in known
         ]
     return replace(
         found,
@@ -60,13 +60,13 @@ def _with_unmanaged(context: Context, planned: Planned, found: Drift) -> Drift:
     )
 
 
-def _known(planned: Planned, state: State) -> Iterator[tuple[str, str]]:
-    """Kind and id of every object that is recorded, or found for what is declared."""
+def _known(planned: Planned, state: State) -> Iterator[tuple[str, str, str]]:
+    """Kind, API version and id of every object that is recorded, or found for what is declared."""
     for address, record in state.records.items():
-        yield address.kind, record.remote_id
+        yield address.kind, record.api, record.remote_id
     for address, item in planned.items.items():
-        if item.sighting.observed is not None:
-            yield address.kind, item.sighting.observed.remote_id
+        if (observed := item.sighting.observed) is not None:
+            yield address.kind, observed.api, observed.remote_id
 
 
 def _not_listed(prefix: str, failure: RemoteError) -> Diagnostic:

@@ -33,6 +33,7 @@ class Exported:
 
     address: Address
     remote_id: str
+    api: str
     version: str
     text: str
     left_out: tuple[str, ...] = ()
@@ -49,7 +50,12 @@ class Export:
     def inventory(self) -> list[dict[str, str | None]]:
         """Rows as `import -f` reads them."""
         return [
-            {"address": str(one.address), "id": one.remote_id, "version": one.version or None}
+            {
+                "address": str(one.address),
+                "id": one.remote_id,
+                "api": one.api,
+                "version": one.version or None,
+            }
             for one in self.exported
         ]
 
@@ -90,10 +96,18 @@ def export(
 
 
 def _recorded(reach: Reach) -> dict[tuple[str, str], Address]:
-    """The addresses that the state has for live objects, by kind and id."""
+    """The addresses that the state has for live objects, by kind and id.
+
+    Ids of another API version than the target's are none of its own.
+    """
     with state_of(reach) as store:
         records = store.read().records if store else {}
-    return {(at.kind, record.remote_id): at for at, record in records.items()}
+    apis = {prefix: kind.binding(reach.target.api).api for prefix, kind in reach.catalogue.items()}
+    return {
+        (at.kind, record.remote_id): at
+        for at, record in records.items()
+        if record.api == apis.get(at.kind)
+    }
 
 
 class _Maker:
@@ -145,7 +159,7 @@ class _Maker:
         self._addresses[kind.prefix, one.remote_id] = address
         self._taken[address.kind].add(address.name)
         version = str(one.spec.get(kind.version, "")) if kind.series else ""
-        self.exported.append(Exported(address, one.remote_id, version, made.text, left))
+        self.exported.append(Exported(address, one.remote_id, one.api, version, made.text, left))
 
     def _address(self, kind: ResourceType, one: Observed) -> Address:
         """The recorded address, or one that is not taken; the same each time."""

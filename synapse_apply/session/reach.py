@@ -95,13 +95,18 @@ def given_id(prefix: str, text: str) -> str | None:
 def recorded_id(reach: Reach, prefix: str, text: str) -> str | None:
     """The id that the state has for a name or an address; None where it has none.
 
-    An address that is not recorded is an InputError: it can mean nothing else.
+    An address that is not recorded is an InputError: it can mean nothing else. What another API
+    version made is looked up by its key: its id is none here.
     """
     name = text.removeprefix(f"{prefix}/")
     with state_of(reach) as store:
         record = store.record(Address(prefix, name)) if store else None
     if record is not None:
-        return record.remote_id
+        binding = reach.kind(prefix)[1]
+        if record.api == binding.api:
+            return record.remote_id
+        hits = by_key(reach, binding, record.natural_key.partition("=")[2])
+        return remote_id(hits[0]) if len(hits) == 1 else None
     if name != text:
         raise InputError.of(
             "There is no such record",

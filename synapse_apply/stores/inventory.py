@@ -6,11 +6,15 @@ from synapse_apply.model.state import State
 
 
 def inventory(state: State) -> list[dict[str, str | None]]:
-    """Per record, by address: `address`, `id`, `version` and `digest` (None where it has none)."""
+    """Per record, by address: address, id, api, version and digest (None where it has none).
+
+    `api` is the API version whose id it is.
+    """
     return [
         {
             "address": str(address),
             "id": record.remote_id,
+            "api": record.api,
             "version": record.version or None,
             "digest": record.digest,
         }

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from e2e.scenarios.workplace import Server
@@ -12,7 +14,6 @@ from installed import ROOT
 from synapse_apply.emulator.serve import EmbeddedServer
 
 PAGE = (ROOT / "docs" / "adoption.md").read_text(encoding="utf-8")
-BLOCKS = [Block(*found) for found in FENCE.findall(PAGE)]
 TOKEN = {"SYNAPSE_PROD_TOKEN": "a-token-of-tests"}
 URL = "https://api.example.com"
 LINEAGE = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -32,26 +33,36 @@ def by_hand(server: Server) -> None:
 
 def test_the_page_is_what_happens(tmp_path: Path) -> None:
     """Every console block, in order, prints what it shows; files are as the page has them."""
-    tokens = {next(iter(TOKEN.values())): "acme"}
-    switches = {"secrets": "masked"}
-    with EmbeddedServer(tmp_path / "data", tokens=tokens, tenant="acme", switches=switches) as up:
-        by_hand(Server(up.url, next(iter(TOKEN.values()))))
-        folder = tmp_path / "project"
-        told: list[tuple[str, str]] = []
-        script = ""
-        for block in BLOCKS:
-            if block.language == "yaml":
-                aside = f".{len(told)}"  # put in place when its turn comes, as a reader does
-                text = block.text.replace(URL, up.url)
-                write(Block("yaml", text), folder / aside)
-                script += f"cp -r {aside}/. .\n"
-            for command, output in commands(block.text) if block.language == "console" else ():
-                told.append((command, output))
-                script += f"{command}\nprintf '{MARK}'\n"
-        printed = [text.replace(up.url, URL) for text in shell(script, folder, TOKEN)]
-    assert [command for command, _ in told if "export" in command]
+    with backend(tmp_path / "data", secrets="masked") as server:
+        by_hand(server)
+        told = followed(PAGE, server.url, tmp_path / "project")
+    assert [command for command in told if "export" in command]
+
+
+@contextmanager
+def backend(data: Path, **switches: str) -> Iterator[Server]:
+    token = next(iter(TOKEN.values()))
+    tokens = {token: "acme"}
+    with EmbeddedServer(data, tokens=tokens, tenant="acme", switches=switches) as up:
+        yield Server(up.url, token)
+
+
+def followed(page: str, url: str, folder: Path) -> list[str]:
+    """Do what a page says in a folder; every command, each of which printed what is shown."""
+    told: list[tuple[str, str]] = []
+    script = ""
+    for block in (Block(*found) for found in FENCE.findall(page)):
+        if block.language == "yaml":
+            aside = f".{len(told)}"  # put in place when its turn comes, as a reader does
+            write(Block("yaml", block.text.replace(URL, url)), folder / aside)
+            script += f"cp -r {aside}/. .\n"
+        for command, output in commands(block.text) if block.language == "console" else ():
+            told.append((command, output))
+            script += f"{command}\nprintf '{MARK}'\n"
+    printed = [text.replace(url, URL) for text in shell(script, folder, TOKEN)]
     for (command, output), real in zip(told, printed, strict=True):
         assert steady(real) == steady(output), command
+    return [command for command, _ in told]
 
 
 def steady(text: str) -> str:

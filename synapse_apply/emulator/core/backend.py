@@ -67,6 +67,9 @@ class RequestLog:
         self.counts.clear()
 
 
+IDS_APART = 500_000  # of one object on v1 and on v2, where each has its own
+
+
 class DataLock:
     """One process a data set. The system releases it when the process ends, however it ends."""
 
@@ -129,6 +132,18 @@ class Backend:
             if self.store.find("agent", token) is None:
                 body = {"name": name, "url": ""}
                 self.store.insert("agent", EVERY_TENANT, body, created=self.clock.now(), key=token)
+
+    def id_on_v2(self, number: int) -> int:
+        """The id by which API v2 knows a plugin or a release."""
+        return number + self._ids_apart
+
+    def id_from_v2(self, number: int) -> int:
+        """The id of the one that API v2 knows by this id; of none where there is none."""
+        return max(number - self._ids_apart, 0)
+
+    @property
+    def _ids_apart(self) -> int:
+        return IDS_APART if self.switches.is_on("v2_ids", "own") else 0
 
     def close(self) -> None:
         self.store.close()

@@ -104,6 +104,11 @@ SWITCHES: tuple[Switch, ...] = (
         "Answers of v2: `{data, meta}`; or bare objects and pages `{next, previous, results}`.",
     ),
     Switch(
+        "v2_ids",
+        {"shared": _G, "own": _G},
+        "Ids of plugins and releases on v2: those of v1, or numbers of its own.",
+    ),
+    Switch(
         "v2_dry_run",
         {"checked": _G, "blind": _G, "unknown": _G},
         "A dry run finds out that a code or a version is taken; or does not look; or the parameter "

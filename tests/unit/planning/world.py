@@ -190,7 +190,7 @@ def _record(address: Address, data: Data, remote_id: str) -> Record | None:
     return Record(
         address,
         str(record.get("id", remote_id)),
-        "v1",
+        record.get("api", "v1"),
         natural_key=record.get(
             "natural_key", kind.natural_key(desired.spec, {}) if desired else ""
         ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
+from synapse_apply.emulator.core.backend import Backend
 from synapse_apply.emulator.core.clock import iso
 from synapse_apply.emulator.core.errors import ApiError
 from synapse_apply.emulator.core.fields import Field
@@ -67,11 +68,11 @@ def has_ended(status: words.Status) -> ApiError:
     )
 
 
-def item(row: Row, moment: float, data_set: str) -> dict[str, Any]:
-    now = v1.at(row, moment)
+def item(backend: Backend, row: Row) -> dict[str, Any]:
+    now = v1.at(row, backend.clock.now())
     is_ended = now.status in words.ENDED
     return {
-        "id": public_id(data_set, row),
+        "id": public_id(backend.store.data_set, row),
         "status": words.PLATFORM[now.status],
         "action": row.body["action"],
         "is_active": not is_ended,
@@ -82,19 +83,20 @@ def item(row: Row, moment: float, data_set: str) -> dict[str, Any]:
     }
 
 
-def whole(row: Row, moment: float, data_set: str) -> dict[str, Any]:
+def whole(backend: Backend, row: Row) -> dict[str, Any]:
     body = row.body
+    release = backend.id_on_v2(body["release"])
     return {
-        **item(row, moment, data_set),
+        **item(backend, row),
         "params": body["parameters"],
         "progress_record": body.get("progress_record"),
         "metrics_record": body.get("metrics_record"),
-        "result": v1.result(row, v1.at(row, moment)),
+        "result": v1.result(row, v1.at(row, backend.clock.now())),
         "meta": body.get("metadata"),
-        "plugin_release_id": body["release"],
+        "plugin_release_id": release,
         "plugin_release": {
-            "id": body["release"],
-            "plugin_id": row.parent,
+            "id": release,
+            "plugin_id": backend.id_on_v2(row.parent or 0),
             "version": body["version"],
         },
         "modified": iso(body.get("modified", row.created)),

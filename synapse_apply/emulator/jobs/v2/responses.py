@@ -26,7 +26,7 @@ def _by_id(call: Call) -> Row:
 
 
 def _whole(call: Call, row: Row) -> dict[str, Any]:
-    return models.whole(row, call.backend.clock.now(), call.backend.store.data_set)
+    return models.whole(call.backend, row)
 
 
 def read(call: Call) -> Answer:
@@ -36,10 +36,9 @@ def read(call: Call) -> Answer:
 def list_all(call: Call) -> Answer:
     """The tenant's jobs, the newest first."""
     asked = filters(call, _FILTERS)
-    moment, data_set = call.backend.clock.now(), call.backend.store.data_set
 
     def show(row: Row) -> dict[str, Any]:
-        return models.item(row, moment, data_set)
+        return models.item(call.backend, row)
 
     def keep(row: Row) -> bool:
         if not models.is_shown(row):

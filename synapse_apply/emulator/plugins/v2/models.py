@@ -85,26 +85,32 @@ def find(backend: Backend, tenant: str, text: str) -> Row | None:
     """A tenant's plugin by its integer id, if v2 has it."""
     if not text.isdecimal() or len(text) > 19:
         return None
-    row = backend.store.get("plugin", int(text), tenant)
+    return of(backend, tenant, backend.id_from_v2(int(text)))
+
+
+def of(backend: Backend, tenant: str, number: int) -> Row | None:
+    """The same by the number that the store knows it by."""
+    row = backend.store.get("plugin", number, tenant)
     return row if is_shown(row) else None
 
 
-def embedded(row: Row) -> dict[str, Any]:
-    return {"id": row.id, **{name: row.body[name] for name in ("code", "name", "category")}}
+def embedded(backend: Backend, row: Row) -> dict[str, Any]:
+    named = {"id": backend.id_on_v2(row.id)}
+    return {**named, **{name: row.body[name] for name in ("code", "name", "category")}}
 
 
-def item(row: Row) -> dict[str, Any]:
+def item(backend: Backend, row: Row) -> dict[str, Any]:
     return {
-        **embedded(row),
+        **embedded(backend, row),
         "is_active": row.body.get("is_active", True),
         "created": iso(row.created),
     }
 
 
-def whole(row: Row, tenant_number: int) -> dict[str, Any]:
+def whole(backend: Backend, row: Row) -> dict[str, Any]:
     return {
-        **item(row),
-        "tenant_id": tenant_number,
+        **item(backend, row),
+        "tenant_id": backend.store.tenant_number(row.tenant),
         "description": row.body.get("description", ""),
         "system_only": False,
         "is_public": False,

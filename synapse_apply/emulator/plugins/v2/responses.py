@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from synapse_apply.emulator.core.call import Answer, Call
@@ -29,7 +30,7 @@ def _by_id(call: Call) -> Row:
 
 
 def _whole(call: Call, row: Row) -> dict[str, Any]:
-    return models.whole(row, call.backend.store.tenant_number(row.tenant))
+    return models.whole(call.backend, row)
 
 
 def read(call: Call) -> Answer:
@@ -45,7 +46,7 @@ def list_all(call: Call) -> Answer:
 
     newest = call.backend.switches.is_on("list_order", "newest")
     wanted = Wanted(call.tenant, newest_first=newest)
-    return answer_cursors(call, "plugin", wanted, models.item, keep)
+    return answer_cursors(call, "plugin", wanted, partial(models.item, call.backend), keep)
 
 
 def create(call: Call) -> Answer:
@@ -58,7 +59,7 @@ def create(call: Call) -> Answer:
     with backend.store.transaction():
         row = backend.store.insert("plugin", call.tenant, body, created=now, key=own["code"])
         release = releases.make(call, row, values["version"], contents)
-    return Answer({**_whole(call, row), "release": releases.reference(release)}, 201)
+    return Answer({**_whole(call, row), "release": releases.reference(backend, release)}, 201)
 
 
 def _checked(call: Call) -> tuple[dict[str, Any], dict[str, Any]]:

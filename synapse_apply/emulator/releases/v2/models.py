@@ -80,29 +80,29 @@ def is_in_use() -> ApiError:
     return conflict("The release is used by an active serve application.")
 
 
-def reference(row: Row) -> dict[str, Any]:
+def reference(backend: Backend, row: Row) -> dict[str, Any]:
     return {
-        "id": row.id,
+        "id": backend.id_on_v2(row.id),
         "version": row.body["version"],
         "is_released": row.body.get("is_released", False),
     }
 
 
-def item(row: Row) -> dict[str, Any]:
+def item(backend: Backend, row: Row) -> dict[str, Any]:
     return {
-        **reference(row),
-        "plugin_id": row.parent,
+        **reference(backend, row),
+        "plugin_id": backend.id_on_v2(row.parent or 0),
         "created": iso(row.created),
         "debug": row.body.get("debug", False),
     }
 
 
-def whole(row: Row, plugin: Row) -> dict[str, Any]:
+def whole(backend: Backend, row: Row, plugin: Row) -> dict[str, Any]:
     config = row.body.get("config") or {}
     actions = config.get("actions")
     return {
-        **item(row),
-        "plugin": plugins.embedded(plugin),
+        **item(backend, row),
+        "plugin": plugins.embedded(backend, plugin),
         "readme": row.body.get("readme", ""),
         "config": config,
         "run_schema": {},

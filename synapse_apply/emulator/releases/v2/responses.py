@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from synapse_apply.emulator.core.call import Answer, Call
@@ -20,15 +21,15 @@ def _by_id(call: Call) -> tuple[Row, Row]:
     """The release whose id stands in the path, and its plugin. Raises ApiError (404)."""
     text = call.path["id"]
     if text.isdecimal() and len(text) < 20:
-        row = call.backend.store.get("release", int(text), call.tenant)
-        plugin = plugins.find(call.backend, call.tenant, str(row.parent)) if row else None
+        row = call.backend.store.get("release", call.backend.id_from_v2(int(text)), call.tenant)
+        plugin = plugins.of(call.backend, call.tenant, row.parent or 0) if row else None
         if row is not None and plugin is not None:
             return row, plugin
     raise not_found()
 
 
 def read(call: Call) -> Answer:
-    return Answer(models.whole(*_by_id(call)))
+    return Answer(models.whole(call.backend, *_by_id(call)))
 
 
 def list_all(call: Call) -> Answer:
@@ -45,12 +46,13 @@ def list_all(call: Call) -> Answer:
 
     newest = call.backend.switches.is_on("list_order", "newest")
     wanted = Wanted(call.tenant, parent, newest_first=newest)
-    return answer_cursors(call, "release", wanted, models.item, keep)
+    return answer_cursors(call, "release", wanted, partial(models.item, call.backend), keep)
 
 
 def create(call: Call) -> Answer:
     plugin, version, contents = _checked(call)
-    return Answer(models.whole(models.make(call, plugin, version, contents), plugin), 201)
+    made = models.make(call, plugin, version, contents)
+    return Answer(models.whole(call.backend, made, plugin), 201)
 
 
 def _checked(call: Call) -> tuple[Row, str, dict[str, Any]]:
@@ -85,7 +87,7 @@ def _contents(call: Call, sha256: str | None) -> dict[str, Any]:
 
 def lock(call: Call) -> Answer:
     row, plugin = _by_id(call)
-    return Answer(models.whole(models.lock(call.backend, row, plugin), plugin))
+    return Answer(models.whole(call.backend, models.lock(call.backend, row, plugin), plugin))
 
 
 def delete(call: Call) -> Answer:
