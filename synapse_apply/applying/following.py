@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from synapse_apply.model.errors import RemoteError
 from synapse_apply.model.job import Job, job_of
-from synapse_apply.model.ports import Api
+from synapse_apply.model.ports import JobCalls
 
 POLL_INTERVAL = 5.0  # as the API page's own loop waits
 _SLICE = 0.25  # seconds between two looks at whether to stop
@@ -28,7 +28,7 @@ class Pace:
     stop: Callable[[], bool] = lambda: False
 
 
-def follow(api: Api, job_id: str, pace: Pace, seen: Callable[[Job], None]) -> Job:
+def follow(api: JobCalls, job_id: str, pace: Pace, seen: Callable[[Job], None]) -> Job:
     """The job as it was last seen: ended, or not where the time was up or a stop was asked for.
 
     `seen` is told each look. RemoteError as the client raises it once its own retries are over.
@@ -44,7 +44,7 @@ def follow(api: Api, job_id: str, pace: Pace, seen: Callable[[Job], None]) -> Jo
             return job
 
 
-def look(api: Api, job_id: str) -> Job:
+def look(api: JobCalls, job_id: str) -> Job:
     """The job as it is now; RemoteError also for an answer that is no job."""
     try:
         return job_of(api.get_job(job_id))

@@ -27,7 +27,7 @@ from synapse_apply.model.errors import (
 )
 from synapse_apply.model.job import Job
 from synapse_apply.model.logs import LogLine, lines_of, lines_of_frame
-from synapse_apply.model.ports import Api
+from synapse_apply.model.ports import JobCalls
 
 PASSING = (Unreachable, RemoteTimeout, RateLimited, ServerFault)
 MOST_FAILURES = 8  # in a row, each after the client's own repeats
@@ -49,7 +49,7 @@ class Tailer:
     """One job's log, shown to a watcher."""
 
     def __init__(
-        self, api: Api, job_id: str, pace: Pace, watcher: Watcher, last: int | None = None
+        self, api: JobCalls, job_id: str, pace: Pace, watcher: Watcher, last: int | None = None
     ) -> None:
         """Nothing is asked for yet. `last`: of the lines there are at first, only so many."""
         self._api = api

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from synapse_apply.client import lists, sse
+from synapse_apply.client import lists
 from synapse_apply.client.calls import Call, IsSensitive, everything, path_to, under
 from synapse_apply.client.dialects import v1
-from synapse_apply.client.errors import ClientError, UnexpectedAnswerError
+from synapse_apply.client.errors import ClientError
 from synapse_apply.client.speaking import (
     JSON,
     Data,
@@ -160,12 +160,7 @@ class IntegrationClientMixin(Speaking):
         where a second stream begins: servers have no resume. A stream that breaks off, or is
         silent for too long, is a ClientError; a server without it answers 404 or 405.
         """
-        path = path_to("jobs", pk, "tail_console_logs")
-        call = Call("GET", path, repeatable=True, accept="text/event-stream")
-        try:
-            yield from sse.frames(self._transport.stream(call, longest))
-        except sse.OversizedEventError as failure:
-            raise UnexpectedAnswerError(f"{call}: {failure}") from None
+        return self._tail(path_to("jobs", pk, "tail_console_logs"), longest)
 
     def list_storages(self) -> list[Object]:
         """All storages, of all pages."""

@@ -118,8 +118,10 @@ class PlatformV2(Speaking):
         path = self._path(_RELEASES, pk)
         self._send(Call("DELETE", path, query=_query(dry_run), mutates=True, empty_ok=True))
 
-    def get_job(self, pk: Pk) -> Object:
-        """The job by its UUID."""
+    def get_job(self, pk: Pk, params: Data | None = None) -> Object:
+        """The job by its UUID. It is whole: there are no parameters to ask for more of it."""
+        if params:
+            raise NotSentError("GET jobs: not sent: API v2 shows a job whole and takes no expand")
         return self._get(self._path("jobs", pk))
 
     def iterate_jobs(self, params: Data | None = None) -> Iterator[Object]:
@@ -145,6 +147,14 @@ class PlatformV2(Speaking):
         """The lines a job wrote, as texts."""
         logs = self._get(self._path("jobs", pk, "console_logs")).get("logs")
         return logs if isinstance(logs, list) else []
+
+    def iterate_job_console_logs(self, pk: Pk) -> Iterator[Any]:
+        """The same one by one; v2 answers them in one piece."""
+        yield from self.list_job_console_logs(pk)
+
+    def tail_job_console_logs(self, pk: Pk, *, longest: float | None = None) -> Iterator[Object]:
+        """What a job writes, as it writes it; see v1. Of a job that is not there, an `error`."""
+        return self._tail(self._path("jobs", pk, "tail_console_logs"), longest)
 
     def _act(self, path: str, *, dry_run: bool) -> Object:
         call = Call("POST", path, query=_query(dry_run), content_type=JSON, mutates=True)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
-from synapse_apply.client import failures, lists, readings
+from synapse_apply.client import failures, lists, readings, sse
 from synapse_apply.client.answers import Answer
 from synapse_apply.client.calls import Call, IsSensitive, Query, path_to
 from synapse_apply.client.dialects.dialect import Dialect
@@ -107,6 +107,15 @@ class Speaking:
             )
         finally:
             body.close()
+
+    def _tail(self, path: str, longest: float | None) -> Iterator[Object]:
+        """The events of a stream; `longest` is a bound in seconds."""
+        accepted = "text/event-stream"
+        call = Call("GET", path, repeatable=True, accept=accepted, api=self._dialect.api)
+        try:
+            yield from sse.frames(self._transport.stream(call, longest))
+        except sse.OversizedEventError as failure:
+            raise UnexpectedAnswerError(f"{call}: {failure}") from None
 
     def _object(self, call: Call) -> Object:
         answer = self._send(call)

@@ -13,7 +13,7 @@ from synapse_apply.model.observed import Capabilities, Lookup, Observed
 from synapse_apply.model.values import ABSENT, Reference
 
 if TYPE_CHECKING:
-    from synapse_apply.model.ports import Api, IsOfUse
+    from synapse_apply.model.ports import Api, IsOfUse, JobCalls
 
 Raw = Mapping[str, Any]
 NaturalKey = Callable[[Mapping[str, Any], Mapping[str, Observed]], str]
@@ -129,7 +129,8 @@ class Binding:
     the kind's proof know the owner with this remote id, where those are of another version.
     `belonging` lists the objects of the owner with this remote id. `harmless` is there where the
     server can be asked to check a call and not to act on it: it sends one that changes nothing
-    even where the server does not know this; False where it finds no object to send it about.
+    even where the server does not know this; False where it finds no object to send it about. `jobs_of` gives the
+    calls that tell of the job with this id, where those are not v1's.
     """
 
     api: str
@@ -158,6 +159,7 @@ class Binding:
     bootstraps: Bootstrap | None = None
     runs_as: Callable[[Api, str], str] | None = None
     belonging: Callable[[Api, str], Sequence[Raw]] | None = None
+    jobs_of: Callable[[Api, str], JobCalls] | None = None
     seal: Seal | None = None
     harmless: Callable[[Api], bool] | None = None
 

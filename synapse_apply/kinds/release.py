@@ -5,6 +5,7 @@ A release's identity is CODE@VERSION of the live plugin it belongs to.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ FIELDS = frozenset(
 )
 
 if TYPE_CHECKING:
-    from synapse_apply.model.ports import Api
+    from synapse_apply.model.ports import Api, JobCalls
 # Where a release carries free config, the digest of what we published travels in it.
 DIGEST_KEY = "x-synapse-apply-digest"
 
@@ -144,6 +145,14 @@ def _code(api: Api, plugin: str) -> str:
     return code
 
 
+# Jobs are started on v1, and v2 knows the same ones by UUIDs of its own.
+_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+
+
+def _jobs_of(api: Api, job: str) -> JobCalls:
+    return api.v2 if _UUID.fullmatch(job) else api
+
+
 V2 = Binding(
     api="v2",
     fields=FIELDS_V2,
@@ -165,6 +174,7 @@ V2 = Binding(
         "locked for good: this is never taken back, and the version cannot be published again",
     ),
     runs_as=_code,
+    jobs_of=_jobs_of,
     belonging=lambda api, plugin: api.v2.list_plugin_releases({"plugin": wire_id(plugin)}),
     harmless=changes_nothing,
 )

@@ -86,13 +86,18 @@ def job_of(raw: Mapping[str, Any]) -> Job:
         id=str(found),
         status=status_of(raw.get("status", "queued")),
         progress=_percent(raw),
-        plugin=_text(raw.get("plugin")),
+        plugin=_text(raw.get("plugin", _owner(raw.get("plugin_release")))),
         version=_version(raw),
         created=_text(raw.get("created", raw.get("created_at"))),
         completed=_text(raw.get("completed", raw.get("completed_at"))),
         context=context if isinstance(context, Mapping) else {},
         raw=raw,
     )
+
+
+def _owner(release: object) -> object:
+    """The plugin of the release that a job of API v2 names."""
+    return release.get("plugin_id") if isinstance(release, Mapping) else None
 
 
 def _percent(raw: Mapping[str, Any]) -> float | None:

@@ -23,6 +23,7 @@ from synapse_apply.model.errors import (
 )
 from synapse_apply.model.job import PLATFORM_WORDS, Job, JobStatus, job_of, words_of
 from synapse_apply.model.logs import LogLine
+from synapse_apply.model.ports import JobCalls
 from synapse_apply.session.reach import (
     Reach,
     absent,
@@ -97,7 +98,7 @@ def get(reach: Reach, job_id: str, expand: tuple[str, ...] = ()) -> Job:
     """One job; InputError when there is none."""
     params = {"expand": ",".join(expand)} if expand else None
     with _meaning(job_id):
-        return _job(reach.api.get_job(job_id, params))
+        return _job(_calls(reach, job_id).get_job(job_id, params))
 
 
 def show_log(
@@ -106,7 +107,7 @@ def show_log(
     """The log as it is now, or its last lines; InputError when there is no such job."""
     watcher = Watcher(line, lambda _job: None, lambda _note: None)
     with _meaning(job_id):
-        Tailer(reach.api, job_id, Follow().pace(), watcher, last).show()
+        Tailer(_calls(reach, job_id), job_id, Follow().pace(), watcher, last).show()
 
 
 def follow_log(
@@ -114,7 +115,7 @@ def follow_log(
 ) -> Job:
     """The log until the job ends or the time is up; the job as it was last seen."""
     with _meaning(job_id):
-        return Tailer(reach.api, job_id, how.pace(), watcher, last).follow()
+        return Tailer(_calls(reach, job_id), job_id, how.pace(), watcher, last).follow()
 
 
 def update(reach: Reach, job_id: str, report: Report) -> tuple[Job, Diagnostic | None]:
@@ -131,6 +132,12 @@ def update(reach: Reach, job_id: str, report: Report) -> tuple[Job, Diagnostic |
         raise (_lost(job_id, failure) if unknown else _refused(failure)) from None
     noted = note(reach, "update", f"job/{job_id}", job_id, "done")
     return (_job(answer) if answer else get(reach, job_id)), noted
+
+
+def _calls(reach: Reach, job_id: str) -> JobCalls:
+    """The calls of the API version whose id this is."""
+    jobs_of = reach.kind("release")[1].jobs_of
+    return jobs_of(reach.api, job_id) if jobs_of is not None else reach.api
 
 
 @contextmanager

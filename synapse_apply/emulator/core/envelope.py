@@ -61,7 +61,11 @@ FACTS = (
 
 def write(answer: Answer, call: Call) -> Answer:
     """The answer inside its envelope."""
-    if answer.status == 204 or call.backend.switches.is_on("v2_answers", "plain"):
+    if (
+        answer.status == 204
+        or answer.stream is not None
+        or call.backend.switches.is_on("v2_answers", "plain")
+    ):
         return answer
     meta: dict[str, Any] = {"request_id": call.request_id, **answer.meta}
     if call.is_rehearsal:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 from typing import Any
 
 from synapse_apply.emulator.core.call import Answer, Call
@@ -177,7 +178,8 @@ def tail_console_logs(call: Call) -> Answer:
     """The lines as server-sent events, until the job has ended."""
     if call.backend.switches.is_on("tail", "none"):
         raise method_not_allowed("GET", ())
-    return Answer(None, stream=tail.frames(call, _by_id(call)))
+    row = _by_id(call)
+    return Answer(None, stream=tail.frames(call, row, row.id, partial(tail.data_on_v1, call)))
 
 
 def _shown(call: Call, row: Row) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 from synapse_apply.emulator.core.call import Call
@@ -16,24 +16,29 @@ HEARTBEAT_TICKS = 20  # of silence
 _AT_ONCE = 500  # lines in one piece, so that other requests get their turn
 
 
-async def frames(call: Call, row: Row) -> AsyncIterator[bytes]:
-    """`connected`, a `log` for each line, and `complete` once the job has ended."""
+async def frames(
+    call: Call, row: Row, public_id: Any, data: Callable[[Mapping[str, str]], Any]
+) -> AsyncIterator[bytes]:
+    """`connected`, a `log` for each line, and `complete` once the job has ended.
+
+    `data` gives what a frame says of a line.
+    """
     backend, identity = call.backend, row.id
     begins_now = backend.switches.is_on("tail", "now")
     # Before a word is said: what is written after `connected` is in the tail.
     sent = len(models.logs(row, models.at(row, backend.clock.now()))) if begins_now else 0
-    yield _frame({"type": "connected", "job_id": identity})
+    yield _frame({"type": "connected", "job_id": public_id})
     silent = 0
     while True:
         found = backend.store.get("job", identity, call.tenant)
         if found is None:
-            yield _frame({"type": "error", "message": "The job is gone."})
+            yield error("The job is gone.")
             return
         now = models.at(found, backend.clock.now())
         lines = models.logs(found, now, sent, _AT_ONCE)
         sent += len(lines)
         if lines:
-            yield b"".join(_frame({"type": "log", "data": _data(call, line)}) for line in lines)
+            yield b"".join(_frame({"type": "log", "data": data(line)}) for line in lines)
         elif now.status in words.ENDED:
             yield _frame({"type": "complete", "message": f"The job is {now.status}."})
             return
@@ -44,7 +49,17 @@ async def frames(call: Call, row: Row) -> AsyncIterator[bytes]:
         await asyncio.sleep(0 if lines else TICK_SECONDS)
 
 
-def _data(call: Call, line: Mapping[str, str]) -> Any:
+async def only_error(message: str) -> AsyncIterator[bytes]:
+    """A stream that says nothing but what is wrong."""
+    yield error(message)
+
+
+def error(message: str) -> bytes:
+    return _frame({"type": "error", "message": message})
+
+
+def data_on_v1(call: Call, line: Mapping[str, str]) -> Any:
+    """A line as API v1 tells it, by its switches."""
     switches = call.backend.switches
     if switches.is_on("tail_data", "nested"):
         return f"data: {json.dumps({'type': 'log', 'message': line['message']})}"

@@ -95,6 +95,7 @@ def test_jobs(client, v2, plugin, code):
         v2.stop_job(job["id"])
     assert caught.value.code == "INVALID_STATE"
     assert v2.list_job_console_logs(job["id"]) == []
+    assert [one["type"] for one in v2.tail_job_console_logs(job["id"])] == ["connected", "complete"]
 
 
 def test_a_long_list(v2, code):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 
 import pytest
@@ -116,3 +117,26 @@ def test_jobs_without_a_release_are_not_there(wire, path):
     wire.plugin(code="bare")
     wire.run("bare")
     assert len(wire.get("/v2/jobs/").body["data"]) == 1
+
+
+def events(reply):
+    """What the frames of a stream say."""
+    assert reply.headers["content-type"].startswith("text/event-stream")
+    lines = [line for line in reply.content.decode().splitlines() if line.startswith("data: ")]
+    return [json.loads(line.removeprefix("data: ")) for line in lines]
+
+
+def test_the_tail_tells_lines_as_texts(wire, path, clock):
+    """Without an envelope, under the job's UUID, until it has ended."""
+    clock.ahead = 601
+    first, *lines, last = events(wire.get(path + "tail_console_logs/"))
+    assert first == {"type": "connected", "job_id": path.split("/")[3]}
+    assert [line["data"] for line in lines] == [f"step {n} of 5" for n in range(1, 6)]
+    assert last["type"] == "complete"
+
+
+def test_the_tail_of_a_job_that_is_not_there(wire):
+    """200 and an event that says so."""
+    (only,) = events(wire.get(f"/v2/jobs/{uuid.uuid4()}/tail_console_logs/"))
+    assert only == {"type": "error", "message": "Job not found."}
+    assert wire.get("/v2/jobs/7/tail_console_logs/").status == 404

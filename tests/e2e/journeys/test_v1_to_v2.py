@@ -145,4 +145,3 @@ def test_ids_of_v1_lead_nowhere_on_v2(
     said = there.run("import", "-f", str(kept), code=1).text
     assert "plugin/yolo: its id is one of API v1, and target prod uses v2 for it." in said
     assert "plugin/yolo" not in there.run("state", "list", code=0).out
-

@@ -195,6 +195,19 @@ def test_commands_by_hand_know_both_versions(there: Workplace, server: Server) -
     assert "1.1.0" in there.run("jobs", "list", "--plugin", "plugin/yolo", code=0).out
 
 
+def test_a_job_is_shown_by_its_uuid_of_v2(there: Workplace, server: Server) -> None:
+    """Read by the version whose id it is, log and tail as well; started and listed on v1."""
+    there.apply()
+    there.run("run", "plugin/yolo", "--follow", code=0)
+    (job,) = server.call("GET", "v2/jobs/")["data"]
+    assert "completed" in there.run("jobs", "get", job["id"], code=0).out
+    logs = [there.run("jobs", "logs", *more, job["id"], code=0).out for more in ((), ("--follow",))]
+    assert all("step 5 of 5" in log for log in logs)
+    gone = "0b6e57a1-0000-4000-8000-000000000001"
+    for command in (("get",), ("logs",)):
+        assert gone in there.run("jobs", *command, gone, code=1).text
+
+
 def test_a_target_moves_from_v1_to_v2(there: Workplace, server: Server) -> None:
     """What v1 made is found by its code, whatever its id is on v2, and nothing is made anew."""
     there.edit("synapse-apply.yaml", '"api": "v2"', '"api": "v1"')

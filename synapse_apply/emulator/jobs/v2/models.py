@@ -43,6 +43,13 @@ def number(data_set: str, text: str) -> int | None:
     return lower - _VARIANT if is_ours and lower > _VARIANT else None
 
 
+def is_uuid(text: str) -> bool:
+    try:
+        return bool(uuid.UUID(text))
+    except ValueError:
+        return False
+
+
 def is_shown(row: Row) -> bool:
     """API v2 has no job without a release."""
     return row.body.get("release") is not None

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from operator import itemgetter
 from typing import Any
 
 from synapse_apply.emulator.core.call import Answer, Call
 from synapse_apply.emulator.core.cursors import answer_cursors, filters
-from synapse_apply.emulator.core.errors import not_found
+from synapse_apply.emulator.core.errors import ApiError, not_found
 from synapse_apply.emulator.core.fields import Field, check
 from synapse_apply.emulator.core.store import Row, Wanted
 from synapse_apply.emulator.jobs import models as v1
-from synapse_apply.emulator.jobs import words
+from synapse_apply.emulator.jobs import tail, words
 from synapse_apply.emulator.jobs.v2 import models
 
 _FILTERS = (Field("status", "choice", choices=models.STATUSES), Field("action"))
@@ -79,6 +80,19 @@ def stop(call: Call) -> Answer:
 def _kept(call: Call, row: Row, changes: dict[str, Any]) -> Row:
     body = {**row.body, **changes, "modified": call.backend.clock.now()}
     return call.backend.store.replace("job", row, body, key=row.key)
+
+
+def tail_console_logs(call: Call) -> Answer:
+    """The lines as server-sent events; of a job that is not there, one event that says so."""
+    store = call.backend.store
+    try:
+        row = _by_id(call)
+    except ApiError:
+        if not models.is_uuid(call.path["id"]):
+            raise
+        return Answer(None, stream=tail.only_error("Job not found."))
+    public_id = models.public_id(store.data_set, row)
+    return Answer(None, stream=tail.frames(call, row, public_id, itemgetter("message")))
 
 
 def console_logs(call: Call) -> Answer:

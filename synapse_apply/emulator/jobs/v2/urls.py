@@ -22,6 +22,13 @@ ENDPOINTS = (
     Endpoint(
         "GET", "jobs/{id}/console_logs/", responses.console_logs, _D, "The lines: `{logs: [...]}`."
     ),
+    Endpoint(
+        "GET",
+        "jobs/{id}/tail_console_logs/",
+        responses.tail_console_logs,
+        _D,
+        "The lines a job writes, as server-sent events until it has ended.",
+    ),
 )
 
 FACTS = (
@@ -37,5 +44,10 @@ FACTS = (
     Fact("An ended job stays ended; saying the same again is fine.", _D),
     Fact("A job that has ended is not stopped: 409 with INVALID_STATE.", _D),
     Fact("The dry run of a stop is answered `{dry_run: true, action: stop, target: ID}`.", _D),
+    Fact(
+        "The tail has the frames of v1, without an envelope; a line is a text. Of a job that is "
+        "not there the tail is 200 and one `error` frame.",
+        Mark.OBSERVED,
+    ),
     Fact("Every queued job is the first of the queue.", Mark.GUESSED),
 )
