@@ -88,7 +88,7 @@ def test_resets_without_end(site: Site, server: Server, tmp_path: Path, row: Row
         code, out, err = ended(process)
     assert code == 3, out + err
     outcomes = {one["address"]: one for one in json.loads(out)["outcomes"]}
-    assert outcomes[RELEASE]["result"] == "failed"
+    assert outcomes[OPEN[site.api][0]]["result"] == "failed"
     assert "Only a part of the upload was sent" in out
     assert site.open_intents() == []
     nothing_half_done(site, tmp_path / "data")
