@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
+from synapse_apply.client import failures
 from synapse_apply.client.calls import Call, IsSensitive, Query
 from synapse_apply.client.dialects import v2
 from synapse_apply.client.errors import NotSentError
-from synapse_apply.client.speaking import JSON, Data, IsOfUse, Object, Pk, Speaking
+from synapse_apply.client.speaking import JSON, Data, IsOfUse, Object, Pk, Speaking, with_json
 from synapse_apply.client.transport import Transport
 
 DRY_RUN = (("dry_run", "true"),)
@@ -147,6 +149,29 @@ class PlatformV2(Speaking):
         """The lines a job wrote, as texts."""
         logs = self._get(self._path("jobs", pk, "console_logs")).get("logs")
         return logs if isinstance(logs, list) else []
+
+    def create_job_log(
+        self, pk: Pk, data: Data, *, file: Any = None, dry_run: bool = False
+    ) -> Object:
+        """A log with its `id`, of `event`, `data`, `datetime`, and a file if any. Never sent twice."""
+        fields, source = _parted(data, file)
+        path, query = self._path("jobs", pk, "logs"), _query(dry_run)
+        if source is None:
+            return self._write("POST", path, fields, None, query=query)
+        return self._upload(path, fields, source, None, query=query)
+
+    def create_job_logs(
+        self, pk: Pk, logs: Sequence[Data], *, dry_run: bool = False
+    ) -> list[Object]:
+        """Up to 1000 logs of a job, all or none, with their ids. Never sent twice."""
+        path = self._path("jobs", pk, "logs", "bulk")
+        call = with_json("POST", path, {"logs": [dict(one) for one in logs]}, None)
+        call = replace(call, query=_query(dry_run))
+        answer = self._send(call)
+        made = self._value(call, answer)
+        if not isinstance(made, list):
+            raise failures.unexpected(call, answer, "a list was expected")
+        return made
 
     def iterate_job_console_logs(self, pk: Pk) -> Iterator[Any]:
         """The same one by one; v2 answers them in one piece."""

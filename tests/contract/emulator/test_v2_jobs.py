@@ -140,3 +140,31 @@ def test_the_tail_of_a_job_that_is_not_there(wire):
     (only,) = events(wire.get(f"/v2/jobs/{uuid.uuid4()}/tail_console_logs/"))
     assert only == {"type": "error", "message": "Job not found."}
     assert wire.get("/v2/jobs/7/tail_console_logs/").status == 404
+
+
+LOG = {"event": "epoch", "data": {"n": 1}, "datetime": "2026-01-02T03:04:05Z"}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "field"),
+    [({"level": "loud"}, "level"), ({"step": "x" * 256}, "step"), ({"datetime": "no"}, "datetime")],
+)
+def test_a_log_that_is_not_taken(wire, path, wrong, field):
+    """400 that names the field; among many, which one it is, and none is kept."""
+    reply = wire.post(path + "logs/", {**LOG, **wrong})
+    assert (reply.status, reply.body["error"]["details"][0]["field"]) == (400, field)
+    reply = wire.post(path + "logs/bulk/", {"logs": [LOG, {**LOG, **wrong}]})
+    (detail,) = reply.body["error"]["details"]
+    assert (reply.status, detail["field"]) == (400, "logs")
+    assert detail["message"].startswith(f"Log 1: {field}: ")
+    assert wire.post(path + "logs/", LOG).body["data"]["id"] == 1_000_001
+
+
+def test_too_many_logs_at_once(wire, path):
+    """400 with its code, what was sent and what goes."""
+    reply = wire.post(path + "logs/bulk/", {"logs": [LOG] * 1001})
+    error = reply.body["error"]
+    assert (reply.status, error["code"]) == (400, "BULK_SIZE_EXCEEDED")
+    assert error["details"] == [{"received": 1001, "limit": 1000}]
+    assert wire.post(path + "logs/bulk/", {"logs": [LOG] * 1000}).status == 201
+    assert wire.post(path + "logs/bulk/", {"logs": []}).status == 400

@@ -22,6 +22,8 @@ TOKEN = "described-token"
 OPERATIONS = DESCRIPTION.operations
 URL_FORM = "application/x-www-form-urlencoded"
 NUMBERS = itertools.count()
+# Values as texts, which a form has, and JSON may have.
+LOG = {"event": "epoch", "data": '{"n": 1}', "datetime": "2026-01-02T03:04:05Z"}
 
 
 @dataclass
@@ -160,6 +162,8 @@ def test_every_success(start, answers):
     ask.made("job_partial_update", job, {"status": "RUNNING", "meta": {"a": 1}})
     ask.made("job_console_logs_v2", job)
     ask.made("job_stop", job)
+    assert ask.made("job_log_create", job, LOG)["data"] == {"n": 1}
+    assert len(ask.made("job_log_bulk_create", job, {"logs": [LOG, LOG]})) == 2
     assert ask.send("job_tail_console_logs_v2", job).status == 200
     ask.send("job_list")
     ask.made("job_retrieve", job)
@@ -188,11 +192,17 @@ REQUIRED = [
 def test_required_fields(ask, name, kind, left_out):
     """Without one of them: 400 that names it, in every content type."""
     made = ask.made("plugin_create", None, plugin())
-    fields = plugin() if name == "plugin_create" else release(made["id"], "1.0.0")
+    at = run(ask, made["code"]) if name.startswith("job_") else None
+    fields = {
+        "plugin_create": plugin(),
+        "plugin_release_create": release(made["id"], "1.0.0"),
+        "job_log_create": LOG,
+        "job_log_bulk_create": {"logs": [LOG]},
+    }[name]
     assert set(OPERATIONS[name].body["required"]) <= set(fields)
     body = {key: value for key, value in fields.items() if key != left_out}
-    assert ask.refusal(name, None, body, kind=kind) == (400, {left_out})
-    assert ask.send(name, None, fields, kind=kind).status == 201
+    assert ask.refusal(name, at, body, kind=kind) == (400, {left_out})
+    assert ask.send(name, at, fields, kind=kind).status == 201
 
 
 def test_only_what_is_required_is(ask):
@@ -315,6 +325,8 @@ def test_dry_runs(ask):
         "plugin_release_destroy": (made["release"]["id"],),
         "job_partial_update": (job, {"status": "FAILED"}),
         "job_stop": (job,),
+        "job_log_create": (job, LOG),
+        "job_log_bulk_create": (job, {"logs": [LOG]}),
     }
     assert set(asked) == {name for name, one in OPERATIONS.items() if "dry_run" in one.query}
     for name, arguments in asked.items():

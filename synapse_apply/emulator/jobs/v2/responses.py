@@ -12,7 +12,7 @@ from synapse_apply.emulator.core.fields import Field, check
 from synapse_apply.emulator.core.store import Row, Wanted
 from synapse_apply.emulator.jobs import models as v1
 from synapse_apply.emulator.jobs import tail, words
-from synapse_apply.emulator.jobs.v2 import models
+from synapse_apply.emulator.jobs.v2 import logs, models
 
 _FILTERS = (Field("status", "choice", choices=models.STATUSES), Field("action"))
 
@@ -80,6 +80,20 @@ def stop(call: Call) -> Answer:
 def _kept(call: Call, row: Row, changes: dict[str, Any]) -> Row:
     body = {**row.body, **changes, "modified": call.backend.clock.now()}
     return call.backend.store.replace("job", row, body, key=row.key)
+
+
+def create_log(call: Call) -> Answer:
+    row, log = _by_id(call), logs.checked(call.body)
+    if upload := call.uploads.get("file"):
+        log["file"] = f"{call.root}/media/{upload.sha256}/{upload.name}"
+    (made,) = logs.kept(call.backend, row, [log])
+    return Answer(logs.shown(made, call.path["id"]), 201)
+
+
+def create_logs(call: Call) -> Answer:
+    row = _by_id(call)
+    made = logs.kept(call.backend, row, logs.checked_many(call.body))
+    return Answer([logs.shown(one, call.path["id"]) for one in made], 201)
 
 
 def tail_console_logs(call: Call) -> Answer:

@@ -18,6 +18,14 @@ ENDPOINTS = (
     ),
     Endpoint("GET", "jobs/{id}/", responses.read, _D, "Read a job by its UUID."),
     Endpoint("PATCH", "jobs/{id}/", responses.update, _D, "Report on a job."),
+    Endpoint("POST", "jobs/{id}/logs/", responses.create_log, _D, "Log an event of a job: 201."),
+    Endpoint(
+        "POST",
+        "jobs/{id}/logs/bulk/",
+        responses.create_logs,
+        _D,
+        "Log up to 1000 events: `{logs: [...]}`, all or none.",
+    ),
     Endpoint("POST", "jobs/{id}/stop/", responses.stop, _D, "Stop a job."),
     Endpoint(
         "GET", "jobs/{id}/console_logs/", responses.console_logs, _D, "The lines: `{logs: [...]}`."
@@ -49,5 +57,11 @@ FACTS = (
         "not there the tail is 200 and one `error` frame.",
         Mark.OBSERVED,
     ),
+    Fact("More than 1000 logs at once are 400 with BULK_SIZE_EXCEEDED.", _D),
+    Fact(
+        "The file of a log is not kept, and its URL leads nowhere; without one it is empty.",
+        Mark.GUESSED,
+    ),
+    Fact("Logs are taken of ended jobs too, and are no lines of the console.", Mark.GUESSED),
     Fact("Every queued job is the first of the queue.", Mark.GUESSED),
 )

@@ -1,0 +1,145 @@
+"""Whatever the clients of v2 send, in any content type, the backend understands."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+from contract.emulator.conftest import BOUNDARY, Wire, form, zipped
+from hypothesis import given
+from hypothesis import strategies as st
+from laws.bench import TENANT, TOKEN
+from laws.effort import effort
+from laws.worlds import CONFIGURATIONS, TEXTS
+
+from synapse_apply.kinds.plugin import CATEGORIES_V2
+
+pytestmark = pytest.mark.deep
+HEADERS = st.sampled_from(
+    [
+        {"SYNAPSE-ACCESS-TOKEN": TOKEN},
+        {"Authorization": f"Token {TOKEN}", "SYNAPSE-Tenant": TENANT},
+        {"Authorization": f"Token {TOKEN}", "SYNAPSE-Tenant": f"Token {TENANT}"},
+        {"Authorization": f"Bearer {TOKEN}"},
+    ]
+)
+FORMS = {
+    "json": "application/json",
+    "texts": "application/json",  # every value as a text, as the vendor's client sends it
+    "urlencoded": "application/x-www-form-urlencoded",
+    "multipart": f"multipart/form-data; boundary={BOUNDARY}",
+}
+PLUGIN = st.fixed_dictionaries(
+    {"name": st.just("Law"), "category": st.sampled_from(CATEGORIES_V2)},
+    optional={
+        "description": TEXTS,
+        "version": st.sampled_from(["0.1.0", "1.0.0-rc.1"]),
+        "data_type": st.sampled_from(["image", "pcd"]),
+        "tasks": st.lists(st.sampled_from(["image.detection", "b"]), min_size=1, max_size=2),
+        "supported_data_types": st.lists(st.sampled_from(["image", "text"]), min_size=1),
+        "readme": TEXTS,
+        "meta": CONFIGURATIONS,
+        "debug": st.booleans(),
+    },
+)
+REPORTS = st.fixed_dictionaries(
+    {},
+    optional={
+        "status": st.sampled_from(["RUNNING", "SUCCEEDED", "FAILED", "STOPPED"]),
+        "progress_record": CONFIGURATIONS,
+        "metrics_record": CONFIGURATIONS,
+        "meta": CONFIGURATIONS,
+        "result": CONFIGURATIONS | st.none(),
+        "unknown": CONFIGURATIONS,
+    },
+)
+LOGS = st.fixed_dictionaries(
+    {
+        "event": st.just("epoch"),
+        "data": CONFIGURATIONS,
+        "datetime": st.sampled_from(["2026-01-02T03:04:05Z", "2026-01-02T03:04:05.678+09:00"]),
+    },
+    optional={"level": st.sampled_from(["info", "danger"]), "step": st.just("fit")},
+)
+
+
+def written(fields: Mapping[str, Any], how: str) -> bytes:
+    """The body as a client writes it in that way."""
+    texts = {
+        name: value if isinstance(value, str) else json.dumps(value)
+        for name, value in fields.items()
+    }
+    if how == "multipart":
+        return form(*texts.items())
+    if how == "urlencoded":
+        return urlencode(texts).encode()
+    return json.dumps(texts if how == "texts" else fields).encode()
+
+
+def trimmed(value: Any) -> Any:
+    return value.strip() if isinstance(value, str) else value
+
+
+@pytest.mark.parametrize("how", FORMS)
+def test_every_request_of_the_clients_is_understood(server, how):
+    """Plugins, releases, the lock, jobs, reports and logs; answers enveloped or not."""
+    numbers = itertools.count()
+
+    @effort(few=10, many=500)
+    @given(HEADERS, st.sampled_from(["envelope", "plain"]), PLUGIN, REPORTS, LOGS)
+    def law(
+        headers: Mapping[str, str],
+        answers: str,
+        plugin: Mapping[str, Any],
+        report: Mapping[str, Any],
+        log: Mapping[str, Any],
+    ) -> None:
+        server.send("PATCH", "/_emulator/switches/", {"v2_answers": answers})
+        wire, code = Wire(server.url, headers), f"law-{how}-{next(numbers)}"
+
+        def ask(
+            method: str, path: str, body: bytes | None = None, kind: str = FORMS["json"]
+        ) -> Any:
+            reply = wire.send(method, f"/v2{path}", body, Content_Type=kind)
+            assert reply.status in (200, 201), (method, path, body, reply.status, reply.content)
+            return reply.body["data"] if answers == "envelope" else reply.body
+
+        whole = {**plugin, "code": code, "name": code}
+        made = ask("POST", "/plugins/", written(whole, how), FORMS[how])
+        sent = ask(
+            "PATCH", f"/plugins/{made['id']}/", written({"description": "d"}, how), FORMS[how]
+        )
+        assert sent["description"] == "d"
+        release = ask("GET", f"/plugin-releases/{made['release']['id']}/")
+        for name in {"readme", "meta", "debug", "version"} & set(plugin):
+            assert release[name] == trimmed(plugin[name]), name
+        for name in {"tasks", "supported_data_types"} & set(plugin):
+            assert release["config"][name] == plugin[name]
+        package = zipped()
+        parts = {"plugin": made["id"], "version": "2.0.0",
+                 "sha256": hashlib.sha256(package).hexdigest()}  # fmt: skip
+        body = form(*((name, str(text)) for name, text in parts.items()), ("file", package))
+        newer = ask("POST", "/plugin-releases/", body, FORMS["multipart"])
+        assert ask("POST", f"/plugin-releases/{newer['id']}/release/")["is_released"] is True
+        assert wire.post(f"/plugins/{code}/run/", {"action": code}).status == 200
+        listed = ask("GET", f"/jobs/?action={code}")
+        job = (listed if answers == "envelope" else listed["results"])[0]["id"]
+        told = ask("PATCH", f"/jobs/{job}/", json.dumps(report).encode())
+        assert {name: told[name] for name in report if name != "unknown"} == {
+            name: value for name, value in report.items() if name != "unknown"
+        }
+        assert (
+            ask("POST", f"/jobs/{job}/logs/", written(log, how), FORMS[how])["data"] == log["data"]
+        )
+        assert (
+            len(ask("POST", f"/jobs/{job}/logs/bulk/", json.dumps({"logs": [log] * 2}).encode()))
+            == 2
+        )
+        assert ask("GET", f"/jobs/{job}/console_logs/") == {"logs": []}
+
+    law()
