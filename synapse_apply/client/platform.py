@@ -153,7 +153,7 @@ class PlatformV2(Speaking):
     def create_job_log(
         self, pk: Pk, data: Data, *, file: Any = None, dry_run: bool = False
     ) -> Object:
-        """A log with its `id`, of `event`, `data`, `datetime`, and a file if any. Never sent twice."""
+        """A log with its `id`, of `event`, `data`, `datetime`, maybe a file. Never sent twice."""
         fields, source = _parted(data, file)
         path, query = self._path("jobs", pk, "logs"), _query(dry_run)
         if source is None:

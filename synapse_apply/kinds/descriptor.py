@@ -129,8 +129,8 @@ class Binding:
     the kind's proof know the owner with this remote id, where those are of another version.
     `belonging` lists the objects of the owner with this remote id. `harmless` is there where the
     server can be asked to check a call and not to act on it: it sends one that changes nothing
-    even where the server does not know this; False where it finds no object to send it about. `jobs_of` gives the
-    calls that tell of the job with this id, where those are not v1's.
+    even where the server does not know this; False where it finds no object to send it about.
+    `jobs_of` gives the calls that tell of the job with this id, where those are not v1's.
     """
 
     api: str

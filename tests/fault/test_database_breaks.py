@@ -14,7 +14,7 @@ from postgres.proxy import Proxy
 from postgres.server import PostgresServer
 
 POSTS = {"v1": 12, "v2": 8}
-MOST = {"v1": 0, "v2": 3}  # of the creates at which the database breaks; 0 is all
+MOST = {"v1": 0, "v2": 2}  # of the creates at which the database breaks; 0 is all
 A_MOMENT = {"hang": 0.3, "commit": "after"}
 
 

@@ -16,7 +16,7 @@ from fault.convergence import Row, converge, on_api, some, tells_the_truth
 from fault.scenarios import requests_of
 from fault.site import Applied, Server, Site, pending, tally
 
-BOUNDARIES = 12  # tried on API v2; all are on v1
+BOUNDARIES = 8  # tried on API v2; all are on v1
 
 
 @pytest.mark.usefixtures("with_ctrl_c")

@@ -6,6 +6,7 @@ import hashlib
 import itertools
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
@@ -28,9 +29,10 @@ HEADERS = st.sampled_from(
         {"Authorization": f"Bearer {TOKEN}"},
     ]
 )
+JSON = "application/json"
 FORMS = {
-    "json": "application/json",
-    "texts": "application/json",  # every value as a text, as the vendor's client sends it
+    "json": JSON,
+    "texts": JSON,  # every value as a text, as the vendor's client sends it
     "urlencoded": "application/x-www-form-urlencoded",
     "multipart": f"multipart/form-data; boundary={BOUNDARY}",
 }
@@ -85,6 +87,52 @@ def trimmed(value: Any) -> Any:
     return value.strip() if isinstance(value, str) else value
 
 
+@dataclass(frozen=True)
+class Client:
+    """Sends as one client does; every answer must be a success."""
+
+    wire: Wire
+    answers: str
+
+    def ask(self, method: str, path: str, body: bytes | None = None, kind: str = JSON) -> Any:
+        reply = self.wire.send(method, f"/v2{path}", body, Content_Type=kind)
+        assert reply.status in (200, 201), (method, path, body, reply.status, reply.content)
+        return reply.body["data"] if self.answers == "envelope" else reply.body
+
+    def publishes(self, code: str, plugin: Mapping[str, Any], how: str) -> None:
+        """A plugin, its first release, a change, a second release, and its lock."""
+        made = self.ask("POST", "/plugins/", written({**plugin, "code": code}, how), FORMS[how])
+        at = f"/plugins/{made['id']}/"
+        changed = self.ask("PATCH", at, written({"description": "d"}, how), FORMS[how])
+        assert changed["description"] == "d"
+        release = self.ask("GET", f"/plugin-releases/{made['release']['id']}/")
+        for name in {"readme", "meta", "debug", "version"} & set(plugin):
+            assert release[name] == trimmed(plugin[name]), name
+        for name in {"tasks", "supported_data_types"} & set(plugin):
+            assert release["config"][name] == plugin[name]
+        package = zipped()
+        digest = hashlib.sha256(package).hexdigest()
+        parts = {"plugin": str(made["id"]), "version": "2.0.0", "sha256": digest, "file": package}
+        newer = self.ask("POST", "/plugin-releases/", form(*parts.items()), FORMS["multipart"])
+        assert self.ask("POST", f"/plugin-releases/{newer['id']}/release/")["is_released"] is True
+
+    def reports(
+        self, code: str, report: Mapping[str, Any], log: Mapping[str, Any], how: str
+    ) -> None:
+        """A job of the plugin, what it does and what it logs."""
+        assert self.wire.post(f"/plugins/{code}/run/", {"action": code}).status == 200
+        listed = self.ask("GET", f"/jobs/?action={code}")
+        job = (listed if self.answers == "envelope" else listed["results"])[0]["id"]
+        told = self.ask("PATCH", f"/jobs/{job}/", json.dumps(report).encode())
+        known = {name: value for name, value in report.items() if name != "unknown"}
+        assert {name: told[name] for name in known} == known
+        made = self.ask("POST", f"/jobs/{job}/logs/", written(log, how), FORMS[how])
+        assert made["data"] == log["data"]
+        many = json.dumps({"logs": [log] * 2}).encode()
+        assert len(self.ask("POST", f"/jobs/{job}/logs/bulk/", many)) == 2
+        assert self.ask("GET", f"/jobs/{job}/console_logs/") == {"logs": []}
+
+
 @pytest.mark.parametrize("how", FORMS)
 def test_every_request_of_the_clients_is_understood(server, how):
     """Plugins, releases, the lock, jobs, reports and logs; answers enveloped or not."""
@@ -100,46 +148,9 @@ def test_every_request_of_the_clients_is_understood(server, how):
         log: Mapping[str, Any],
     ) -> None:
         server.send("PATCH", "/_emulator/switches/", {"v2_answers": answers})
-        wire, code = Wire(server.url, headers), f"law-{how}-{next(numbers)}"
-
-        def ask(
-            method: str, path: str, body: bytes | None = None, kind: str = FORMS["json"]
-        ) -> Any:
-            reply = wire.send(method, f"/v2{path}", body, Content_Type=kind)
-            assert reply.status in (200, 201), (method, path, body, reply.status, reply.content)
-            return reply.body["data"] if answers == "envelope" else reply.body
-
-        whole = {**plugin, "code": code, "name": code}
-        made = ask("POST", "/plugins/", written(whole, how), FORMS[how])
-        sent = ask(
-            "PATCH", f"/plugins/{made['id']}/", written({"description": "d"}, how), FORMS[how]
-        )
-        assert sent["description"] == "d"
-        release = ask("GET", f"/plugin-releases/{made['release']['id']}/")
-        for name in {"readme", "meta", "debug", "version"} & set(plugin):
-            assert release[name] == trimmed(plugin[name]), name
-        for name in {"tasks", "supported_data_types"} & set(plugin):
-            assert release["config"][name] == plugin[name]
-        package = zipped()
-        parts = {"plugin": made["id"], "version": "2.0.0",
-                 "sha256": hashlib.sha256(package).hexdigest()}  # fmt: skip
-        body = form(*((name, str(text)) for name, text in parts.items()), ("file", package))
-        newer = ask("POST", "/plugin-releases/", body, FORMS["multipart"])
-        assert ask("POST", f"/plugin-releases/{newer['id']}/release/")["is_released"] is True
-        assert wire.post(f"/plugins/{code}/run/", {"action": code}).status == 200
-        listed = ask("GET", f"/jobs/?action={code}")
-        job = (listed if answers == "envelope" else listed["results"])[0]["id"]
-        told = ask("PATCH", f"/jobs/{job}/", json.dumps(report).encode())
-        assert {name: told[name] for name in report if name != "unknown"} == {
-            name: value for name, value in report.items() if name != "unknown"
-        }
-        assert (
-            ask("POST", f"/jobs/{job}/logs/", written(log, how), FORMS[how])["data"] == log["data"]
-        )
-        assert (
-            len(ask("POST", f"/jobs/{job}/logs/bulk/", json.dumps({"logs": [log] * 2}).encode()))
-            == 2
-        )
-        assert ask("GET", f"/jobs/{job}/console_logs/") == {"logs": []}
+        code = f"law-{how}-{next(numbers)}"
+        client = Client(Wire(server.url, headers), answers)
+        client.publishes(code, {**plugin, "name": code}, how)
+        client.reports(code, report, log, how)
 
     law()
