@@ -31,9 +31,8 @@ class Fitting:
                 self.findings.extend(self._apart(kind, binding, ours))
                 self.findings.extend(self._left_out(kind, binding, ours))
                 self.findings.extend(self._retained(kind, binding, declared))
-                for one in ours:
-                    self.findings.extend(self._values(kind, binding, one))
-                    fitted[one.address] = _carried(binding, one)
+                self.findings.extend(self._values(kind, binding, ours))
+                fitted.update((one.address, _carried(binding, one)) for one in ours)
         return fitted
 
     def _apart(
@@ -105,30 +104,45 @@ class Fitting:
         if asked and binding.delete is None:
             yield self._cannot(binding, "retain", asked, owner, asked[0].place(("retain",)))
 
-    def _values(self, kind: ResourceType, binding: Binding, one: Desired) -> Iterator[Diagnostic]:
+    def _values(
+        self, kind: ResourceType, binding: Binding, ours: Sequence[Desired]
+    ) -> Iterator[Diagnostic]:
+        """What is missing is told for each; a value that nothing is made with once for all."""
         for name, takes in binding.takes.items():
-            value = one.spec.get(name)
-            what = f"{one.address}: api {binding.api} of target {self.target.name}"
-            if value is None and not (takes.required or takes.to_create):
-                continue
-            if value is not None and takes.fits(value):
-                continue
-            say = error if value is None and takes.required else warning
-            if value is None:
-                told = f"{what} makes no {kind.prefix} without `{name}`"
-                hint = f"add `{name}:`, {takes.words}"
-            else:
-                told = f"{what} makes no {kind.prefix} with {name} {value}"
-                hint = f"it takes {takes.words}; what is there already may be as it is"
-            yield say(
-                "Not taken by the API version",
-                told,
-                hint,
-                position=one.place((name,)),
-                address=str(one.address),
-                path=("spec", name),
-                target=self.target.name,
-            )
+            alike: dict[str, list[Desired]] = {}
+            for one in ours:
+                value = one.spec.get(name)
+                if value is None and takes.required:
+                    yield self._not_taken(kind, binding, name, [one])
+                elif takes.to_create if value is None else not takes.fits(value):
+                    alike.setdefault(f"{value}", []).append(one)
+            for group in alike.values():
+                yield self._not_taken(kind, binding, name, group)
+
+    def _not_taken(
+        self, kind: ResourceType, binding: Binding, name: str, ours: Sequence[Desired]
+    ) -> Diagnostic:
+        """The place is that of the first."""
+        takes, first, value = binding.takes[name], ours[0], ours[0].spec.get(name)
+        who = f"{first.address}"
+        if len(ours) > 1:
+            who += f" and {len(ours) - 1} more {kind.prefix}{'s' if len(ours) > 2 else ''}"
+        what = f"{who}: api {binding.api} of target {self.target.name} makes no {kind.prefix} "
+        if value is None:
+            told, hint = f"{what}without `{name}`", f"add `{name}:`, {takes.words}"
+        else:
+            told = f"{what}with {name} {value}"
+            hint = f"it takes {takes.words}; what is there already may be as it is"
+        say = error if value is None and takes.required else warning
+        return say(
+            "Not taken by the API version",
+            told,
+            hint,
+            position=first.place((name,)),
+            address=str(first.address),
+            path=("spec", name),
+            target=self.target.name,
+        )
 
 
 def _carried(binding: Binding, one: Desired) -> Desired:
