@@ -44,9 +44,11 @@ CALLS: list[tuple[str, Do]] = [
     ("plugin_create", lambda v2: v2.create_plugin({**WHOLE_PLUGIN, "source": "scaffold"})),
     ("plugin_create", lambda v2: v2.create_plugin(WHOLE_PLUGIN, file=io.BytesIO(b"PK"))),
     ("plugin_create", lambda v2: v2.create_plugin(PLUGIN, dry_run=True)),
+    ("plugin_list", lambda v2: list(v2.iterate_plugins({"per_page": 1}))),
     ("plugin_retrieve", lambda v2: v2.get_plugin(1)),
     ("plugin_partial_update", lambda v2: v2.update_plugin(1, {"name": "n", "description": ""})),
     ("plugin_partial_update", lambda v2: v2.update_plugin(1, {"name": "n"}, dry_run=True)),
+    ("plugin_partial_update", lambda v2: v2.update_plugin(1, {}, dry_run=True)),
     ("plugin_release_list", lambda v2: v2.list_plugin_releases({"plugin": 1, "debug": "false"})),
     (
         "plugin_release_create",
