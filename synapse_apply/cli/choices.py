@@ -42,8 +42,7 @@ class Asked:
         """
         target = context.target
         _check(self.overridden, target.policy)
-        return Choices.under(
-            target,
+        return Choices(
             prune=self.prune,
             adopt=asks if self.adopt is None else self.adopt,
             recreate=self.recreate,
@@ -52,7 +51,7 @@ class Asked:
             overridden=frozenset(self.overridden),
             selected=selection(context, self.only, self.exclude),
             revert_drift=self.revert_drift,
-        )
+        ).under(target)
 
 
 def _check(overridden: tuple[str, ...], policy: Policy) -> None:

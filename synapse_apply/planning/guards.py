@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 from synapse_apply.model.address import Address
 from synapse_apply.model.observed import Lookup
 from synapse_apply.model.plan import Action, Change, GuardTrip
+from synapse_apply.model.project import Guards
 from synapse_apply.planning.refusals import listing
 from synapse_apply.planning.situation import Item, Situation
 
@@ -78,7 +79,7 @@ def _all_missing(recorded: Mapping[Address, Item]) -> GuardTrip | None:
 def _mass_missing(
     situation: Situation, recorded: Mapping[Address, Item], changes: Mapping[Address, Change]
 ) -> GuardTrip | None:
-    limits = situation.choices.guards
+    limits = situation.choices.guards or Guards()
     lost = [
         address
         for address, item in recorded.items()

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Self
+from dataclasses import dataclass, field, replace
 
 from synapse_apply.kinds.descriptor import Binding, Catalogue, ResourceType
 from synapse_apply.model.address import Address
@@ -45,16 +44,17 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Choices:
-    """What the user asked for on the command line or in the project file.
+    """What is asked for, by default as little as can be.
 
     `selected` limits the plan to these addresses (None: all). `overridden` are guard names.
     `partial`: only some of the manifests were read, so that what has none may still be declared.
     `verify`: runs that are due are planned; those of `verify_now` are due in any case.
-    `revert_drift` goes before the target's rule `on_drift`.
+    `revert_drift` goes before the rule `on_drift`. Where `guards` or `on_drift` is not given, the
+    target's count; `policy` is always the target's.
     """
 
     prune: bool = False
-    adopt: bool = True
+    adopt: bool = False
     recreate: bool = False
     resend_secrets: bool = False
     partial: bool = False
@@ -62,15 +62,19 @@ class Choices:
     verify_now: frozenset[Address] = frozenset()
     overridden: frozenset[str] = frozenset()
     selected: frozenset[Address] | None = None
-    guards: Guards = Guards()
+    guards: Guards | None = None
     policy: Policy = Policy()
-    on_drift: str = "revert"
+    on_drift: str = ""
     revert_drift: bool = False
 
-    @classmethod
-    def under(cls, target: Target, **asked: Any) -> Self:
-        """What was asked for, under the rules of a target."""
-        return cls(guards=target.guards, policy=target.policy, on_drift=target.on_drift, **asked)
+    def under(self, target: Target) -> Choices:
+        """The same, with the target's rules where none were given."""
+        return replace(
+            self,
+            guards=self.guards or target.guards,
+            policy=target.policy,
+            on_drift=self.on_drift or target.on_drift,
+        )
 
     @property
     def holds_drift(self) -> bool:

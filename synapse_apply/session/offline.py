@@ -150,10 +150,7 @@ def plan(offline: Offline, choices: Choices) -> Plan:
         catalogue=offline.catalogue,
         items=made,
         choices=replace(
-            choices,
-            partial=offline.partial,
-            resend_secrets=False,
-            policy=offline.target.policy,
+            choices.under(offline.target), partial=offline.partial, resend_secrets=False
         ),
         diagnostics=offline.diagnostics,
         moved=offline.moved,

@@ -22,7 +22,7 @@ from synapse_apply.session.trials import told, trials_of
 
 
 def plan(context: Context, choices: Choices, *, server_dry_run: bool = False) -> Planned:
-    """A plan of the whole target as it stands now, held to the target's policy.
+    """A plan of the whole target as it stands now, held to the target's rules.
 
     With `server_dry_run` every call that the backend can check without acting on it is sent so;
     what it refuses is refused in the plan. RemoteError never leaves here: a read that failed is a
@@ -60,7 +60,7 @@ def plan(context: Context, choices: Choices, *, server_dry_run: bool = False) ->
             for item in settled
             if item.is_open and item.settles_in is not None
         },
-        choices=replace(choices, partial=context.partial, policy=context.target.policy),
+        choices=replace(choices.under(context.target), partial=context.partial),
         capabilities=observer.capabilities,
         diagnostics=(*context.diagnostics, *_unsettled(settled), *moves.diagnostics),
         elsewhere=context.elsewhere() if any(map(_may_be_proved, made.values())) else {},

@@ -14,7 +14,7 @@ from synapse_apply.session.context import Context, Planned
 
 def choices_of(context: Context, selected: frozenset[Address]) -> Choices:
     """What to plan with: the runs of these addresses are due, whatever their last one was."""
-    return Choices.under(context.target, selected=selected, verify_now=selected)
+    return Choices(selected=selected, verify_now=selected).under(context.target)
 
 
 def only_runs(planned: Planned, timeout: float | None = None) -> Planned:

@@ -74,7 +74,7 @@ def _show_resource(face: Face, where: Where, address: Address) -> int:
     from synapse_apply.session.plan import plan
 
     with open_context(where) as context:
-        sides = Sides.of(plan(context, Choices.under(context.target)), address)
+        sides = Sides.of(plan(context, Choices().under(context.target)), address)
     if face.as_json:
         face.document(sides.document())
     else:

@@ -42,6 +42,6 @@ def command(*, face: Face, where: Where, address: Address) -> int:
     from synapse_apply.session.plan import plan
 
     with open_context(where) as context:
-        accept(context, plan(context, Choices.under(context.target)), address)
+        accept(context, plan(context, Choices().under(context.target)), address)
     face.out(f"Accepted {address} as it is live.\n")
     return 0

@@ -226,7 +226,8 @@ class Bench:
         return f"salt-{self.salts}"
 
     def plan(self, *desired: Desired, **choices: Any) -> Planned:
-        return plan(self.context(*desired), Choices(**choices))
+        """As on a terminal, where what is to be adopted is shown and asked."""
+        return plan(self.context(*desired), Choices(**{"adopt": True, **choices}))
 
     def apply(
         self,
@@ -238,7 +239,7 @@ class Bench:
         """Plan and apply; raises what stops an apply before its first call."""
         context = self.context(*desired)
         with self.store.lock("apply"):
-            planned = plan(context, Choices(**choices))
+            planned = plan(context, Choices(**{"adopt": True, **choices}))
             check(planned.plan)
             return apply(context, planned, self.progress, stop, adopts=adopts)
 

@@ -94,7 +94,7 @@ def test_an_old_plan_that_moved_is_shown_and_asked_for_again(
         context.api.create_storage(OUTSIDE)
 
     left = answering(monkeypatch, "yes", answer, first=meanwhile)
-    assert Run(Face(environ={}), replace(context, clock=clock), Choices()).run() == code
+    assert Run(Face(environ={}), replace(context, clock=clock), Choices(adopt=True)).run() == code
     out = capsys.readouterr().out
     assert "changed meanwhile" in out
     assert "storage/example will be imported" in out

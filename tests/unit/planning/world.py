@@ -88,7 +88,7 @@ def _choices(data: dict[str, Any]) -> Choices:
     if "policy" in data:
         data["policy"] = _policy(data["policy"])
     data["overridden"] = frozenset(data.get("overridden", ()))
-    return Choices(**{**data, "guards": Guards(**data.get("guards", {}))})
+    return Choices(**{"adopt": True, **data, "guards": Guards(**data.get("guards", {}))})
 
 
 def _policy(data: str | list[Data]) -> Policy:
