@@ -31,10 +31,15 @@ SECRET_KEYS: dict[str, frozenset[str]] = {
 OPENED_BY_SESSION = frozenset(SECRET_KEYS) - {"smb"}
 
 
-def covered(provider: str, configuration: dict[str, Any], secrets: str) -> dict[str, Any]:
-    """The configuration as an answer shows it: `secrets` is plain, omitted or masked."""
+def covered(provider: str, configuration: Any, secrets: str) -> Any:
+    """The configuration as an answer shows it: `secrets` is plain, omitted or masked.
+
+    No create leaves anything else than an object; an edit from outside may.
+    """
     if secrets == "plain":
         return configuration
+    if not isinstance(configuration, dict):
+        return _mask(configuration) if secrets == "masked" else None
     secret_keys = SECRET_KEYS.get(provider)
     covered: dict[str, Any] = {}
     for key, value in configuration.items():

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from synapse_apply.emulator.storages.models import SECRET_KEYS
+from synapse_apply.emulator.storages.models import MASK, SECRET_KEYS, covered
 
 PROVIDERS = sorted((Path(__file__).parents[3] / "schemas" / "v1" / "providers").glob("*.json"))
 
@@ -23,3 +23,12 @@ def test_secret_keys_are_those_of_the_schema(path):
     declared = schema["properties"]
     marked = {key for key, rules in declared.items() if rules.get("x-secret")}
     assert marked == SECRET_KEYS[provider] & set(declared)
+
+
+@pytest.mark.parametrize("provider", ["amazon_s3", "azure"])
+@pytest.mark.parametrize(
+    ("secrets", "shown"), [("plain", "x"), ("omitted", None), ("masked", MASK)]
+)
+def test_a_configuration_that_is_no_object_is_shown(provider, secrets, shown):
+    """An edit from outside may leave anything there: an answer, not a fault of the server."""
+    assert covered(provider, "x", secrets) == shown
