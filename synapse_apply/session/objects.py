@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from synapse_apply.kinds.descriptor import Raw
 from synapse_apply.kinds.search import probe
 from synapse_apply.model.errors import InputError, NotFound
+from synapse_apply.model.versions import order
 from synapse_apply.session.reach import Live, Reach, find, given_id, live, read, recorded_id
 
 
@@ -24,20 +25,29 @@ def storages(reach: Reach) -> list[Live]:
 def releases(reach: Reach, plugin: str) -> list[Live]:
     """The releases of a plugin, named by its code, its id, or the name that state knows it by.
 
+    The newest version first; what is no semantic version comes last.
+
     Where releases are listed by the code, there are none also of a code that no plugin has: the API
     does not tell; InputError for a plugin without a code.
     """
     belonging = reach.kind("release")[1].belonging
     if belonging is not None:
         owner = find(reach, "plugin", plugin).observed.remote_id
-        return _lives(reach, "release", belonging(reach.api, owner))
+        return _by_version(_lives(reach, "release", belonging(reach.api, owner)))
     known = given_id("plugin", plugin) or recorded_id(reach, "plugin", plugin)
     code = plugin if known is None else _code(read(reach, "plugin", known), plugin)
     try:
         found: Sequence[Raw] = reach.api.list_plugin_releases(code)
     except NotFound:
         found = ()
-    return _lives(reach, "release", found)
+    return _by_version(_lives(reach, "release", found))
+
+
+def _by_version(lives: list[Live]) -> list[Live]:
+    versions = [(order(str(one.observed.spec.get("version"))), one) for one in lives]
+    ordered = [(at, one) for at, one in versions if at is not None]
+    ordered.sort(key=lambda pair: pair[0], reverse=True)
+    return [*(one for _, one in ordered), *(one for at, one in versions if at is None)]
 
 
 def _code(raw: Raw, plugin: str) -> str:

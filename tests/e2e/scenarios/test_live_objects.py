@@ -61,6 +61,15 @@ def test_releases(applied: Workplace, server: Server, bare: Callable[..., Workpl
     assert (ran.out, ran.err) == ("", "There is no release of this plugin, or no such plugin.\n")
 
 
+def test_releases_are_listed_as_versions(applied: Workplace, server: Server) -> None:
+    """The newest first, 1.10 after 1.9; what is no version is last."""
+    for version in ("1.10.0", "nightly", "1.9.0"):
+        server.call("POST", "plugin_releases/", {"plugin": 1, "version": version})
+    listed = applied.run("releases", "list", "yolo", "--json", code=0).document["releases"]
+    versions = [one["values"]["version"] for one in listed]
+    assert versions == ["1.10.0", "1.9.0", "1.0.0", "nightly"]
+
+
 def test_a_plugin_without_a_code_lists_no_releases(applied: Workplace, server: Server) -> None:
     """The API lists them by code alone, and says so."""
     plugin = server.call("POST", "plugins/", {"name": "No code"})["id"]
