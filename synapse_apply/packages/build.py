@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import zipfile
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -11,6 +10,7 @@ from pathlib import Path
 from synapse_apply.model.desired import Package, PackageSource
 from synapse_apply.model.diagnostic import Diagnostic, error
 from synapse_apply.model.errors import InputError
+from synapse_apply.packages.aside import aside
 from synapse_apply.packages.content import UnreadableError, digest_of
 from synapse_apply.packages.folder import FolderTree
 from synapse_apply.packages.inspect import MAX_SIZE, doubts, measured_within
@@ -33,16 +33,16 @@ def build(
     wrong with the source, and for a path inside the package itself.
     """
     _check_place(source, root, path)
-    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part = aside(path)
     try:
-        with opened(source, root, allow_files) as found, aside.open("xb") as file:
+        with opened(source, root, allow_files) as found, part.open("xb") as file:
             measured = measured_within(found, max_size, source, file)
-        aside.replace(path)
+        part.replace(path)
     except OSError as problem:
         raise InputError(_unusable(path, f"{problem.strerror}.")) from None
     finally:
         with suppress(OSError):
-            aside.unlink()
+            part.unlink()
     for finding in doubts(source, measured):
         warn(finding)
     return Package(digest_of(measured.files), measured.files, measured.size, source)

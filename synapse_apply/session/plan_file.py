@@ -19,6 +19,7 @@ from typing import Any, BinaryIO
 from synapse_apply.model.diagnostic import error
 from synapse_apply.model.errors import InputError
 from synapse_apply.packages import carried
+from synapse_apply.packages.aside import aside
 
 PLAN = "plan.json"
 _ANEW = "`synapse-apply plan --out FILE` makes one."
@@ -67,21 +68,21 @@ def write(
     cannot be written, and what opening raises.
     """
     sizes = {}
-    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part = aside(path)
     try:
-        with _private(aside) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        with _private(part) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
             archive.writestr(zipfile.ZipInfo(PLAN, _FIXED_TIME), text, zipfile.ZIP_DEFLATED)
             for digest, opening in packages:
                 with opening as package:
                     sizes[digest] = carried.put(archive, digest, package)
-        _publish(aside, path)
+        _publish(part, path)
     except FileExistsError:
         raise _exists(path) from None
     except OSError as problem:
         why = problem.strerror or "it cannot be written"
         raise unusable(path, why, "Choose another place for --out.") from None
     finally:
-        _discard(aside)
+        _discard(part)
     return sizes
 
 

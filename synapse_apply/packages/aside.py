@@ -1,0 +1,41 @@
+"""Where a file is written before it takes its place, so that it is there whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from contextlib import suppress
+from pathlib import Path
+
+_SILENT = 60.0  # seconds in which whoever writes has written something
+_PART = re.compile(r"\.(?P<name>.+)\.(?P<process>\d+)\.part")
+
+
+def aside(path: Path) -> Path:
+    """A hidden name beside the path, this process's own; what a killed one left there is removed.
+
+    One of a process that may still write is left alone, also that of another host.
+    """
+    now = time.time()
+    with suppress(OSError):
+        for left in path.parent.iterdir():
+            match = _PART.fullmatch(left.name)
+            if match is None or match["name"] != path.name or _is_alive(int(match["process"])):
+                continue
+            if now - left.stat().st_mtime > _SILENT:
+                left.unlink()
+    return path.with_name(f".{path.name}.{os.getpid()}.part")
+
+
+def _is_alive(process: int) -> bool:
+    """Whether it runs here; another's counts as well. Our own number is from before a restart."""
+    if process == os.getpid():
+        return False
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        return True
+    return True
