@@ -83,7 +83,10 @@ def live_fields(observed: Observed, ours: Fields, salt: str, secrets: Secrets) -
 
 
 def seen_fields(task: Task, observed: Observed, ours: Fields, secrets: Secrets) -> Fields:
-    """What is remembered of an answer: our fields, the identity fields, and owned subtrees."""
+    """What is remembered of an answer: our fields, the identity fields, and owned subtrees.
+
+    Where the server answered a map to a value of ours that is none, all of that map.
+    """
     own = task.desired.lifecycle.own if task.desired else ()
     keep = {*ours, *((name,) for name in task.type.identity)}
     live = live_fields(observed, ours, task.salt, secrets)
@@ -94,8 +97,16 @@ def seen_fields(task: Task, observed: Observed, ours: Fields, secrets: Secrets) 
         if isinstance(value, Mapping) and isinstance(dig(observed.spec, path), Mapping)
     }
     return maps | {
-        path: value for path, value in live.items() if path in keep or lies_in(path, own)
+        path: value
+        for path, value in live.items()
+        if path in keep or lies_in(path, own) or _is_below(path, ours)
     }
+
+
+def _is_below(path: Path, ours: Fields) -> bool:
+    """Whether it lies in a field of ours that is declared as something else than a map."""
+    above = (path[:end] for end in range(1, len(path)))
+    return any(at in ours and not is_map(ours[at]) for at in above)
 
 
 def record_of(task: Task, intent: Intent, observed: Observed, tools: Tools, sent: Fields) -> Record:
@@ -252,11 +263,11 @@ def not_taken(task: Task, sent: Mapping[Path, Any], observed: Observed) -> tuple
 def _known(task: Task, path: Path, sent: Any, answered: Any) -> bool:
     """Whether that very value was answered so before: it was said then, and neither has moved."""
     record = task.record
-    return (
-        record is not None
-        and record.applied.get(path, ABSENT) == sent
-        and record.seen.get(path, ABSENT) == answered
-    )
+    if record is None or record.applied.get(path, ABSENT) != sent:
+        return False
+    if isinstance(answered, Mapping) and answered:
+        return all(record.seen.get(at, ABSENT) == value for at, value in leaves(answered, at=path))
+    return bool(record.seen.get(path, ABSENT) == answered)
 
 
 def _dotted(path: Path) -> str:
