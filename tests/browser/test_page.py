@@ -22,6 +22,19 @@ ATTACK = (
 MANY = 5000
 
 
+BUSY = 5  # so many tries has a machine that does other things meanwhile
+OPENED = "performance.getEntriesByType('navigation')[0].loadEventEnd / 1000"
+# From the typing to the second frame after it: what it changed is painted by then.
+FILTERED = """typed => new Promise(painted => {
+  const search = document.querySelector("#filters [name=search]");
+  const begun = performance.now();
+  search.value = typed;
+  search.dispatchEvent(new Event("input", { bubbles: true }));
+  requestAnimationFrame(() => requestAnimationFrame(
+    () => painted((performance.now() - begun) / 1000)));
+})"""
+
+
 def names(page: Page) -> list[str]:
     return page.locator(".row:visible .name").all_inner_texts()
 
@@ -170,22 +183,24 @@ def test_hostile_text_does_nothing(shown: Shown) -> None:
 
 
 def test_thousands_of_resources_open_and_filter_at_once(shown: Shown) -> None:
-    """5,000 rows: under a second to open them, and to filter them."""
+    """5,000 rows: under a second to open them, and to filter them, by the page's own clock, too."""
 
     def worked() -> float:
         """Seconds of the processor that the page has had: the same on a busy machine."""
         metrics = meter.send("Performance.getMetrics")["metrics"]
         return next(one["value"] for one in metrics if one["name"] == "ThreadTime")
 
-    page = shown(many())
+    text = many()
+    opened = (shown(text).evaluate(OPENED) for _ in range(BUSY))
+    assert any(seconds < 1 for seconds in opened)
+    page = shown(text)
     meter = page.context.new_cdp_session(page)
     meter.send("Performance.enable")
     expect(page.locator("#shown")).to_have_text("5,000 of 5,000")
     assert worked() < 1
-    search = page.locator("#filters [name=search]")
-    for typed, left in (("thing-4999", "1"), ("thing", "5,000"), ("", "5,000")):
+    for typed, left in (("thing-4999", "1"), ("thing", "5,000"), ("new 77", "95"), ("", "5,000")):
         before = worked()
-        search.fill(typed)
+        assert page.evaluate(FILTERED, typed) < 1
         expect(page.locator("#shown")).to_have_text(f"{left} of 5,000")
         assert worked() - before < 1
     page.locator("#filters [name=cause]").select_option("drift")

@@ -160,7 +160,7 @@ def _plan_counts(plan: Plan) -> list[tuple[str, int, str]]:
         ("to change", counts.change, "moved"),
         ("to destroy", counts.destroy, "gone"),
         ("to forget", counts.forget, "quiet"),
-        ("to verify", len(plan.verified), "quiet"),
+        ("to verify", len(plan.verified), "run"),
     ]
 
 
@@ -175,6 +175,8 @@ def _report_counts(counts: Counts) -> list[tuple[str, int, str]]:
         ("changed", counts.changed, "moved"),
         ("destroyed", counts.destroyed, "gone"),
         ("forgotten", counts.forgotten, "quiet"),
+        ("verified", counts.verified, "run"),
+        ("not verified", counts.not_verified, "trouble"),
     ]
 
 

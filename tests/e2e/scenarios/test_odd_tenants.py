@@ -61,6 +61,7 @@ CASES = [
 ]
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize("tenant", CASES, indirect=True, ids=lambda case: "-".join(map(str, case)))
 def test_nothing_is_left_to_do(
     tenant: tuple[Server, Workplace], request: pytest.FixtureRequest
