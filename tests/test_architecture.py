@@ -54,6 +54,7 @@ SHARED_BY_USE_CASES = {
     "tasks",
     "trials",
     "sources",
+    "digests",
     "plan_file",
     "carried",
     "gather",

@@ -50,6 +50,12 @@ class _Watched:
         self._told = self._at
         self._report()
 
+    @property
+    def sha256(self) -> str:
+        """What the file tells of itself, "" where it does not."""
+        told: str = getattr(self._file, "sha256", "")
+        return told
+
     def read(self, size: int = -1) -> bytes:
         """The next bytes."""
         block: bytes = self._file.read(size)

@@ -33,8 +33,9 @@ class MultipartBody:
     ) -> None:
         """`file` is a path or an open binary file, sent from where it stands to its end.
 
-        `digest` names a field that holds the file's SHA-256 in hex: given in `fields`, or else
-        found by reading the file once. Bytes that do not have it are not sent to their end.
+        `digest` names a field that holds the file's SHA-256 in hex: given in `fields`, told by the
+        file itself (`sha256`), or else found by reading it once. Bytes that do not have it are not
+        sent to their end.
         """
         self._boundary = secrets.token_hex(16)
         self._own = isinstance(file, str | os.PathLike)
@@ -42,7 +43,7 @@ class MultipartBody:
         self._sent: Any = hashlib.sha256() if digest else None
         try:
             if digest and fields.get(digest) is None:
-                fields = {**fields, digest: self._measured()}
+                fields = {**fields, digest: self._told(file) or self._measured()}
             self._expected = str(fields[digest]).lower() if digest else ""
             self._head = b"".join(self._field(key, value) for key, value in fields.items())
         except BaseException:
@@ -118,6 +119,10 @@ class MultipartBody:
             raise UnreadableBodyError("the file grew while it was sent")
         if self._sent is not None and self._sent.hexdigest() != self._expected:
             raise UnreadableBodyError("the file does not have the SHA-256 that was said of it")
+
+    def _told(self, file: Any) -> str:
+        """The SHA-256 that a file of ours knows of all its bytes."""
+        return "" if self._start else str(getattr(file, "sha256", "") or "")
 
     def _measured(self) -> str:
         """The SHA-256 of the file, which then stands at its start again."""

@@ -229,7 +229,8 @@ class Packages(Protocol):
     def open(self, address: Address) -> AbstractContextManager[Any]:
         """A readable, sized, rewindable binary file of the zip with the planned digest.
 
-        InputError when the source changed since it was planned.
+        Its `sha256`, where it has one, is that of all its bytes in hex. InputError when the source
+        changed since it was planned; `read` may raise it as well, before the last byte.
         """
         ...
 

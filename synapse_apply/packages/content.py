@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from synapse_apply.model.diagnostic import Diagnostic, error
+from synapse_apply.packages.sighting import Sighting
 
 BLOCK = 1024 * 1024
 EXECUTABLE = " x"
@@ -30,22 +32,47 @@ class Entry:
     """One file of a package.
 
     `path` is relative to the package's root, NFC, with forward slashes; `size` in bytes as
-    declared; `blocks` reads the content anew, UnreadableError when it cannot.
+    declared; `blocks` reads the content anew, UnreadableError when it cannot. `sighting` is there
+    for a file on disk.
     """
 
     path: str
     executable: bool
     size: int
     blocks: Callable[[], Iterator[bytes]]
+    sighting: Sighting | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What a file holds: its SHA-256 in hex, its size, and whether it is a Git LFS pointer."""
+
+    sha256: str
+    size: int
+    is_pointer: bool = False
+
+
+class Memory(Protocol):
+    """What files held when they were read before."""
+
+    def recall(self, entry: Entry) -> Content | None:
+        """None where it is not known, or may have changed since."""
+        ...
+
+    def learn(self, entry: Entry, content: Content) -> None: ...
 
 
 @dataclass(slots=True)
 class Gathered:
-    """What a source holds: its files, what was left out and why, and what is wrong with it."""
+    """What a source holds: its files, what was left out and why, and what is wrong with it.
+
+    `zip` is the file on disk that all of it lies in.
+    """
 
     entries: list[Entry] = field(default_factory=list)
     excluded: list[tuple[str, str]] = field(default_factory=list)
     findings: list[Diagnostic] = field(default_factory=list)
+    zip: Entry | None = None
 
 
 @dataclass(slots=True)
@@ -76,24 +103,28 @@ def digest_of(files: Mapping[str, str]) -> str:
 
 
 def measure(
-    entries: list[Entry], write: Callable[[Entry, Iterator[bytes]], None] | None = None
+    entries: list[Entry],
+    write: Callable[[Entry, Iterator[bytes]], None] | None = None,
+    memory: Memory | None = None,
 ) -> Measured:
-    """Read every file once; `write` sees the blocks that are hashed, as they pass."""
+    """Read every file once; `write` sees the blocks that are hashed, as they pass.
+
+    What `memory` has is not read, unless it is to be written.
+    """
     made = Measured()
     for entry in entries:
-        passing = _Passing(entry)
         try:
-            if write is None:
-                for _ in passing.blocks():
-                    pass
-            else:
-                write(entry, passing.blocks())
+            content = memory.recall(entry) if memory and write is None else None
+            if content is None:
+                content = read_through(entry, write)
+                if memory is not None:
+                    memory.learn(entry, content)
         except UnreadableError as problem:
             made.findings.append(problem.finding)
             continue
-        made.files[entry.path] = passing.content()
-        made.size += passing.size
-        if passing.is_pointer():
+        made.files[entry.path] = content.sha256 + (EXECUTABLE if entry.executable else "")
+        made.size += content.size
+        if content.is_pointer:
             made.findings.append(
                 error(
                     "Git LFS pointer in the package",
@@ -103,6 +134,19 @@ def measure(
                 )
             )
     return made
+
+
+def read_through(
+    entry: Entry, write: Callable[[Entry, Iterator[bytes]], None] | None = None
+) -> Content:
+    """One file read to its end; UnreadableError."""
+    passing = _Passing(entry)
+    if write is not None:
+        write(entry, passing.blocks())
+    else:
+        for _ in passing.blocks():
+            pass
+    return passing.content()
 
 
 class _Passing:
@@ -128,9 +172,7 @@ class _Passing:
                 self.start += block[:64]
             yield block
 
-    def is_pointer(self) -> bool:
-        """Whether it is a Git LFS pointer (git-lfs docs, spec.md: under 1024 bytes)."""
-        return self.size < 1024 and self.start.startswith(_LFS_STARTS)
-
-    def content(self) -> str:
-        return self._hash.hexdigest() + (EXECUTABLE if self._entry.executable else "")
+    def content(self) -> Content:
+        """A Git LFS pointer has under 1024 bytes (git-lfs docs, spec.md)."""
+        is_pointer = self.size < 1024 and self.start.startswith(_LFS_STARTS)
+        return Content(self._hash.hexdigest(), self.size, is_pointer)

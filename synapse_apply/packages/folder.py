@@ -10,6 +10,7 @@ from pathlib import Path
 
 from synapse_apply.packages.content import BLOCK, UnreadableError
 from synapse_apply.packages.names import printable
+from synapse_apply.packages.sighting import sighting_of
 from synapse_apply.packages.tree import Kind, Node
 
 _SUBMODULE_PATH = re.compile(r"^\s*path\s*=\s*(.+?)\s*$", re.MULTILINE)
@@ -45,7 +46,9 @@ class FolderTree:
             return Node(path, Kind.SUBMODULE if self._lacks_files(path) else Kind.FOLDER)
         if not stat.S_ISREG(info.st_mode):
             return Node(path, Kind.SPECIAL)
-        return Node(path, Kind.FILE, info.st_size, bool(info.st_mode & stat.S_IXUSR))
+        executable = bool(info.st_mode & stat.S_IXUSR)
+        seen = sighting_of(f"{self._top}/{path}", info)
+        return Node(path, Kind.FILE, info.st_size, executable, sighting=seen)
 
     def target(self, link: Node) -> str:
         """Where a link points, as it is written."""

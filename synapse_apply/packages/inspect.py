@@ -11,6 +11,7 @@ from synapse_apply.model.desired import Package, PackageSource
 from synapse_apply.model.diagnostic import Diagnostic, error, warning
 from synapse_apply.model.errors import InputError
 from synapse_apply.packages.content import Gathered, Measured, digest_of, measure
+from synapse_apply.packages.digests import Digests
 from synapse_apply.packages.sources import CONFIG_FILES, FILE, config_text, opened
 from synapse_apply.packages.zipping import write_zip
 
@@ -39,8 +40,9 @@ def inspect(
     at: Mapping[str, Any] | None = None,
     allow_files: Sequence[str] = (),
     warn: Callable[[Diagnostic], None] | None = None,
+    digests: Digests | None = None,
 ) -> Package:
-    """What a source holds now, read once and hashed.
+    """What a source holds now, read once and hashed, where `digests` does not know it.
 
     `root` is the project's folder, `max_size` in bytes, `at` what each finding is told of its
     place (address, position, target ...), `allow_files` sources outside the project, `warn`
@@ -50,7 +52,7 @@ def inspect(
     told = {"position": source.position} | dict(at or {})
     try:
         with opened(source, root, allow_files) as found:
-            measured = measured_within(found, max_size, source)
+            measured = measured_within(found, max_size, source, digests=digests)
     except InputError as problem:
         raise InputError(*(one.with_(**told) for one in problem.diagnostics)) from None
     if warn is not None:
@@ -83,18 +85,26 @@ def listing(source: PackageSource, root: Path, *, allow_files: Sequence[str] = (
 
 
 def measured_within(
-    found: Gathered, max_size: int, source: PackageSource, to: IO[bytes] | None = None
+    found: Gathered,
+    max_size: int,
+    source: PackageSource,
+    to: IO[bytes] | None = None,
+    digests: Digests | None = None,
 ) -> Measured:
-    """The content measured, and written to `to` as a zip; InputError with all that is wrong."""
+    """The content measured, and written to `to` as a zip; InputError with all that is wrong.
+
+    With `digests` what it knows is not read, unless it is to be written.
+    """
     findings = [*found.findings, *_size_findings(found, max_size, source)]
     # An entry that was refused is never unpacked, and a zip of less than all is no use.
     if findings and (source.kind == FILE or to is not None):
         raise InputError(*findings)
     if to is not None:
         measured = write_zip(found.entries, to)
+    elif sum(entry.size for entry in found.entries) > max_size:
+        measured = Measured()
     else:
-        too_large = sum(entry.size for entry in found.entries) > max_size
-        measured = Measured() if too_large else measure(found.entries)
+        measured = digests.measured(found) if digests else measure(found.entries)
     findings += measured.findings
     if findings:
         raise InputError(*findings)

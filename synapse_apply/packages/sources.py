@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -13,10 +14,11 @@ from synapse_apply.model.desired import PackageSource
 from synapse_apply.model.diagnostic import error
 from synapse_apply.model.errors import InputError
 from synapse_apply.packages.archive import gather_zip, open_zip
-from synapse_apply.packages.content import Gathered, UnreadableError
+from synapse_apply.packages.content import BLOCK, Entry, Gathered, UnreadableError
 from synapse_apply.packages.folder import FolderTree
 from synapse_apply.packages.git import GitTree, commit_at, file_at
 from synapse_apply.packages.ignore import Rules
+from synapse_apply.packages.sighting import sighting_of
 from synapse_apply.packages.tree import Tree, gather, read_text, text_of
 
 CONFIG_FILES = ("config.yaml", "synapse.yaml")
@@ -34,12 +36,31 @@ def opened(
             open_source_file(source, root, allow_files) as file,
             open_zip(file, source.path) as archive,
         ):
-            yield gather_zip(archive)
+            found = gather_zip(archive)
+            found.zip = None if source.ref else _whole(source, file)
+            yield found
     elif source.kind in (FOLDER, GIT):
         with _tree(source, root, allow_files) as tree:
             yield gather(tree)
     else:
         yield Gathered()
+
+
+def _whole(source: PackageSource, file: BinaryIO) -> Entry:
+    """The zip itself, read beside whoever reads what is in it."""
+    seen = sighting_of(file.name, os.fstat(file.fileno()))
+
+    def blocks() -> Iterator[bytes]:
+        at = 0
+        try:
+            while block := os.pread(file.fileno(), BLOCK, at):
+                at += len(block)
+                yield block
+        except OSError as problem:
+            why = f"{source.path}: {problem.strerror}."
+            raise UnreadableError("Package file cannot be read", why) from None
+
+    return Entry(source.path, executable=False, size=seen.size, blocks=blocks, sighting=seen)
 
 
 def config_text(
@@ -136,7 +157,7 @@ def _inside(source: PackageSource, root: Path, allow_files: Sequence[str]) -> Pa
 def open_source_file(
     source: PackageSource, root: Path, allow_files: Sequence[str] = ()
 ) -> BinaryIO:
-    """The zip of a `file` source, open for reading; InputError."""
+    """The zip of a `file` source, open for reading, its `name` the real path; InputError."""
     if source.ref:
         return _committed_zip(source, root)
     path = _inside(source, root, allow_files)
@@ -144,10 +165,15 @@ def open_source_file(
         what = "is a folder" if path.is_dir() else "does not exist"
         _stop("Package file not found", f"{source.path} {what}.", _RELATIVE)
     try:
-        return path.open("rb")
+        # The path leads through no link: one that is there now came after the look at it.
+        return open(path, "rb", opener=_unfollowed)
     except OSError as problem:
         why = f"{source.path}: {problem.strerror}."
         _stop("Package file cannot be read", why, "Check its permissions.")
+
+
+def _unfollowed(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0))
 
 
 def as_of(source: PackageSource, ref: str) -> PackageSource:

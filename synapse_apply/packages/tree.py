@@ -12,6 +12,7 @@ from synapse_apply.model.diagnostic import Diagnostic, error
 from synapse_apply.packages.content import Entry, Gathered, UnreadableError
 from synapse_apply.packages.ignore import NEVER, Rules
 from synapse_apply.packages.names import canonical, collision_findings, name_findings, printable
+from synapse_apply.packages.sighting import Sighting
 
 _MAX_IGNORE_BYTES = 1024 * 1024
 _LEAVE_OUT = "Leave it out with a line in .synapseignore, or put a plain file there."
@@ -29,13 +30,17 @@ class Kind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """`path` as the tree spells it; `size` in bytes; `key` is the tree's own."""
+    """`path` as the tree spells it; `size` in bytes; `key` is the tree's own.
+
+    `sighting` is there for a file on disk.
+    """
 
     path: str
     kind: Kind
     size: int = 0
     executable: bool = False
     key: str = ""
+    sighting: Sighting | None = None
 
 
 class Tree(Protocol):
@@ -104,8 +109,9 @@ def _take(tree: Tree, node: Node, made: Gathered) -> None:
         made.findings.append(found)
         return
     file = found
+    name, sighting = canonical(node.path), file.sighting
     made.entries.append(
-        Entry(canonical(node.path), file.executable, file.size, lambda: tree.blocks(file))
+        Entry(name, file.executable, file.size, lambda: tree.blocks(file), sighting)
     )
 
 

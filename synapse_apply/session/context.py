@@ -214,4 +214,10 @@ def _packages(
     packages, limit = declared.packages, project.max_package_size
     if carrier is not None:
         return CarriedPackages(carrier.file, packages, max_size=limit)
-    return SourcePackages(packages, project.root, max_size=limit, allow_files=target.allow_files)
+    return SourcePackages(
+        packages,
+        project.root,
+        max_size=limit,
+        allow_files=target.allow_files,
+        digests=declared.digests,
+    )

@@ -31,6 +31,7 @@ from synapse_apply.session.sources import Held, Sources
 from synapse_apply.session.where import Where
 
 if TYPE_CHECKING:
+    from synapse_apply.packages.digests import Digests
     from synapse_apply.packages.git import Commit
 
 
@@ -38,8 +39,8 @@ if TYPE_CHECKING:
 class Declared:
     """What one target declares; with an error among the diagnostics it must not be used.
 
-    `held` is what its package sources held, `commit` whose manifests they are where it is not the
-    checkout.
+    `held` is what its package sources held, `digests` what is known of files on disk, `commit`
+    whose manifests they are where it is not the checkout.
     """
 
     loaded: Loaded
@@ -48,6 +49,7 @@ class Declared:
     diagnostics: tuple[Diagnostic, ...]
     held: tuple[Held, ...] = ()
     commit: Commit | None = None
+    digests: Digests | None = None
 
 
 def project_of(where: Where) -> Project:
@@ -183,13 +185,13 @@ def declared(
     command line.
     """
     at = _commit(project, where.as_of) if where.as_of else None
-    sources = Sources(project, told, at.short if at else "")
+    sources = Sources(project, told, at.short if at else "", where.environ)
     reader = sources.reader(target)
     with _written(at) if at else nullcontext() as written:
         found = loaded(where, project, target, package_config=reader, written=written, given=given)
     made = with_packages(target, found, sources)
     findings = (*project.findings, *made.diagnostics)
-    return replace(made, diagnostics=findings, commit=at)
+    return replace(made, diagnostics=findings, commit=at, digests=sources.keep())
 
 
 def loaded(

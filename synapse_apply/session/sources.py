@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from synapse_apply.manifests.draft import Config
 from synapse_apply.manifests.reader import read_mapping
@@ -13,6 +13,10 @@ from synapse_apply.model.desired import Package, PackageSource
 from synapse_apply.model.diagnostic import Diagnostic, warning
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.project import Project, Target
+
+if TYPE_CHECKING:
+    from synapse_apply.packages.digests import Digests
+    from synapse_apply.session.digests import KeptDigests
 
 _Key = tuple[PackageSource, tuple[str, ...]]
 
@@ -46,12 +50,21 @@ class Carrier:
 class Sources:
     """The package sources of a project. What `told` has is believed and not looked at.
 
-    With `ref` folders and zips are read as that Git ref has them.
+    With `ref` folders and zips are read as that Git ref has them. `environ` says whether what
+    files held is kept for the next run.
     """
 
-    def __init__(self, project: Project, told: Iterable[Held] = (), ref: str = "") -> None:
+    def __init__(
+        self,
+        project: Project,
+        told: Iterable[Held] = (),
+        ref: str = "",
+        environ: Mapping[str, str] | None = None,
+    ) -> None:
         self._project = project
         self._ref = ref
+        self._environ = environ
+        self._kept: KeptDigests | None = None
         self._told = {one.source: one for one in told}
         self._configs: dict[_Key, ConfigText | None] = {}
         self._packages: dict[_Key, tuple[Package | None, list[Diagnostic]]] = {}
@@ -75,6 +88,10 @@ class Sources:
             known = told.package if told else None
             self._packages[key] = (known, []) if known else self._inspected(key)
         return self._packages[key]
+
+    def keep(self) -> Digests | None:
+        """Write down what files held; what is known of them, None where nobody was asked."""
+        return None if self._kept is None else self._kept.keep()
 
     def held(self, target: Target) -> tuple[Held, ...]:
         """All that one target asked for, for a plan that is to need no source again."""
@@ -118,9 +135,12 @@ class Sources:
 
     def _inspected(self, key: _Key) -> tuple[Package | None, list[Diagnostic]]:
         from synapse_apply.packages.inspect import inspect
+        from synapse_apply.session.digests import kept_digests
 
         findings: list[Diagnostic] = []
         source, allow_files = key
+        if self._kept is None and self._environ is not None:
+            self._kept = kept_digests(self._project, self._environ)
         if self._is_left_out(source):
             return None, [_left_out(source)]
         try:
@@ -130,6 +150,7 @@ class Sources:
                 self._project.max_package_size,
                 allow_files=allow_files,
                 warn=findings.append,
+                digests=self._kept.digests if self._kept else None,
             )
         except InputError as problem:
             return None, [*findings, *problem.diagnostics]

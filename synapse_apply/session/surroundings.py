@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from synapse_apply.applying.task import Actor
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.state import Uptime
-from synapse_apply.stores.holding import boottime
+from synapse_apply.stores.boot_clock import boottime
 from synapse_apply.stores.sql import utc_now
 
 

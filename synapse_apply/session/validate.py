@@ -32,7 +32,7 @@ def validate(where: Where, *, every_target: bool = True) -> Validated:
     """Check every target, or the one that was named; InputError for what hides all the rest."""
     project = declare.project_of(where)
     targets = targets_to_check(project, None if every_target else where.target)
-    sources = Sources(project)
+    sources = Sources(project, environ=where.environ)
     loaded, findings = validate_manifests(
         project,
         targets,
@@ -48,4 +48,5 @@ def validate(where: Where, *, every_target: bool = True) -> Validated:
         known = set(one.diagnostics)
         found.update(dict.fromkeys(f for f in checked.diagnostics if f not in known))
         counts[target.name] = len(one.desired)
+    sources.keep()
     return Validated(tuple(found), counts)

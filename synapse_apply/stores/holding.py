@@ -15,13 +15,9 @@ from threading import Event, Thread
 
 from synapse_apply.model.errors import LockLost, StateError
 from synapse_apply.stores import faults, schema
+from synapse_apply.stores.boot_clock import boottime
 from synapse_apply.stores.database import Database, Run, Statement
 from synapse_apply.stores.holder import Holder
-
-
-def boottime() -> float:
-    """Seconds that also pass while the machine is suspended, where the system counts them."""
-    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 @dataclass(frozen=True, slots=True)

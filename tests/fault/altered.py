@@ -20,8 +20,9 @@ from synapse_apply.cli import applying as cli_applying
 from synapse_apply.cli.main import main
 from synapse_apply.session import context, state_file, surroundings
 from synapse_apply.stores import postgres, sqlite
+from synapse_apply.stores.boot_clock import boottime
 from synapse_apply.stores.holder import Process
-from synapse_apply.stores.holding import Timing, boottime
+from synapse_apply.stores.holding import Timing
 from synapse_apply.stores.lock import Runner
 
 WRITES = frozenset({"begin", "settle", "put", "remove", "move", "mark_applied"})
