@@ -121,8 +121,9 @@ class MultipartBody:
             raise UnreadableBodyError("the file does not have the SHA-256 that was said of it")
 
     def _told(self, file: Any) -> str:
-        """The SHA-256 that a file of ours knows of all its bytes."""
-        return "" if self._start else str(getattr(file, "sha256", "") or "")
+        """The SHA-256 that a file of ours knows of all its bytes; "" for any other."""
+        told = getattr(file, "sha256", "")
+        return told if isinstance(told, str) and not self._start else ""
 
     def _measured(self) -> str:
         """The SHA-256 of the file, which then stands at its start again."""

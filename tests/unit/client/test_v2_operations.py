@@ -234,6 +234,27 @@ def test_a_digest_that_is_known(server, client):
         client.v2.create_plugin_release(release, file=io.BytesIO(b"KP"))
 
 
+class Knowing(io.BytesIO):
+    """A file that tells its digest, and counts how often it is read from the start."""
+
+    sha256 = hashlib.sha256(b"PK").hexdigest()
+    begun = 0
+
+    def read(self, size=-1):
+        self.begun += self.tell() == 0
+        return super().read(size)
+
+
+def test_a_digest_that_the_file_knows(server, client):
+    """It is read once, as it is sent; what is said is held against the bytes here as well."""
+    file = Knowing(b"PK")
+    client.v2.create_plugin_release({"plugin": 1, "version": "1"}, file=file)
+    assert file.begun == 1
+    assert Knowing.sha256.encode() in server.received[0].body
+    with pytest.raises(NotSentError, match="SHA-256"):
+        client.v2.create_plugin_release({"plugin": 1, "version": "1"}, file=Knowing(b"KP"))
+
+
 @pytest.mark.parametrize("data", [{"plugin": 1, "version": "1"}, {"version": "1", "file": None}])
 def test_a_release_needs_its_file(server, client, data):
     """Nothing is sent without."""
