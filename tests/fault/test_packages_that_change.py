@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from fault.commands import Backend, applying, ended
 from fault.site import APIS, Server, Site
+from unit.packages.trees import change_unseen
 
 MIB = 1024 * 1024
 SIZE = 12 * MIB  # more than the buffers of a connection hold, and worth being remembered
@@ -71,19 +72,11 @@ def changed_on_the_way(site: Site, data: Path, change: Callable[[Path], None]) -
     return code, out + err
 
 
-def _other_content(path: Path) -> None:
-    info = path.stat()
-    with path.open("r+b") as file:
-        file.seek(-8, os.SEEK_END)
-        file.write(b"\xff")
-    os.utime(path, ns=(info.st_atime_ns, info.st_mtime_ns))
-
-
 def _shorter(path: Path) -> None:
     os.truncate(path, SIZE - MIB)
 
 
-@pytest.mark.parametrize("change", [_other_content, _shorter])
+@pytest.mark.parametrize("change", [change_unseen, _shorter])
 def test_nothing_is_published(
     site: Site, server: Server, data: Path, change: Callable[[Path], None]
 ) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from unit.packages.trees import ZIP, make_zip
+from unit.packages.trees import ZIP, change_unseen, make_zip
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import InputError
@@ -67,14 +67,6 @@ def test_it_is_read_in_order_alone(packages: SourcePackages) -> None:
             file.read(1)
 
 
-def _other_content(path: Path) -> None:
-    info = path.stat()
-    with path.open("r+b") as file:
-        file.seek(-1, os.SEEK_END)
-        file.write(b"\xff")
-    os.utime(path, ns=(info.st_atime_ns, info.st_mtime_ns))
-
-
 def _shorter(path: Path) -> None:
     os.truncate(path, path.stat().st_size - 1)
 
@@ -88,7 +80,7 @@ def _empty(path: Path) -> None:
     path.write_bytes(b"")
 
 
-@pytest.mark.parametrize("change", [_other_content, _shorter, _longer, _empty])
+@pytest.mark.parametrize("change", [change_unseen, _shorter, _longer, _empty])
 @pytest.mark.parametrize("pieces", [True, False])
 def test_a_change_keeps_back_the_end(
     zipped: Path, packages: SourcePackages, change: Callable[[Path], None], pieces: bool
