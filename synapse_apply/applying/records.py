@@ -167,7 +167,7 @@ def adopted(task: Task, observed: Observed, tools: Tools) -> Record:
         updated_at=now,
     )
     before = task.record
-    if before is None or before.api == record.api or before.natural_key != record.natural_key:
+    if before is None or not before.is_same_on(record.api, record.natural_key):
         return unverified(record, task.type, task.desired, now)
     return replace(
         record,

@@ -58,6 +58,10 @@ class Record:
     created_at: str = ""
     updated_at: str = ""
 
+    def is_same_on(self, api: str, natural_key: str) -> bool:
+        """Whether what another API version finds by this key is the object that is recorded."""
+        return self.api != api and self.natural_key == natural_key != ""
+
 
 class IntentState(Enum):
     """An intent is open from its commit until the call it announces has been settled."""

@@ -54,9 +54,13 @@ def proven(item: Item, ruling: Ruling, survey: Survey) -> Ruling:
 
 def _is_adopted(item: Item, action: Action) -> bool:
     """Whether no run vouches for it because it was, or will be, taken over."""
-    if action is Action.ADOPT or item.record is None:
+    record = item.record
+    if record is None:
         return action is Action.ADOPT
-    last = LastRun.of(item.record.verification)
+    # What another API version finds by its key is the object that was run.
+    if action is Action.ADOPT and not record.is_same_on(item.binding.api, item.natural_key):
+        return True
+    last = LastRun.of(record.verification)
     return last is None or last.result is Verdict.UNVERIFIED
 
 
