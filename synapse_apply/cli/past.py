@@ -9,7 +9,7 @@ from typing import Any
 from synapse_apply.cli.face import Face
 from synapse_apply.model.errors import Exit
 from synapse_apply.session.history import PastRun
-from synapse_apply.views.safety import clean
+from synapse_apply.views.safety import clean, disarm
 from synapse_apply.views.tables import render_table
 
 _DIGEST = 24
@@ -38,7 +38,8 @@ def show_run(face: Face, run: PastRun) -> int:
         face.document(_document(run))
         return Exit.OK
     facts = {"plan": run.plan_id, "who": run.who, "run": run.run, "commit": run.commit}
-    face.out("".join(f"{name}: {clean(fact)}\n" for name, fact in facts.items() if fact))
+    told = "".join(f"{name}: {clean(fact)}\n" for name, fact in facts.items() if fact)
+    face.out(disarm(told))
     rows = [
         (_time(c.at), c.address, c.verb, c.remote_id, c.request_id, c.digest[:_DIGEST], c.result)
         for c in run.calls

@@ -14,7 +14,7 @@ from synapse_apply.views.grammar import SYMBOL, WILL, byte_size, plural
 from synapse_apply.views.masking import masked, veiled
 from synapse_apply.views.pen import Pen
 from synapse_apply.views.refusals import refusal_rows
-from synapse_apply.views.safety import clean, clean_lines, quote
+from synapse_apply.views.safety import clean, clean_lines, quote, told_lines
 from synapse_apply.views.verification import planned_row
 
 _INDENT = 6
@@ -83,7 +83,7 @@ class Blocks:
         name = clean(change.address)
         lines = []
         for note in change.notes:
-            head, *rest = clean_lines(note)
+            head, *rest = told_lines(note)
             text = head if head.startswith(name) else f"{name}: {head}"
             lines.append(f"  {self.pen.mark('.')}{text}")
             lines += [f"      {line}".rstrip() for line in rest]

@@ -12,8 +12,8 @@ from synapse_apply.views.findings import indented
 from synapse_apply.views.grammar import plural
 from synapse_apply.views.json import FORMAT_VERSION
 from synapse_apply.views.pen import Pen
-from synapse_apply.views.safety import clean, clean_lines, disarm
-from synapse_apply.views.tables import render_table
+from synapse_apply.views.safety import clean, disarm, told_lines
+from synapse_apply.views.tables import WIDEST, render_table
 
 _STYLES = {
     Verdict.OK: "done",
@@ -36,6 +36,7 @@ def render_checkup(checkup: Checkup, *, color: bool) -> str:
     pen = Pen(color)
     words = max(cells(verdict.value) for verdict in Verdict)
     names = max((cells(clean(row.check)) for row in checkup.rows), default=0)
+    names = min(names, WIDEST)
     lines: list[str] = []
     for title, rows in checkup.sections:
         lines.append(pen(clean(title), "bold"))
@@ -119,7 +120,7 @@ def _lines(row: Row, words: int, names: int, pen: Pen) -> Iterator[str]:
     below = words + names + 3 * len(_GAP)
     yield from indented(row.detail, below)
     if row.hint:
-        head, *rest = clean_lines(row.hint)
+        head, *rest = told_lines(row.hint)
         yield f"{' ' * below}Hint: {head}"
         yield from (f"{' ' * below}      {line}".rstrip() for line in rest)
     if row.request_id and row.request_id not in row.detail:

@@ -17,6 +17,7 @@ from synapse_apply.views.literals import inline
 from synapse_apply.views.masking import plain
 from synapse_apply.views.pen import Pen
 from synapse_apply.views.safety import clean, clean_lines, disarm, quote
+from synapse_apply.views.tables import WIDEST
 from synapse_apply.views.text import target_line
 
 NO_DRIFT = "No drift. Live objects are as they were recorded."
@@ -141,12 +142,13 @@ def _unmanaged(drift: Drift, pen: Pen) -> Iterator[str]:
     found = drift.unmanaged
     yield pen(unmanaged_line(drift), "bold")
     kinds = max((len(one.kind) for one in found), default=0)
-    ids = max((len(one.remote_id) for one in found), default=0)
+    ids = min(max((len(one.remote_id) for one in found), default=0), WIDEST)
     for one in found:
         row = f"  ? {one.kind:{kinds}}  id {clean(one.remote_id):{ids}}  {clean(names(one))}"
         yield row.rstrip()
     if drift.unlisted:
-        yield f"  (not looked for: {', '.join(drift.unlisted)}, which this backend does not list)"
+        unlisted = ", ".join(map(clean, drift.unlisted))
+        yield f"  (not looked for: {unlisted}, which this backend does not list)"
 
 
 def unmanaged_line(drift: Drift) -> str:

@@ -209,7 +209,8 @@ def run_entries(report: Report, budget: Budget) -> Iterator[str]:
             lines += [f"  - {finding_line(found)}" for found in one.diagnostics]
         if one.logs:
             shown = _within(log_lines(one.logs), budget.largest_entry, budget)
-            lines += ["", fold("The last lines of its log", fence(shown, "text"))]
+            # What stands below a tag without an empty line between them is HTML as well.
+            lines += ["", fold("The last lines of its log", fence(shown, "text")), ""]
         yield "\n".join(lines)
 
 

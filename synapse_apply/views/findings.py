@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from synapse_apply.model.diagnostic import Diagnostic, Path, Position
 from synapse_apply.views.literals import key_text
 from synapse_apply.views.pen import Pen
-from synapse_apply.views.safety import clean, clean_lines, disarm
+from synapse_apply.views.safety import clean, disarm, told_lines
 
 
 def render_diagnostics(diagnostics: Iterable[Diagnostic], *, color: bool) -> str:
@@ -31,7 +31,7 @@ def _block(finding: Diagnostic, pen: Pen) -> list[str]:
         lines.append(f"  {where}")
     lines += indented(finding.detail)
     if finding.hint:
-        head, *rest = clean_lines(finding.hint)
+        head, *rest = told_lines(finding.hint)
         lines += [f"  Hint: {head}", *(f"        {line}".rstrip() for line in rest)]
     if finding.request_id and finding.request_id not in finding.detail:
         lines.append("  " + pen(f"Request id: {clean(finding.request_id)}", "dim"))
@@ -40,7 +40,7 @@ def _block(finding: Diagnostic, pen: Pen) -> list[str]:
 
 def indented(text: str, by: int = 2) -> list[str]:
     """Lines of prose under a heading; none for an empty text."""
-    return [f"{' ' * by}{line}".rstrip() for line in clean_lines(text)] if text else []
+    return [f"{' ' * by}{line}".rstrip() for line in told_lines(text)] if text else []
 
 
 def whereabouts(finding: Diagnostic) -> str:

@@ -8,7 +8,7 @@ from synapse_apply.model.plan import Change, Refusal
 from synapse_apply.views.findings import place
 from synapse_apply.views.grammar import cannot
 from synapse_apply.views.pen import Pen
-from synapse_apply.views.safety import clean, clean_lines
+from synapse_apply.views.safety import clean, told_lines
 
 
 def refusal_rows(change: Change, pen: Pen, body: Sequence[str] = ()) -> list[str]:
@@ -22,7 +22,7 @@ def refusal_rows(change: Change, pen: Pen, body: Sequence[str] = ()) -> list[str
 
 
 def _row(change: Change, refusal: Refusal, pen: Pen) -> list[str]:
-    head, *rest = clean_lines(refusal.reason)
+    head, *rest = told_lines(refusal.reason)
     what = pen(f"{clean(change.address)} {cannot(change.action)}", "bold")
     return [f"  {pen.mark('!')}{what}: {head}", *(f"      {line}".rstrip() for line in rest)]
 
@@ -31,12 +31,12 @@ def _ways_out(change: Change, refusal: Refusal, pen: Pen) -> list[str]:
     where = refusal.position or change.position
     lines = [f"      {pen(f'on {place(where)}', 'dim')}"] if where else []
     if len(refusal.ways_out) == 1:
-        head, *rest = clean_lines(refusal.ways_out[0])
+        head, *rest = told_lines(refusal.ways_out[0])
         return [*lines, f"      Way out: {head}", *(f"               {line}" for line in rest)]
     if refusal.ways_out:
         lines.append("      Ways out:")
     for way in refusal.ways_out:
-        head, *rest = clean_lines(way)
+        head, *rest = told_lines(way)
         lines += [f"        * {head}", *(f"          {line}" for line in rest)]
     return lines
 

@@ -15,6 +15,8 @@ _SHORT = {"\n": "\\n", "\t": "\\t", "\r": "\\r"}
 # What CI runners obey: `::command::` where a line begins, and `##[command]` anywhere in a line.
 _LINE_COMMAND = re.compile(r"^([ \t]*)::", re.MULTILINE)
 _HASH_COMMAND = re.compile(r"##(?=\[|vso\[)")
+# What readers of Terraform's text take for a planned action, with nothing but spaces before it.
+_ROW = re.compile(r"^(\s*)#(?= .* (?:will be [a-z -]+|must be replaced)$)")
 _USER_INFO = re.compile(r"(?<=//)[^/@\s]*@")
 
 
@@ -35,6 +37,11 @@ def clean_lines(text: object) -> list[str]:
     """Any text as clean lines; a tab counts as two spaces, so that alignment holds."""
     whole = str(text).replace("\r\n", "\n").replace("\t", "  ")
     return [clean(line) for line in whole.split("\n")]
+
+
+def told_lines(text: object) -> list[str]:
+    """The same as lines of their own in a text that has rows: none of them can be taken for one."""
+    return [_ROW.sub(r"\1\\#", line) for line in clean_lines(text)]
 
 
 def quote(text: str) -> str:

@@ -10,6 +10,8 @@ from synapse_apply.views.pen import Pen
 from synapse_apply.views.safety import clean, disarm
 
 _GAP = "  "
+# A cell that is wider pushes its own line: no text may make a thousand others as long as itself.
+WIDEST = 120
 
 
 def render_table(
@@ -62,7 +64,7 @@ def _cells(row: Sequence[object], count: int) -> list[str]:
 
 
 def _widths(heads: Sequence[str], body: Sequence[Sequence[str]]) -> list[int]:
-    return [max(map(cells, column)) for column in zip(heads, *body, strict=True)]
+    return [min(max(map(cells, column)), WIDEST) for column in zip(heads, *body, strict=True)]
 
 
 def _line(row: Sequence[str], widths: Sequence[int], right: Collection[int]) -> str:
