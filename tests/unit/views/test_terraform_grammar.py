@@ -1,11 +1,14 @@
 """Tools that read Terraform's output read ours: the expressions tfcmt uses match."""
 
 import re
+from dataclasses import replace
 
 import pytest
 from unit.views import plan_samples as samples
 from unit.views.report_samples import REPORTS
 
+from synapse_apply.model.address import Address
+from synapse_apply.model.refactoring import Moved
 from synapse_apply.views.text import render_plan, render_report
 
 PASSES = re.compile(r"(?m)^(Plan: \d|No changes.)")
@@ -54,6 +57,16 @@ def test_resources_are_listed_by_action():
         "imported": ["storage/archive", "plugin/ocr"],
         "imported_from": ['"7"', '"31"'],
     }
+
+
+def test_moves_are_listed():
+    """A rename is told in Terraform's words, before all else."""
+    moved = Moved(samples.YOLO, Address("plugin", "detector"))
+    output = render_plan(replace(samples.plan(), moved=(moved,)), color=False)
+    assert re.findall(r"(?m)^ *# (.*) has moved to (.*)$", output) == [
+        ("plugin/yolo", "plugin/detector")
+    ]
+    assert PASSES.search(output)
 
 
 def test_a_manifest_cannot_forge_rows_or_totals():
