@@ -15,7 +15,7 @@ from synapse_apply.model.plan import Change, GuardTrip, Plan, Refusal
 from synapse_apply.model.report import Report
 
 # These know no target.
-AIMLESS = frozenset({"init", "new", "emulator", "schema", "version"})
+AIMLESS = frozenset({"completion", "init", "new", "emulator", "schema", "version"})
 # Texts set commands off by backticks.
 _COMMAND = re.compile(r"`synapse-apply ([a-z]+)([^`]*)`")
 _AIMED = re.compile(r"\s(-t|--target)\b")
