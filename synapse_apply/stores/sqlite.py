@@ -126,13 +126,8 @@ class SqliteDatabase:
         return network_warning(self._path, self._mounts)
 
     def close(self) -> None:
-        """A state at rest is one file: its ended journal goes."""
         with self._turn:
             if self._connection is not None:
-                with suppress(OSError, sqlite3.Error):
-                    if self._opened and os.path.samestat(self._path.stat(), self._opened):
-                        self._connection.execute("PRAGMA busy_timeout = 0")
-                        self._connection.execute("PRAGMA journal_mode = DELETE")
                 self._connection.close()
             self._connection = None
 
@@ -171,10 +166,10 @@ class SqliteDatabase:
             connection = _connection(self._path, "rw")
             try:
                 _verify(connection, self.where)
-                # A journal that stays is ended by a mark in it, which FULL flushes. One that is
-                # removed needs the folder flushed, too, which costs half as much again.
-                connection.execute("PRAGMA journal_mode = PERSIST")
-                connection.execute("PRAGMA synchronous = FULL")
+                connection.execute("PRAGMA journal_mode = DELETE")
+                # EXTRA is FULL and also flushes the folder once the journal is gone: with FULL a
+                # power loss could bring the journal back and undo a commit we acknowledged.
+                connection.execute("PRAGMA synchronous = EXTRA")
             except BaseException:
                 connection.close()
                 raise

@@ -121,9 +121,7 @@ def test_a_ruined_state_comes_back_from_a_backup(sqlite, path, tmp_path, ruin):
     path.with_name("prod.db-journal").write_bytes(b"left over" * 100)
     sqlite.restore(str(tmp_path / "backup.db"))
     assert len(sqlite.read().records) == 2
-    sqlite.close()
     assert not path.with_name("prod.db-journal").exists()
-    assert len(sqlite.read().records) == 2
 
 
 @pytest.mark.parametrize(
@@ -178,6 +176,6 @@ def test_the_inventory_is_what_an_import_needs(store):
     """Plain data, by address."""
     fill(store)
     assert inventory(store.read()) == [
-        {"address": "plugin/yolo", "id": "1", "api": "v1", "version": None, "digest": None},
-        {"address": "release/b@1", "id": "2", "api": "v1", "version": "1", "digest": "pkg1:x"},
+        {"address": "plugin/yolo", "id": "1", "version": None, "digest": None},
+        {"address": "release/b@1", "id": "2", "version": "1", "digest": "pkg1:x"},
     ]

@@ -313,27 +313,5 @@ def test_ten_thousand_records_are_one_transaction(sqlite):
 def test_every_commit_is_flushed(sqlite):
     """A rollback journal, and everything on disk before a call returns."""
     connection = sqlite._database._current()
-    assert connection.execute("PRAGMA journal_mode").fetchone() == ("persist",)
+    assert connection.execute("PRAGMA journal_mode").fetchone() == ("delete",)
     assert connection.execute("PRAGMA synchronous").fetchone()[0] >= 2
-
-
-def test_a_state_at_rest_is_one_file(sqlite, path):
-    """What a copy finds when nobody works on it: the state, and no journal."""
-    journal = path.with_name(f"{path.name}-journal")
-    with sqlite.lock("test"):
-        sqlite.put(record("yolo", "1"))
-        assert journal.exists()
-    sqlite.close()
-    assert not journal.exists()
-    assert len(sqlite.read().records) == 1
-
-
-def test_a_reader_leaves_the_journal_of_a_writer(sqlite, path):
-    """A second process that looks and goes takes nothing away from who is at work."""
-    with sqlite.lock("test"):
-        sqlite.put(record("yolo", "1"))
-        other = open_sqlite(path)
-        assert len(other.read().records) == 1
-        other.close()
-        sqlite.put(record("sam", "2"))
-        assert len(sqlite.read().records) == 2
