@@ -188,7 +188,7 @@ def test_commands_by_hand_know_both_versions(there: Workplace, server: Server) -
     declare(there, PLUGIN, RELEASE, NEWER)
     there.apply()
     listed = there.run("releases", "list", "yolo", "--json", code=0).document
-    assert [one["values"]["version"] for one in listed["releases"]] == ["1.0.0", "1.1.0"]
+    assert [one["values"]["version"] for one in listed["releases"]] == ["1.1.0", "1.0.0"]
     assert "API v2" in there.run("plugins", "get", "plugin/yolo", code=0).out
     there.run("run", "plugin/yolo", code=0)
     assert server.call("GET", "_emulator/requests/")["last"][-1]["path"] == "/plugins/yolo/run/"
