@@ -162,13 +162,14 @@ def measured(work: Work, size: int, latency: float, repeats: int) -> dict[str, l
         with nullcontext() if work.writes else serving:
             for _ in range(repeats):
                 for name in names:
-                    with _fresh(world, work, latency) if work.writes else nullcontext():
+                    with fresh(world, work, latency) if work.writes else nullcontext():
                         found[name].append(_one(world, work, name))
     return found
 
 
 @contextmanager
-def _fresh(world: World, work: Work, latency: float) -> Iterator[None]:
+def fresh(world: World, work: Work, latency: float) -> Iterator[None]:
+    """The backend for one run that writes: data and state as they were kept."""
     world.restore()
     faults = world.root / "faults.json"
     rules = [{"do": {"bucket": work.limit, "retry_after": 1}}] if work.limit else []

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
+import pytest
 from fault.commands import FOREVER, applying, kill, reaches
-from fault.convergence import command, on_api
+from fault.convergence import command
 from fault.site import Server, Site
 
 # Of an apply of three resources, in the order of its creates.
@@ -36,7 +37,7 @@ def test_what_was_done_is_recorded(make_site: Callable[..., Site], server: Serve
     assert "No call is open." in command(site, "settle -t site")
 
 
-@on_api("v2")
+@pytest.mark.parametrize("api", ["v2"], indirect=True)
 def test_what_one_call_made_together_is_recorded_together(
     make_site: Callable[..., Site], server: Server
 ) -> None:
