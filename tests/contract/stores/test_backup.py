@@ -176,6 +176,6 @@ def test_the_inventory_is_what_an_import_needs(store):
     """Plain data, by address."""
     fill(store)
     assert inventory(store.read()) == [
-        {"address": "plugin/yolo", "id": "1", "version": None, "digest": None},
-        {"address": "release/b@1", "id": "2", "version": "1", "digest": "pkg1:x"},
+        {"address": "plugin/yolo", "id": "1", "api": "v1", "version": None, "digest": None},
+        {"address": "release/b@1", "id": "2", "api": "v1", "version": "1", "digest": "pkg1:x"},
     ]
