@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import select
+import signal
+import sys
 from dataclasses import replace
 
 from synapse_apply.cli.face import Face
@@ -31,14 +35,38 @@ def need_approval(
 
 def ask(face: Face, question: str, detail: str) -> bool:
     """Whether `yes` was the answer; the end of input is a no."""
-    face.out(f"\n{question}\n  {detail}\n  Only 'yes' will be accepted to approve.\n\n")
-    try:
-        answer = input("  Enter a value: ")
-    except EOFError:
-        answer = ""
-        face.out("\n")
-    face.out("\n")
+    face.out(
+        f"\n{question}\n  {detail}\n  Only 'yes' will be accepted to approve.\n\n  Enter a value: "
+    )
+    answer = typed_line()
+    face.out("\n" if answer.endswith("\n") else "\n\n")
     return answer.strip() == "yes"
+
+
+def typed_line() -> str:
+    """The next line of stdin, empty at its end; a signal's handler may end the wait.
+
+    `input` would miss a Ctrl-C in the moment between the question and the read: the signal is
+    noted, and its handler runs when the read is over, which is then after a line that nobody
+    types. Through the wakeup descriptor a signal is something to read.
+    """
+    stdin = sys.stdin.fileno()
+    listen, wake = os.pipe()
+    try:
+        os.set_blocking(wake, False)
+        before = signal.set_wakeup_fd(wake)
+        try:
+            ready: list[int] = []
+            while stdin not in ready:
+                ready, _, _ = select.select([stdin, listen], [], [])
+                if listen in ready:  # a handler that did not raise: the question stands
+                    os.read(listen, 64)
+        finally:
+            signal.set_wakeup_fd(before)
+    finally:
+        for end in (listen, wake):
+            os.close(end)
+    return sys.stdin.readline()
 
 
 def same(one: Plan, other: Plan) -> bool:

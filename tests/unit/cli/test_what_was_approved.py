@@ -52,12 +52,12 @@ def answering(
     """Answers questions in order; `first` happens while the first one is being read."""
     left = list(answers)
 
-    def answer(_prompt: str) -> str:
+    def answer() -> str:
         if len(left) == len(answers):
             first()
-        return left.pop(0)
+        return f"{left.pop(0)}\n"
 
-    monkeypatch.setattr("builtins.input", answer)
+    monkeypatch.setattr("synapse_apply.cli.approval.typed_line", answer)
     return left
 
 

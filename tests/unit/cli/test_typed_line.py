@@ -1,0 +1,65 @@
+"""An answer is one line; signals are heard while it is waited for."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from synapse_apply.cli.approval import typed_line
+
+
+@pytest.fixture
+def keyboard(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """What is written to it is typed."""
+    stdin, keys = os.pipe()
+    with os.fdopen(stdin) as typed:
+        monkeypatch.setattr(sys, "stdin", typed)
+        yield keys
+
+
+def test_it_is_the_next_line(keyboard: int) -> None:
+    """And empty at the end of the input."""
+    os.write(keyboard, b"yes\n")
+    assert typed_line() == "yes\n"
+    os.close(keyboard)
+    assert typed_line() == ""
+
+
+def test_a_signal_that_ends_nothing_leaves_the_question(
+    keyboard: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two of them are heard, then the line is read; nothing is left of the waiting."""
+    heard: list[int] = []
+    before = signal.signal(signal.SIGUSR1, lambda number, _frame: heard.append(number))
+
+    def type_late() -> None:
+        for _ in range(2):
+            time.sleep(0.05)
+            os.kill(os.getpid(), signal.SIGUSR1)
+        time.sleep(0.05)
+        os.write(keyboard, b"no\n")
+        os.close(keyboard)
+
+    typist = threading.Thread(target=type_late)
+    try:
+        typist.start()
+        assert typed_line() == "no\n"
+    finally:
+        typist.join()
+        signal.signal(signal.SIGUSR1, before)
+    assert heard == [signal.SIGUSR1] * 2
+    assert signal.set_wakeup_fd(-1) == -1
+
+
+def test_a_handler_that_raises_ends_the_wait(keyboard: int) -> None:
+    """Nothing is typed at all."""
+    threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
+    with pytest.raises(KeyboardInterrupt):
+        typed_line()
+    os.close(keyboard)
