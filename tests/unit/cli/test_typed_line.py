@@ -59,7 +59,11 @@ def test_a_signal_that_ends_nothing_leaves_the_question(
 
 def test_a_handler_that_raises_ends_the_wait(keyboard: int) -> None:
     """Nothing is typed at all."""
-    threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
-    with pytest.raises(KeyboardInterrupt):
-        typed_line()
-    os.close(keyboard)
+    before = signal.signal(signal.SIGUSR1, signal.default_int_handler)
+    try:
+        threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGUSR1)).start()
+        with pytest.raises(KeyboardInterrupt):
+            typed_line()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+        os.close(keyboard)
