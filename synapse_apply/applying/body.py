@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from synapse_apply.applying.task import CREATES, Live, Task, together
 from synapse_apply.kinds.descriptor import UpdateMode
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Path, lies_in
+from synapse_apply.model.frozen import frozen
 from synapse_apply.model.ports import Secrets
 from synapse_apply.model.values import (
     ABSENT,
@@ -38,14 +39,14 @@ def wanted(task: Task, live: Live) -> dict[Path, Any]:
         return {}
     last = (task.binding.seal.name,) if task.binding.seal is not None else None
     fields: dict[Path, Any] = {}
-    for path, value in leaves(task.desired.spec):
+    for path, value in leaves(task.desired.spec).items():
         if path == last and value is True:
             continue
         fields[path] = live[value.address].remote_id if isinstance(value, Reference) else value
     return fields
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Part:
     """One object that a create makes: its fields that become ours, and the body that asks for it.
 
@@ -108,7 +109,7 @@ def sent_secrets(task: Task) -> Iterator[tuple[Path, SecretRef]]:
     if task.desired is None or not (creates or task.change.fields):
         return
     left = () if creates else task.left
-    for path, value in leaves(task.desired.spec):
+    for path, value in leaves(task.desired.spec).items():
         if not isinstance(value, SecretRef) or lies_in(path, left):
             continue
         if creates or value.source != LIVE:
@@ -126,7 +127,7 @@ def update_fields(
     """
     left = task.left
     body: dict[str, Any] = {}
-    for path, value in leaves(now):
+    for path, value in leaves(now).items():
         if path[0] in task.binding.fields and not isinstance(value, Sensitive | Withheld):
             plant(body, path, value)
     ours: dict[Path, Any] = {}

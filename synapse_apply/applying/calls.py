@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
@@ -13,13 +13,14 @@ from synapse_apply.applying.records import not_taken, record_of
 from synapse_apply.applying.task import Live, Task, Tools
 from synapse_apply.model.diagnostic import Diagnostic, Path
 from synapse_apply.model.errors import RemoteError, StateError
+from synapse_apply.model.frozen import frozen
 from synapse_apply.model.observed import Observed
 from synapse_apply.model.report import Outcome, Result
 from synapse_apply.model.state import AuditEntry, Intent, IntentState, Record
 from synapse_apply.model.values import ABSENT, dig
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Sent:
     """A call ready to be made: what goes out, and what of it becomes ours."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from synapse_apply.applying import failures, lookup
@@ -28,12 +28,13 @@ from synapse_apply.applying.conflict import after_conflict
 from synapse_apply.applying.task import Live, Task, Tools
 from synapse_apply.kinds.descriptor import Raw
 from synapse_apply.model.errors import Effect, RemoteError, SynapseApplyError
+from synapse_apply.model.frozen import frozen
 from synapse_apply.model.observed import Observed
 from synapse_apply.model.report import Outcome, Result
 from synapse_apply.model.state import Intent, IntentState
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Part:
     """One object of a create, and what makes it."""
 

@@ -59,7 +59,7 @@ def _said(task: Task, detail: Any, marks: SecretMarks) -> Iterator[str]:
 
 def _carries_secrets(task: Task) -> bool:
     spec = task.desired.spec if task.desired else {}
-    return any(isinstance(value, SecretRef) for _, value in leaves(spec))
+    return any(isinstance(value, SecretRef) for value in leaves(spec).values())
 
 
 def _is_open(task: Task, path: Path, spec: Mapping[str, Any], marks: SecretMarks) -> bool:

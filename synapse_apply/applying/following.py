@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from synapse_apply.model.errors import RemoteError
+from synapse_apply.model.frozen import frozen
 from synapse_apply.model.job import Job, job_of
 from synapse_apply.model.ports import JobCalls
 
@@ -13,7 +13,7 @@ POLL_INTERVAL = 5.0  # as the API page's own loop waits
 _SLICE = 0.25  # seconds between two looks at whether to stop
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Pace:
     """How a job is followed: `interval` and `timeout` in seconds, None for no end.
 

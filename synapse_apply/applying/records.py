@@ -69,14 +69,13 @@ def met(rule: FieldRule, sent: Any, has: Any) -> bool:
 
 def live_fields(observed: Observed, ours: Fields, salt: str, secrets: Secrets) -> dict[Path, Any]:
     """The live fields, flat. Where one of ours is a secret, a live map there is one secret too."""
-    fields: dict[Path, Any] = {}
-    for path, value in leaves(observed.spec, lambda at: at in ours and not is_map(ours[at])):
-        if type(value) is str:
-            fields[path] = value
-            continue
+    fields = leaves(observed.spec, lambda at: at in ours and not is_map(ours[at]))
+    others = [(path, value) for path, value in fields.items() if type(value) is not str]
+    for path, value in others:
         holds_map = isinstance(value, Mapping) and not has_secret(value)
         if holds_map and value:
-            fields.update(dict(leaves(value, at=path)))
+            del fields[path]
+            fields.update(leaves(value, at=path))
         else:
             fields[path] = comparable(value, salt, path, secrets)
     return fields
@@ -150,7 +149,7 @@ def adopted(task: Task, observed: Observed, tools: Tools) -> Record:
     """
     series, version = task.type.place_in_series(task.desired.spec) if task.desired else ("", "")
     now = tools.clock.now()
-    declared = dict(leaves(task.desired.spec)) if task.desired else {}
+    declared = leaves(task.desired.spec) if task.desired else {}
     record = Record(
         address=task.address,
         remote_id=observed.remote_id,
@@ -185,7 +184,7 @@ def agreed(task: Task, record: Record, observed: Observed, secrets: Secrets, now
     stay as they were recorded.
     """
     series, version = task.type.place_in_series(task.desired.spec) if task.desired else ("", "")
-    declared = {path for path, _ in leaves(task.desired.spec)} if task.desired else set()
+    declared = set(leaves(task.desired.spec)) if task.desired else set()
     unknown = {path: v for path, v in record.applied.items() if path in declared - set(task.want)}
     return replace(
         record,
@@ -266,7 +265,8 @@ def _known(task: Task, path: Path, sent: Any, answered: Any) -> bool:
     if record is None or record.applied.get(path, ABSENT) != sent:
         return False
     if isinstance(answered, Mapping) and answered:
-        return all(record.seen.get(at, ABSENT) == value for at, value in leaves(answered, at=path))
+        inside = leaves(answered, at=path)
+        return all(record.seen.get(at, ABSENT) == value for at, value in inside.items())
     return bool(record.seen.get(path, ABSENT) == answered)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,6 +14,7 @@ from synapse_apply.kinds.proof import MARK, digest_of
 from synapse_apply.model.address import Address
 from synapse_apply.model.desired import Desired
 from synapse_apply.model.errors import RemoteError
+from synapse_apply.model.frozen import frozen
 from synapse_apply.model.job import Job, job_of
 from synapse_apply.model.ports import Api, StateStore
 from synapse_apply.model.state import Intent, IntentState, Record
@@ -27,7 +28,7 @@ _HAS_JOB = ("done", "settled: done", "settled by hand: job ")
 _ZONES, _SKEW = timedelta(days=1), timedelta(minutes=15)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Trail:
     """What a backend's jobs tell of a run: the one that is its own, else those that may be."""
 
@@ -98,7 +99,7 @@ def _may_be(job: Job, intent: Intent) -> bool:
         return False
     return MARK not in job.context and all(
         path in intent.fields and same(intent.fields[path], value)
-        for path, value in leaves(job.context)
+        for path, value in leaves(job.context).items()
     )
 
 

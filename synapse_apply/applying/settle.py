@@ -8,7 +8,7 @@ and refuses its own resource alone (design section 7).
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -20,6 +20,7 @@ from synapse_apply.kinds.search import search
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Path
 from synapse_apply.model.errors import NotFound, RemoteError
+from synapse_apply.model.frozen import frozen
 from synapse_apply.model.marks import SecretMarks
 from synapse_apply.model.observed import Capabilities, Lookup, Observed
 from synapse_apply.model.ports import Api, Secrets
@@ -31,7 +32,7 @@ from synapse_apply.model.verification import RUN
 NEVER_SEEN = "unknown"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Settled:
     """What became of one open intent; `record` is what the address's record is from now on.
 
@@ -57,7 +58,7 @@ class Settled:
         return f"settled: {self.intent.state.value}"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Settler:
     """Looks open intents up; nothing is written here.
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Generator, Mapping
 from contextlib import closing
-from dataclasses import dataclass
 from typing import Any, cast
 
 from synapse_apply.applying.following import Pace, look, wait
@@ -25,6 +24,7 @@ from synapse_apply.model.errors import (
     Unauthorized,
     Unreachable,
 )
+from synapse_apply.model.frozen import frozen
 from synapse_apply.model.job import Job
 from synapse_apply.model.logs import LogLine, lines_of, lines_of_frame
 from synapse_apply.model.ports import JobCalls
@@ -36,7 +36,7 @@ _FIRST_WAIT = 0.25
 _NO_SUCH_ENDPOINT = 405
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Watcher:
     """Who is told: of each line, of each look at the job, and in words of what is out of order."""
 

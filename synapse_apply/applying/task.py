@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from synapse_apply.kinds.descriptor import Binding, ResourceType
 from synapse_apply.kinds.sealing import seals
@@ -13,6 +13,7 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.codec import fields_to_json
 from synapse_apply.model.desired import Desired
 from synapse_apply.model.diagnostic import Path
+from synapse_apply.model.frozen import frozen
 from synapse_apply.model.marks import SecretMarks
 from synapse_apply.model.observed import Capabilities, Observed
 from synapse_apply.model.plan import Action, Change, FieldChange
@@ -25,7 +26,7 @@ CREATES = frozenset({Action.CREATE, Action.RECREATE})
 Live = Mapping[Address, Observed]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Task:
     """One change to carry out, once everything in `after` has been done.
 
@@ -79,7 +80,7 @@ def together(task: Task) -> tuple[Task, ...]:
     return (task,) if task.carries is None else (task, task.carries)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Actor:
     """Who applies: `who` is user@host; CI run's URL and commit where there are any."""
 
@@ -116,7 +117,7 @@ class Actor:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Tools:
     """The ports a task works through. `settle_after` is in seconds.
 

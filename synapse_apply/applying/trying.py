@@ -27,6 +27,7 @@ from synapse_apply.model.errors import (
     Unconfirmed,
     recourse,
 )
+from synapse_apply.model.frozen import frozen
 from synapse_apply.model.plan import Action, Refusal
 from synapse_apply.model.trial import Trial
 from synapse_apply.model.values import references
@@ -38,7 +39,7 @@ _STOPPED = "nothing was tried after an answer that did not say it was a dry run"
 _PASSING = frozenset({408, 429})
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Step:
     """One call of a task."""
 
@@ -55,7 +56,7 @@ class Step:
         return f"{self.verb} of {self.task.address}"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Ended:
     """What came of a step: fine, unless it was refused, not tried, or may have been done."""
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from synapse_apply.model.address import Address
+from synapse_apply.model.frozen import frozen
 from synapse_apply.model.ports import Clock, Packages, Progress
 
 # Seconds between two reports: more would be drawn by nobody and cost the upload time.
@@ -19,7 +19,7 @@ _EVERY = 0.1
 _STEP = 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class WatchedPackages:
     """The `Packages` port over another one; what is read of an open package counts as sent."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
@@ -32,6 +32,7 @@ from synapse_apply.model.errors import (
     StateError,
     SynapseApplyError,
 )
+from synapse_apply.model.frozen import frozen
 from synapse_apply.model.job import Job, JobStatus, job_of, status_of
 from synapse_apply.model.state import Intent, IntentState, Record
 from synapse_apply.model.values import leaves
@@ -55,7 +56,7 @@ def verify(task: Task, tools: Tools, live: Live, stop: Callable[[], object]) -> 
     return replace(verified, seconds=seconds)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Broken:
     """Why the state could not be told how a call ended, and the file that keeps it ("": none)."""
 
@@ -63,7 +64,7 @@ class _Broken:
     kept: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Run:
     """One run; `owner` is the remote id of what is run, `record` the one that is proved."""
 
@@ -121,7 +122,7 @@ class _Run:
             api=self.task.binding.api,
             natural_key=self.record.natural_key,
             remote_id=owner,
-            fields=dict(leaves(context_of(self.due.body))),
+            fields=leaves(context_of(self.due.body)),
             digest=self.due.parameters,
             version=version_of(self.due.body),
             deadline=self.tools.longest_call(0),

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
 
 from synapse_apply.applying import lookup
 from synapse_apply.applying.body import parts_of, update_of, uploaded
 from synapse_apply.applying.task import Live, Task, Tools
 from synapse_apply.kinds.search import search
 from synapse_apply.model.errors import Effect, NotFound, RemoteError, Unconfirmed
+from synapse_apply.model.frozen import frozen
 from synapse_apply.model.observed import Lookup
 from synapse_apply.model.values import dig
 
 _GONE = "the answer says nothing, and the object is gone"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Way:
     """How one verb is tried, and how to find out whether it was done all the same.
 

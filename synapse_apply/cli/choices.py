@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Protocol
 
 from synapse_apply.model.diagnostic import error
 from synapse_apply.model.errors import InputError
+from synapse_apply.model.frozen import frozen
 from synapse_apply.model.policy import PREFIX, Policy
 from synapse_apply.model.project import Target
 from synapse_apply.planning.policy_stops import overridable
@@ -21,7 +21,7 @@ class Planned(Selectable, Protocol):
     def target(self) -> Target: ...
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Asked:
     """The options of `plan` and `apply` that change what is planned; None where `adopt` is open."""
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from synapse_apply.cli.face import Face
 from synapse_apply.cli.reports import Reports
 from synapse_apply.model.address import Address
 from synapse_apply.model.drift import Drift
 from synapse_apply.model.errors import Exit
+from synapse_apply.model.frozen import frozen
 from synapse_apply.session.accept_drift import accept as accept_drift
 from synapse_apply.session.context import open_context
 from synapse_apply.session.drift import choices_of, drift
@@ -19,7 +19,7 @@ from synapse_apply.session.where import Where
 from synapse_apply.views.drift import drift_document, render_accepted, render_drift
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Looking:
     """What is looked at."""
 

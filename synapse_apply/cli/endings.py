@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import traceback
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from synapse_apply import __version__
 from synapse_apply.cli.face import Face
@@ -13,6 +12,7 @@ from synapse_apply.cli.manual import Terminated
 from synapse_apply.model.aim import aimed_findings
 from synapse_apply.model.diagnostic import Diagnostic, error
 from synapse_apply.model.errors import Exit, RemoteError, SynapseApplyError, recourse
+from synapse_apply.model.frozen import frozen
 
 
 def tell(problem: BaseException, face: Face, command: str = "") -> int:
@@ -43,7 +43,7 @@ def worded(problem: BaseException) -> tuple[Sequence[Diagnostic], int]:
     return [_internal(problem)], Exit.ERROR
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Stopped:
     how: str
     code: int

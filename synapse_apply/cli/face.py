@@ -6,10 +6,12 @@ import os
 import sys
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any, Self, TextIO
 
 import click
+
+from synapse_apply.model.frozen import frozen
 
 if TYPE_CHECKING:
     from synapse_apply.model.diagnostic import Diagnostic
@@ -22,7 +24,7 @@ class OutputFailed(OSError):
     """What was asked for cannot be written to stdout: a full disk, for one."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Face:
     """Data goes to stdout, everything else to stderr; `color` is auto, always or never.
 

@@ -41,7 +41,7 @@ def show_job(face: Face, job: Job) -> int:
         face.document(job_document(job))
         return 0
     heading = f"job {job.id}: {standing(job)}"
-    fields = dict(leaves(_fields(job.raw)))
+    fields = leaves(_fields(job.raw))
     named = ("job", job.id, job.id)
     face.out(render_fields(heading, named, fields, color=face.color_out, width=face.width))
     for entry in job.raw.get("logs") or ():

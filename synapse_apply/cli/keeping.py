@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
@@ -12,6 +11,7 @@ import click
 
 from synapse_apply.cli.face import Face
 from synapse_apply.model.diagnostic import Diagnostic, warning
+from synapse_apply.model.frozen import frozen
 from synapse_apply.model.plan import Plan
 from synapse_apply.planning.situation import Choices
 from synapse_apply.session.context import Context
@@ -24,7 +24,7 @@ from synapse_apply.views.grammar import byte_size, plural
 _LARGE = 1024**3
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Keeping:
     """Where a plan is to be saved, and whether the packages it uploads go with it."""
 

@@ -56,6 +56,8 @@ def main() -> NoReturn:
     # circles took a fifth of a large plan.
     gc.set_threshold(100_000, 50, 100)
     code = run(sys.argv[1:])
+    # At its end the interpreter looks for circles once more, which takes a tenth of a large plan.
+    gc.freeze()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         with suppress(ValueError, OSError):  # no traceback for who stops what has ended
             signal.signal(number, signal.SIG_DFL)

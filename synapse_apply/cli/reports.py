@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -18,6 +18,7 @@ from synapse_apply.model.aim import aimed_findings
 from synapse_apply.model.diagnostic import Diagnostic, error, warning
 from synapse_apply.model.drift import Drift
 from synapse_apply.model.errors import Exit, SynapseApplyError
+from synapse_apply.model.frozen import frozen
 from synapse_apply.model.plan import Plan
 from synapse_apply.model.report import Report
 from synapse_apply.session.declare import target_of
@@ -31,7 +32,7 @@ from synapse_apply.views.html import reports as html
 from synapse_apply.views.json import json_text, plan_document, report_document
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Told:
     """One outcome in the shapes that the kinds of report need, each made when it is asked for."""
 
@@ -43,7 +44,7 @@ class Told:
     outputs: dict[str, str]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Reports:
     """The reports that were asked for: pairs of a kind and a file, "" or "-" among the files."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import click
 from synapse_apply.cli.applying import Run
 from synapse_apply.model.diagnostic import Diagnostic, error
 from synapse_apply.model.errors import Exit, ManifestError, Stale
+from synapse_apply.model.frozen import frozen
 from synapse_apply.session import carried
 from synapse_apply.session.context import Context, open_context
 from synapse_apply.session.saved import Saved, check, fit, read
@@ -77,7 +77,7 @@ def _not_here(given: Saved) -> Diagnostic:
     )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SavedRun:
     """An apply of a saved plan; `run` gives its exit code."""
 

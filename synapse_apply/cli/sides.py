@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, Self
 
@@ -11,6 +10,7 @@ from synapse_apply.cli.face import Face
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic, Path, error
 from synapse_apply.model.errors import InputError
+from synapse_apply.model.frozen import frozen
 from synapse_apply.model.values import ABSENT, Fields, leaves
 from synapse_apply.planning.situation import Item
 from synapse_apply.session.context import Planned
@@ -26,7 +26,7 @@ from synapse_apply.views.verification import remembered
 _ROOM = 36
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Sides:
     """What is known of one address; `findings` say what could not be read."""
 
@@ -97,7 +97,7 @@ class Sides:
 
     def _live(self) -> Mapping[Path, Any]:
         observed = self.item.sighting.observed
-        return dict(leaves(observed.spec)) if observed else {}
+        return leaves(observed.spec) if observed else {}
 
 
 def _cell(value: Any, room: int) -> str:

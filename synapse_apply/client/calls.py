@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
 from synapse_apply.client.errors import NotSentError
 from synapse_apply.client.multipart import MultipartBody
 from synapse_apply.model.diagnostic import Path
+from synapse_apply.model.frozen import frozen
 
 # Whether an error text about this path of the request's body must not be printed.
 IsSensitive = Callable[[Path], bool]
@@ -51,7 +51,7 @@ def under(*names: str) -> IsSensitive:
     return lambda path: bool(path) and path[0] in names
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Call:
     """One call.
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import email.utils
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC
+
+from synapse_apply.model.frozen import frozen
 
 Clock = Callable[[], float]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Limits:
     """Times in seconds, sizes in bytes, rates in bytes per second.
 
@@ -49,7 +50,7 @@ class Deadline:
         return self.remaining() <= 0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Backoff:
     """Exponential waits with jitter; what the server asks for is honoured up to `longest`."""
 

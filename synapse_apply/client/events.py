@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from synapse_apply.model.frozen import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RequestEvent:
     """One attempt of one call, reported when it has ended.
 

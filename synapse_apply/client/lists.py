@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from synapse_apply.client import failures
@@ -12,13 +11,14 @@ from synapse_apply.client.calls import Call
 from synapse_apply.client.dialects.dialect import Dialect, Page, query_of
 from synapse_apply.client.errors import UnexpectedAnswerError
 from synapse_apply.client.json_items import Items, NotItemsError
+from synapse_apply.model.frozen import frozen
 
 Params = Mapping[str, Any]
 Fetch = Callable[[Call], Answer]
 Stream = Callable[[Call], Iterator[bytes]]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Listing:
     """A list to be read: how, in which dialect, where, narrowed by what; pages at a time."""
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from synapse_apply.client.deadlines import Backoff, Clock, Limits
 from synapse_apply.client.events import OnRateLimit, OnRequest
+from synapse_apply.model.frozen import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Timing:
     """Time as the transport sees it; tests bring their own.
 
@@ -22,7 +23,7 @@ class Timing:
     sleep: Callable[[float], None] | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Options:
     """How calls are sent. `resend_limited`: a 429, which was not acted on, is sent again.
 

@@ -6,7 +6,6 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
 
@@ -24,6 +23,7 @@ from synapse_apply.client.options import Options
 from synapse_apply.client.pacing import Pace
 from synapse_apply.client.redirects import leads_to, origin_of
 from synapse_apply.client.surroundings import Route
+from synapse_apply.model.frozen import frozen
 
 _log = logging.getLogger(__name__)
 _BLOCK = 64 * 1024
@@ -32,7 +32,7 @@ _MOST_LIMITED = 30
 _SLICE = 0.25  # seconds between two looks at whether there is any use in waiting
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Ended:
     """How one attempt ended: with an answer or an error, and whether it had left.
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
+from synapse_apply.model.frozen import frozen
 from synapse_apply.model.marks import SecretMarks
 from synapse_apply.model.observed import Capabilities, Lookup, Observed
 from synapse_apply.model.values import ABSENT, Reference
@@ -33,7 +34,7 @@ class UpdateMode(Enum):
     PATCH = "patch"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FieldRule:
     """What holds for a top-level spec field and everything below it.
 
@@ -54,7 +55,7 @@ class FieldRule:
     fixed_hint: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Takes:
     """What one API version asks of a declared value, beyond the manifest's schema.
 
@@ -76,7 +77,7 @@ class Takes:
         return not self.pattern or re.fullmatch(self.pattern, str(value)) is not None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Bootstrap:
     """A create that makes the first member of another kind along with its own object.
 
@@ -90,7 +91,7 @@ class Bootstrap:
     member: Callable[[Raw], Raw | None]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Seal:
     """The last call of an object, made when all else of it is done, that nothing takes back.
 
@@ -104,7 +105,7 @@ class Seal:
     words: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Binding:
     """What one (kind, API version) can do. A missing verb is None, never an exception.
 
@@ -172,7 +173,7 @@ class Binding:
         return self.lookup.get(form, Lookup.NONE)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Proof:
     """How a thing proves itself: by a run of the object that the field `owner` refers to.
 
@@ -189,7 +190,7 @@ class Proof:
     mend: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ResourceType:
     """A kind.
 

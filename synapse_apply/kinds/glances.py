@@ -17,6 +17,7 @@ from synapse_apply.kinds.descriptor import Binding, Raw
 from synapse_apply.kinds.wire import remote_id
 from synapse_apply.model.diagnostic import Path
 from synapse_apply.model.errors import RemoteError
+from synapse_apply.model.frozen import frozen
 from synapse_apply.model.marks import SecretMarks
 from synapse_apply.model.observed import Observed
 from synapse_apply.model.ports import Api
@@ -37,7 +38,7 @@ class _Glance:
     tells: dict[Any, _Telling] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Telling:
     """The names in an item, and those of its fields that are as a read of the object has them."""
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from synapse_apply.model.diagnostic import Path
 from synapse_apply.model.errors import Effect, RemoteError
-from synapse_apply.model.marks import KindMarks, SecretMarks
+from synapse_apply.model.marks import SecretMarks, SpecMarks
 from synapse_apply.model.values import Sensitive, Withheld, is_map
 
 _MASK_CHARACTERS = frozenset("*•●·")
@@ -36,30 +36,31 @@ def secure(kind: str, spec: Mapping[str, Any], marks: SecretMarks) -> dict[str, 
     """
     if kind not in marks.kinds:
         return dict(spec)
-    found = marks.kinds[kind]
+    found = marks.kinds[kind].of(spec)
     safe: dict[str, Any] = {}
     for key, value in spec.items():
         if key != found.container and type(value) is str:  # never a secret
-            safe[key] = Withheld("masked") if _is_mask(value, _MASK_CHARACTERS) else value
-        elif (covered := _covered(found, spec, (key,), value)) is not None:
+            masked = value[:1] in _MASK_CHARACTERS and _is_mask(value, _MASK_CHARACTERS)
+            safe[key] = Withheld("masked") if masked else value
+        elif (covered := _covered(found, (key,), value)) is not None:
             safe[key] = covered
     return safe
 
 
-def _covered(marks: KindMarks, spec: Mapping[str, Any], path: Path, value: Any) -> Any:
+def _covered(marks: SpecMarks, path: Path, value: Any) -> Any:
     """A value with its secrets wrapped; None for a null, and for a map of nothing else."""
     if value is None:
         return None
-    if is_map(value) and value and not marks.whole(spec, path):
+    if is_map(value) and value and not marks.whole(path):
         below = {
             key: safe
             for key, inner in value.items()
-            if (safe := _covered(marks, spec, (*path, key), inner)) is not None
+            if (safe := _covered(marks, (*path, key), inner)) is not None
         }
         return below or None
     # A server that writes all of it as one text or list hides any secret in there from us.
     packed = path == (marks.container,) and not is_map(value)
-    secret = packed or marks.secret(spec, path)
+    secret = packed or marks.secret(path)
     if _is_mask(value, _SECRET_MASKS if secret else _MASK_CHARACTERS):
         return Withheld("masked")
     return Sensitive(value) if secret else value

@@ -34,7 +34,7 @@ def check_references(
     """References to what is not declared; `known` holds also what could not be decoded."""
     hints: dict[Address, str] = {}
     for one in declared.values():
-        for name, value in one.spec.items():
+        for name, value in one.spec.items() if one.depends_on else ():
             if isinstance(value, Reference) and value.address not in known:
                 kind = value.address.kind
                 hint = _hint(value.address, known, hints)

@@ -37,18 +37,19 @@ class Broken(Exception):
 
 
 class _Frame:
-    """A map or list that is being read."""
+    """A map or list that is being read. `size` is that of what stands below its own items."""
 
-    __slots__ = ("anchor", "at", "key", "key_at", "places", "size", "value")
+    __slots__ = ("anchor", "at", "is_map", "key", "key_at", "places", "size", "value")
 
     def __init__(self, value: Any, at: Mark, anchor: str | None) -> None:
         self.value = value
-        self.places: Any = {} if type(value) is dict else []
+        self.is_map = type(value) is dict
+        self.places: Any = {} if self.is_map else []
         self.at = at
         self.anchor = anchor
         self.key: Any = None
         self.key_at: Mark = 0
-        self.size = 1
+        self.size = 0
 
 
 class Builder:
@@ -69,7 +70,6 @@ class Builder:
         self._aliased = 0
         self._result: tuple[Any, Place] = (None, 0)
         self._take = {
-            events.ScalarEvent: self._scalar,
             events.MappingStartEvent: self._open_map,
             events.SequenceStartEvent: self._open_list,
             events.MappingEndEvent: self._close,
@@ -81,40 +81,52 @@ class Builder:
         """The next document, after its start event; Broken or yaml.YAMLError when it cannot."""
         self._anchors.clear()
         self._stack.clear()
-        take, following = self._take, self._next
+        take, following, stack = self._take, self._next, self._stack
+        scalar, first, first_line = events.ScalarEvent, scalars.FIRST, self._first_line
         while True:
             event = following()
             kind = type(event)
-            if kind is events.DocumentEndEvent:
-                return self._result
-            take[kind](event)
+            if kind is not scalar:
+                if kind is events.DocumentEndEvent:
+                    return self._result
+                take[kind](event)
+                continue
+            # Nearly every event is a scalar in a map, so this case is written out.
+            start, text = event.start_mark, event.value
+            at = start.line + first_line << COLUMN_BITS | start.column
+            if event.tag is not None:
+                value = self._tagged(event, at)
+            elif not event.style and (not text or text[0] in first):
+                value = self._plain(text, at)
+            else:
+                value = text
+            if event.anchor is not None:
+                self._anchors[event.anchor] = (value, at, 1)
+            frame = stack[-1] if stack else None
+            if frame is None or not frame.is_map:
+                self._add(value, at, at)
+            elif frame.key is None:
+                if type(value) is not str:
+                    value = self._refuse_key(value, at, text)
+                elif text == "<<" and not event.style:
+                    value = self._refuse_merge(at)
+                frame.key, frame.key_at = value, at
+            elif frame.key in frame.value or frame.key is _MERGE:
+                self._add(value, at, at)
+            else:
+                frame.value[frame.key] = value
+                frame.places[frame.key] = frame.key_at
+                frame.key = None
 
     def _mark(self, event: Any) -> Mark:
         start = event.start_mark
         return mark(start.line + self._first_line, start.column)
 
-    def _scalar(self, event: Any) -> None:
-        # Nearly every event comes here, so the usual case is written out.
-        start = event.start_mark
-        at = start.line + self._first_line << COLUMN_BITS | start.column
-        text = event.value
-        value: Any = text
-        if event.tag is not None and event.tag not in _STRING_TAGS:
+    def _tagged(self, event: Any, at: Mark) -> str:
+        if event.tag not in _STRING_TAGS:
             self._check_tag(event.tag, at)
-        if not event.style and (not text or text[0] in scalars.FIRST) and event.tag is None:
-            value = self._plain(text, at)
-        frame = self._stack[-1] if self._stack else None
-        if frame is not None and frame.key is None and type(frame.value) is dict:
-            if text == "<<" and not event.style:
-                value = self._refuse_merge(at)
-            elif type(value) is not str:
-                value = self._refuse_key(value, at, text)
-            frame.key = value
-            frame.key_at = at
-        else:
-            self._add(value, at, at)
-        if event.anchor is not None:
-            self._anchors[event.anchor] = (value, at, 1)
+        text: str = event.value
+        return text
 
     def _plain(self, text: str, at: Mark) -> Any:
         try:
@@ -162,10 +174,9 @@ class Builder:
             self._result = (value, place)
             return
         frame = self._stack[-1]
-        if type(frame.value) is list:
+        if not frame.is_map:
             frame.value.append(value)
             frame.places.append(place)
-            frame.size += 1
             return
         key = frame.key
         if key is None:
@@ -174,7 +185,6 @@ class Builder:
         frame.key = None
         if key is _MERGE:
             return
-        frame.size += 1
         if key in frame.value:
             self._duplicate(frame, key)
             return
@@ -225,11 +235,11 @@ class Builder:
     def _close(self, _event: Any) -> None:
         frame = self._stack.pop()
         place = (frame.at, frame.places)
+        size = 1 + len(frame.value) + frame.size
         if frame.anchor is not None:
-            self._anchors[frame.anchor] = (frame.value, place, frame.size)
+            self._anchors[frame.anchor] = (frame.value, place, size)
         if self._stack:
-            # Scalars count as they are added; what is inside containers is handed up here.
-            self._stack[-1].size += frame.size
+            self._stack[-1].size += size
         self._add(frame.value, place, frame.at)
 
     def _alias(self, event: Any) -> None:
@@ -247,7 +257,7 @@ class Builder:
         if self._stack:
             self._stack[-1].size += size
             frame = self._stack[-1]
-            if type(frame.value) is dict and frame.key is None and type(value) is str:
+            if frame.is_map and frame.key is None and type(value) is str:
                 frame.key, frame.key_at = value, at
                 return
         self._add(value, place if type(place) is tuple else at, at)

@@ -12,10 +12,11 @@ from synapse_apply.manifests.project import place_of
 from synapse_apply.manifests.reader import Reading, read
 from synapse_apply.model.diagnostic import Diagnostic, Position, error, warning
 from synapse_apply.model.errors import InputError
+from synapse_apply.model.frozen import frozen
 from synapse_apply.model.project import Project, Target
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Listed:
     """One name in a folder of a commit: a file, a folder, or what neither is (and why).
 

@@ -42,7 +42,7 @@ def drafted(context: Context, document: Document, values: Values) -> Draft | Non
     Where a variable could not be, the document stays as it was written, and is `broken`.
     """
     value = document.value
-    draft = Draft("", value, document.positions, document)
+    draft = Draft("", value, document.positions, document, document.position)
     if not isinstance(value, dict):
         context.find(
             draft,
@@ -65,6 +65,10 @@ def drafted(context: Context, document: Document, values: Values) -> Draft | Non
 
 def _kind(context: Context, draft: Draft) -> str | None:
     version, kind = draft.value.get("apiVersion"), draft.value.get("kind")
+    if version == API_VERSION:
+        for prefix, one in CATALOGUE.items():
+            if one.kind == kind:
+                return prefix
     known = kinds()
     if version != API_VERSION:
         if version is None:
@@ -92,8 +96,6 @@ def _kind(context: Context, draft: Draft) -> str | None:
         context.find(
             draft, ("kind",), "Unknown kind", f"`{kind}` is no kind", did_you_mean(kind, known)
         )
-    elif version == API_VERSION:
-        return known[kind]
     return None
 
 
@@ -220,16 +222,16 @@ def desired(context: Context, draft: Draft) -> Desired | None:
         source=source,
         verify=release.verification(context, draft),
         retain=draft.spec.get("retain"),
-        position=draft.document.position,
+        position=draft.position,
         positions=draft.positions,
     )
 
 
 def _check_filled_in(context: Context, draft: Draft) -> None:
     """What `new` left open would be sent as it stands, and perhaps never be changed again."""
-    if FILL_IN not in draft.document.source.text:
+    if not draft.document.source.has_gaps:
         return
-    for path, value in leaves(draft.spec):
+    for path, value in leaves(draft.spec).items():
         if value == FILL_IN:
             context.find(
                 draft,

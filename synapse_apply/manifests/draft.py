@@ -37,6 +37,7 @@ class Draft:
     value: Any = field(repr=False)
     positions: Mapping[Path, Position]
     document: Document
+    position: Position
     address: Address | None = None
     broken: bool = False
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, NoReturn
 
 from synapse_apply.manifests.reader import read
@@ -24,13 +24,14 @@ from synapse_apply.manifests.spans import BREAK, Node, column, documents, last_o
 from synapse_apply.manifests.wording import dotted
 from synapse_apply.model.diagnostic import Diagnostic, Path, error
 from synapse_apply.model.errors import InputError
+from synapse_apply.model.frozen import frozen
 from synapse_apply.model.values import ABSENT
 
 _BOM = "\ufeff"
 _BLOCK = frozenset("|>")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Edit:
     """A JSON value that shall stand at a path of a document; ABSENT takes the key out.
 

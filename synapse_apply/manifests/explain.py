@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cache
 from typing import Any
 
@@ -16,6 +16,7 @@ from synapse_apply.manifests.places import nearest
 from synapse_apply.manifests.reader import kind_of
 from synapse_apply.manifests.wording import ONLY_FOR_SECRETS, VALUE_FROM, did_you_mean, dotted
 from synapse_apply.model.diagnostic import Diagnostic, Path, Position, error
+from synapse_apply.model.frozen import frozen
 
 ScalarText = Callable[[Position, Any], str]
 _TYPES = {
@@ -38,7 +39,7 @@ _EXAMPLES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Subject:
     """A value under examination.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from synapse_apply.kinds.catalogue import CATALOGUE
@@ -25,6 +24,7 @@ from synapse_apply.manifests.writing import written
 from synapse_apply.model.address import Address
 from synapse_apply.model.codec import canonical
 from synapse_apply.model.diagnostic import Diagnostic, Path
+from synapse_apply.model.frozen import frozen
 from synapse_apply.model.marks import SecretMarks
 from synapse_apply.model.project import Project, Target
 from synapse_apply.model.values import (
@@ -44,7 +44,7 @@ _DEEPEST = 40
 _LONGEST_SHOWN = 120
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LeftOut:
     """A field that the manifest does not have although it is live, and why."""
 
@@ -57,7 +57,7 @@ class LeftOut:
         return f"{short}: {self.why}" if short else self.why
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Manifest:
     """A document that validates and reads back as what is live; "" where none does.
 
@@ -69,7 +69,7 @@ class Manifest:
     left_out: tuple[LeftOut, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Exporter:
     """Makes manifests that are valid on one target; `schema` is what their first line names."""
 

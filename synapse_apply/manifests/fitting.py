@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -24,15 +23,19 @@ class Fitting:
     def of(self, declared: Mapping[Address, Desired]) -> dict[Address, Desired]:
         """The same resources without the fields that cannot be carried."""
         fitted = dict(declared)
+        by_kind: dict[str, list[Desired]] = {}
+        for one in declared.values():
+            by_kind.setdefault(one.address.kind, []).append(one)
         for kind in CATALOGUE.values():
-            ours = [one for one in declared.values() if one.address.kind == kind.prefix]
-            if ours:
+            if ours := by_kind.get(kind.prefix, []):
                 binding = kind.binding(self.target.api)
                 self.findings.extend(self._apart(kind, binding, ours))
                 self.findings.extend(self._left_out(kind, binding, ours))
                 self.findings.extend(self._retained(kind, binding, declared))
                 self.findings.extend(self._values(kind, binding, ours))
-                fitted.update((one.address, _carried(binding, one)) for one in ours)
+                fitted.update(
+                    (one.address, _carried(binding, one)) for one in _lacking(binding, ours)
+                )
         return fitted
 
     def _apart(
@@ -59,12 +62,9 @@ class Fitting:
         self, kind: ResourceType, binding: Binding, ours: Iterable[Desired]
     ) -> Iterator[Diagnostic]:
         """One finding for all resources of a kind; the place is that of the first such field."""
-        lacking = Counter(
-            one.address for one in ours for name in one.spec if name not in binding.fields
-        )
-        if not lacking:
+        having = _lacking(binding, ours)
+        if not having:
             return
-        having = [one for one in ours if one.address in lacking]
         names = [
             name
             for name in kind.rules
@@ -145,9 +145,12 @@ class Fitting:
         )
 
 
+def _lacking(binding: Binding, ours: Iterable[Desired]) -> list[Desired]:
+    """The resources with a field that the API version does not have."""
+    return [one for one in ours if not binding.fields >= one.spec.keys()]
+
+
 def _carried(binding: Binding, one: Desired) -> Desired:
     """The resource with the fields that the API version has."""
-    if binding.fields >= one.spec.keys():
-        return one
     spec = {name: value for name, value in one.spec.items() if name in binding.fields}
     return replace(one, spec=spec)

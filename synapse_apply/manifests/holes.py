@@ -7,10 +7,11 @@ login file to the file's own host, SYNAPSE_ACCESS_TOKEN to SYNAPSE_HOST where th
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from synapse_apply.manifests import shapes
 from synapse_apply.model.errors import InputError
+from synapse_apply.model.frozen import frozen
 from synapse_apply.model.login import PLACE, Login, Offer, same_origin
 from synapse_apply.model.project import Target
 from synapse_apply.model.values import SecretRef
@@ -22,7 +23,7 @@ _ELSEWHERE = "is set to something else and not used"
 Logged = Callable[[], Login | None]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Found:
     """A setting, and every place that was looked at for it."""
 

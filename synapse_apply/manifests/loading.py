@@ -196,11 +196,10 @@ def _decoded(
         if draft.address is not None:
             _overlay(context, draft, overlays, used, values)
             if draft.address in known:
-                position = draft.document.position
                 first = known[draft.address]
-                context.findings.append(across.duplicate(draft.address, first, position))
+                context.findings.append(across.duplicate(draft.address, first, draft.position))
                 continue
-            known[draft.address] = draft.document.position
+            known[draft.address] = draft.position
         if check(context, draft):
             one = desired(context, draft)
             if one is not None:
@@ -227,7 +226,7 @@ def _name(
     place_address(context, draft)
     del context.findings[found:]
     if draft.address is not None:
-        known.setdefault(draft.address, draft.document.position)
+        known.setdefault(draft.address, draft.position)
         used.update(one.pattern for one in overlays if one.fits(str(draft.address)))
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from synapse_apply.manifests.overlays import Overlay
@@ -14,13 +13,14 @@ from synapse_apply.manifests.written import Written
 from synapse_apply.model.desired import Desired
 from synapse_apply.model.diagnostic import Diagnostic, Path, Position, error
 from synapse_apply.model.errors import InputError
+from synapse_apply.model.frozen import frozen
 from synapse_apply.model.project import Target
 from synapse_apply.model.values import ABSENT, dig
 
 _VARIABLE = re.compile(r"\$\{var\.([^}]*)\}")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Spot:
     """A place in a document, whether something stands there yet or not."""
 
@@ -33,7 +33,7 @@ class Spot:
         return dig(self.document.document.value, self.path)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Origins:
     """Where the fields of one resource come from on one target.
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from fnmatch import fnmatchcase
 from typing import Any
 
 from synapse_apply.manifests.reader import Source
 from synapse_apply.model.diagnostic import Path, Position
+from synapse_apply.model.frozen import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Overlay:
     """A patch for the addresses that fit a pattern; `positions` are the project file's.
 
@@ -53,7 +54,7 @@ def merged(value: Any, patch: Any) -> Any:
     return result
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Layered(Mapping[Path, Position]):
     """Positions of a patched document: what an overlay wrote stands in the project file."""
 

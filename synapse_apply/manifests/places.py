@@ -25,6 +25,12 @@ def unmarked(packed: Mark) -> tuple[int, int]:
     return (packed >> COLUMN_BITS) + 1, (packed & _COLUMN_MASK) + 1
 
 
+def position_of(file: str, place: Place) -> Position:
+    """Where a place is in a file."""
+    packed = place[0] if type(place) is tuple else place
+    return Position(file, (packed >> COLUMN_BITS) + 1, (packed & _COLUMN_MASK) + 1)
+
+
 class Positions(Mapping[Path, Position]):
     """Path to Position, worked out when asked: most documents are never asked."""
 
@@ -43,11 +49,7 @@ class Positions(Mapping[Path, Position]):
                 place = inside[part]
             else:
                 raise KeyError(path)
-        return self._position(place)
-
-    def _position(self, place: Place) -> Position:
-        packed = place[0] if isinstance(place, tuple) else place
-        return Position(self._file, *unmarked(packed))
+        return position_of(self._file, place)
 
     def __iter__(self) -> Iterator[Path]:
         waiting: list[tuple[Path, Place]] = [((), self._root)]

@@ -11,7 +11,7 @@ import gc
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import lru_cache
 from typing import Any
 
@@ -20,10 +20,12 @@ from yaml import events
 
 from synapse_apply.manifests import scalars
 from synapse_apply.manifests.builder import Broken, Builder, parser_for
-from synapse_apply.manifests.places import Mark, Place, Positions, mark, unmarked
+from synapse_apply.manifests.places import Mark, Place, Positions, mark, position_of, unmarked
 from synapse_apply.manifests.syntax import explain_syntax
+from synapse_apply.manifests.wording import FILL_IN
 from synapse_apply.model.diagnostic import Diagnostic, Path, Position, error
 from synapse_apply.model.errors import InputError
+from synapse_apply.model.frozen import frozen
 
 _CONTROL = re.compile(
     r"[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
@@ -33,13 +35,14 @@ _MOST_RESTARTS = 50
 _BOM = "\ufeff"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Source:
-    """A text, the name its findings carry, and whether `${` stands in it at all."""
+    """A text, the name its findings carry, and whether `${` and FILL_IN stand in it at all."""
 
     file: str
     text: str = field(repr=False)
     has_variables: bool = False
+    has_gaps: bool = False
 
     def scalar_text(self, position: Position, value: Any) -> str:
         """How an unquoted scalar was written at a key's (or item's) position, if it shows."""
@@ -67,7 +70,7 @@ def _reads_as(written: str, value: Any) -> bool:
     return type(read) is type(value) and bool(read == value)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Document:
     """One document of a file: JSON values, and the place of each."""
 
@@ -81,10 +84,10 @@ class Document:
 
     @property
     def position(self) -> Position:
-        return self.positions[()]
+        return position_of(self.source.file, self.place)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Reading:
     """What a text held: its documents (empty ones left out) and the findings."""
 
@@ -97,7 +100,7 @@ def read(data: bytes | str, file: str) -> Reading:
     text, findings = _decode(data, file)
     if text is None:
         return Reading((), tuple(findings))
-    reader = _Reader(Source(file, text, "${" in text))
+    reader = _Reader(Source(file, text, "${" in text, FILL_IN in text))
     with unhurried_gc():
         reader.run()
     return Reading(tuple(reader.documents), (*findings, *reader.findings))

@@ -6,14 +6,15 @@ import os
 import stat
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path as FilePath
 
 from synapse_apply.model.diagnostic import Diagnostic, error
 from synapse_apply.model.errors import InputError
+from synapse_apply.model.frozen import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Rewrite:
     """A file, what stood in it when it was read, and what shall stand in it; `name` is shown."""
 

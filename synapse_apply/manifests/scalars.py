@@ -23,8 +23,9 @@ _WORDS: dict[str, Any] = {
     "False": False,
     "FALSE": False,
 }
+_NUMERIC = frozenset("+-.0123456789")
 # What a scalar that is no string can begin with.
-FIRST = frozenset("~nNtTfF+-.0123456789")
+FIRST = _NUMERIC | frozenset("~nNtTfF")
 _INTEGER = re.compile(r"[-+]?(?:0|[1-9][0-9]*)")
 _BASED = re.compile(r"0o([0-7]+)|0x([0-9a-fA-F]+)")
 _FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|(?:0|[1-9][0-9]*)(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
@@ -39,11 +40,9 @@ class NotJson(ValueError):
 
 def plain(text: str) -> Any:
     """The value of an unquoted scalar; NotJson for infinities and NaN."""
-    if text and text[0] not in FIRST:
-        return text
     if text in _WORDS:
         return _WORDS[text]
-    return _number(text)
+    return _number(text) if text[0] in _NUMERIC else text
 
 
 def _number(text: str) -> Any:

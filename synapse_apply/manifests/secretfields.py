@@ -7,29 +7,32 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from synapse_apply.manifests import shapes
 from synapse_apply.manifests.draft import Context, Draft
 from synapse_apply.manifests.wording import ONLY_FOR_SECRETS, VALUE_FROM, dotted
 from synapse_apply.model.diagnostic import Path
+from synapse_apply.model.marks import SpecMarks
 from synapse_apply.model.secret_rules import forbidden_env
 from synapse_apply.model.values import SecretRef, Sensitive
+
+_UNMARKED = SpecMarks("", frozenset(), None)
 
 
 def secured(context: Context, draft: Draft, spec: Mapping[str, Any]) -> dict[str, Any]:
     """The spec with SecretRef in every secret field; the literals there are reported."""
-    literals: list[Path] = []
-    marks = context.marks.kinds.get(draft.schema)
-    container = marks.container if marks else ""
+    found = context.marks.kinds.get(draft.schema)
+    walk = _Walk(context, draft, found.of(draft.spec) if found else _UNMARKED)
     wrapped = {
         # A text outside of the container is neither secret nor a reference.
         key: value
-        if type(value) is str and key != container
-        else _walk(context, draft, value, (key,), literals)
+        if type(value) is str and key != walk.marks.container
+        else walk.walked(value, (key,))
         for key, value in spec.items()
     }
-    _report_literals(context, draft, literals)
+    _report_literals(context, draft, walk.literals)
     return wrapped
 
 
@@ -63,28 +66,34 @@ def _report_literals(context: Context, draft: Draft, literals: list[Path]) -> No
         )
 
 
-def _walk(context: Context, draft: Draft, value: Any, path: Path, literals: list[Path]) -> Any:
-    if value is None:
-        return None
-    at = (draft.schema, draft.spec, path)
-    secret = context.marks.secret(*at)
-    if secret and _is_reference(value):
-        return _reference(context, draft, value[VALUE_FROM], path)
-    if isinstance(value, dict) and value and not context.marks.whole(*at):
-        if not secret and _is_reference(value):
-            _refuse(context, draft, path)
+@dataclass(slots=True)
+class _Walk:
+    """One spec being looked through; `literals` are the places of secrets in plain text."""
+
+    context: Context
+    draft: Draft
+    marks: SpecMarks
+    literals: list[Path] = field(default_factory=list)
+
+    def walked(self, value: Any, path: Path) -> Any:
+        """The value with SecretRef in place of secrets."""
+        if value is None:
             return None
-        return {
-            key: _walk(context, draft, below, (*path, key), literals)
-            for key, below in value.items()
-        }
-    if isinstance(value, list):
-        for inside in _references_in(value, path):
-            _refuse(context, draft, inside, in_list=True)
-    if not secret:
-        return value
-    literals.append(path)
-    return SecretRef("literal", literal=Sensitive(value))
+        secret = self.marks.secret(path)
+        if secret and _is_reference(value):
+            return _reference(self.context, self.draft, value[VALUE_FROM], path)
+        if isinstance(value, dict) and value and not self.marks.whole(path):
+            if not secret and _is_reference(value):
+                _refuse(self.context, self.draft, path)
+                return None
+            return {key: self.walked(below, (*path, key)) for key, below in value.items()}
+        if isinstance(value, list):
+            for inside in _references_in(value, path):
+                _refuse(self.context, self.draft, inside, in_list=True)
+        if not secret:
+            return value
+        self.literals.append(path)
+        return SecretRef("literal", literal=Sensitive(value))
 
 
 def _is_reference(value: Any) -> bool:

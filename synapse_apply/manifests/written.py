@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -12,10 +12,11 @@ from synapse_apply.manifests.files import manifest_files, shown
 from synapse_apply.manifests.loading import Shelf
 from synapse_apply.manifests.reader import Document
 from synapse_apply.model.diagnostic import Position
+from synapse_apply.model.frozen import frozen
 from synapse_apply.model.project import Project, Target
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Written:
     """One document of a file; `index` counts those of the file that are not empty, from 0."""
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import total_ordering
 from operator import attrgetter
 
+from synapse_apply.model.frozen import frozen
+
 
 @total_ordering
-@dataclass(frozen=True, slots=True)
+@frozen
 class Address:
     """A kind's prefix and a name that is unique within the kind; load-bearing in state."""
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import Enum
 from typing import Self
 
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import Exit
+from synapse_apply.model.frozen import frozen
 
 
 class Verdict(Enum):
@@ -20,7 +20,7 @@ class Verdict(Enum):
     UNCHECKED = "not checked"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Row:
     """One thing that was looked at.
 
@@ -73,7 +73,7 @@ class Row:
         return next((found.request_id for found in self.findings if found.request_id), "")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Checkup:
     """Everything that was looked at, by section, in the order of looking."""
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
+
+from synapse_apply.model.frozen import frozen
 
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
@@ -13,7 +14,7 @@ _LONGEST = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 _MOST_IN_A_ROW = 60
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Part:
     """One of the five fields: its range, and the names its numbers have."""
 
@@ -58,7 +59,7 @@ _PARTS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Cron:
     """When something begins, as crontab(5) has it: minute, hour, day, month, day of the week.
 
@@ -118,7 +119,7 @@ class Cron:
         return fits and day.month in self.months
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Window:
     """A time that begins by a cron in a time zone and lasts `duration`, by the clock of physics."""
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Path, Position
+from synapse_apply.model.frozen import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Lifecycle:
     """The `lifecycle:` block; paths are relative to spec."""
 
@@ -19,7 +20,7 @@ class Lifecycle:
     own: tuple[Path, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PackageSource:
     """Where a release's bytes come from.
 
@@ -36,7 +37,7 @@ class PackageSource:
         return f"{self.path} at {self.ref}" if self.ref else (self.path or self.kind)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Package:
     """What a package source holds now: `digest` is `pkg1:sha256:HEX` over canonical content.
 
@@ -49,7 +50,7 @@ class Package:
     source: PackageSource
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Desired:
     """One declared resource.
 

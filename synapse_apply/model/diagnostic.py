@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
 
+from synapse_apply.model.frozen import frozen
+
 Path = tuple[str | int, ...]
 
 
@@ -29,7 +31,7 @@ class Position:
         return f"{self.file}:{self.line}:{self.column}"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Diagnostic:
     """Summary is terse and constant; detail names the thing; hint says what to do next.
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic, Position
+from synapse_apply.model.frozen import frozen
 from synapse_apply.model.plan import Base, FieldChange
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ObjectDrift:
     """One recorded object that is not as it was left.
 
@@ -27,7 +26,7 @@ class ObjectDrift:
     position: Position | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Unmanaged:
     """A live object that no manifest declares and no record has; `keys` are FORM=TEXT."""
 
@@ -36,7 +35,7 @@ class Unmanaged:
     keys: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Edited:
     """A value that was written into a file; `line` is where it stands there now."""
 
@@ -46,7 +45,7 @@ class Edited:
     line: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Drift:
     """All that moved outside of what was looked at.
 

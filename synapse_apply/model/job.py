@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 from typing import Any
+
+from synapse_apply.model.frozen import frozen
 
 
 class JobStatus(Enum):
@@ -53,7 +55,7 @@ def status_of(word: object) -> JobStatus:
     return _WORDS.get(str(word).strip().lower(), JobStatus.UNKNOWN)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Job:
     """One job. `progress` is in percent, None where the server gives none.
 

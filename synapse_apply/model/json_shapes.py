@@ -8,7 +8,7 @@ strictly as reading: what could not be read back is a TypeError when it is writt
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, dataclass, fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from enum import Enum
 from functools import cache, lru_cache
 from types import NoneType, UnionType
@@ -16,6 +16,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import from_pointer, pointer
+from synapse_apply.model.frozen import frozen
 from synapse_apply.model.json_values import (
     LONGEST_DECIMAL_BITS,
     Json,
@@ -30,12 +31,16 @@ from synapse_apply.model.json_values import (
 from synapse_apply.model.values import Fields
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Coder:
-    """How values of one declared type are written and read."""
+    """How values of one declared type are written and read.
+
+    `of_texts`: a text is itself, written and read. Most of a state is texts.
+    """
 
     encode: Callable[[Any], Any]
     decode: Callable[[Any], Any]
+    of_texts: bool = False
 
 
 @cache
@@ -43,7 +48,7 @@ def coder_of(hint: Any) -> Coder:
     """The coder of a declared type; a type without one is a mistake in the model."""
     origin, args = get_origin(hint), get_args(hint)
     if hint is Any:
-        return Coder(value_to_json, value_from_json)
+        return Coder(value_to_json, value_from_json, of_texts=True)
     if hint is Address:
         return Coder(_address_to_text, address_of)
     if hint in SCALARS:
@@ -70,21 +75,17 @@ def _scalar(kind: type[Any]) -> Coder:
         return number if kind is float else _is_exactly(kind, value) and _is_printable(value)
 
     def encode(value: Any) -> Any:
-        if kind is str and type(value) is str:
-            return value
         if not check(value):
             raise TypeError(expected(SCALARS[kind], value))
         return value_to_json(value)
 
     def decode(data: Any) -> Any:
-        if kind is str and type(data) is str:
-            return data
         value = value_from_json(data)
         if not check(value):
             raise WrongShape(expected(SCALARS[kind], data))
         return value
 
-    return Coder(encode, decode)
+    return Coder(encode, decode, of_texts=kind is str)
 
 
 def _enum(kind: type[Enum]) -> Coder:
@@ -106,6 +107,7 @@ def _enum(kind: type[Enum]) -> Coder:
 def _dataclass(kind: type[Any]) -> Coder:
     hints = get_type_hints(kind)
     coders = {field.name: coder_of(hints[field.name]) for field in fields(kind)}
+    parts = [(name, one.encode, one.decode, one.of_texts) for name, one in coders.items()]
     needed = {
         field.name
         for field in fields(kind)
@@ -115,18 +117,26 @@ def _dataclass(kind: type[Any]) -> Coder:
     def encode(value: Any) -> Json:
         if not isinstance(value, kind):
             raise TypeError(expected(f"a {kind.__name__}", value))
-        return {name: coder.encode(getattr(value, name)) for name, coder in coders.items()}
+        data: Json = {}
+        for name, written, _, of_texts in parts:
+            part = getattr(value, name)
+            data[name] = part if of_texts and type(part) is str else written(part)
+        return data
 
     def decode(data: Any) -> Any:
         if not isinstance(data, dict):
             raise WrongShape(expected("an object", data))
-        if missing := sorted(needed - data.keys()):
-            raise WrongShape(f"{', '.join(missing)} missing")
-        known = [(name, coder.decode) for name, coder in coders.items() if name in data]
+        if not data.keys() >= needed:
+            raise WrongShape(f"{', '.join(sorted(needed - data.keys()))} missing")
+        found = {}
         try:
-            return kind(**{name: part(data[name]) for name, part in known})
-        except WrongShape:  # again, to say where: that takes longer than all the rest
-            return kind(**{name: step_into(f".{name}", part, data[name]) for name, part in known})
+            for name, _, read, of_texts in parts:
+                if name in data:
+                    part = data[name]
+                    found[name] = part if of_texts and type(part) is str else read(part)
+        except WrongShape as problem:
+            raise problem.under(f".{name}") from None
+        return kind(**found)
 
     return Coder(encode, decode)
 
@@ -140,24 +150,31 @@ def _tuple(item: Coder) -> Coder:
     def decode(data: Any) -> tuple[Any, ...]:
         if not isinstance(data, list):
             raise WrongShape(expected("a list", data))
-        return tuple(step_into(f"[{at}]", item.decode, part) for at, part in enumerate(data))
+        return tuple([step_into(f"[{at}]", item.decode, part) for at, part in enumerate(data)])
 
     return Coder(encode, decode)
 
 
 def _mapping(key: Any, item: Coder) -> Coder:
     to_text, from_text = KEYS[key]
+    written, read, of_texts = item.encode, item.decode, item.of_texts
 
     def encode(value: Any) -> Json:
         if not isinstance(value, Mapping):
             raise TypeError(expected("an object", value))
-        return {to_text(name): item.encode(part) for name, part in value.items()}
+        return {
+            to_text(name): part if of_texts and type(part) is str else written(part)
+            for name, part in value.items()
+        }
 
     def decode(data: Any) -> dict[Any, Any]:
         if not isinstance(data, dict):
             raise WrongShape(expected("an object", data))
         try:
-            return {from_text(name): item.decode(part) for name, part in data.items()}
+            return {
+                from_text(name): part if of_texts and type(part) is str else read(part)
+                for name, part in data.items()
+            }
         except WrongShape:  # as above
             return {
                 step_into(f".{name}", from_text, name): step_into(f".{name}", item.decode, part)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from synapse_apply.model.frozen import frozen
 from synapse_apply.model.values import Sensitive
 
 PLACE = "~/.synapse/config.json"
 _PORTS = {"http": 80, "https": 443}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Login:
     """A login as a file keeps it: url, token and tenant belong together.
 
@@ -28,7 +28,7 @@ class Login:
     exposed: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Offer:
     """A place that was looked at for a setting: `why` it gave nothing, "" where it did.
 

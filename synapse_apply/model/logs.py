@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from synapse_apply.model.frozen import frozen
 
 _NESTED = "data:"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LogLine:
     """One line of text. `timestamp` and `level` are the server's, "" where it gives none."""
 

@@ -3,13 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from synapse_apply.model.diagnostic import Path, lies_in
+from synapse_apply.model.frozen import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
+class SpecMarks:
+    """The secret fields of the objects that are alike in the selector; as of KindMarks.
+
+    `known` is None where nothing is known of such objects.
+    """
+
+    container: str
+    known: frozenset[Path] | None
+    described: frozenset[Path] | None
+
+    def secret(self, path: Path) -> bool:
+        """Whether the field at this path (relative to spec), or one it stands in, is secret."""
+        if len(path) < 2 or path[0] != self.container:
+            return False
+        if self.known is None:
+            return True
+        if self.described is not None and not _lies_in(path, self.described):
+            return True
+        return _lies_in(path, self.known)
+
+    def whole(self, path: Path) -> bool:
+        """Whether a map at this path is one secret (`credentials`), not a map of secrets."""
+        return self.known is not None and path in self.known
+
+
+@frozen
 class KindMarks:
     """The secret fields of one kind.
 
@@ -24,24 +51,12 @@ class KindMarks:
     by_value: Mapping[str, frozenset[Path]]
     described: Mapping[str, frozenset[Path]] = field(default_factory=dict)
 
-    def secret(self, spec: Mapping[str, Any], path: Path) -> bool:
-        """Whether the field at this path (relative to spec), or one it stands in, is secret."""
-        if not path or path[0] != self.container or len(path) == 1:
-            return False
+    def of(self, spec: Mapping[str, Any]) -> SpecMarks:
+        """The marks of one object."""
         value = spec.get(self.selector)
-        known = self.by_value.get(value) if isinstance(value, str) else None
-        if known is None:
-            return True
-        described = self.described.get(str(value))
-        if described is not None and not _lies_in(path, described):
-            return True
-        return _lies_in(path, known)
-
-    def whole(self, spec: Mapping[str, Any], path: Path) -> bool:
-        """Whether a map at this path is one secret (`credentials`), not a map of secrets."""
-        value = spec.get(self.selector)
-        known = self.by_value.get(value) if isinstance(value, str) else None
-        return known is not None and path in known
+        if not isinstance(value, str) or value not in self.by_value:
+            return SpecMarks(self.container, None, None)
+        return SpecMarks(self.container, self.by_value[value], self.described.get(value))
 
 
 def _lies_in(path: Path, tops: frozenset[Path]) -> bool:
@@ -49,7 +64,7 @@ def _lies_in(path: Path, tops: frozenset[Path]) -> bool:
     return path in tops or (bool(tops) and lies_in(path, tops))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SecretMarks:
     """Marks of all kinds, by the kind's prefix; a kind without marks has no secret field."""
 
@@ -58,9 +73,4 @@ class SecretMarks:
     def secret(self, kind: str, spec: Mapping[str, Any], path: Path) -> bool:
         """Whether this field may hold a secret and must never be shown."""
         marks = self.kinds.get(kind)
-        return marks is not None and marks.secret(spec, path)
-
-    def whole(self, kind: str, spec: Mapping[str, Any], path: Path) -> bool:
-        """Whether a map here is one secret value."""
-        marks = self.kinds.get(kind)
-        return marks is not None and marks.whole(spec, path)
+        return marks is not None and marks.of(spec).secret(path)

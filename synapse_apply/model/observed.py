@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 from typing import Any
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic
+from synapse_apply.model.frozen import frozen
 
 
 class Lookup(Enum):
@@ -30,7 +31,7 @@ class FoundBy(Enum):
     KEY = "key"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Observed:
     """One live object. `spec` holds only fields of the kind, secrets wrapped or withheld."""
 
@@ -40,7 +41,7 @@ class Observed:
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Sighting:
     """What the observer learned of one address.
 
@@ -55,7 +56,7 @@ class Sighting:
     problem: Diagnostic | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Capabilities:
     """What was probed of a backend, once per run: `plugin.list` -> True, and so on."""
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 from typing import Any
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic, Path, Position
+from synapse_apply.model.frozen import frozen
 from synapse_apply.model.observed import Capabilities
 from synapse_apply.model.refactoring import Moved
 from synapse_apply.model.state import Binding
@@ -38,7 +39,7 @@ class Cause(Enum):
     NONE = "none"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FieldChange:
     """One field that differs; `path` is relative to spec.
 
@@ -56,7 +57,7 @@ class FieldChange:
     inside: tuple[Path, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Refusal:
     """Something that cannot be done: why, and the ways out. `rule` names what refused.
 
@@ -70,7 +71,7 @@ class Refusal:
     outcome_unknown: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Change:
     """What the plan says of one address.
 
@@ -129,7 +130,7 @@ class Change:
 SENDING = frozenset({Action.CREATE, Action.UPDATE, Action.RECREATE, Action.DELETE})
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class GuardTrip:
     """A guard that stops the whole apply; `name` is what `--override-guard` takes.
 
@@ -143,7 +144,7 @@ class GuardTrip:
     limit: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Base:
     """What a plan was made from.
 
@@ -166,7 +167,7 @@ class Base:
         return bool(self.against)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Summary:
     """The counts of the `Plan:` line, `blocked` being the refused ones."""
 
@@ -178,7 +179,7 @@ class Summary:
     blocked: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Plan:
     """Changes in the order they are carried out, with everything a reader must know.
 

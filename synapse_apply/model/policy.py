@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from fnmatch import fnmatchcase
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.cron import Window
 from synapse_apply.model.diagnostic import Position
+from synapse_apply.model.frozen import frozen
 
 DENY, WARN, OFF = "deny", "warn", "off"
 PREFIX = "policy:"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Rule:
     """One rule; `check` is the built-in it uses, the rest what that needs to know.
 
@@ -55,7 +56,7 @@ def _fits(address: Address, patterns: tuple[str, ...]) -> bool:
     return any(address.kind == one or fnmatchcase(str(address), one) for one in patterns)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Policy:
     """Rules of the house; `unreleased_source` is note or refuse."""
 

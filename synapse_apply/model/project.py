@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path as FilePath
 from typing import Any
 
 from synapse_apply.model.diagnostic import Diagnostic, Position
+from synapse_apply.model.frozen import frozen
 from synapse_apply.model.login import Offer
 from synapse_apply.model.policy import Policy
 from synapse_apply.model.refactoring import Moved, Removed
@@ -16,7 +17,7 @@ from synapse_apply.model.values import SecretRef
 EMBEDDED = "embedded"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Guards:
     """How much may go missing, be deleted or forgotten before an apply stops."""
 
@@ -24,7 +25,7 @@ class Guards:
     min_objects: int = 10
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StateSettings:
     """Where a target's state is kept; empty means the local default file."""
 
@@ -32,7 +33,7 @@ class StateSettings:
     lineage: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Target:
     """One backend as the project file (or the environment) names it.
 
@@ -73,7 +74,7 @@ class Target:
         return "; ".join(map(str, self.looked_at.get(setting, ())))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Variable:
     """A declared variable; `type` is string, number, integer, boolean, list or map."""
 
@@ -85,7 +86,7 @@ class Variable:
     position: Position | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Project:
     """The project file, or what stands in for it where there is none (`file` is None then).
 

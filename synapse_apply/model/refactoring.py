@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Position
+from synapse_apply.model.frozen import frozen
 
 if TYPE_CHECKING:  # what reads a project file needs no state
     from synapse_apply.model.state import Record
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Moved:
     """One object, `old` before and `new` now; both of one kind."""
 
@@ -22,7 +23,7 @@ class Moved:
     position: Position | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Removed:
     """An address that is no longer managed on purpose; the object stays."""
 
@@ -63,4 +64,4 @@ def with_members(records: Iterable[Record], renames: Renames) -> dict[Address, A
 def members(records: Iterable[Record], addresses: Iterable[Address]) -> set[Address]:
     """The recorded members of the series that these addresses have."""
     owners = set(map(str, addresses))
-    return {record.address for record in records if record.series in owners}
+    return {record.address for record in records if record.series in owners} if owners else set()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 from typing import Any
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import Exit
+from synapse_apply.model.frozen import frozen
 from synapse_apply.model.plan import Action, Plan
 from synapse_apply.model.verification import Verdict, Verified
 
@@ -26,7 +27,7 @@ class Result(Enum):
     UNKNOWN = "unknown"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Outcome:
     """What became of one change.
 
@@ -46,7 +47,7 @@ class Outcome:
     unrecorded: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Report:
     """The plan that was carried out and an outcome for each of its actionable changes.
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from synapse_apply.model.frozen import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Skew:
     """The server's clock less this machine's lies between `low` and `high`, in seconds."""
 

@@ -6,17 +6,18 @@ Field names here are load-bearing: they are the columns and JSON keys of every s
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 from typing import Any
 
 from synapse_apply.model.address import Address
+from synapse_apply.model.frozen import frozen
 from synapse_apply.model.values import Fields
 
 STATE_FORMAT = 1
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Binding:
     """What a state belongs to.
 
@@ -29,7 +30,7 @@ class Binding:
     data_set: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Record:
     """What we know of one address.
 
@@ -72,7 +73,7 @@ class IntentState(Enum):
     ABSENT = "absent"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Uptime:
     """How long a machine has been up, in seconds: no wall clock, so nobody can set it.
 
@@ -84,7 +85,7 @@ class Uptime:
     seconds: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Intent:
     """A mutating call that is about to be made; durable before it is sent.
 
@@ -118,7 +119,7 @@ class Intent:
     state: IntentState = IntentState.OPEN
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class AuditEntry:
     """One mutating call as history shows it: digests, never values. `commit` is a label."""
 
@@ -135,7 +136,7 @@ class AuditEntry:
     commit: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class State:
     """A whole state as one read: what the planner sees."""
 

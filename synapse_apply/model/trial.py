@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from synapse_apply.model.frozen import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Trial:
     """Counts of calls: those the backend answered, of these the refused, and those not tried."""
 

@@ -6,12 +6,12 @@ leaf is never a map with keys, which is why the markers below can be encoded as 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Path
+from synapse_apply.model.frozen import frozen
 
 
 class Sensitive:
@@ -45,7 +45,7 @@ class Sensitive:
         raise TypeError("a sensitive value is never serialised")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SecretRef:
     """Where a secret value comes from; holds no value unless a manifest wrote it in plain.
 
@@ -63,7 +63,7 @@ class SecretRef:
         return f"valueFrom {self.source} {self.name}".rstrip()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Mac:
     """A keyed digest (HMAC-SHA256, hex) of a secret value under a record's salt and a path."""
 
@@ -71,14 +71,14 @@ class Mac:
     digest: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Withheld:
     """What a server answers in place of a secret: nothing (omitted) or a mask (masked)."""
 
     how: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SecretWant:
     """A desired secret as the planner sees it: its reference and its keyed digest, if known.
 
@@ -90,14 +90,14 @@ class SecretWant:
     why: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Reference:
     """A field whose value is the remote id of another declared resource."""
 
     address: Address
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class KnownAfterApply:
     """A value only the server can give, such as the id of a plugin not created yet."""
 
@@ -138,22 +138,24 @@ Fields = Mapping[Path, FieldValue]
 
 
 def leaves(
-    tree: Mapping[str, Any], stop: Callable[[Path], bool] = lambda _path: False, at: Path = ()
-) -> Iterator[tuple[Path, Any]]:
+    tree: Mapping[str, Any], stop: Callable[[Path], bool] | None = None, at: Path = ()
+) -> dict[Path, Any]:
     """The fields of a nested map, in its order; `stop` makes a whole subtree one field.
 
     Nulls are left out: absent and null are the same here.
     """
+    fields: dict[Path, Any] = {}
     for key, value in tree.items():
         path = (*at, key)
         if type(value) is str:
-            yield path, value
+            fields[path] = value
         elif value is None:
             continue
-        elif is_map(value) and value and not stop(path):
-            yield from leaves(value, stop, path)
+        elif is_map(value) and value and not (stop is not None and stop(path)):
+            fields.update(leaves(value, stop, path))
         else:
-            yield path, value
+            fields[path] = value
+    return fields
 
 
 def references(tree: Mapping[str, Any]) -> list[Reference]:

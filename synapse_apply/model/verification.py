@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 from typing import Any
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic
+from synapse_apply.model.frozen import frozen
 
 # The verb of an intent and of an audit entry that announces and tells a run.
 RUN = "run"
@@ -41,7 +42,7 @@ class Verdict(Enum):
         return self in {Verdict.RUNNING, Verdict.TIMED_OUT}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Verification:
     """A run that is due: `body` is what is sent, JSON without secrets, `parameters` its digest.
 
@@ -63,7 +64,7 @@ class Verification:
         return self.on_failure == "warn"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Verified:
     """What became of a verification.
 
@@ -89,7 +90,7 @@ class Verified:
         return self.verdict is Verdict.PASSED or self.tolerated
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LastRun:
     """A record's memory of its last run; its field names are those of stored states.
 
@@ -123,7 +124,7 @@ class LastRun:
         }
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Elsewhere:
     """What another target's state tells: by address, the digest of the bytes and their last run.
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
+from synapse_apply.model.frozen import frozen
 from synapse_apply.packages.content import EXECUTABLE
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FileChange:
     """One path that differs. `verb` is added, removed or changed.
 

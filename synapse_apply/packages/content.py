@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from synapse_apply.model.diagnostic import Diagnostic, error
+from synapse_apply.model.frozen import frozen
 from synapse_apply.packages.sighting import Sighting
 
 BLOCK = 1024 * 1024
@@ -27,7 +28,7 @@ class UnreadableError(Exception):
         self.finding = error(summary, detail, hint)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Entry:
     """One file of a package.
 
@@ -43,7 +44,7 @@ class Entry:
     sighting: Sighting | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Content:
     """What a file holds: its SHA-256 in hex, its size, and whether it is a Git LFS pointer."""
 

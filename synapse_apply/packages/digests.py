@@ -11,9 +11,9 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from synapse_apply.model.frozen import frozen
 from synapse_apply.packages.content import (
     Content,
     Entry,
@@ -44,7 +44,7 @@ class ZipContent(NamedTuple):
     sha256: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Kept:
     """What a file held; `day` is the last one it was asked for, in days since 1970."""
 

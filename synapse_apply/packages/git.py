@@ -9,12 +9,12 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, NoReturn, Self
 
 from synapse_apply.model.diagnostic import error
 from synapse_apply.model.errors import InputError
+from synapse_apply.model.frozen import frozen
 from synapse_apply.packages.content import BLOCK, UnreadableError
 from synapse_apply.packages.names import printable
 from synapse_apply.packages.tree import Kind, Node
@@ -29,7 +29,7 @@ _FETCH = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Commit:
     """A commit of the repository that a folder lies in.
 

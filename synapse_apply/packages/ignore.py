@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from pathspec import GitIgnoreSpec, Pattern
 
+from synapse_apply.model.frozen import frozen
 from synapse_apply.packages.names import canonical
 
 IGNORE_FILES = (".synapseignore", ".gitignore")
@@ -34,7 +34,7 @@ __pycache__ *.pyc *.pyo *.pyd .python-version *.egg-info *.egg .venv venv .env e
 _BELOW = "ps_d"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Patterns:
     """One ignore file; `base` is its folder with a slash at the end, or empty.
 
@@ -87,7 +87,7 @@ def _patterns(name: str, base: str, text: str) -> _Patterns:
 _ALWAYS = _patterns("", "", "\n".join(BUILT_IN))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Rules:
     """The rules that hold in one folder, the strongest first."""
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 from synapse_apply.model.desired import Package, PackageSource
 from synapse_apply.model.diagnostic import Diagnostic, error, warning
 from synapse_apply.model.errors import InputError
+from synapse_apply.model.frozen import frozen
 from synapse_apply.packages.content import Gathered, Measured, digest_of, measure
 from synapse_apply.packages.digests import Digests
 from synapse_apply.packages.sources import CONFIG_FILES, FILE, config_text, opened
@@ -21,7 +21,7 @@ MAX_SIZE = 4 * 1024**3
 Reader = Callable[[str, str], tuple[Mapping[str, Any], Mapping[Any, Any]]]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Listing:
     """`included` maps a path to its size in bytes; `excluded` holds (path, rule), by path.
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
 from synapse_apply.model.diagnostic import Diagnostic, error
+from synapse_apply.model.frozen import frozen
 from synapse_apply.packages.content import Entry, Gathered, UnreadableError
 from synapse_apply.packages.ignore import NEVER, Rules
 from synapse_apply.packages.names import canonical, collision_findings, name_findings, printable
@@ -28,7 +28,7 @@ class Kind(Enum):
     SPECIAL = "special"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Node:
     """`path` as the tree spells it; `size` in bytes; `key` is the tree's own.
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from synapse_apply.kinds.descriptor import UpdateMode
 from synapse_apply.kinds.sealing import seals
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic, Path, error, lies_in
+from synapse_apply.model.frozen import frozen
 from synapse_apply.model.observed import FoundBy
 from synapse_apply.model.plan import Action, Refusal
 from synapse_apply.model.state import Intent, Record
@@ -27,7 +28,7 @@ CREATE_VERB = "create"
 _MUST_EXIST = "the backend must have it already: the manifest alone cannot create it"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Survey:
     """What is known across all addresses before any is decided."""
 
@@ -93,7 +94,10 @@ def _errors(item: Item, survey: Survey) -> tuple[Diagnostic, ...]:
 
 def _not_carried(item: Item) -> tuple[Diagnostic, ...]:
     """Declared fields that this API version has no place for."""
-    unknown = sorted({str(path[0]) for path in item.want} - item.binding.fields)
+    used = {path[0] for path in item.want}
+    if used <= item.binding.fields:
+        return ()
+    unknown = sorted(str(name) for name in used - item.binding.fields)
     return tuple(
         error(
             "Field not supported by this API version",

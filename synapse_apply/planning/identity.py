@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
 from synapse_apply.kinds.compare import same
 from synapse_apply.model.address import Address, in_order
 from synapse_apply.model.diagnostic import Diagnostic, Path, Position, error
+from synapse_apply.model.frozen import frozen
 from synapse_apply.model.observed import FoundBy
 from synapse_apply.model.refactoring import with_members
 from synapse_apply.model.values import ABSENT, Fields, dig
@@ -19,7 +19,7 @@ from synapse_apply.planning.whole import nested
 Items = Mapping[Address, Item]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Claims:
     """`conflicts`: errors by each address they stop (one error may stop several).
 
@@ -149,12 +149,10 @@ def _double_ids(items: Items, renames: Mapping[Address, Address]) -> Found:
 
 def _pins(items: Items) -> Found:
     found: Found = []
-    for address in in_order(items):
+    pinned = [at for at, item in items.items() if item.desired and item.desired.remote_id]
+    for address in in_order(pinned):
         item = items[address]
-        pin = item.desired.remote_id if item.desired else None
-        if not pin:
-            continue
-        record = item.record
+        pin, record = item.desired.remote_id if item.desired else None, item.record
         if record and record.api == item.binding.api and record.remote_id != pin:
             detail = f"{address} pins id {pin}, and the state records id {record.remote_id}."
             hint = f"Remove metadata.id, or `synapse-apply state rm {address}` to follow the pin."
@@ -176,20 +174,22 @@ def _renames(items: Items) -> dict[Address, Address]:
     """New addresses (declared, without record) and the undeclared record that is theirs."""
     by_key: dict[tuple[str, str], Address] = {}
     by_id: dict[tuple[str, str, str], Address] = {}
-    for address in reversed(in_order(items)):
+    left = [at for at, item in items.items() if item.record is not None and item.desired is None]
+    for address in reversed(in_order(left)):
         item = items[address]
-        if item.record is not None and item.desired is None:
-            by_id[_object(item)] = address
-            if item.record.natural_key:
-                by_key[address.kind, item.record.natural_key] = address
+        by_id[_object(item)] = address
+        if item.record is not None and item.record.natural_key:
+            by_key[address.kind, item.record.natural_key] = address
+    if not left:
+        return {}
     renames: dict[Address, Address] = {}
-    for address in in_order(items):
+    new = [at for at, item in items.items() if item.record is None and item.desired is not None]
+    for address in in_order(new):
         item = items[address]
-        if item.record is None and item.desired is not None:
-            old = by_id.get(_object(item))
-            old = old or by_key.get((address.kind, item.natural_key))
-            if old is not None:
-                renames[address] = old
+        old = by_id.get(_object(item))
+        old = old or by_key.get((address.kind, item.natural_key))
+        if old is not None:
+            renames[address] = old
     return renames
 
 

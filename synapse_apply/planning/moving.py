@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic, warning
+from synapse_apply.model.frozen import frozen
 from synapse_apply.model.refactoring import Moved, Removed, members, renamed, with_members
 from synapse_apply.model.state import Record
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Moving:
     """`moved`: what is to be renamed, by the new address; `records` as they are then."""
 
@@ -28,6 +28,8 @@ def moving(
     A rename that cannot be is left out with a warning: its new address is recorded, too, or an
     earlier call of it is open (`busy`). One that was carried out before is nothing.
     """
+    if not moves:
+        return Moving((), records)
     after = {move.old: move.new for move in moves}
     places = {move.old: move for move in moves}
     renames: dict[Address, Address] = {}

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from graphlib import CycleError, TopologicalSorter
 from itertools import pairwise
 
 from synapse_apply.model.address import Address, in_order
 
-Graph = Mapping[Address, Iterable[Address]]
+Graph = Mapping[Address, Collection[Address]]
 Cycle = tuple[Address, ...]
 
 
@@ -19,13 +19,13 @@ def dependency_order(
 
     Dependencies that are no key of the graph are left out. The edges of a cycle do not order.
     """
-    edges = {
-        node: {need for need in graph[node] if need in graph and need != node}
-        for node in in_order(graph)
-    }
-    if not any(edges.values()) and not any(node in graph[node] for node in edges):
+    nodes = in_order(graph)
+    if not any(graph.values()):
         # Nothing depends on anything: no need to look for cycles among ten thousand nodes.
-        return sorted(edges, key=rank), []  # ties stay in the order of addresses
+        return sorted(nodes, key=rank), []  # ties stay in the order of addresses
+    edges = {
+        node: {need for need in graph[node] if need in graph and need != node} for node in nodes
+    }
     cycles: list[Cycle] = [(node, node) for node in edges if node in graph[node]]
     while (cycle := _find_cycle(edges)) is not None:
         cycles.append(cycle)

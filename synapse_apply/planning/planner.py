@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from synapse_apply.model.address import Address, in_order
@@ -221,10 +221,9 @@ def _cycle(cycle: Cycle, items: Mapping[Address, Item]) -> Diagnostic:
 
 def _foreign_keys(rulings: Rulings) -> tuple[Diagnostic, ...]:
     """One warning a run for all secrets that were recorded under another state key."""
+    foreign = {address: ruling.foreign for address, ruling in rulings.items() if ruling.foreign}
     fields = [
-        f"{address} {dotted(path)}"
-        for address, ruling in sorted(rulings.items())
-        for path in ruling.foreign
+        f"{address} {dotted(path)}" for address in sorted(foreign) for path in foreign[address]
     ]
     if not fields:
         return ()
@@ -236,9 +235,9 @@ def _foreign_keys(rulings: Rulings) -> tuple[Diagnostic, ...]:
     return (finding,)
 
 
-def _concerning(rulings: Rulings, findings: Iterable[Diagnostic]) -> Iterator[Diagnostic]:
+def _concerning(rulings: Rulings, findings: Collection[Diagnostic]) -> Iterator[Diagnostic]:
     """The findings on what is selected."""
-    addresses = set(map(str, rulings))
+    addresses = set(map(str, rulings)) if findings else set()
     return (finding for finding in findings if finding.address in addresses)
 
 

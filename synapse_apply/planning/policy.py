@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic, Path, warning
+from synapse_apply.model.frozen import frozen
 from synapse_apply.model.plan import Action, Change, Refusal
 from synapse_apply.model.policy import Rule
 from synapse_apply.model.values import ABSENT, SecretWant, dig
@@ -33,7 +34,7 @@ def changes_object(change: Change) -> bool:
     return change.action in _SENT or (change.action is Action.ADOPT and bool(change.fields))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Violation:
     """Why a resource is against a rule, what would mend it, and the field that shows it."""
 
@@ -42,7 +43,7 @@ class Violation:
     path: Path = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Bench:
     """The rules that judge resources; `newest` is by series what is published already."""
 
@@ -50,7 +51,7 @@ class Bench:
     newest: Newest = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Case:
     """One resource before one rule."""
 
@@ -167,7 +168,7 @@ def untouched(_case: Case) -> Violation | None:
     return Violation("it is protected, and nothing may be done to it")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Check:
     """A built-in; one that is `of_changes` has nothing to say of what stays as it is."""
 
@@ -261,8 +262,8 @@ def _warning(item: Item, rule: Rule, found: Violation) -> Diagnostic:
 def tolerated(rulings: Mapping[Address, Ruling], bench: Bench) -> tuple[Diagnostic, ...]:
     """One warning a plan for all that is against the policy and stays as it is."""
     found: dict[str, list[Address]] = {rule.name: [] for rule in bench.rules}
-    for address, ruling in sorted(rulings.items()):
-        for name in ruling.tolerated:
+    for address in sorted(at for at, ruling in rulings.items() if ruling.tolerated):
+        for name in rulings[address].tolerated:
             found[name].append(address)
     told = "; ".join(f"{name}: {listing(lets)}" for name, lets in found.items() if lets)
     if not told:

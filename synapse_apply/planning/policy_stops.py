@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic, warning
+from synapse_apply.model.frozen import frozen
 from synapse_apply.model.plan import Change, GuardTrip
 from synapse_apply.model.policy import Rule
 from synapse_apply.planning.policy import changes_object
@@ -17,7 +17,7 @@ from synapse_apply.planning.situation import Situation
 _TIME = "%a %Y-%m-%d %H:%M %Z"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Found:
     """What a rule stops: why, what to do instead, and the rows it counted."""
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic, Path
+from synapse_apply.model.frozen import frozen
 from synapse_apply.model.plan import Action, Change, FieldChange, Refusal
 from synapse_apply.model.values import KnownAfterApply, references
 from synapse_apply.planning.fingerprint import fingerprint
@@ -18,7 +19,7 @@ _ENDS = frozenset({Action.DELETE, Action.FORGET})
 _STARTS = frozenset({Action.CREATE, Action.RECREATE})
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Ruling:
     """`foreign` are secret fields that the present state key cannot compare.
 
@@ -90,9 +91,10 @@ def needs(item: Item) -> tuple[Address, ...]:
     """What a declared resource depends on: said so, referred to, or awaited."""
     if item.desired is None:
         return ()
-    referred = {at.address for at in references(item.desired.spec)}
-    awaited = {at.address for at in item.want.values() if type(at) is KnownAfterApply}
-    return tuple(sorted({*referred, *awaited, *item.desired.depends_on}))
+    found = [at.address for at in references(item.desired.spec)]
+    found += [at.address for at in item.want.values() if type(at) is KnownAfterApply]
+    found += item.desired.depends_on
+    return tuple(sorted(set(found))) if found else ()
 
 
 def _sides(item: Item, action: Action, fields: Sequence[FieldChange]) -> tuple[Whole, Whole]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from synapse_apply.kinds.descriptor import Binding, Catalogue, ResourceType
 from synapse_apply.model.address import Address
 from synapse_apply.model.desired import Desired
 from synapse_apply.model.diagnostic import Diagnostic
+from synapse_apply.model.frozen import frozen
 from synapse_apply.model.observed import Capabilities, Sighting
 from synapse_apply.model.plan import Base, Refusal
 from synapse_apply.model.policy import Policy
@@ -20,7 +21,7 @@ from synapse_apply.model.values import Fields
 from synapse_apply.model.verification import Elsewhere
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Item:
     """One address, declared or recorded or both.
 
@@ -42,7 +43,7 @@ class Item:
     natural_key: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Choices:
     """What is asked for, by default as little as can be.
 
@@ -82,7 +83,7 @@ class Choices:
         return self.on_drift == "hold" and not self.revert_drift
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Situation:
     """Everything a plan is made from; `plan_id` and `created` are given, so planning is pure.
 

@@ -188,7 +188,7 @@ def _sent(field: FieldChange | None, when: str = "planned ") -> str:
 
 def _elsewhere(before: Change, now: Change, told: set[Path]) -> Iterator[str]:
     """Live fields that moved although the plan does not change them."""
-    was, has = dict(leaves(before.before or {})), dict(leaves(now.before or {}))
+    was, has = leaves(before.before or {}), leaves(now.before or {})
     for path in sorted({*was, *has}, key=lambda at: [str(part) for part in at]):
         old, new = was.get(path, ABSENT), has.get(path, ABSENT)
         if path not in told and value_text(old) != value_text(new):

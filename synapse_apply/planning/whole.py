@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from synapse_apply.model.diagnostic import Path
+from synapse_apply.model.frozen import frozen
 from synapse_apply.model.plan import FieldChange
 from synapse_apply.model.values import (
     ABSENT,
@@ -21,7 +21,7 @@ from synapse_apply.model.values import (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Whole:
     """One side of a change: the object, its sensitive paths, its paths not known yet."""
 

@@ -9,12 +9,12 @@ import os
 import re
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from synapse_apply.model.diagnostic import Diagnostic, error, warning
 from synapse_apply.model.errors import InputError
+from synapse_apply.model.frozen import frozen
 
 KEY_VARIABLE = "SYNAPSE_APPLY_STATE_KEY"
 KEY_BYTES = 32
@@ -53,7 +53,7 @@ class StateKey:
         raise TypeError("a state key is never serialised")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Keys:
     """The keys at hand: the first makes digests, all can check them."""
 

@@ -22,6 +22,7 @@ from synapse_apply.model.desired import Desired
 from synapse_apply.model.diagnostic import Diagnostic, Path, error
 from synapse_apply.model.drift import Drift, Edited, ObjectDrift
 from synapse_apply.model.errors import InputError
+from synapse_apply.model.frozen import frozen
 from synapse_apply.model.plan import FieldChange
 from synapse_apply.model.project import Project, Target
 from synapse_apply.model.values import ABSENT, dig
@@ -32,7 +33,7 @@ from synapse_apply.session.where import Where
 _REFUSED = "This drift cannot be accepted"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Wanted:
     """A live value that shall stand at a place; `field` leads from what is declared to it."""
 
@@ -193,7 +194,7 @@ def _told(wanted: Sequence[_Wanted], rewrites: Sequence[Rewrite]) -> Iterator[Ed
         yield Edited(one.address, one.field, document.name, positions[path].line)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Place:
     """The project as it is written, and as each of its targets reads it."""
 

@@ -185,7 +185,7 @@ def _recorded(
     desired = context.desired.get(address)
     before = records.get(address)
     salt = before.salt if before and before.salt else context.new_salt()
-    declared = dict(leaves(desired.spec)) if desired else {}
+    declared = leaves(desired.spec) if desired else {}
     series, version = _series(kind, address, observed, desired.spec if desired else {})
     now = context.clock.now()
     record = Record(

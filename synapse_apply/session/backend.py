@@ -6,7 +6,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from urllib.parse import urlsplit
 
 from synapse_apply.client import BackendClient
@@ -15,6 +15,7 @@ from synapse_apply.client.server_clock import ServerClock
 from synapse_apply.client.surroundings import is_loopback
 from synapse_apply.manifests.holes import TOKEN
 from synapse_apply.model.errors import InputError, SecretUnavailable
+from synapse_apply.model.frozen import frozen
 from synapse_apply.model.project import Project, Target
 from synapse_apply.model.state import Binding
 from synapse_apply.model.values import SecretRef
@@ -27,7 +28,7 @@ LOST = "the lock on the state was lost"
 _log = logging.getLogger("synapse_apply.http")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Backend:
     """A connected backend and what its state must be bound to."""
 

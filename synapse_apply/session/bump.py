@@ -21,6 +21,7 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.desired import Desired, PackageSource
 from synapse_apply.model.diagnostic import Diagnostic, Position, error
 from synapse_apply.model.errors import InputError
+from synapse_apply.model.frozen import frozen
 from synapse_apply.model.project import Project, Target
 from synapse_apply.packages.inspect import config_of
 from synapse_apply.packages.sources import FILE, FOLDER, GIT, config_file
@@ -32,7 +33,7 @@ PARTS = ("major", "minor", "patch")
 _SPEC_VERSION = raising.SPEC_VERSION
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Wanted:
     """What was asked for: a `part` of the version to raise, or the version itself (`to`)."""
 
@@ -42,7 +43,7 @@ class Wanted:
     changelog: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Bumped:
     """What was edited, or would be.
 
@@ -294,7 +295,7 @@ def _mark(finding: Diagnostic) -> tuple[Any, ...]:
     return finding.summary, finding.address, finding.path, finding.target, file
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Reader:
     """Reads a package's config.yaml as it will be."""
 

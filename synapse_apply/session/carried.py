@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from typing import BinaryIO
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic, error
 from synapse_apply.model.errors import Stale
+from synapse_apply.model.frozen import frozen
 from synapse_apply.model.plan import Plan
 from synapse_apply.packages.carried import AGAIN, CarriedPackages, name_of
 from synapse_apply.packages.names import printable
@@ -18,7 +18,7 @@ from synapse_apply.session.context import Context
 from synapse_apply.session.sources import Carrier
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Part:
     """One package of a plan's file: whom it is for, and its bytes, None where it is missing."""
 

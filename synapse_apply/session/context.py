@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.desired import Desired
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import ManifestError
+from synapse_apply.model.frozen import frozen
 from synapse_apply.model.observed import Capabilities
 from synapse_apply.model.plan import Plan
 from synapse_apply.model.ports import Api, Clock, Packages, Secrets, StateStore
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from synapse_apply.session.backend import Backend
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Planned:
     """A plan with what it was made from, which apply needs again."""
 
@@ -53,7 +54,7 @@ class Planned:
     capabilities: Capabilities = Capabilities()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StateContext:
     """A target's state and what is needed to look after it: no manifests, no backend."""
 
@@ -69,7 +70,7 @@ class StateContext:
         return self.store.lock(operation, self.patience)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Context:
     """One target, ready to be planned and applied.
 

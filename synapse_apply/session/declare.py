@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +25,7 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.desired import Desired, Package
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import InputError
+from synapse_apply.model.frozen import frozen
 from synapse_apply.model.login import Login
 from synapse_apply.model.project import Project, Target
 from synapse_apply.session.sources import Held, Sources
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from synapse_apply.packages.git import Commit
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Declared:
     """What one target declares; with an error among the diagnostics it must not be used.
 

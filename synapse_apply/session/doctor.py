@@ -5,18 +5,18 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import PurePath
 
 from synapse_apply.model.checkup import Checkup, Row
 from synapse_apply.model.diagnostic import error
 from synapse_apply.model.errors import RemoteError, SynapseApplyError
+from synapse_apply.model.frozen import frozen
 from synapse_apply.session.checks import agents, kept, remote, written
 from synapse_apply.session.checks.patient import Patient, Unchecked
 from synapse_apply.session.where import Where
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Check:
     """A function that yields rows, and the name that its row has where it cannot."""
 

@@ -16,6 +16,7 @@ from synapse_apply.manifests.shapes import schema_text
 from synapse_apply.manifests.writing import inventory_text
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import InputError
+from synapse_apply.model.frozen import frozen
 from synapse_apply.model.observed import Observed
 from synapse_apply.model.values import Reference
 from synapse_apply.session.gather import Gatherer, Missed, Wanted, called, owner_prefix
@@ -27,7 +28,7 @@ SCHEMA_FILE = Path(".schema", "manifest.schema.json")
 PUBLISHED = {"source": "published"}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Exported:
     """An object and the manifest that declares it; `left_out` are fields that it does not have."""
 
@@ -39,7 +40,7 @@ class Exported:
     left_out: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Export:
     """What became manifests, by address, and what could not."""
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TypeVar
 
 from synapse_apply.kinds.descriptor import Binding, Raw, ResourceType
 from synapse_apply.kinds.search import probe
 from synapse_apply.kinds.wire import remote_id
 from synapse_apply.model.errors import NotFound, RemoteError, Unauthorized, Unreachable
+from synapse_apply.model.frozen import frozen
 from synapse_apply.model.observed import Observed
 from synapse_apply.model.versions import Order, order
 from synapse_apply.session.reach import Reach, words
@@ -23,7 +24,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Named:
     """An object named by its id; `surely`: by itself, not in a range, so that it must be there."""
 
@@ -31,7 +32,7 @@ class Named:
     surely: bool = True
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Wanted:
     """What to look for; where nothing is said of a kind, all that can be listed.
 
@@ -44,7 +45,7 @@ class Wanted:
     members: str = NEWEST
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Missed:
     """What could not be had: what it is, and why not. `prefix` is that of its kind.
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from synapse_apply.model.errors import InputError
+from synapse_apply.model.frozen import frozen
 from synapse_apply.model.ports import StateStore
 from synapse_apply.model.state import AuditEntry
 from synapse_apply.session.context import StateContext
@@ -15,7 +15,7 @@ from synapse_apply.session.state_file import missing
 _PAGE = 1000
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PastRun:
     """The mutating calls of one plan, the oldest first; never empty."""
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -21,6 +20,7 @@ from synapse_apply.model.errors import (
     OutcomeUnknown,
     RemoteError,
 )
+from synapse_apply.model.frozen import frozen
 from synapse_apply.model.job import PLATFORM_WORDS, Job, JobStatus, job_of, words_of
 from synapse_apply.model.logs import LogLine
 from synapse_apply.model.ports import JobCalls
@@ -38,7 +38,7 @@ from synapse_apply.session.reach import (
 EXPANDABLE = ("logs", "metrics", "result")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Filter:
     """Which jobs to list; what is left out does not matter. `plugin` is an id, name or code."""
 
@@ -48,7 +48,7 @@ class Filter:
     user: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Report:
     """What to tell the backend about a job; None is left as it is."""
 
@@ -58,7 +58,7 @@ class Report:
     metadata: Mapping[str, Any] | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Follow:
     """How to follow: seconds between looks, and seconds until it is given up (None: never)."""
 

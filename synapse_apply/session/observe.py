@@ -245,7 +245,7 @@ class Observer:
 
     def _found(self, desired: Desired, binding: Binding, hit: Raw) -> Observed:
         """What was found by its key, with all its fields."""
-        paths = [path for path, _ in leaves(desired.spec)]
+        paths = leaves(desired.spec)
         listed = self._glances.of_item(desired.address.kind, binding, hit, paths)
         if listed is not None:
             return listed

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 
 from synapse_apply import __version__
@@ -23,6 +23,7 @@ from synapse_apply.model.aim import aimed_plan
 from synapse_apply.model.desired import Desired
 from synapse_apply.model.diagnostic import Diagnostic, Severity, error, warning
 from synapse_apply.model.errors import InputError, ManifestError
+from synapse_apply.model.frozen import frozen
 from synapse_apply.model.observed import FoundBy, Lookup, Observed, Sighting
 from synapse_apply.model.plan import Action, Base, Change, FieldChange, Plan
 from synapse_apply.model.project import Project, Target
@@ -55,7 +56,7 @@ _OTHER_REFERENCE = "reference changed"
 _NOWHERE = Binding(url="")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Row:
     """A row of an inventory: the server's id, and the digest of what was published, if known."""
 
@@ -63,7 +64,7 @@ class Row:
     digest: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Offline:
     """A target's manifests, and what they are compared with: `label` is how views call it.
 

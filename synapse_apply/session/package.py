@@ -16,6 +16,7 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.desired import Desired, Package, PackageSource
 from synapse_apply.model.diagnostic import Diagnostic, error
 from synapse_apply.model.errors import InputError
+from synapse_apply.model.frozen import frozen
 from synapse_apply.model.project import Project, Target
 from synapse_apply.model.state import Record
 from synapse_apply.model.versions import order
@@ -31,7 +32,7 @@ from synapse_apply.session.where import Where
 _VERSION = re.compile(r"[A-Za-z0-9._+-]{1,64}")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Sought:
     """The package that was asked for: of a release that is declared, or any source."""
 
@@ -52,7 +53,7 @@ class Sought:
         return self.address or str(self.source)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Difference:
     """What a package has become since one of its releases was published.
 

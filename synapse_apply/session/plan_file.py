@@ -12,12 +12,12 @@ import zipfile
 import zlib
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from synapse_apply.model.diagnostic import error
 from synapse_apply.model.errors import InputError
+from synapse_apply.model.frozen import frozen
 from synapse_apply.packages import carried
 from synapse_apply.packages.aside import aside
 
@@ -43,7 +43,7 @@ DAMAGED = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Contents:
     """What a plan's file holds: plan.json as parsed, and the bytes of all else by its name."""
 

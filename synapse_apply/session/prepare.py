@@ -32,18 +32,16 @@ def wanted(
     desired: Desired, sightings: Mapping[Address, Sighting], salt: str, secrets: Secrets
 ) -> dict[Path, Any]:
     """Declared fields, flat, as the planner compares them."""
-    fields: dict[Path, Any] = {}
-    for path, value in leaves(desired.spec):
+    fields = leaves(desired.spec)
+    for path, value in fields.items():
         if type(value) is str:
-            fields[path] = value
-        elif isinstance(value, Reference):
+            continue
+        if isinstance(value, Reference):
             sighting = sightings.get(value.address)
             observed = sighting.observed if sighting else None
             fields[path] = observed.remote_id if observed else KnownAfterApply(value.address)
         elif isinstance(value, SecretRef):
             fields[path] = _secret(value, path, salt, secrets)
-        else:
-            fields[path] = value
     return fields
 
 

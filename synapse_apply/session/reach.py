@@ -8,7 +8,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.kinds.descriptor import Binding, Catalogue, Raw, ResourceType
@@ -18,6 +18,7 @@ from synapse_apply.manifests.shapes import secret_marks
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic, warning
 from synapse_apply.model.errors import InputError, NotFound, RemoteError, StateError
+from synapse_apply.model.frozen import frozen
 from synapse_apply.model.marks import SecretMarks
 from synapse_apply.model.observed import Lookup, Observed
 from synapse_apply.model.ports import Api, Clock, StateStore
@@ -32,7 +33,7 @@ from synapse_apply.session.where import Where
 _NOTE_PATIENCE = 5.0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Reach:
     """A connected backend, and how its objects are read and named."""
 
@@ -54,7 +55,7 @@ class Reach:
         return kind, kind.binding(self.target.api)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Live:
     """A live object as its kind reads it, secrets wrapped, and what else the server says."""
 

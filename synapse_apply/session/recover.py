@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import InputError, StateError
+from synapse_apply.model.frozen import frozen
 from synapse_apply.model.state import Intent, IntentState, Record, State
 from synapse_apply.model.verification import RUN, LastRun
 from synapse_apply.session.context import StateContext
 from synapse_apply.session.unrecorded import Ended, read
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Recovered:
     """`written` are the calls the state knows of now, `known` those it knew of before."""
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from synapse_apply.model.diagnostic import Path as FieldPath
 from synapse_apply.model.errors import SecretUnavailable
+from synapse_apply.model.frozen import frozen
 from synapse_apply.model.state import Record
 from synapse_apply.model.values import Mac, SecretRef, Sensitive, leaves
 from synapse_apply.secrets.keys import KEY_VARIABLE, Keys, create_key
@@ -17,7 +18,7 @@ from synapse_apply.session import state_file
 from synapse_apply.session.context import Context
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Rekeyed:
     """How many digests are under the new key, and which kept the old one and why."""
 
@@ -61,7 +62,7 @@ def _record(
     context: Context, secrets: SecretStore, record: Record
 ) -> tuple[Record, int, list[str]]:
     desired = context.desired.get(record.address)
-    refs = dict(leaves(desired.spec)) if desired else {}
+    refs = leaves(desired.spec) if desired else {}
     kept: list[str] = []
     done = 0
 

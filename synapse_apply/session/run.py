@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -24,6 +24,7 @@ from synapse_apply.model.errors import (
     RemoteError,
     recourse,
 )
+from synapse_apply.model.frozen import frozen
 from synapse_apply.model.job import Job, job_of
 from synapse_apply.session.reach import Reach, absent, given_id, note, recorded_id, run_name, words
 
@@ -32,7 +33,7 @@ _PREFIX = "plugin"
 _CLOCKS_DIFFER = timedelta(minutes=2)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Wanted:
     """A run as it was asked for.
 
@@ -57,7 +58,7 @@ class Wanted:
         return {"params": dict(self.parameters), **context, **given}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Started:
     """What a run answered: its job, or None where the server answered the result at once."""
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from synapse_apply.model import codec
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic, error, warning
 from synapse_apply.model.errors import InputError, Stale
+from synapse_apply.model.frozen import frozen
 from synapse_apply.model.json_values import Json
 from synapse_apply.model.plan import Plan
 from synapse_apply.model.ports import StateStore
@@ -35,7 +36,7 @@ _SIGNED_AS = ("plan",)
 _SIGNED = ("plan", "choices", "sources")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Saved:
     """A plan as its file has it.
 
@@ -66,7 +67,7 @@ class Saved:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Kept:
     """How a plan was saved: signed or not, and the bytes of each package by its digest."""
 

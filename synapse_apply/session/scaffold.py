@@ -6,7 +6,6 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from synapse_apply.manifests.wording import FILL_IN, did_you_mean
 from synapse_apply.model.desired import PackageSource
 from synapse_apply.model.diagnostic import error
 from synapse_apply.model.errors import InputError
+from synapse_apply.model.frozen import frozen
 from synapse_apply.packages.inspect import config_of
 
 MANIFESTS = "manifests"
@@ -59,7 +59,7 @@ spec:
 """
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Scaffold:
     """Files by path; `root` is the project's folder."""
 

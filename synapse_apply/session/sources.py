@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from synapse_apply.manifests.reader import read_mapping
 from synapse_apply.model.desired import Package, PackageSource
 from synapse_apply.model.diagnostic import Diagnostic, warning
 from synapse_apply.model.errors import InputError
+from synapse_apply.model.frozen import frozen
 from synapse_apply.model.project import Project, Target
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 _Key = tuple[PackageSource, tuple[str, ...]]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ConfigText:
     """A package's config.yaml, and how messages call it."""
 
@@ -29,7 +30,7 @@ class ConfigText:
     name: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Held:
     """What a source held when it was read; `package` is None where only its config was needed."""
 
@@ -38,7 +39,7 @@ class Held:
     package: Package | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Carrier:
     """A file that carries packages: what it tells of sources, and its entries' bytes by name."""
 

@@ -80,7 +80,7 @@ def keyless(project: Project, target: Target) -> Diagnostic:
 def needs_key(desired: Mapping[Address, Desired]) -> bool:
     """Whether a secret is declared."""
     specs = (one.spec for one in desired.values())
-    return any(isinstance(value, SecretRef) for spec in specs for _, value in leaves(spec))
+    return any(isinstance(value, SecretRef) for spec in specs for value in leaves(spec).values())
 
 
 def open_store(project: Project, target: Target, environ: Mapping[str, str]) -> SqlStore:

@@ -72,7 +72,7 @@ def record_of(
     """The record of one resource, as if it had been applied to what was sighted."""
     kind, observed = CATALOGUE[one.address.kind], sights[one.address].observed
     fields = kept(wanted(one, sights, "", secrets), ())
-    referred = {at.address for _, at in leaves(one.spec) if isinstance(at, Reference)}
+    referred = {at.address for at in leaves(one.spec).values() if isinstance(at, Reference)}
     series, version = kind.place_in_series(one.spec)
     return Record(
         address=one.address,

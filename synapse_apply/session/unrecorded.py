@@ -11,7 +11,6 @@ import os
 import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -19,6 +18,7 @@ from typing import Any
 from synapse_apply.model import codec
 from synapse_apply.model.diagnostic import Diagnostic, warning
 from synapse_apply.model.errors import InputError
+from synapse_apply.model.frozen import frozen
 from synapse_apply.model.project import Project, Target
 from synapse_apply.model.state import AuditEntry, Intent, Record
 from synapse_apply.stores.private_files import make_file, make_folder
@@ -27,7 +27,7 @@ FORMAT = 1
 _PREFIX = "unrecorded"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Ended:
     """A call that has ended, and what the state is to say of it."""
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from synapse_apply.manifests.loading import validate as validate_manifests
 from synapse_apply.manifests.targets import targets_to_check
 from synapse_apply.model.diagnostic import Diagnostic
+from synapse_apply.model.frozen import frozen
 from synapse_apply.session import declare
 from synapse_apply.session.sources import Sources
 from synapse_apply.session.where import Where
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Validated:
     """What was found; `counts` are the declared resources by target."""
 

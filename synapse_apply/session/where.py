@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
+
+from synapse_apply.model.frozen import frozen
 
 # A lease and a half: the lock of a runner that died is taken over, not waited for in vain.
 OFF_TERMINAL = 45.0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Where:
     """What the user said: where the project is, which target, which variables.
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from synapse_apply.model.address import in_order
+from synapse_apply.model.frozen import frozen
 from synapse_apply.model.state import AuditEntry, Binding, State
 from synapse_apply.stores import schema, texts
 from synapse_apply.stores.database import Row, Run, Statement
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Contents:
     """Everything but the lock. `plans` are (plan id, when applied); `audit` the oldest first."""
 
@@ -28,12 +28,12 @@ def state_of(rows: Rows, where: str) -> State:
     """The rows as values; StateError (damaged) where they are not what a store writes."""
     meta, record_rows, open_rows = rows
     records = [texts.record_from(text, where, address) for address, text in record_rows]
-    records.sort(key=lambda record: record.address)
+    by_address = {record.address: record for record in records}
     return State(
         lineage=meta[1],
         serial=meta[schema.SERIAL],
         binding=Binding(*meta[schema.BINDING]),
-        records={record.address: record for record in records},
+        records={address: by_address[address] for address in in_order(by_address)},
         open_intents=tuple(texts.intent_from(text, where, at) for at, text in open_rows),
     )
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import getpass
 import os
 import socket
-from dataclasses import dataclass
 from pathlib import Path
 
+from synapse_apply.model.frozen import frozen
 from synapse_apply.stores.database import Row
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Process:
     """A process that can be told from every other one, also after a reboot.
 
@@ -26,7 +26,7 @@ class Process:
     who: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Holder:
     """One holding of a lock, as its row tells it.
 

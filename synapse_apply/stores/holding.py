@@ -10,17 +10,18 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from threading import Event, Thread
 
 from synapse_apply.model.errors import LockLost, StateError
+from synapse_apply.model.frozen import frozen
 from synapse_apply.stores import faults, schema
 from synapse_apply.stores.boot_clock import boottime
 from synapse_apply.stores.database import Database, Run, Statement
 from synapse_apply.stores.holder import Holder
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Timing:
     """How long a lease lasts, and the clocks; all in seconds.
 

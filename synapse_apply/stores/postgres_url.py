@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import field
 from urllib.parse import unquote, urlsplit
 
 from synapse_apply.model.diagnostic import error
 from synapse_apply.model.errors import InputError
+from synapse_apply.model.frozen import frozen
 from synapse_apply.model.values import Sensitive
 
 SCHEMES = ("postgresql", "postgres")
@@ -20,7 +21,7 @@ _HOSTS = re.compile(r"[A-Za-z0-9.,:_%\[\]-]*")
 _SCHEMA = re.compile(r"[A-Za-z0-9_.-]+")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Place:
     """Where a state is: `url` for the client library, `schema`, and `where` for people."""
 

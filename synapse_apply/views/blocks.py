@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any, TypeGuard
 
 from synapse_apply.model.diagnostic import Path
+from synapse_apply.model.frozen import frozen
 from synapse_apply.model.plan import Action, Cause, Change, FieldChange
 from synapse_apply.model.values import ABSENT, Withheld, leaves
 from synapse_apply.views.fields import Layout, Node, grow
@@ -21,7 +21,7 @@ _INDENT = 6
 _NEW = frozenset({Action.CREATE, Action.RECREATE})
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Blocks:
     """Shows changes; `width` in cells. `show_unchanged` hides no field."""
 
@@ -62,7 +62,7 @@ class Blocks:
         if change.remote_id:
             root.keep(("id",), change.remote_id, shown=True)
         whole = change.after if change.after is not None else change.before
-        for path, value in leaves(masked(whole or {}, change.after_sensitive)):
+        for path, value in leaves(masked(whole or {}, change.after_sensitive)).items():
             root.keep(path, value, shown=self.show_unchanged or path == ("name",))
         for path in change.after_sensitive:
             root.keep(path, Withheld("omitted"), shown=self.show_unchanged)
@@ -145,7 +145,7 @@ def fields_shown(change: Change) -> Iterable[FieldChange]:
 
 
 def _whole(tree: Mapping[str, Any], *, gone: bool) -> Iterable[FieldChange]:
-    for path, value in leaves(tree):
+    for path, value in leaves(tree).items():
         before, after = (value, ABSENT) if gone else (ABSENT, value)
         yield FieldChange(path, before, after, Cause.NONE)
 

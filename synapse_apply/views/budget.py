@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 
+from synapse_apply.model.frozen import frozen
 from synapse_apply.views.safety import disarm
 
 SMALLEST = 8192
@@ -15,7 +15,7 @@ def utf8(text: str) -> int:
     return len(text.encode())
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Budget:
     """How large a document may be: `limit` in characters, or in what `measure` counts."""
 
@@ -39,7 +39,7 @@ COMMENT = Budget(65_536)
 STEP_SUMMARY = Budget(1_000_000, utf8)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Section:
     """A heading and `count` entries, made as they are needed; none is ever cut in two."""
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
+from synapse_apply.model.frozen import frozen
 from synapse_apply.views.pen import Pen
 
 # Values are clean when they are laid out, so none of them can hold this.
@@ -12,7 +12,7 @@ _MARK = "\0"
 _MARGIN = {"+": "+", "-": "-", "~": "!", "!": "!"}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DiffPen(Pen):
     """Marks the symbols that the layout itself writes, so that a value never passes for one."""
 

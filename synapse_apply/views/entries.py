@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.drift import ObjectDrift
+from synapse_apply.model.frozen import frozen
 from synapse_apply.model.plan import Action, Cause, Change, FieldChange, GuardTrip
 from synapse_apply.model.refactoring import Moved
 from synapse_apply.model.report import Outcome, Report
@@ -31,7 +32,7 @@ _SENTENCES = 2000  # what a detail or a hint may take
 _ALSO_DRIFTED = "also changed outside: see Drift"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Parted:
     """The changes of a plan by where they come from; each field of an update in one of them."""
 

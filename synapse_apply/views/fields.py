@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from synapse_apply.model.diagnostic import Path
+from synapse_apply.model.frozen import frozen
 from synapse_apply.model.plan import Cause, FieldChange
 from synapse_apply.model.values import ABSENT, KnownAfterApply
 from synapse_apply.views.cells import cells, pad
@@ -26,7 +27,7 @@ _WHY = {Cause.DRIFT: "# drift: changed outside", Cause.BOTH: "# changed in Git a
 _NARROWEST = 30
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Row:
     """One leaf: a change, or a value that stays and is `shown` when it helps to know the object."""
 
@@ -140,7 +141,7 @@ def _differs(before: Any, after: Any) -> bool:
     return one_absent or inline(before) != inline(after) or before != after
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Layout:
     """How rows are laid out; `width` is the number of cells a line may take."""
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import chain
 
 from synapse_apply.model.address import Address
+from synapse_apply.model.frozen import frozen
 from synapse_apply.model.plan import Action, Plan
 from synapse_apply.views.markup import shortened
 from synapse_apply.views.safety import clean, disarm
@@ -29,7 +29,7 @@ _COLOURS["recreate-missing"] = _COLOURS["create"]
 _MERMAID_PLAIN = re.compile(r"[^A-Za-z0-9 /@._\-\u0080-\U0010ffff]")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Node:
     """A resource, what it needs, and what is planned for it; "" for nothing.
 
@@ -95,7 +95,7 @@ def dot(nodes: Iterable[Node]) -> str:
 FORMATS: Mapping[str, Callable[[Iterable[Node]], str]] = {"mermaid": mermaid, "dot": dot}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Drawn:
     """Nodes in the order of their addresses, those that are only needed among them."""
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from synapse_apply.model.diagnostic import Diagnostic, Severity
+from synapse_apply.model.frozen import frozen
 from synapse_apply.model.plan import Action
 from synapse_apply.model.report import Outcome, Report, Result
 from synapse_apply.model.verification import Verdict, Verified
@@ -20,7 +20,7 @@ _SIGNALS = {1: "SIGHUP", 2: "SIGINT", 15: "SIGTERM"}
 _WORSE_LATER = (Result.DONE, Result.SKIPPED, Result.FAILED, Result.UNKNOWN)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Counts:
     """What an apply came to: in resources, and in runs that passed and runs that did not."""
 

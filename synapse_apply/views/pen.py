@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from synapse_apply.model.frozen import frozen
 
 _CODES = {
     "+": "32",
@@ -18,7 +18,7 @@ _CODES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Pen:
     """Writes styled text; without colour the text alone."""
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import threading
 from contextlib import suppress
-from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self, TextIO, cast
 
 from synapse_apply.model.address import Address
+from synapse_apply.model.frozen import frozen
 from synapse_apply.model.job import Job
 from synapse_apply.views.grammar import byte_size, elapsed
 from synapse_apply.views.pen import Pen
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Words:
     """How one verb is told while it goes on, when it ended well and when not."""
 

@@ -41,7 +41,7 @@ def render_object(
     """A live object as the backend answered it, its secrets as `(sensitive)`."""
     pen = Pen(color)
     heading = pen(f"# {clean(address)} (live, API {clean(observed.api)})", "bold")
-    fields = dict(leaves(observed.spec))
+    fields = leaves(observed.spec)
     body = _block(address, fields, observed.remote_id, width, pen)
     return disarm("\n".join([heading, *body]) + "\n")
 
@@ -51,7 +51,7 @@ def render_live(
 ) -> str:
     """A live object that was asked for by hand, so that it needs no address."""
     heading = f"{kind} {observed.remote_id} (API {observed.api})"
-    fields = dict(leaves(observed.spec))
+    fields = leaves(observed.spec)
     return render_fields(
         heading, (kind, name, observed.remote_id), fields, color=color, width=width
     )
@@ -102,7 +102,7 @@ def object_document(address: Address, observed: Observed) -> dict[str, Any]:
 
 def live_document(kind: str, observed: Observed) -> dict[str, Any]:
     """The same of an object that was asked for by hand, without an address."""
-    fields = dict(leaves(observed.spec))
+    fields = leaves(observed.spec)
     return {
         "type": kind,
         "id": observed.remote_id,

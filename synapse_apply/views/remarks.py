@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from synapse_apply.model.diagnostic import Diagnostic, Position
 from synapse_apply.model.drift import Drift
+from synapse_apply.model.frozen import frozen
 from synapse_apply.model.plan import Change, Plan
 from synapse_apply.model.report import Report, Result
 from synapse_apply.model.verification import Verdict
@@ -16,7 +17,7 @@ from synapse_apply.views.grammar import cannot
 from synapse_apply.views.outcomes import findings
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Remark:
     """`rule` and `subject` are the same for the same finding in another run; texts are raw."""
 

@@ -31,7 +31,7 @@ _BECAME = {
 def planned_row(change: Change, due: Verification, layout: Layout, pen: Pen) -> str:
     """A run that apply will make or follow, with what is sent."""
     root = Node()
-    for path, value in leaves(due.body):
+    for path, value in leaves(due.body).items():
         if value != {}:
             root.keep(path, value, shown=True)
     rows = layout.rows(root, _INDENT - 2)

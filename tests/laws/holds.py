@@ -102,7 +102,7 @@ def live_only_fields_survive(
         for state in states:
             record = state.records.get(change.address)
             touched |= set(record.applied if record else ())
-        for path, value in leaves({name: row["body"].get(name) for name in PLUGIN_FIELDS}):
+        for path, value in leaves({name: row["body"].get(name) for name in PLUGIN_FIELDS}).items():
             if not any(_meet(path, other) for other in touched):
                 kept = dig(bodies[row["id"]], path)
                 assert kept in (value, _trimmed(value)), (change.address, path)

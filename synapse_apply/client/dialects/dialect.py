@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
+
+from synapse_apply.model.frozen import frozen
 
 Query = tuple[tuple[str, str], ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Page:
     """One page of a list.
 
@@ -23,7 +24,7 @@ class Page:
     following: Query | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Credentials:
     """Who calls, as plain texts; None is not sent."""
 
@@ -32,7 +33,7 @@ class Credentials:
     agent_token: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Dialect:
     """One API version on the wire.
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any
 
 from synapse_apply.model.checkup import Row
@@ -21,6 +20,7 @@ from synapse_apply.model.errors import (
     Unauthorized,
     Unreachable,
 )
+from synapse_apply.model.frozen import frozen
 from synapse_apply.model.values import SecretRef, Sensitive
 from synapse_apply.secrets.resolve import Resolver
 from synapse_apply.session.checks.patient import Patient, Unchecked
@@ -40,7 +40,7 @@ _FLAGS = ("connected", "healthy")
 _WORD = re.compile(r"[A-Za-z][A-Za-z _-]{0,31}")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Agent:
     """An agent by its name in the project file, or by the variable that holds its token."""
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import chain
 
 from synapse_apply.model.address import Address
+from synapse_apply.model.frozen import frozen
 from synapse_apply.views.cells import cells
 from synapse_apply.views.graph import Node
 from synapse_apply.views.html.parts import text
@@ -16,7 +16,7 @@ MOST = 150
 _WIDEST, _CELL, _HIGH, _DOWN, _GAP, _EDGE = 30, 7.3, 28, 40, 70, 8
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Place:
     x: float
     y: float

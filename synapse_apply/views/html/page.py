@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from hashlib import sha256
 from importlib.resources import files
 
+from synapse_apply.model.frozen import frozen
 from synapse_apply.model.plan import Cause
 from synapse_apply.views.graph import Node
 from synapse_apply.views.html.drawing import drawing
@@ -23,7 +23,7 @@ _NOTHING = (
 _SIGNS = {"+": "come", "-": "gone", "~": "moved", "!": "trouble"}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Section:
     """A titled part of a page: `intro` is HTML, `listed` a list that no filter touches."""
 
@@ -40,7 +40,7 @@ class Section:
         return len(self.rows) or self.count
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Page:
     """What one page holds. `title` is raw; `said`, `facts` and the foot are HTML.
 

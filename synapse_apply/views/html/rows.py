@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.drift import ObjectDrift, Unmanaged
+from synapse_apply.model.frozen import frozen
 from synapse_apply.model.plan import Action, Cause, Change, FieldChange, GuardTrip
 from synapse_apply.model.report import Outcome, Report, Result
 from synapse_apply.model.values import ABSENT, leaves
@@ -29,7 +30,7 @@ _NEW = frozenset({Action.CREATE, Action.RECREATE})
 _MOST_NEEDS = 50
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Row:
     """`words` and `body` are HTML, all else is raw. `trouble` is what asks for a decision."""
 
@@ -111,7 +112,7 @@ def _refusal(refusal: Any) -> str:
 
 def due_row(change: Change, due: Verification) -> Row:
     """A run that apply will make or follow, with what is sent."""
-    sent = [FieldChange(path, ABSENT, value, Cause.NONE) for path, value in leaves(due.body)
+    sent = [FieldChange(path, ABSENT, value, Cause.NONE) for path, value in leaves(due.body).items()
             if value != {}]  # fmt: skip
     follows = f"follows job {code(due.job)}" if due.job else ""
     facts = (prose(due.reason), follows)

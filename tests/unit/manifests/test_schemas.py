@@ -100,7 +100,7 @@ def test_secret_marks_come_from_the_schemas() -> None:
     spec = {"provider": "amazon_s3"}
     assert marks.secret("storage", spec, ("configuration", "secret_access_key"))
     assert not marks.secret("storage", spec, ("configuration", "bucket_name"))
-    assert marks.whole("storage", {"provider": "gcp"}, ("configuration", "credentials"))
+    assert marks.kinds["storage"].of({"provider": "gcp"}).whole(("configuration", "credentials"))
     for provider in ("azure", "ftp", "digital_ocean"):
         assert marks.secret("storage", {"provider": provider}, ("configuration", "anything"))
     assert not marks.secret("plugin", {}, ("configuration", "token"))

@@ -57,7 +57,7 @@ def test_a_literal_is_wrapped(tmp_path: Path) -> None:
     """Every leaf of it, as one Sensitive: apply can send it, nobody can print it."""
     text = storage("{account: a, n: 1, empty: {}, deep: {on: true}}", "ftp")
     (one,) = load_of(tmp_path, text).desired.values()
-    found = dict(leaves(one.spec["configuration"]))
+    found = leaves(one.spec["configuration"])
     assert found == {
         ("account",): SecretRef("literal", literal=Sensitive("a")),
         ("n",): SecretRef("literal", literal=Sensitive(1)),

@@ -109,7 +109,7 @@ def _set(live: dict[Any, Any], path: Any, after: Any) -> dict[Any, Any]:
     }
     if isinstance(after, SecretWant):
         after = after.mac if isinstance(live.get(path), Mac) else Withheld("masked")
-    return kept if after is ABSENT else dict(leaves(nested({**kept, path: after})))
+    return kept if after is ABSENT else leaves(nested({**kept, path: after}))
 
 
 @settings(max_examples=60, deadline=None)

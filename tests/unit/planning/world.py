@@ -180,7 +180,7 @@ def _record(address: Address, data: Data, remote_id: str) -> Record | None:
     desired = _desired(address, data) if "spec" in data else None
     series, version = kind.place_in_series(desired.spec) if desired else ("", "")
     needs = (
-        {at.address for _, at in leaves(desired.spec) if isinstance(at, Reference)}
+        {at.address for at in leaves(desired.spec).values() if isinstance(at, Reference)}
         if desired
         else set()
     )
@@ -226,7 +226,7 @@ def _known(value: Any, live: Mapping[str, str]) -> Any:
 
 
 def _fields(tree: Data) -> dict[Any, Any]:
-    return dict(leaves(_tree(tree)))
+    return leaves(_tree(tree))
 
 
 def _tree(value: Any) -> Any:

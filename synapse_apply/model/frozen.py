@@ -1,0 +1,57 @@
+"""Values: dataclasses with slots that nothing changes once they are made.
+
+`frozen` is `dataclass(frozen=True, slots=True)` with the rule that nothing is assigned held by the
+type checker alone. The library's own writes six methods for each class when its module is
+imported, which was a third of a small plan, and assigns each field of a new value by a call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from functools import partial
+from operator import attrgetter
+from typing import Any, TypeVar, dataclass_transform
+
+T = TypeVar("T")
+
+
+@dataclass_transform(frozen_default=True, field_specifiers=(field,))
+def frozen(kind: type[T]) -> type[T]:
+    """The class as a dataclass: equal, hashed and shown by its fields, as these ask for."""
+    own = vars(kind)
+    made: Any = dataclass(slots=True, repr=False, eq=False)(kind)
+    parts = fields(made)
+    made.__compared__ = _getter(tuple(part.name for part in parts if part.compare))
+    made.__shown__ = tuple(part.name for part in parts if part.repr)
+    for method in (__repr__, __eq__, __hash__):
+        if method.__name__ not in own:
+            setattr(made, method.__name__, method)
+    result: type[T] = made
+    return result
+
+
+def _getter(names: tuple[str, ...]) -> Callable[[Any], Any]:
+    if len(names) > 1:
+        return attrgetter(*names)
+    # Not a lambda: as an attribute of a class that would become a method.
+    return partial(_values, names)
+
+
+def _values(names: tuple[str, ...], value: Any) -> tuple[Any, ...]:
+    return tuple(getattr(value, name) for name in names)
+
+
+def __repr__(self: Any) -> str:  # noqa: N807 - a method of every value
+    shown = ", ".join(f"{name}={getattr(self, name)!r}" for name in self.__shown__)
+    return f"{type(self).__qualname__}({shown})"
+
+
+def __eq__(self: Any, other: object) -> Any:  # noqa: N807
+    compared = self.__compared__
+    same_class = other.__class__ is self.__class__
+    return compared(self) == compared(other) if same_class else NotImplemented
+
+
+def __hash__(self: Any) -> int:  # noqa: N807
+    return hash(self.__compared__(self))
