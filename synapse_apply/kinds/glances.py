@@ -6,7 +6,7 @@ by its id: an item in it proves presence, nothing in it proves absence.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -55,21 +55,26 @@ class Glances:
         self._glances: dict[str, _Glance] = {}
         self._lock = Lock()
 
-    def look(self, kind: str, binding: Binding, needs: Sequence[Iterable[Path]]) -> None:
-        """Read the list once where it saves reads of recorded objects.
+    def look(
+        self,
+        kind: str,
+        binding: Binding,
+        recorded: int,
+        needs: Callable[[], Iterable[Iterable[Path]]],
+    ) -> None:
+        """Read the list once where it saves reads of so many recorded objects.
 
-        `needs` has, of each of them, the places that are compared.
+        `needs` gives, of each of them, the places that are compared.
         """
         if binding.glance is None or kind in self._glances:
             return
-        glance, recorded = self._glances.setdefault(kind, _Glance()), len(needs)
-        fields = {frozenset(path[0] for path in paths) for paths in needs}
+        glance = self._glances.setdefault(kind, _Glance())
 
         def is_of_use(items: Sequence[Raw]) -> bool:
             if not items:
                 return False
             told = self._told(glance, binding, items[0])
-            return any(wanted <= told for wanted in fields)
+            return any(told.issuperset(path[0] for path in paths) for paths in needs())
 
         # Where it cannot be had, each object is asked for by its id, and tells what is wrong.
         with suppress(RemoteError):
@@ -114,7 +119,7 @@ class Glances:
             spec = {name: value for name, value in found.spec.items() if name in told}
             found = replace(found, spec=spec)
         # A list may leave out or mask what a read of one object shows.
-        return found if all(_is_told(found.spec, path) for path in paths) else None
+        return found if _are_told(found.spec, paths) else None
 
     def _told(self, glance: _Glance, binding: Binding, item: Raw) -> frozenset[str]:
         """The fields that items like this one tell: the first of them is read to know."""
@@ -134,11 +139,14 @@ class Glances:
         glance.items.update((str(item["id"]), item) for item in items if item.get("id") is not None)
 
 
-def _is_told(spec: Mapping[str, Any], path: Path) -> bool:
-    """Whether there is a value at a path, and none that the server keeps to itself."""
-    here: Any = spec
-    for step in path:
-        if not is_map(here) or step not in here:
+def _are_told(spec: Mapping[str, Any], paths: Iterable[Path]) -> bool:
+    """Whether there is a value at each path, and none that the server keeps to itself."""
+    for path in paths:
+        here: Any = spec
+        for step in path:
+            if not is_map(here) or step not in here:
+                return False
+            here = here[step]
+        if isinstance(here, Withheld):
             return False
-        here = here[step]
-    return not isinstance(here, Withheld)
+    return True

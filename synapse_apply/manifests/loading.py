@@ -28,7 +28,7 @@ from synapse_apply.manifests.overlays import Overlay
 from synapse_apply.manifests.reader import Document, Reading, read, unhurried_gc
 from synapse_apply.manifests.refactoring import check_declared
 from synapse_apply.manifests.variables import Values
-from synapse_apply.model.address import Address
+from synapse_apply.model.address import Address, in_order
 from synapse_apply.model.desired import Desired
 from synapse_apply.model.diagnostic import Diagnostic, Position, Severity, error
 from synapse_apply.model.marks import SecretMarks
@@ -52,8 +52,9 @@ class Loaded:
     @cached_property
     def manifests_digest(self) -> str:
         """`sha256:HEX` over what is declared, whatever files it stands in; no secret value."""
-        lines = [_canonical(self.desired[address]) for address in sorted(self.desired)]
-        return "sha256:" + hashlib.sha256("\n".join(lines).encode()).hexdigest()
+        all_of_it = [_as_json(self.desired[address]) for address in in_order(self.desired)]
+        text = json.dumps(all_of_it, sort_keys=True, separators=(",", ":"), default=_marker)
+        return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
 
 
 @dataclass(slots=True)
@@ -240,8 +241,8 @@ def _overlay(
             overlaid(context, draft, overlay, values)
 
 
-def _canonical(one: Desired) -> str:
-    data = {
+def _as_json(one: Desired) -> dict[str, Any]:
+    return {
         "address": str(one.address),
         "spec": one.spec,
         "labels": one.labels,
@@ -253,7 +254,6 @@ def _canonical(one: Desired) -> str:
         "verify": one.verify,
         **({"retain": one.retain} if one.retain is not None else {}),
     }
-    return json.dumps(data, sort_keys=True, separators=(",", ":"), default=_marker)
 
 
 def _marker(value: Any) -> Any:

@@ -20,6 +20,9 @@ class Address:
     def __str__(self) -> str:
         return f"{self.kind}/{self.name}"
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Address) and self.name == other.name and self.kind == other.kind
+
     def __hash__(self) -> int:
         # The name's own is kept by Python; names of two kinds that are alike are few.
         return hash(self.name)

@@ -188,12 +188,13 @@ def dig(tree: Any, path: Path) -> Any:
 
 def plant(tree: dict[str, Any], path: Path, value: Any) -> None:
     """Set the value at a path, making maps on the way; a non-map in the way is replaced."""
-    for part in path[:-1]:
+    *above, last = path
+    for part in above:
         below = tree.get(str(part))
-        if not isinstance(below, dict):
+        if type(below) is not dict:
             below = tree[str(part)] = {}
         tree = below
-    tree[str(path[-1])] = value
+    tree[str(last)] = value
 
 
 def prune(tree: dict[str, Any], path: Path) -> None:

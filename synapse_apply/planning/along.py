@@ -45,7 +45,7 @@ class Along:
 
     def settled(self, item: Item, ruling: Ruling) -> Ruling:
         """The ruling on an owner with its member, on a member with its owner."""
-        owner = self._owners.get(item.address)
+        owner = self._owners.get(item.address) if self._owners else None
         if owner is not None:
             return _told(ruling, CARRIED_BY, owner, f"made by the call that creates {owner}")
         bootstraps = item.binding.bootstraps

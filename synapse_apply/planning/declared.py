@@ -52,7 +52,7 @@ def decide(item: Item, survey: Survey) -> Ruling:
     errors = _errors(item, survey)
     if errors:
         return Ruling(replace(change_of(item, Action.NO_OP), reason="in error"), errors)
-    if item.address in survey.intents:
+    if survey.intents and item.address in survey.intents:
         return _unsettled(item, survey)
     if item.sighting.observed is None:
         ruling = _create(item, survey) if item.record is None else _recreate(item, survey)
@@ -88,7 +88,7 @@ def _sealed(item: Item, ruling: Ruling) -> Ruling:
 
 def _errors(item: Item, survey: Survey) -> tuple[Diagnostic, ...]:
     problem = (item.sighting.problem,) if item.sighting.problem else ()
-    conflicts = survey.claims.conflicts.get(item.address, ())
+    conflicts = survey.claims.conflicts.get(item.address, ()) if survey.claims.conflicts else ()
     return (*problem, *conflicts, *_not_carried(item))
 
 
@@ -224,7 +224,7 @@ def _outdated(item: Item, record: Record) -> bool:
         record.protected != desired.lifecycle.prevent_destroy
         or record.api != item.binding.api
         or (record.series, record.version) != place
-        or not set(desired.depends_on) <= set(record.depends_on)
+        or (bool(desired.depends_on) and not set(desired.depends_on) <= set(record.depends_on))
         or (bool(item.natural_key) and record.natural_key != item.natural_key)
     )
 

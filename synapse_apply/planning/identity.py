@@ -35,6 +35,8 @@ class Claims:
 
     def rename_of(self, address: Address) -> tuple[Address, Address] | None:
         """What to rename so that this new address has its record, from and to; None if nothing."""
+        if not self.renames:
+            return None
         new = self.along.get(address, address)
         return (self.renames[new], new) if new in self.renames else None
 

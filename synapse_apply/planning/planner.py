@@ -104,7 +104,7 @@ def _declared(
 
 def _tried(ruling: Ruling, survey: Survey) -> Ruling:
     """The same, refused where the backend refused its call."""
-    refusal = survey.refused.get(ruling.change.address)
+    refusal = survey.refused.get(ruling.change.address) if survey.refused else None
     return ruling.refuse(refusal) if refusal is not None else ruling
 
 

@@ -24,17 +24,22 @@ def is_quiet(item: Item, record: Record) -> bool:
     if desired is None or desired.lifecycle.ignore_changes or desired.lifecycle.own:
         return False
     want, live, seen = item.want, item.live, record.seen
-    return (
-        bool(want)
-        and _equal(want, record.applied)
-        and all(_alike(live.get(path, ABSENT), seen.get(path, ABSENT)) for path in want)
-    )
+    if not want or not _equal(want, record.applied):
+        return False
+    if live == seen and _has_only_texts(live):
+        return all(map(live.__contains__, want))
+    return all(_alike(live.get(path, ABSENT), seen.get(path, ABSENT)) for path in want)
 
 
 def _equal(left: Fields, right: Fields) -> bool:
-    return left.keys() == right.keys() and all(
-        _alike(value, right[path]) for path, value in left.items()
+    return left == right and (
+        _has_only_texts(left) or all(_alike(value, right[path]) for path, value in left.items())
     )
+
+
+def _has_only_texts(fields: Fields) -> bool:
+    """Equal texts are the same, which of other values equality does not tell."""
+    return {*map(type, fields.values())} == {str}
 
 
 def _alike(left: Any, right: Any) -> bool:

@@ -32,6 +32,7 @@ class Whole:
 
 NOTHING = Whole()
 _SECRETS = (Mac, Withheld, SecretWant)
+_OPEN = frozenset({str, int, float, bool, list})  # neither secret nor unknown, whatever is in it
 
 
 def nested(fields: Fields) -> dict[str, Any]:
@@ -54,7 +55,7 @@ def is_secret(value: Any) -> bool:
 
 def whole(fields: Fields) -> Whole:
     """An object as it is, or as it would be created."""
-    if all(type(value) is str for value in fields.values()):
+    if {*map(type, fields.values())} <= _OPEN:
         return Whole(nested(fields))
     sensitive = sorted(path for path, value in fields.items() if is_secret(value))
     unknown = sorted(path for path, value in fields.items() if isinstance(value, KnownAfterApply))

@@ -51,7 +51,7 @@ class _Unlisted(RemoteError):
 
 def _compared(desired: Desired, record: Record) -> set[Path]:
     """The places of an object that its plan looks at."""
-    return {*record.seen, *record.applied, *((name,) for name in desired.spec)}
+    return {*record.seen, *record.applied, *zip(desired.spec, strict=True)}
 
 
 class Observer:
@@ -148,8 +148,8 @@ class Observer:
             if len(some) < FEW or binding.glance is None:
                 continue
             if all(one.address in records for one in some):
-                needs = [_compared(one, records[one.address]) for one in some]
-                self._glances.look(prefix, binding, needs)
+                needs = partial(map, lambda one: _compared(one, records[one.address]), some)
+                self._glances.look(prefix, binding, len(some), needs)
                 continue
             # Those without a record are searched for in the whole list, which has the others too.
             # Where it cannot be had, each of them says so.
@@ -291,8 +291,8 @@ class Observer:
         parents: dict[str, Observed] = {}
         orphan = False
         for name, rule in kind.rules.items():
-            value = desired.spec.get(name)
-            if not rule.references or value is None:
+            value = desired.spec.get(name) if rule.references else None
+            if value is None:
                 continue
             if isinstance(value, Reference):
                 sighting = self.sightings.get(value.address)

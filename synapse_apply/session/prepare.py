@@ -90,7 +90,7 @@ def items(
             binding = kind.bindings.get(record.api, binding)
         salt = (record.salt if record else "") or new_salt()
         want = wanted(declared, observer.sightings, salt, secrets) if declared else {}
-        sighting = observer.sightings.get(address, Sighting(address))
+        sighting = observer.sightings.get(address) or Sighting(address)
         live: Fields = {}
         if sighting.observed is not None:
             ours = {**record.applied, **want} if record else want
