@@ -41,10 +41,10 @@ class _Frame:
 
     __slots__ = ("anchor", "at", "is_map", "key", "key_at", "places", "size", "value")
 
-    def __init__(self, value: Any, at: Mark, anchor: str | None) -> None:
+    def __init__(self, value: Any, places: Any, is_map: bool, at: Mark, anchor: str | None) -> None:
         self.value = value
-        self.is_map = type(value) is dict
-        self.places: Any = {} if self.is_map else []
+        self.places = places
+        self.is_map = is_map
         self.at = at
         self.anchor = anchor
         self.key: Any = None
@@ -213,13 +213,14 @@ class Builder:
         )
 
     def _open_map(self, event: Any) -> None:
-        self._open(event, {})
+        self._stack.append(_Frame({}, {}, True, self._opened(event), event.anchor))
 
     def _open_list(self, event: Any) -> None:
-        self._open(event, [])
+        self._stack.append(_Frame([], [], False, self._opened(event), event.anchor))
 
-    def _open(self, event: Any, value: Any) -> None:
-        at = self._mark(event)
+    def _opened(self, event: Any) -> Mark:
+        start = event.start_mark
+        at: Mark = start.line + self._first_line << COLUMN_BITS | start.column
         if event.tag is not None and event.tag != "!":
             self._check_tag(event.tag, at)
         if len(self._stack) >= DEEPEST:
@@ -230,7 +231,7 @@ class Builder:
                 at,
             )
             raise Broken
-        self._stack.append(_Frame(value, at, event.anchor))
+        return at
 
     def _close(self, _event: Any) -> None:
         frame = self._stack.pop()

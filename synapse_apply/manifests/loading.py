@@ -25,7 +25,7 @@ from synapse_apply.manifests.draft import Context, Draft, PackageConfig
 from synapse_apply.manifests.files import manifest_files, shown
 from synapse_apply.manifests.fitting import Fitting
 from synapse_apply.manifests.overlays import Overlay
-from synapse_apply.manifests.reader import Document, Reading, read, unhurried_gc
+from synapse_apply.manifests.reader import Document, Reading, read
 from synapse_apply.manifests.refactoring import check_declared
 from synapse_apply.manifests.variables import Values
 from synapse_apply.model.address import Address, in_order
@@ -33,6 +33,7 @@ from synapse_apply.model.desired import Desired
 from synapse_apply.model.diagnostic import Diagnostic, Position, Severity, error
 from synapse_apply.model.marks import SecretMarks
 from synapse_apply.model.project import Project, Target
+from synapse_apply.model.unhurried import unhurried_gc
 from synapse_apply.model.values import Reference, SecretRef
 
 

@@ -7,10 +7,8 @@ alias bombs. A broken document does not hide the documents after it.
 
 from __future__ import annotations
 
-import gc
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import field
 from functools import lru_cache
 from typing import Any
@@ -26,6 +24,7 @@ from synapse_apply.manifests.wording import FILL_IN
 from synapse_apply.model.diagnostic import Diagnostic, Path, Position, error
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
+from synapse_apply.model.unhurried import unhurried_gc
 
 # Not compiled before a text asks for it: that takes longer than to read the usual file.
 _CONTROL = r"[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
@@ -155,24 +154,6 @@ def kind_of(value: Any) -> str:
     if isinstance(value, str):
         return "a string"
     return "a list" if isinstance(value, list) else "a mapping"
-
-
-@contextmanager
-def unhurried_gc() -> Iterator[None]:
-    """No garbage collection while many small values are made that all stay."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            # Freezing and thawing makes what was built old without walking over it once more.
-            mine = gc.get_freeze_count() == 0
-            if mine:
-                gc.freeze()
-            gc.enable()
-            if mine:
-                gc.unfreeze()
 
 
 def _decode(data: bytes | str, file: str) -> tuple[str | None, list[Diagnostic]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from synapse_apply.model.address import in_order
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.state import AuditEntry, Binding, State
+from synapse_apply.model.unhurried import unhurried_gc
 from synapse_apply.stores import schema, texts
 from synapse_apply.stores.database import Row, Run, Statement
 
@@ -27,7 +28,8 @@ History = tuple[tuple[tuple[str, str], ...], tuple[AuditEntry, ...]]
 def state_of(rows: Rows, where: str) -> State:
     """The rows as values; StateError (damaged) where they are not what a store writes."""
     meta, record_rows, open_rows = rows
-    records = [texts.record_from(text, where, address) for address, text in record_rows]
+    with unhurried_gc():
+        records = [texts.record_from(text, where, address) for address, text in record_rows]
     by_address = {record.address: record for record in records}
     return State(
         lineage=meta[1],
