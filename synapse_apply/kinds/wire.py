@@ -21,7 +21,7 @@ _MOST_NAMED = 8
 
 def pick(raw: Mapping[str, Any], names: frozenset[str]) -> dict[str, Any]:
     """The fields of a server object that the kind knows, nulls left out."""
-    return {name: raw[name] for name in _ordered(names) if raw.get(name) is not None}
+    return {name: value for name in _ordered(names) if (value := raw.get(name)) is not None}
 
 
 @cache

@@ -18,7 +18,7 @@ from synapse_apply.model.marks import SpecMarks
 from synapse_apply.model.secret_rules import forbidden_env
 from synapse_apply.model.values import SecretRef, Sensitive
 
-_UNMARKED = SpecMarks("", frozenset(), None)
+_UNMARKED = SpecMarks("", frozenset())
 
 
 def secured(context: Context, draft: Draft, spec: Mapping[str, Any]) -> dict[str, Any]:

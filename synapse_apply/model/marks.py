@@ -14,16 +14,17 @@ from synapse_apply.model.frozen import frozen
 class SpecMarks:
     """The secret fields of the objects that are alike in the selector; as of KindMarks.
 
-    `known` is None where nothing is known of such objects.
+    `known` is None where nothing is known of such objects. `open` are described and no secret.
     """
 
     container: str
-    known: frozenset[Path] | None
-    described: frozenset[Path] | None
+    known: frozenset[Path] | None = None
+    described: frozenset[Path] | None = None
+    open: frozenset[Path] = frozenset()
 
     def secret(self, path: Path) -> bool:
         """Whether the field at this path (relative to spec), or one it stands in, is secret."""
-        if len(path) < 2 or path[0] != self.container:
+        if path in self.open or len(path) < 2 or path[0] != self.container:
             return False
         if self.known is None:
             return True
@@ -50,13 +51,18 @@ class KindMarks:
     selector: str
     by_value: Mapping[str, frozenset[Path]]
     described: Mapping[str, frozenset[Path]] = field(default_factory=dict)
+    _made: dict[str, SpecMarks] = field(default_factory=dict, repr=False, compare=False)
 
     def of(self, spec: Mapping[str, Any]) -> SpecMarks:
         """The marks of one object."""
         value = spec.get(self.selector)
         if not isinstance(value, str) or value not in self.by_value:
-            return SpecMarks(self.container, None, None)
-        return SpecMarks(self.container, self.by_value[value], self.described.get(value))
+            return SpecMarks(self.container)
+        if value not in self._made:
+            known, described = self.by_value[value], self.described.get(value)
+            plain = frozenset(path for path in described or () if not lies_in(path, known))
+            self._made[value] = SpecMarks(self.container, known, described, plain)
+        return self._made[value]
 
 
 def _lies_in(path: Path, tops: frozenset[Path]) -> bool:

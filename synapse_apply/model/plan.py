@@ -241,7 +241,11 @@ class Plan:
 
     @property
     def summary(self) -> Summary:
-        going = [c for c in self.changes if not c.refused and not c.superseded]
+        going = [
+            c
+            for c in self.changes
+            if c.action is not Action.NO_OP and not c.refused and not c.superseded
+        ]
         count = {action: sum(c.action is action for c in going) for action in Action}
         adopted_changes = sum(c.action is Action.ADOPT and bool(c.fields) for c in going)
         return Summary(

@@ -10,11 +10,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-
-from pathspec import GitIgnoreSpec, Pattern
+from functools import cache
+from typing import TYPE_CHECKING
 
 from synapse_apply.model.frozen import frozen
 from synapse_apply.packages.names import canonical
+
+if TYPE_CHECKING:
+    from pathspec import Pattern
 
 IGNORE_FILES = (".synapseignore", ".gitignore")
 
@@ -78,13 +81,17 @@ def _matches(pattern: Pattern, line: str, name: str) -> bool:
 
 
 def _patterns(name: str, base: str, text: str) -> _Patterns:
+    from pathspec import GitIgnoreSpec  # noqa: PLC0415 - only who reads a folder pays
+
     lines = tuple(canonical(text).splitlines())
     spec = GitIgnoreSpec.from_lines(lines)
     kept = tuple((i, one) for i, one in enumerate(spec.patterns) if one.include is not None)
     return _Patterns(name, base, lines, kept)
 
 
-_ALWAYS = _patterns("", "", "\n".join(BUILT_IN))
+@cache
+def _always() -> _Patterns:
+    return _patterns("", "", "\n".join(BUILT_IN))
 
 
 @frozen
@@ -117,7 +124,7 @@ class Rules:
         if path.rpartition("/")[2] in NEVER:
             return "never part of a package"
         name = path + "/" if folder else path
-        for patterns in (*self.files, _ALWAYS):
+        for patterns in (*self.files, _always()):
             decision = patterns.decide(name)
             if decision is not None:
                 return decision[1] if decision[0] else None

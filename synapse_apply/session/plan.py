@@ -19,7 +19,6 @@ from synapse_apply.planning.situation import Choices, Item, Situation
 from synapse_apply.session.context import Context, Planned
 from synapse_apply.session.intents import look_up, observing
 from synapse_apply.session.prepare import items
-from synapse_apply.session.trials import told, trials_of
 
 
 def plan(context: Context, choices: Choices, *, server_dry_run: bool = False) -> Planned:
@@ -81,6 +80,7 @@ def plan(context: Context, choices: Choices, *, server_dry_run: bool = False) ->
 def _tried(context: Context, planned: Planned, situation: Situation) -> Plan:
     """The plan of what is left when its calls were tried, and what was found by that."""
     # Here, not above: a plan that tries nothing needs no more than it reads.
+    from synapse_apply.session.trials import told, trials_of
 
     trials = trials_of(context, planned)
     found = (*situation.diagnostics, *told(trials))

@@ -13,7 +13,9 @@ from synapse_apply.cli.manual import manual
 from synapse_apply.model.errors import Exit
 
 if TYPE_CHECKING:
+    from synapse_apply.cli.keeping import Keeping
     from synapse_apply.cli.reports import Reports
+    from synapse_apply.model.diagnostic import Diagnostic
     from synapse_apply.model.plan import Plan
     from synapse_apply.session.where import Where
 
@@ -150,13 +152,11 @@ def _online(
 ) -> Plan:
     """A plan of what is live, shown and saved as it was asked for."""
     from synapse_apply.cli.choices import Asked
-    from synapse_apply.cli.keeping import Keeping
-    from synapse_apply.cli.preflight import examine
     from synapse_apply.session.context import open_context
     from synapse_apply.session.plan import plan as make_plan
 
-    keeping = Keeping.asked(where, out, with_packages=with_packages)
-    found = examine(where) if preflight else ()
+    keeping = _keeping(where, out, with_packages=with_packages)
+    found = _examined(where) if preflight else ()
     with open_context(where) as context:
         choices = Asked(**asked).choices(context)
         plan = make_plan(context, choices, server_dry_run=server_dry_run).plan
@@ -167,6 +167,20 @@ def _online(
     face.warn(finding for finding in found if finding not in plan.diagnostics)
     face.err(said)
     return plan
+
+
+def _keeping(where: Where, out: Path | None, *, with_packages: bool) -> Keeping | None:
+    if out is None and not with_packages:
+        return None
+    from synapse_apply.cli.keeping import Keeping
+
+    return Keeping.asked(where, out, with_packages=with_packages)
+
+
+def _examined(where: Where) -> tuple[Diagnostic, ...]:
+    from synapse_apply.cli.preflight import examine
+
+    return examine(where)
 
 
 def _refresh_only(
