@@ -28,6 +28,9 @@ class Action(Enum):
     FORGET = "forget"
     NO_OP = "no-op"
 
+    # Enum's own runs Python for each look into a set of verbs.
+    __hash__ = object.__hash__
+
 
 class Cause(Enum):
     """Why a field differs; NONE for create and adopt."""

@@ -30,8 +30,12 @@ _MUST_EXIST = "the backend must have it already: the manifest alone cannot creat
 
 @frozen
 class Survey:
-    """What is known across all addresses before any is decided."""
+    """What is known across all addresses before any is decided.
 
+    `needs` has what each declared address depends on.
+    """
+
+    needs: Mapping[Address, tuple[Address, ...]]
     claims: Claims
     series: Series
     intents: Mapping[Address, Intent]
@@ -201,7 +205,7 @@ def _keep(item: Item, record: Record, survey: Survey) -> Ruling:
         return Ruling(change_of(item, Action.NO_OP)).refuse(refusals.other_object(item, names))
     choices = survey.choices
     if is_quiet(item, record) and not _outdated(item, record):
-        return _packaged(item, Ruling(quiet_change(item)), survey)
+        return _packaged(item, Ruling(quiet_change(item, survey.needs[item.address])), survey)
     found = differences(item, record, choices.resend_secrets, choices.holds_drift)
     action = Action.UPDATE if found.changes else Action.NO_OP
     change = replace(

@@ -30,7 +30,7 @@ def trips(
     recorded = {
         address: item
         for address, item in situation.items.items()
-        if item.record is not None and address not in history
+        if item.record is not None and not (history and address in history)
     }
     found = (
         _no_manifests(situation, recorded),
@@ -80,12 +80,9 @@ def _mass_missing(
     situation: Situation, recorded: Mapping[Address, Item], changes: Mapping[Address, Change]
 ) -> GuardTrip | None:
     limits = situation.choices.guards or Guards()
-    lost = [
-        address
-        for address, item in recorded.items()
-        if _missing(item) or (address in changes and _loses(changes[address]))
-    ]
-    lost.sort()
+    missing = [address for address, item in recorded.items() if _missing(item)]
+    losing = [at for at, change in changes.items() if _loses(change) and at in recorded]
+    lost = sorted({*missing, *losing})
     if len(recorded) < limits.min_objects or len(lost) <= limits.max_share * len(recorded):
         return None
     return GuardTrip(

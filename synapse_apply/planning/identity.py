@@ -83,8 +83,11 @@ def remote_id(item: Item) -> str:
 
 def _object(item: Item) -> tuple[str, str, str]:
     """Kind, API version and id of what an address stands for: ids of two versions say nothing."""
-    observed, pinned = item.sighting.observed, item.desired and item.desired.remote_id
-    recorded = item.record if observed is None and not pinned else None
+    observed = item.sighting.observed
+    if observed is not None:
+        return item.address.kind, item.binding.api, observed.remote_id
+    pinned = item.desired is not None and item.desired.remote_id
+    recorded = None if pinned else item.record
     return item.address.kind, recorded.api if recorded else item.binding.api, remote_id(item)
 
 
@@ -94,13 +97,13 @@ def _where(item: Item) -> str:
 
 
 def _grouped(pairs: Iterable[tuple[tuple[str, ...], Item]]) -> list[list[Item]]:
-    groups: dict[tuple[str, ...], list[Item]] = defaultdict(list)
+    first: dict[tuple[str, ...], Item] = {}
+    groups: dict[tuple[str, ...], list[Item]] = {}
     for key, item in pairs:
-        groups[key].append(item)
-    return [
-        sorted(group, key=lambda item: item.address)
-        for _, group in sorted((key, group) for key, group in groups.items() if len(group) > 1)
-    ]
+        other = first.setdefault(key, item)
+        if other is not item:
+            groups.setdefault(key, [other]).append(item)
+    return [sorted(groups[key], key=lambda item: item.address) for key in sorted(groups)]
 
 
 Found = list[tuple[Diagnostic, list[Address]]]
@@ -130,9 +133,9 @@ def _double_keys(items: Items) -> Found:
 def _double_ids(items: Items, renames: Mapping[Address, Address]) -> Found:
     renamed = set(renames.values())
     owners = (
-        (_object(item), item)
+        (at, item)
         for item in items.values()
-        if remote_id(item) and item.address not in renamed
+        if (at := _object(item))[-1] and not (renamed and item.address in renamed)
     )
     return [
         (

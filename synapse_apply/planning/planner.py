@@ -35,6 +35,7 @@ def plan(situation: Situation) -> Plan:
     """
     items = {address: situation.items[address] for address in in_order(situation.items)}
     survey = Survey(
+        needs={at: needs(item) for at, item in items.items() if item.desired is not None},
         claims=claims(items),
         series=series_of(items.values()),
         intents={intent.address: intent for intent in situation.open_intents},
@@ -83,7 +84,7 @@ def _declared(
     items: Mapping[Address, Item], survey: Survey, bench: Bench
 ) -> tuple[Rulings, list[Cycle]]:
     """Rulings on what is declared, in dependency order; dependents of what is stopped stop."""
-    graph = {address: needs(item) for address, item in items.items() if item.desired is not None}
+    graph = survey.needs
     ordered, cycles = dependency_order(graph, lambda address: items[address].type.rank)
     rulings: Rulings = {}
 

@@ -65,7 +65,7 @@ def change_of(item: Item, action: Action, fields: Sequence[FieldChange] = ()) ->
     )
 
 
-def quiet_change(item: Item) -> Change:
+def quiet_change(item: Item, depends_on: tuple[Address, ...]) -> Change:
     """The row of what stays as it is. Nothing carries it out, so that no fingerprint is needed.
 
     A run that proves the thing may still be due, and with it the row.
@@ -74,7 +74,7 @@ def quiet_change(item: Item) -> Change:
     return Change(
         address=item.address,
         action=Action.NO_OP,
-        depends_on=needs(item),
+        depends_on=depends_on,
         remote_id=remote_id(item),
         api=item.binding.api,
         before=live.tree,
