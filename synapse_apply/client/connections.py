@@ -11,17 +11,28 @@ import io
 import logging
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from contextvars import ContextVar
 from typing import Any
+from urllib.parse import urlsplit
 
+import requests
 from requests.adapters import HTTPAdapter
-from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, PoolManager
+from urllib3 import (
+    BaseHTTPResponse,
+    HTTPConnectionPool,
+    HTTPSConnectionPool,
+    PoolManager,
+    Timeout,
+)
 from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.exceptions import LocationValueError, ProtocolError
 
 from synapse_apply.client.calls import without_agent_token
 from synapse_apply.client.deadlines import Deadline
+from synapse_apply.client.surroundings import Route
+from synapse_apply.model.frozen import frozen
 
 # A server closes connections that idle; a POST on one that it just closed is lost with its fate
 # unknown. After this many seconds a call that must not be repeated gets a new connection.
@@ -183,12 +194,64 @@ def _timed(manager: PoolManager) -> None:
     manager.pool_classes_by_scheme = {"http": _TimedPool, "https": _TimedTlsPool}
 
 
+@frozen
+class _Way:
+    """How an origin is reached; `whole`: its proxy is told whole URLs."""
+
+    pool: HTTPConnectionPool
+    whole: bool
+
+
 class TimedAdapter(HTTPAdapter):
     """requests' adapter on timed connections; it never repeats a request by itself."""
 
-    def __init__(self, connections: int) -> None:
+    def __init__(self, connections: int, route: Route) -> None:
         """`connections` are kept open at most; more may be in use."""
+        self._route = route
+        self._ways: dict[tuple[str, str], _Way] = {}
         super().__init__(pool_connections=2, pool_maxsize=connections, max_retries=0)
+
+    def exchange(
+        self, method: str, url: str, headers: Mapping[str, str], body: Any, timeout: Timeout
+    ) -> BaseHTTPResponse:
+        """Send one request and give its answer, the body still to come; as `send` raises.
+
+        `send` prepares each request from scratch and makes an object of each answer, which takes
+        as long as urllib3 does for the request. How an origin is reached is requests' knowledge
+        (proxies, certificates), and is asked for once.
+        """
+        scheme, host = urlsplit(url)[:2]
+        way = self._ways.get((scheme, host))
+        if way is None:
+            way = self._ways[scheme, host] = self._way(url)
+        try:
+            return way.pool.urlopen(
+                method,
+                url if way.whole else url[len(scheme) + len("://") + len(host) :],
+                body,
+                headers,
+                retries=self.max_retries,
+                redirect=False,
+                assert_same_host=False,
+                timeout=timeout,
+                preload_content=False,
+                decode_content=False,
+            )
+        except LocationValueError as failure:
+            raise requests.exceptions.InvalidURL(failure) from None
+        except (ProtocolError, OSError) as failure:
+            raise requests.ConnectionError(failure) from None
+
+    def _way(self, url: str) -> _Way:
+        request = requests.Request("GET", url).prepare()
+        check: Any = self.cert_verify
+        proxies, verify = dict(self._route.proxies), self._route.verify
+        try:
+            pool: Any = self.get_connection_with_tls_context(request, verify, proxies=proxies)
+        except LocationValueError as failure:
+            raise requests.exceptions.InvalidURL(failure) from None
+        check(pool, request.url, verify, None)
+        return _Way(pool, self.request_url(request, proxies) != request.path_url)
 
     def init_poolmanager(self, *arguments: Any, **options: Any) -> None:
         super().init_poolmanager(*arguments, blocksize=_BLOCK, **options)

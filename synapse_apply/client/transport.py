@@ -6,14 +6,18 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import unquote, urlencode
 
 import requests
+from requests.utils import requote_uri
+from urllib3 import BaseHTTPResponse, Timeout
+from urllib3.exceptions import ProtocolError
 
 from synapse_apply.client import failures
 from synapse_apply.client.answers import Answer
-from synapse_apply.client.calls import Call
+from synapse_apply.client.calls import Call, Query
 from synapse_apply.client.connections import FLIGHT, CutOffError, Flight, TimedAdapter
 from synapse_apply.client.deadlines import Deadline, Limits
 from synapse_apply.client.errors import ClientError, RateLimitError
@@ -42,7 +46,7 @@ class _Ended:
     answer: Answer | None
     error: ClientError | None
     sent: bool
-    body: requests.Response | None = None
+    body: BaseHTTPResponse | None = None
 
 
 class Transport:
@@ -63,11 +67,7 @@ class Transport:
         self._pace = Pace(options.connections, options.timing.clock)
         self._ended = ""
         self._flights: set[Flight] = set()
-        self._session = requests.Session()
-        self._session.trust_env = False  # the route has what the environment says, read once
-        adapter = TimedAdapter(options.connections)
-        self._session.mount("http://", adapter)
-        self._session.mount("https://", adapter)
+        self._adapter = TimedAdapter(options.connections, route)
 
     @property
     def limits(self) -> Limits:
@@ -81,7 +81,7 @@ class Transport:
     def close(self) -> None:
         """Calls under way end, and others fail from now on."""
         self.hang_up(self._ended or "the client is closed")
-        self._session.close()
+        self._adapter.close()
 
     def hang_up(self, why: str) -> None:
         """End what is under way without its answer, and send nothing more: `why` says so.
@@ -115,7 +115,7 @@ class Transport:
             raise ended.error
         if ended.body is None:  # pragma: no cover - a success has its body still to come
             raise AssertionError("an answer without its body")
-        with ended.body as body:
+        with _ending(ended.body) as body:
             if ended.answer is not None and "html" in ended.answer.content_type:
                 words = "the answer is an HTML page; check the URL of the backend"
                 raise failures.unexpected(call, ended.answer, words)
@@ -229,7 +229,7 @@ class Transport:
                 return ended
             if not 300 <= answer.status < 400:
                 return _Ended(answer, failures.from_status(call, answer), flight.sent)
-            url, query, hops = leads_to(url, answer), (), hops + 1
+            url, query, hops = requote_uri(leads_to(url, answer)), (), hops + 1
             if hops > _HOPS or not call.repeatable or not self._route.is_own(url):
                 error = failures.from_redirect(call, answer, origin_of(url))
                 return _Ended(answer, error, flight.sent)
@@ -248,7 +248,7 @@ class Transport:
         )
 
     def _exchange(
-        self, call: Call, url: str, query: Any, flight: Flight, deadline: Deadline
+        self, call: Call, url: str, query: Query, flight: Flight, deadline: Deadline
     ) -> _Ended:
         token = FLIGHT.set(flight)
         answer: Answer | None = None
@@ -270,7 +270,7 @@ class Transport:
         error = failures.from_exception(call, failure, sent=flight.sent, late=deadline.passed)
         return _Ended(None, error, flight.sent)
 
-    def _request(self, call: Call, url: str, query: Any, deadline: Deadline) -> requests.Response:
+    def _request(self, call: Call, url: str, query: Query, deadline: Deadline) -> BaseHTTPResponse:
         headers = {**self._headers, **self._who[call.api]}
         if call.accept:
             headers["Accept"] = f"{call.accept}, application/json;q=0.5"
@@ -280,27 +280,19 @@ class Transport:
             headers["Content-Type"] = call.content_type
         if isinstance(call.body, MultipartBody):
             call.body.rewind()
-        # No body is b"": a POST without one still says Content-Length: 0.
-        request = requests.Request(
-            call.method, url, headers=headers, params=query, data=call.body
-        ).prepare()
+            # Else it would go out in chunks, which not every server takes.
+            headers["Content-Length"] = str(len(call.body))
         left = max(min(deadline.remaining(), self.limits.idle if call.accept else math.inf), 0.001)
-        # Past Session.send, which reads a redirect's whole body and parses where it leads.
-        return self._session.get_adapter(url).send(
-            request,
-            stream=True,
-            timeout=(min(self.limits.connect, left), left),
-            verify=self._route.verify,
-            proxies=dict(self._route.proxies),
-        )
+        timeout = Timeout(connect=min(self.limits.connect, left), read=left)
+        return self._adapter.exchange(call.method, _with(url, query), headers, call.body, timeout)
 
-    def _received(self, call: Call, response: requests.Response, flight: Flight) -> _Ended:
-        if call.accept and 200 <= response.status_code < 300:
+    def _received(self, call: Call, response: BaseHTTPResponse, flight: Flight) -> _Ended:
+        if call.accept and 200 <= response.status < 300:
             head = self._answer(call, response, b"", complete=False)
             return _Ended(head, None, flight.sent, response)
         body = bytearray()
-        with response:
-            for block in response.iter_content(_BLOCK):
+        with _ending(response):
+            for block in _blocks(response):
                 body += block
                 if len(body) > self.limits.answer_size:
                     answer = self._answer(call, response, b"", complete=False)
@@ -309,18 +301,42 @@ class Transport:
         return _Ended(self._answer(call, response, bytes(body), complete=True), None, flight.sent)
 
     def _answer(
-        self, call: Call, response: requests.Response, body: bytes, *, complete: bool
+        self, call: Call, response: BaseHTTPResponse, body: bytes, *, complete: bool
     ) -> Answer:
         now = self._options.timing.now
         secret = unquote(call.path) if call.path != call.shown_path else ""
-        return Answer(response.status_code, response.headers, body, complete, now, secret)
+        return Answer(response.status, response.headers, body, complete, now, secret)
 
 
-def _piece(call: Call, body: requests.Response, deadline: Deadline) -> bytes:
+def _with(url: str, query: Query) -> str:
+    pairs = query.items() if isinstance(query, Mapping) else query
+    text = urlencode([(name, value) for name, value in pairs if value is not None], doseq=True)
+    return f"{url}?{text}" if text else url
+
+
+@contextmanager
+def _ending(response: BaseHTTPResponse) -> Iterator[BaseHTTPResponse]:
+    """Of an answer that was not read to its end the connection is of no more use."""
+    try:
+        yield response
+    finally:
+        response.close()
+        response.release_conn()
+
+
+def _blocks(response: BaseHTTPResponse) -> Iterator[bytes]:
+    try:
+        yield from response.stream(_BLOCK, decode_content=True)
+    except ProtocolError as failure:
+        # The status had come: what broke is the answer.
+        raise requests.exceptions.ChunkedEncodingError(failure) from None
+
+
+def _piece(call: Call, body: BaseHTTPResponse, deadline: Deadline) -> bytes:
     """What has arrived, waiting for it if there is nothing yet; empty at the end."""
     failure: Exception
     try:
-        piece: bytes | None = body.raw.read1(_BLOCK, decode_content=True)
+        piece: bytes | None = body.read1(_BLOCK, decode_content=True)
     except failures.LIBRARY_ERRORS as caught:
         failure = caught
     else:
