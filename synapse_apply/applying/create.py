@@ -83,7 +83,11 @@ def _send(
         raise
     outcome, shown = finish(task, tools, sent, made), _shown(task, answer)
     live = {**live, task.address: made}
-    return (outcome, *(_along(part, tools, shown, live) for part in parts[1:]))
+    # Not before: all that is live is copied, which would be once for each create.
+    return (
+        outcome,
+        *(_along(part, tools, shown, {**live, task.address: made}) for part in parts[1:]),
+    )
 
 
 def _shown(task: Task, answer: Raw) -> Raw | None:

@@ -30,9 +30,18 @@ class Piece:
 class Group:
     """Writes by one transaction at a time; any number of threads."""
 
-    def __init__(self, commit: Callable[[Work], None]) -> None:
-        """`commit` does work in one transaction: durable when it returns, undone when it raises."""
+    def __init__(
+        self,
+        commit: Callable[[Work], None],
+        together: Callable[[Sequence[Work], Run], bool] = lambda _works, _run: False,
+    ) -> None:
+        """`commit` does work in one transaction: durable when it returns, undone when it raises.
+
+        `together` does several works at once, or tells that each must be done by itself (False);
+        then it has done nothing.
+        """
         self._commit = commit
+        self._together = together
         self._mutex = Lock()
         self._waiting: list[Piece] = []
         self._leading = False
@@ -93,7 +102,7 @@ class Group:
         """What fails by itself is left out, and the rest is done again without it."""
         left = list(pieces)
         while left:
-            attempt = _Attempt(left)
+            attempt = _Attempt(left, self._together)
             try:
                 self._commit(attempt)
             except Exception as failure:
@@ -107,12 +116,18 @@ class Group:
 class _Attempt:
     """One transaction of several pieces; it may be carried out more than once."""
 
-    def __init__(self, pieces: Sequence[Piece]) -> None:
+    def __init__(
+        self, pieces: Sequence[Piece], together: Callable[[Sequence[Work], Run], bool]
+    ) -> None:
         self._pieces = pieces
+        self._together = together
         self.culprit: Piece | None = None
 
     def __call__(self, run: Run) -> None:
         self.culprit = None
+        works = [piece.work for piece in self._pieces]
+        if len(works) > 1 and self._together(works, run):
+            return
         broken: list[BaseException] = []
 
         def watched(sql: str, values: Sequence[object]) -> list[Row]:

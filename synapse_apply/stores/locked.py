@@ -12,6 +12,7 @@ from synapse_apply.stores.database import Database, Row, Run
 from synapse_apply.stores.group import Group
 from synapse_apply.stores.holding import Holding
 from synapse_apply.stores.lock import Lock, Runner
+from synapse_apply.stores.notes import together
 
 # Tells whether it changed what a read of the state gives.
 Work = Callable[[Run], bool]
@@ -25,7 +26,7 @@ class Locked:
         self._runner = runner
         self._lock = Lock(database, runner, now)
         self._holding: Holding | None = None
-        self._group = Group(self._commit)
+        self._group = Group(self._commit, together)
 
     @property
     def where(self) -> str:
@@ -69,7 +70,7 @@ class Locked:
 
         Pieces of several threads that come together share one transaction.
         """
-        self._group.write(lambda run: work(run) and run(schema.NEXT_SERIAL, ()))
+        self._group.write(lambda run: work(run) and run(schema.ADD_TO_SERIAL, (1,)))
 
     def _commit(self, together: Callable[[Run], object]) -> None:
         """One transaction of the pieces that came together, by the holder of the lock."""

@@ -5,6 +5,8 @@ Values are JSON texts (model/codec.py); beside them stand only the columns that 
 
 from __future__ import annotations
 
+from functools import cache
+
 TABLES = (
     """
     CREATE TABLE meta (
@@ -88,11 +90,53 @@ def select_all(table: str) -> str:
     return f"SELECT {', '.join(COLUMNS[table])} FROM {table}"  # noqa: S608 - names of our own
 
 
+@cache
+def insert_many(table: str, count: int) -> str:
+    """So many rows with a value for each of COLUMNS."""
+    names = COLUMNS[table]
+    row = f"({', '.join('?' * len(names))})"
+    rows = ", ".join([row] * count)
+    return f"INSERT INTO {table} ({', '.join(names)}) VALUES {rows}"  # noqa: S608
+
+
 def insert_into(table: str) -> str:
     """One row with a value for each of COLUMNS."""
-    names = COLUMNS[table]
-    marks = ", ".join("?" * len(names))
-    return f"INSERT INTO {table} ({', '.join(names)}) VALUES ({marks})"  # noqa: S608
+    return insert_many(table, 1)
+
+
+@cache
+def open_among(count: int) -> str:
+    """Which of so many intents are there."""
+    return f"SELECT id FROM intents WHERE id IN ({_marks(count)})"  # noqa: S608
+
+
+@cache
+def drop_intents(count: int) -> str:
+    """So many intents by their ids."""
+    return f"DELETE FROM intents WHERE id IN ({_marks(count)})"  # noqa: S608
+
+
+@cache
+def records_among(count: int) -> str:
+    """The records of so many addresses."""
+    return f"SELECT address, record FROM records WHERE address IN ({_marks(count)})"  # noqa: S608
+
+
+@cache
+def drop_records(count: int) -> str:
+    """The records of so many addresses."""
+    return f"DELETE FROM records WHERE address IN ({_marks(count)})"  # noqa: S608
+
+
+@cache
+def owners_among(count: int) -> str:
+    """Address, kind, API version and id of those that have one of so many (kind, api, id)."""
+    one = "(kind = ? AND api = ? AND remote_id = ?)"
+    return f"SELECT address, kind, api, remote_id FROM records WHERE {' OR '.join([one] * count)}"  # noqa: S608
+
+
+def _marks(count: int) -> str:
+    return ", ".join("?" * count)
 
 
 ADD_META = insert_into("meta")
@@ -104,7 +148,11 @@ GET_META = (
 # Where those stand in its row.
 SERIAL, BINDING, FENCE, HOLDER = 2, slice(3, 6), 6, slice(7, 9)
 BIND = "UPDATE meta SET url = ?, tenant = ?, data_set = ? WHERE id = 1"
-NEXT_SERIAL = "UPDATE meta SET serial = serial + 1 WHERE id = 1"
+ADD_TO_SERIAL = "UPDATE meta SET serial = serial + ? WHERE id = 1"
+# Of intents and of the audit: a look at the end of an index each.
+LAST_NUMBERS = (
+    "SELECT (SELECT COALESCE(MAX(seq), 0) FROM intents), (SELECT COALESCE(MAX(seq), 0) FROM audit)"
+)
 SET_SERIAL = "UPDATE meta SET serial = ? WHERE id = 1"
 
 GET_LOCK = f"{select_all('lock')} WHERE id = 1"

@@ -28,6 +28,7 @@ from synapse_apply.stores.database import Database, Row, Run, Statement
 from synapse_apply.stores.holder import Holder
 from synapse_apply.stores.lock import Runner
 from synapse_apply.stores.locked import Locked
+from synapse_apply.stores.notes import Note
 
 
 def utc_now() -> str:
@@ -86,35 +87,20 @@ class SqlStore(Locked):
         self._write(lambda run: bool(run(schema.ADD_AUDIT, row)))
 
     def begin(self, intent: Intent) -> None:
-        text = texts.intent_to(intent, self.where)
-
-        def work(run: Run) -> bool:
-            if run(schema.GET_INTENT, (intent.id,)):
-                raise faults.begun_twice(intent)
-            run(schema.ADD_INTENT, (intent.id, str(intent.address), text))
-            return True
-
-        self._write(work)
+        self._group.write(Note(intent, begun=texts.intent_to(intent, self.where)))
 
     def settle(self, intent: Intent, record: Record | None, entry: AuditEntry) -> None:
         """An intent that is not open is a StateError, one whose `state` is OPEN a ValueError."""
         if intent.state is IntentState.OPEN:
             raise ValueError("settling an intent says how it ended")
-        text = texts.audit_to(entry, self.where)
-        row = None if record is None else self._row(record)
-
-        def work(run: Run) -> bool:
-            if not run(schema.GET_INTENT, (intent.id,)):
-                raise faults.not_begun(intent)
-            if record is not None and row is not None:
-                self._put(run, [(record, row)])
-            elif intent.state is IntentState.DONE:
-                run(schema.DROP_RECORD, (str(intent.address),))
-            run(schema.DROP_INTENT, (intent.id,))
-            run(schema.ADD_AUDIT, (entry.at, entry.address, text))
-            return True
-
-        self._write(work)
+        note = Note(
+            intent,
+            record=record,
+            row=() if record is None else self._row(record),
+            drops=record is None and intent.state is IntentState.DONE,
+            entry=(entry.at, entry.address, texts.audit_to(entry, self.where)),
+        )
+        self._group.write(note)
 
     def put(self, *records: Record) -> None:
         latest = {record.address: record for record in records}
