@@ -10,7 +10,7 @@ from typing import Any
 from synapse_apply.applying import failures
 from synapse_apply.applying.execute import execute, seal
 from synapse_apply.applying.second_look import look_again, may_show, pauses
-from synapse_apply.applying.task import Task, Tools, together
+from synapse_apply.applying.task import NotBegun, Task, Tools, together
 from synapse_apply.applying.verify import verify
 from synapse_apply.model.address import Address
 from synapse_apply.model.observed import Observed
@@ -70,7 +70,7 @@ class Applier:
 
     def run(self, executor: Executor) -> None:
         """Do every task that can be done."""
-        self._tools = replace(self._tools, over=executor.leave)
+        self._tools = replace(self._tools, place=executor, stops=self._stop)
         ready = deque(address for address in self._tasks if not self._waiting[address])
         while ready:
             self._work_off(ready, executor)
@@ -108,9 +108,8 @@ class Applier:
                 ready.clear()
                 return
             ended = executor.wait()
-            if ended is not None:
-                running -= 1
-                ready.extend(self._settle(*ended))
+            running -= 1
+            ready.extend(self._settle(*ended))
 
     def _look_again(self) -> list[Address]:
         """Settle what nobody saw the end of, waiting a little; what may start now."""
@@ -151,16 +150,24 @@ class Applier:
         return task.change.verification is not None and task.address not in self._verified
 
     def _work(self, task: Task) -> Callable[[], tuple[Outcome, ...] | Outcome | Verified]:
+        tools, live = self._tools, self._live
         if self._is_to_act(task):
-            return lambda: execute(task, self._tools, self._live)
-        if self._is_to_run(task):
-            return lambda: verify(task, self._tools, self._live, self._stop)
-        return lambda: seal(task, self._tools, self._live)
+            return lambda: execute(task, tools, live)
+
+        def last() -> Outcome | Verified:
+            tools.take_place()
+            if self._is_to_run(task):
+                return verify(task, tools, live, self._stop)
+            return seal(task, tools, live)
+
+        return last
 
     def _settle(self, address: Address, result: Any) -> Iterable[Address]:
         """Keep the outcomes; give what may start now."""
         task = self._tasks[address]
         self._under_way.discard(address)
+        if isinstance(result, NotBegun):
+            return []
         if not self._is_to_act(task):
             return self._settle_rest(task, result)
         outcomes = result if isinstance(result, tuple) else self._broken(task, result)

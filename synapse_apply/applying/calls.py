@@ -79,7 +79,7 @@ def settled(
     tools: Tools, intent: Intent, record: Record | None, entry: AuditEntry, outcome: Outcome
 ) -> Outcome:
     """The outcome, once the state has it; a call that was done and is not recorded is unknown."""
-    tools.over()
+    tools.place.leave()
     try:
         tools.store.settle(intent, record, entry)
     except StateError as broken:

@@ -29,7 +29,7 @@ from synapse_apply.applying.task import Live, Task, Tools
 from synapse_apply.kinds.descriptor import Raw
 from synapse_apply.model.errors import Effect, RemoteError, SynapseApplyError
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.observed import Observed
+from synapse_apply.model.observed import Lookup, Observed
 from synapse_apply.model.report import Outcome, Result
 from synapse_apply.model.state import Intent, IntentState
 
@@ -53,6 +53,8 @@ def create(task: Task, tools: Tools, live: Live) -> tuple[Outcome, ...]:
     """
     parts = [_part(part, tools, live) for part in parts_of(task, live, tools.secrets.resolve)]
     packed = uploaded(task)
+    if packed:  # what is packed takes room on the disk: only for so many at once
+        tools.take_place()
     with tools.packages.open(packed) if packed else nullcontext() as package:
         body = parts[0].sent.body
         return _send(parts, tools, {**body, "file": package} if packed else body, live)
@@ -66,7 +68,10 @@ def _part(part: Part, tools: Tools, live: Live) -> _Part:
 def _send(
     parts: Sequence[_Part], tools: Tools, body: Mapping[str, Any], live: Live
 ) -> tuple[Outcome, ...]:
-    intents = announced(tools, *(part.sent.intent for part in parts))
+    # What the next run could not look up is announced at the last moment: a run that is killed
+    # while it waits for a place would leave it unknown.
+    ahead = tools.place.is_near and all(_shows(part, tools) for part in parts)
+    intents = announced(tools, *(part.sent.intent for part in parts), ahead=ahead)
     parts = [part.announced(intent) for part, intent in zip(parts, intents, strict=True)]
     task, sent = parts[0].task, parts[0].sent
     try:
@@ -88,6 +93,12 @@ def _send(
         outcome,
         *(_along(part, tools, shown, {**live, task.address: made}) for part in parts[1:]),
     )
+
+
+def _shows(part: _Part, tools: Tools) -> bool:
+    """Whether a search tells for certain that the object was not made."""
+    key = part.sent.intent.natural_key
+    return part.task.binding.proves(key, tools.capabilities) is Lookup.COMPLETE
 
 
 def _shown(task: Task, answer: Raw) -> Raw | None:

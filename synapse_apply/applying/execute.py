@@ -6,7 +6,7 @@ Every mutating call has an intent that is durable before it is sent and is settl
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from synapse_apply.applying import failures, lookup
@@ -25,7 +25,8 @@ from synapse_apply.applying.calls import (
 )
 from synapse_apply.applying.create import create
 from synapse_apply.applying.records import adopted, rebased
-from synapse_apply.applying.task import CREATES, Live, Task, Tools, together
+from synapse_apply.applying.task import CREATES, Live, NotBegun, Task, Tools, together
+from synapse_apply.model.address import Address
 from synapse_apply.model.errors import Effect, NotFound, RemoteError, SynapseApplyError
 from synapse_apply.model.plan import Action
 from synapse_apply.model.report import Outcome, Result
@@ -42,6 +43,8 @@ def execute(task: Task, tools: Tools, live: Live) -> tuple[Outcome, ...]:
     def work() -> tuple[Outcome, ...]:
         return create(task, tools, live) if creates else (_dispatch(task, tools, live),)
 
+    if not creates:  # a create is announced before it takes its place
+        tools.take_place()
     return _told(task, tools, work)
 
 
@@ -66,12 +69,18 @@ def _told(task: Task, tools: Tools, work: Callable[[], tuple[Outcome, ...]]) -> 
     except RemoteError as failure:
         told = failures.explain(task, failure, tools.marks)
         outcomes = (outcome_of(task, Result.FAILED, (told,)),)
+    except NotBegun:
+        _tell(task, tools, {}, tools.clock.seconds() - started)
+        raise
     seconds = tools.clock.seconds() - started
-    results = {outcome.address: outcome.result for outcome in outcomes}
+    _tell(task, tools, {outcome.address: outcome.result for outcome in outcomes}, seconds)
+    return tuple(replace(outcome, seconds=seconds) for outcome in outcomes)
+
+
+def _tell(task: Task, tools: Tools, results: Mapping[Address, Result], seconds: float) -> None:
     for one in together(task):
         result = results.get(one.address, Result.SKIPPED)
         tools.progress.finished(one.address, one.change.action.value, result.value, seconds)
-    return tuple(replace(outcome, seconds=seconds) for outcome in outcomes)
 
 
 def _dispatch(task: Task, tools: Tools, live: Live) -> Outcome:

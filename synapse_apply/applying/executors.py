@@ -5,15 +5,21 @@ from __future__ import annotations
 from collections import deque
 from contextlib import suppress
 from queue import Empty, SimpleQueue
-from threading import Thread, local
+from threading import Semaphore, Thread, local
+from time import monotonic
 from types import TracebackType
 from typing import Any, Self
 
 from synapse_apply.model.ports import Work
 
+# In seconds: while calls take less, a place among them comes free at once.
+_BRIEF = 1.0
+
 
 class Serial:
     """Does each piece when its result is asked for; tests are single-threaded by injection."""
+
+    is_near = False
 
     def __init__(self) -> None:
         self._queue: deque[tuple[Any, Work]] = deque()
@@ -25,10 +31,14 @@ class Serial:
     def submit(self, key: Any, work: Work) -> None:
         self._queue.append((key, work))
 
-    def leave(self) -> None:
+    def enter(self) -> bool:
         """One piece at a time: nobody waits for its place."""
+        return False
 
-    def wait(self) -> tuple[Any, Any] | None:
+    def leave(self) -> None:
+        """Nobody takes it."""
+
+    def wait(self) -> tuple[Any, Any]:
         key, work = self._queue.popleft()
         try:
             return key, work()
@@ -43,10 +53,11 @@ class Serial:
 
 
 class Threads:
-    """At most `size` pieces at work at once, and as many that are only being noted in the state.
+    """`size` pieces may call the backend at once, and as many wait for the state or for a place.
 
-    A piece that waits for its outcome to be durable gives its place to another (`leave`): both
-    then share one commit, and the host always has `size` calls under way.
+    A call has its place from before it is sent until its answer is there (`enter`, `leave`). What
+    comes before and after waits for the disk: pieces share their commits then, and the backend
+    always has `size` calls under way.
 
     Two queues, and no future for each piece: who submits ten thousand pieces shares one processor
     with those who do them.
@@ -55,19 +66,23 @@ class Threads:
     def __init__(self, size: int) -> None:
         self._size = size
         self._threads: list[Thread] = []
-        self._at_work = 0
         self._unfinished = 0
+        self._places = Semaphore(size)
+        # The longest of the last calls, in seconds; it fades.
+        self._long = 0.0
         self._todo: SimpleQueue[tuple[Any, Work] | None] = SimpleQueue()
-        # What a piece tells: that it has left its place, or its key and result.
-        self._told: SimpleQueue[tuple[Any, Any] | None] = SimpleQueue()
+        self._ended: SimpleQueue[tuple[Any, Any]] = SimpleQueue()
         self._here = local()
 
     @property
     def room(self) -> bool:
-        return self._at_work < self._size and self._unfinished < 2 * self._size
+        return self._unfinished < 2 * self._size
+
+    @property
+    def is_near(self) -> bool:
+        return self._long < _BRIEF
 
     def submit(self, key: Any, work: Work) -> None:
-        self._at_work += 1
         self._unfinished += 1
         self._todo.put((key, work))
         if len(self._threads) < self._unfinished:
@@ -75,30 +90,34 @@ class Threads:
             self._threads.append(thread)
             thread.start()
 
-    def wait(self) -> tuple[Any, Any] | None:
-        ended = self._told.get()
-        if ended is None:
-            self._at_work -= 1
-        else:
-            self._unfinished -= 1
+    def wait(self) -> tuple[Any, Any]:
+        ended = self._ended.get()
+        self._unfinished -= 1
         return ended
 
+    def enter(self) -> bool:
+        if getattr(self._here, "since", None) is not None:
+            return False
+        self._places.acquire()
+        self._here.since = monotonic()
+        return True
+
     def leave(self) -> None:
-        """Told by the piece at work on this thread; a second time is none."""
-        if getattr(self._here, "works", False):
-            self._here.works = False
-            self._told.put(None)
+        since = getattr(self._here, "since", None)
+        if since is not None:
+            self._here.since = None
+            self._long = max(monotonic() - since, 0.9 * self._long)
+            self._places.release()
 
     def _work(self) -> None:
         while (piece := self._todo.get()) is not None:
             key, work = piece
-            self._here.works = True
             try:
                 result = work()
             except BaseException as failure:  # noqa: BLE001 - an exception is a result here
                 result = failure
             self.leave()
-            self._told.put((key, result))
+            self._ended.put((key, result))
 
     def __enter__(self) -> Self:
         return self

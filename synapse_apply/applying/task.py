@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import field
 
+from synapse_apply.applying.executors import Serial
 from synapse_apply.kinds.descriptor import Binding, ResourceType
 from synapse_apply.kinds.sealing import seals
 from synapse_apply.model.address import Address
@@ -17,7 +18,7 @@ from synapse_apply.model.frozen import frozen
 from synapse_apply.model.marks import SecretMarks
 from synapse_apply.model.observed import Capabilities, Observed
 from synapse_apply.model.plan import Action, Change, FieldChange
-from synapse_apply.model.ports import Api, Clock, Packages, Progress, Secrets, StateStore
+from synapse_apply.model.ports import Api, Clock, Packages, Place, Progress, Secrets, StateStore
 from synapse_apply.model.state import AuditEntry, Intent, Record, Uptime
 from synapse_apply.model.values import Fields
 
@@ -117,6 +118,10 @@ class Actor:
         )
 
 
+class NotBegun(Exception):
+    """The run shall end, and nothing was sent of this task."""
+
+
 @frozen
 class Tools:
     """The ports a task works through. `settle_after` is in seconds.
@@ -127,9 +132,9 @@ class Tools:
     object as a call of this run left it; what depends on it is made from that. `follows` is told
     each job that is waited for, once it is recorded. `keep_aside` keeps
     a call that has ended and could not be recorded, and gives the place, "" where there is none.
-    `target` is named in the commands that are printed. `over` is told when the call of a task has
-    ended and only the state is waited for. `adopts`: what turns out to exist while it is made may
-    be taken over, unseen by whoever approved the plan.
+    `target` is named in the commands that are printed. `place` is the task's among those that call
+    the backend, `stops` why no other call may begin, "" while it may. `adopts`: what turns out to
+    exist while it is made may be taken over, unseen by whoever approved the plan.
     """
 
     api: Api
@@ -150,6 +155,12 @@ class Tools:
     saw: Callable[[Address, Observed], None] = lambda _address, _observed: None
     follows: Callable[[Address, str], None] = lambda _address, _job: None
     target: str = ""
-    over: Callable[[], None] = lambda: None
+    place: Place = field(default_factory=Serial)
+    stops: Callable[[], str] = lambda: ""
     adopts: bool = False
     keep_aside: Callable[[Intent, Record | None, AuditEntry], str] = lambda *_ended: ""
+
+    def take_place(self) -> None:
+        """Wait for a place among those that call the backend; NotBegun where the run ends first."""
+        if self.place.enter() and self.stops():
+            raise NotBegun

@@ -265,7 +265,24 @@ class Progress(Protocol):
 Work = Callable[[], Any]
 
 
-class Executor(Protocol):
+class Place(Protocol):
+    """The place of a piece of work among those that call the backend, as the piece takes it."""
+
+    @property
+    def is_near(self) -> bool:
+        """Whether a place is had before long: calls are brief at present."""
+        ...
+
+    def enter(self) -> bool:
+        """Wait for a place, and whether one was taken: it is kept until `leave` or the end."""
+        ...
+
+    def leave(self) -> None:
+        """The rest of the piece is no reason to keep another from its call."""
+        ...
+
+
+class Executor(Place, Protocol):
     """Runs independent pieces of work; serial in tests, threads in use."""
 
     @property
@@ -274,13 +291,6 @@ class Executor(Protocol):
         ...
 
     def submit(self, key: Any, work: Work) -> None: ...
-    def leave(self) -> None:
-        """Called within a piece: the rest of it is no reason to keep another from its start."""
-        ...
-
-    def wait(self) -> tuple[Any, Any] | None:
-        """(key, result) of a finished piece; an exception it raised is its result.
-
-        None where a piece has only left its place: there may be room now.
-        """
+    def wait(self) -> tuple[Any, Any]:
+        """(key, result) of a finished piece; an exception it raised is its result."""
         ...

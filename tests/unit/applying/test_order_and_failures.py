@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from threading import Event
+from threading import Event, Semaphore
 
 import pytest
 from unit.applying.bench import outcome, plugin, release, told, widget
@@ -175,32 +175,69 @@ def test_an_executor_gives_every_result_and_every_exception(executor):
         while len(got) < 3:
             while todo and pool.room:
                 pool.submit(*todo.popleft())
-            ended = pool.wait()
-            if ended is not None:
-                name, got[name] = ended[0], ended[1]
+            name, result = pool.wait()
+            got[name] = result
     assert got["a"] == 1
     assert got["c"] == 3
     assert isinstance(got["b"], ZeroDivisionError)
 
 
-def test_who_only_waits_for_the_state_gives_its_place_away():
-    """Two may be at work and two more are being noted; then nothing more begins."""
-    free = Event()
+def test_so_many_call_and_as_many_wait_for_the_state():
+    """A place is taken once, given away once, and at the end of a piece in any case."""
+    calls, noted, answered, settled = Semaphore(0), Semaphore(0), Event(), Event()
     with Threads(2) as pool:
 
-        def noted():
+        def piece():
+            noted.release()
+            assert pool.enter()
+            assert not pool.enter()
+            calls.release()
+            answered.wait(10)
             pool.leave()
             pool.leave()
-            free.wait(10)
+            settled.wait(10)
+
+        def failing():
+            pool.enter()
+            raise ValueError("with its place")
 
         for key in range(4):
             assert pool.room
-            pool.submit(key, noted)
-            assert pool.wait() is None
+            pool.submit(key, piece)
         assert not pool.room
-        free.set()
+        assert all(noted.acquire(timeout=10) for _ in range(4))
+        assert all(calls.acquire(timeout=10) for _ in range(2))
+        assert not calls.acquire(timeout=0.05)
+        answered.set()
+        assert all(calls.acquire(timeout=10) for _ in range(2))
+        settled.set()
         assert sorted(pool.wait()[0] for _ in range(4)) == [0, 1, 2, 3]
+        for key in range(4):
+            pool.submit(key, failing)
+        assert all(isinstance(pool.wait()[1], ValueError) for _ in range(4))
         assert pool.room
+
+
+def test_places_are_near_while_calls_are_brief(monkeypatch):
+    """One long call among them says that the next may be long, too, for a while."""
+    now = [0.0]
+    monkeypatch.setattr("synapse_apply.applying.executors.monotonic", lambda: now[0])
+    with Threads(1) as pool:
+
+        def call(seconds):
+            pool.enter()
+            now[0] += seconds
+            pool.leave()
+
+        def near_after(seconds):
+            pool.submit("call", lambda: call(seconds))
+            pool.wait()
+            return pool.is_near
+
+        assert near_after(0.1)
+        assert not near_after(3.0)
+        assert not near_after(0.1)
+        assert [near_after(0.1) for _ in range(12)][-1]
 
 
 def test_failed_calls_are_audited_without_values(bench):
