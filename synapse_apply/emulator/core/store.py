@@ -10,7 +10,7 @@ import sqlite3
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -70,6 +70,7 @@ class Wanted:
         return " AND ".join(tests), values
 
 
+_MOST_LISTS = 1000
 _COLUMNS = "id, tenant, key, parent, created, body"
 
 
@@ -78,10 +79,20 @@ def _row(values: tuple[Any, ...]) -> Row:
     return Row(identity, tenant, key, parent, created, json.loads(body))
 
 
+@dataclass(slots=True)
+class _Known:
+    """Of lists that nothing was written to since: counts, and the last id before an offset."""
+
+    at: tuple[int, int]
+    counts: dict[tuple[Kind, Wanted], int] = field(default_factory=dict)
+    places: dict[tuple[Kind, Wanted], dict[int, int]] = field(default_factory=dict)
+
+
 class Store:
     """Objects as JSON by kind. Ids are never used twice. Not for use by two threads at once."""
 
     def __init__(self, path: Path) -> None:
+        self._lists = _Known((-1, -1))
         # The connection is made on one thread and used on the server's; never by both at once.
         self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         try:
@@ -213,7 +224,13 @@ class Store:
 
     def select(self, kind: Kind, wanted: Wanted, *, limit: int = -1, offset: int = 0) -> list[Row]:
         """Objects by id; at most `limit` of them, from `offset` on."""
-        return list(self.walk(kind, wanted, limit=limit, offset=offset))
+        places = self._known().places.setdefault((kind, wanted), {})
+        near = max((at for at in _before(offset, limit) if at in places), default=0)
+        after = replace(wanted, beyond=places[near]) if near else wanted
+        rows = list(self.walk(kind, after, limit=limit, offset=offset - near))
+        if len(rows) == limit:
+            places[offset + limit] = rows[-1].id
+        return rows
 
     def walk(
         self, kind: Kind, wanted: Wanted, *, limit: int = -1, offset: int = 0
@@ -221,15 +238,34 @@ class Store:
         """As `select`, one by one as they are taken."""
         tests, values = wanted.where()
         order = "DESC" if wanted.newest_first else "ASC"
+        # By id as they lie there: an index on tenants would have all of them sorted for each page.
+        way = "NOT INDEXED" if wanted.parent is None else ""
         found = self._connection.execute(
-            f"SELECT {_COLUMNS} FROM {kind} WHERE {tests} ORDER BY id {order} LIMIT ? OFFSET ?",
+            f"SELECT {_COLUMNS} FROM {kind} {way} WHERE {tests} "
+            f"ORDER BY id {order} LIMIT ? OFFSET ?",
             [*values, limit, offset],
         )
         return (_row(values) for values in found)
 
     def count(self, kind: Kind, wanted: Wanted) -> int:
-        tests, values = wanted.where()
-        found: int = self._connection.execute(
-            f"SELECT count(*) FROM {kind} WHERE {tests}", values
-        ).fetchone()[0]
-        return found
+        counts = self._known().counts
+        if (kind, wanted) not in counts:
+            tests, values = wanted.where()
+            counts[kind, wanted] = self._connection.execute(
+                f"SELECT count(*) FROM {kind} WHERE {tests}", values
+            ).fetchone()[0]
+        return counts[kind, wanted]
+
+    def _known(self) -> _Known:
+        """What is known of lists as they are now; of what may be undone nothing is kept."""
+        (others,) = self._connection.execute("PRAGMA data_version").fetchone()
+        now = (self._connection.total_changes, others)
+        many = len(self._lists.places) + len(self._lists.counts) > _MOST_LISTS
+        if self._connection.in_transaction or many or self._lists.at != now:
+            self._lists = _Known(now)
+        return self._lists
+
+
+def _before(offset: int, limit: int) -> tuple[int, ...]:
+    """Where the page before may have ended, and some before that: pages may come out of order."""
+    return tuple(offset - limit * pages for pages in range(64)) if limit > 0 else ()
