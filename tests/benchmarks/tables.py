@@ -52,6 +52,8 @@ def value_of(bound: Bound, found: Sequence[Measurement]) -> float | None:
         if (one.work, one.size, one.latency) != (bound.work, bound.size, bound.latency):
             continue
         ours, figure = one.runs[OURS], bound.figure
+        if bound.than:
+            return _growth(one, bound, found)
         if bound.how is How.ALONE:
             return one.middle(OURS, figure)
         theirs = one.runs.get(bound.against)
@@ -67,6 +69,15 @@ def value_of(bound: Bound, found: Sequence[Measurement]) -> float | None:
         together = one.middle(bound.against, figure) + fast.middle(OURS, figure)
         return one.middle(OURS, figure) / together
     return None
+
+
+def _growth(one: Measurement, bound: Bound, found: Sequence[Measurement]) -> float | None:
+    """How many times the figure of a smaller size."""
+    at = (one.work, bound.than, one.latency)
+    smaller = next((two for two in found if (two.work, two.size, two.latency) == at), None)
+    if smaller is None:
+        return None
+    return one.middle(OURS, bound.figure) / smaller.middle(OURS, bound.figure)
 
 
 def _is_beside(one: Measurement, bound: Bound) -> bool:

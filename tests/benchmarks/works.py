@@ -58,7 +58,7 @@ WORKS = {
             ("validate",),
             imports="click, yaml, jsonschema_rs",
             needs_backend=False,
-            sizes=(100,),
+            sizes=(100, 10_000, 100_000),
         ),
         Work("plan", "lists-whole", _PLAN, ("lists",), sizes=(100, 1_000, 10_000, 100_000)),
         Work("plan-short-lists", "lists-short", _PLAN, ("threaded",)),
@@ -95,7 +95,8 @@ class How(Enum):
 class Bound:
     """The most that a figure may be: of ours alone, or beside `against`.
 
-    With `plus` the other's figure counts together with ours at that latency in ms.
+    With `plus` the other's figure counts together with ours at that latency in ms. With `than` it
+    is held against ours at that size.
     """
 
     work: str
@@ -106,11 +107,14 @@ class Bound:
     against: str = ""
     how: How = How.ALONE
     plus: float | None = None
+    than: int = 0
 
     def __str__(self) -> str:
         other = f" {self.how.value} {self.against}" if self.against else ""
         if self.plus is not None:
             other = f" / ({self.against} + ours at {self.plus:g} ms)"
+        if self.than:
+            other = f" / ours of {self.than:,}"
         return f"{self.work}, {self.size:,} at {self.latency:g} ms: {self.figure}{other}"
 
 
@@ -132,6 +136,7 @@ BOUNDS = (
     Bound("apply-changed", 10_000, SLOW, "requests", 10_000 / 100 + 1 + 2 * _CHANGED),
     Bound("apply-changed-v2", 10_000, SLOW, "requests", 10_000 / 200 + 1 + 2 * _CHANGED),
     Bound("plan", 100_000, 0, "memory", 1_600),
+    Bound("plan", 100_000, 0, "wall", 11, than=10_000),
     Bound("limited", 2_000, 0, "wall", 2_000 / LIMIT / 0.9),
     _ratio("upload", 1_024, 0, "wall", 1.3, "upload"),
     Bound("upload", 1_024, 0, "memory", 64 * 1.048576, "plan", How.EXTRA),
