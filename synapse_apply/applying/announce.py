@@ -22,17 +22,22 @@ def announced(tools: Tools, *intents: Intent, ahead: bool = False) -> tuple[Inte
     they are written while a place for the call may still be waited for. NotBegun when the run
     ended meanwhile: they are closed again.
     """
+    addresses = [intent.address for intent in intents]
     if not ahead:
         tools.take_place()
     begun = tools.clock.seconds()
+    tools.begun.update(addresses)
     noted = _noted(tools, intents)
     if not ahead:
         return noted
     try:
         tools.take_place()
     except NotBegun:
-        with suppress(StateError):  # then the next run finds that it was not done
-            _close(tools, noted)
+        # Where the state cannot take it, the next run finds that it was not done.
+        if not (tools.store.broken() or tools.store.lost()):
+            with suppress(StateError):
+                _close(tools, noted)
+        tools.begun.difference_update(addresses)
         raise
     if tools.clock.seconds() - begun > BEGINS_WITHIN and not tools.store.lost():
         # The place came late, and the next run counts from the time that is noted.

@@ -82,7 +82,8 @@ class Applier:
         What was under way may have been done; all else was not tried.
         """
         for address in sorted(self._under_way):
-            self._cut(self._tasks[address])
+            if address in self._tools.begun:
+                self._cut(self._tasks[address])
         for task in self._tasks.values():
             self._skip(task, self._stop() or "the run was stopped")
 
@@ -155,7 +156,7 @@ class Applier:
             return lambda: execute(task, tools, live)
 
         def last() -> Outcome | Verified:
-            tools.take_place()
+            tools.take_place(task.address)
             if self._is_to_run(task):
                 return verify(task, tools, live, self._stop)
             return seal(task, tools, live)

@@ -87,7 +87,6 @@ def _send(
             tools.store.settle(closed, part.task.record, entry)
         raise
     outcome, shown = finish(task, tools, sent, made), _shown(task, answer)
-    live = {**live, task.address: made}
     # Not before: all that is live is copied, which would be once for each create.
     return (
         outcome,

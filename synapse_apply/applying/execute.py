@@ -44,7 +44,7 @@ def execute(task: Task, tools: Tools, live: Live) -> tuple[Outcome, ...]:
         return create(task, tools, live) if creates else (_dispatch(task, tools, live),)
 
     if not creates:  # a create is announced before it takes its place
-        tools.take_place()
+        tools.take_place(task.address)
     return _told(task, tools, work)
 
 

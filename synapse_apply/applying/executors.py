@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from contextlib import suppress
 from queue import Empty, SimpleQueue
-from threading import Semaphore, Thread, local
+from threading import Semaphore, Thread, get_ident
 from time import monotonic
 from types import TracebackType
 from typing import Any, Self
@@ -68,11 +68,11 @@ class Threads:
         self._threads: list[Thread] = []
         self._unfinished = 0
         self._places = Semaphore(size)
-        # The longest of the last calls, in seconds; it fades.
+        # The longest of the last calls, in seconds; it fades. Since when others have their places.
         self._long = 0.0
+        self._since: dict[int, float] = {}
         self._todo: SimpleQueue[tuple[Any, Work] | None] = SimpleQueue()
         self._ended: SimpleQueue[tuple[Any, Any]] = SimpleQueue()
-        self._here = local()
 
     @property
     def room(self) -> bool:
@@ -80,7 +80,9 @@ class Threads:
 
     @property
     def is_near(self) -> bool:
-        return self._long < _BRIEF
+        oldest = min([*self._since.values()], default=None)
+        under_way = 0.0 if oldest is None else monotonic() - oldest
+        return max(self._long, under_way) < _BRIEF
 
     def submit(self, key: Any, work: Work) -> None:
         self._unfinished += 1
@@ -96,16 +98,15 @@ class Threads:
         return ended
 
     def enter(self) -> bool:
-        if getattr(self._here, "since", None) is not None:
+        if get_ident() in self._since:
             return False
         self._places.acquire()
-        self._here.since = monotonic()
+        self._since[get_ident()] = monotonic()
         return True
 
     def leave(self) -> None:
-        since = getattr(self._here, "since", None)
+        since = self._since.pop(get_ident(), None)
         if since is not None:
-            self._here.since = None
             self._long = max(monotonic() - since, 0.9 * self._long)
             self._places.release()
 

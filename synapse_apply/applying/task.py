@@ -133,7 +133,8 @@ class Tools:
     each job that is waited for, once it is recorded. `keep_aside` keeps
     a call that has ended and could not be recorded, and gives the place, "" where there is none.
     `target` is named in the commands that are printed. `place` is the task's among those that call
-    the backend, `stops` why no other call may begin, "" while it may. `adopts`: what turns out to
+    the backend, `stops` why no other call may begin, "" while it may. `begun` are the addresses of
+    which something may be done by now: announced, or in their place. `adopts`: what turns out to
     exist while it is made may be taken over, unseen by whoever approved the plan.
     """
 
@@ -157,10 +158,12 @@ class Tools:
     target: str = ""
     place: Place = field(default_factory=Serial)
     stops: Callable[[], str] = lambda: ""
+    begun: set[Address] = field(default_factory=set)
     adopts: bool = False
     keep_aside: Callable[[Intent, Record | None, AuditEntry], str] = lambda *_ended: ""
 
-    def take_place(self) -> None:
+    def take_place(self, *addresses: Address) -> None:
         """Wait for a place among those that call the backend; NotBegun where the run ends first."""
         if self.place.enter() and self.stops():
             raise NotBegun
+        self.begun.update(addresses)

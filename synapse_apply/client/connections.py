@@ -11,8 +11,8 @@ import io
 import logging
 import socket
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from typing import Any
 from urllib.parse import urlsplit
@@ -224,10 +224,12 @@ class TimedAdapter(HTTPAdapter):
         way = self._ways.get((scheme, host))
         if way is None:
             way = self._ways[scheme, host] = self._way(url)
+        rest = url[len(scheme) + len("://") + len(host) :]
+        target = rest if rest.startswith("/") else f"/{rest}"
         try:
             return way.pool.urlopen(
                 method,
-                url if way.whole else url[len(scheme) + len("://") + len(host) :],
+                url if way.whole else target,
                 body,
                 headers,
                 retries=self.max_retries,
@@ -261,6 +263,24 @@ class TimedAdapter(HTTPAdapter):
         manager = super().proxy_manager_for(proxy, **options)
         _timed(manager)
         return manager
+
+
+@contextmanager
+def ending(response: BaseHTTPResponse) -> Iterator[BaseHTTPResponse]:
+    """Of an answer that was not read to its end the connection is of no more use."""
+    try:
+        yield response
+    finally:
+        response.close()
+        response.release_conn()
+
+
+def blocks(response: BaseHTTPResponse) -> Iterator[bytes]:
+    """The body, decoded; what breaks it is no broken connection: the status had come."""
+    try:
+        yield from response.stream(_BLOCK, decode_content=True)
+    except ProtocolError as failure:
+        raise requests.exceptions.ChunkedEncodingError(failure) from None
 
 
 class _AgentTokenFilter(logging.Filter):

@@ -276,10 +276,10 @@ def _reason(causes: list[BaseException]) -> str:
             return "the TLS connection failed; the URL's scheme may be wrong"
         if isinstance(cause, OSError) and cause.errno and cause.strerror:
             return cause.strerror[:1].lower() + cause.strerror[1:]
-    return _reason_by_kind(causes[0])
+    return _reason_by_kind(*causes)
 
 
-def _reason_by_kind(failure: BaseException) -> str:
+def _reason_by_kind(*causes: BaseException) -> str:
     kinds: tuple[tuple[Any, str], ...] = (
         ((requests.exceptions.ProxyError, urllib3.exceptions.ProxyError), "the proxy failed"),
         (_INCOMPLETE, "the answer stopped half-way or cannot be decoded"),
@@ -288,8 +288,8 @@ def _reason_by_kind(failure: BaseException) -> str:
         (requests.exceptions.InvalidSchema, "the URL or its proxy has an unknown scheme"),
     )
     for kind, words in kinds:
-        if isinstance(failure, kind):
+        if any(isinstance(cause, kind) for cause in causes):
             return words
-    if isinstance(failure, _CONNECTION):
+    if isinstance(causes[0], _CONNECTION):
         return "the connection failed"
-    return f"the HTTP library refused it ({type(failure).__name__})"
+    return f"the HTTP library refused it ({type(causes[0]).__name__})"

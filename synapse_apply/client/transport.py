@@ -6,19 +6,23 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from typing import Any
 from urllib.parse import unquote, urlencode
 
-import requests
 from requests.utils import requote_uri
 from urllib3 import BaseHTTPResponse, Timeout
-from urllib3.exceptions import ProtocolError
 
 from synapse_apply.client import failures
 from synapse_apply.client.answers import Answer
 from synapse_apply.client.calls import Call, Query
-from synapse_apply.client.connections import FLIGHT, CutOffError, Flight, TimedAdapter
+from synapse_apply.client.connections import (
+    FLIGHT,
+    CutOffError,
+    Flight,
+    TimedAdapter,
+    blocks,
+    ending,
+)
 from synapse_apply.client.deadlines import Deadline, Limits
 from synapse_apply.client.errors import ClientError, RateLimitError
 from synapse_apply.client.events import RequestEvent
@@ -115,7 +119,7 @@ class Transport:
             raise ended.error
         if ended.body is None:  # pragma: no cover - a success has its body still to come
             raise AssertionError("an answer without its body")
-        with _ending(ended.body) as body:
+        with ending(ended.body) as body:
             if ended.answer is not None and "html" in ended.answer.content_type:
                 words = "the answer is an HTML page; check the URL of the backend"
                 raise failures.unexpected(call, ended.answer, words)
@@ -291,8 +295,8 @@ class Transport:
             head = self._answer(call, response, b"", complete=False)
             return _Ended(head, None, flight.sent, response)
         body = bytearray()
-        with _ending(response):
-            for block in _blocks(response):
+        with ending(response):
+            for block in blocks(response):
                 body += block
                 if len(body) > self.limits.answer_size:
                     answer = self._answer(call, response, b"", complete=False)
@@ -312,24 +316,6 @@ def _with(url: str, query: Query) -> str:
     pairs = query.items() if isinstance(query, Mapping) else query
     text = urlencode([(name, value) for name, value in pairs if value is not None], doseq=True)
     return f"{url}?{text}" if text else url
-
-
-@contextmanager
-def _ending(response: BaseHTTPResponse) -> Iterator[BaseHTTPResponse]:
-    """Of an answer that was not read to its end the connection is of no more use."""
-    try:
-        yield response
-    finally:
-        response.close()
-        response.release_conn()
-
-
-def _blocks(response: BaseHTTPResponse) -> Iterator[bytes]:
-    try:
-        yield from response.stream(_BLOCK, decode_content=True)
-    except ProtocolError as failure:
-        # The status had come: what broke is the answer.
-        raise requests.exceptions.ChunkedEncodingError(failure) from None
 
 
 def _piece(call: Call, body: BaseHTTPResponse, deadline: Deadline) -> bytes:

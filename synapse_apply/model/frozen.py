@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
-from functools import partial
 from operator import attrgetter
 from typing import Any, TypeVar, dataclass_transform
 
@@ -22,7 +21,8 @@ def frozen(kind: type[T]) -> type[T]:
     own = vars(kind)
     made: Any = dataclass(slots=True, repr=False, eq=False)(kind)
     parts = fields(made)
-    made.__compared__ = _getter(tuple(part.name for part in parts if part.compare))
+    compared = tuple(part.name for part in parts if part.compare)
+    made.__compared__ = staticmethod(attrgetter(*compared) if len(compared) > 1 else _of(compared))
     made.__shown__ = tuple(part.name for part in parts if part.repr)
     for method in (__repr__, __eq__, __hash__):
         if method.__name__ not in own:
@@ -31,15 +31,9 @@ def frozen(kind: type[T]) -> type[T]:
     return result
 
 
-def _getter(names: tuple[str, ...]) -> Callable[[Any], Any]:
-    if len(names) > 1:
-        return attrgetter(*names)
-    # Not a lambda: as an attribute of a class that would become a method.
-    return partial(_values, names)
-
-
-def _values(names: tuple[str, ...], value: Any) -> tuple[Any, ...]:
-    return tuple(getattr(value, name) for name in names)
+def _of(names: tuple[str, ...]) -> Callable[[Any], tuple[Any, ...]]:
+    """As `attrgetter`, which gives no tuple for one name and takes no less."""
+    return lambda value: tuple(getattr(value, name) for name in names)
 
 
 def __repr__(self: Any) -> str:  # noqa: N807 - a method of every value

@@ -51,7 +51,7 @@ class KindMarks:
     selector: str
     by_value: Mapping[str, frozenset[Path]]
     described: Mapping[str, frozenset[Path]] = field(default_factory=dict)
-    _made: dict[str, SpecMarks] = field(default_factory=dict, repr=False, compare=False)
+    _made: dict[str, SpecMarks] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def of(self, spec: Mapping[str, Any]) -> SpecMarks:
         """The marks of one object."""

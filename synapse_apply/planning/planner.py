@@ -9,6 +9,7 @@ from synapse_apply.model.address import Address, in_order
 from synapse_apply.model.diagnostic import Diagnostic, error, warning
 from synapse_apply.model.plan import Action, Change, Plan
 from synapse_apply.model.state import Intent
+from synapse_apply.model.unhurried import unhurried_gc
 from synapse_apply.planning import refusals
 from synapse_apply.planning.along import Along
 from synapse_apply.planning.declared import CREATE_VERB, Survey, decide
@@ -27,6 +28,7 @@ from synapse_apply.planning.verification import proven
 Rulings = dict[Address, Ruling]
 
 
+@unhurried_gc()
 def plan(situation: Situation) -> Plan:
     """What would be done about every address, and what cannot be done.
 
@@ -34,18 +36,7 @@ def plan(situation: Situation) -> Plan:
     number of items, apart from sorting.
     """
     items = {address: situation.items[address] for address in in_order(situation.items)}
-    survey = Survey(
-        needs={at: needs(item) for at, item in items.items() if item.desired is not None},
-        claims=claims(items),
-        series=series_of(items.values()),
-        intents={intent.address: intent for intent in situation.open_intents},
-        choices=situation.choices,
-        settles_in=situation.settles_in,
-        elsewhere=situation.elsewhere,
-        removed=situation.removed,
-        offline=situation.base.offline,
-        refused=situation.refused,
-    )
+    survey = _surveyed(items, situation)
     bench = bench_of(items.values(), situation.choices.policy.rules)
     declared, cycles = _declared(items, survey, bench)
     undeclared = _undeclared(items, survey, declared, bench)
@@ -77,6 +68,21 @@ def plan(situation: Situation) -> Plan:
         capabilities=situation.capabilities,
         moved=situation.moved,
         trial=situation.trial,
+    )
+
+
+def _surveyed(items: Mapping[Address, Item], situation: Situation) -> Survey:
+    return Survey(
+        needs={at: needs(item) for at, item in items.items() if item.desired is not None},
+        claims=claims(items),
+        series=series_of(items.values()),
+        intents={intent.address: intent for intent in situation.open_intents},
+        choices=situation.choices,
+        settles_in=situation.settles_in,
+        elsewhere=situation.elsewhere,
+        removed=situation.removed,
+        offline=situation.base.offline,
+        refused=situation.refused,
     )
 
 

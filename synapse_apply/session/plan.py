@@ -12,7 +12,6 @@ from synapse_apply.model.aim import aimed_plan
 from synapse_apply.model.diagnostic import Diagnostic, warning
 from synapse_apply.model.plan import Base, Plan
 from synapse_apply.model.state import Record
-from synapse_apply.model.unhurried import unhurried_gc
 from synapse_apply.planning.moving import let_go, moving
 from synapse_apply.planning.planner import plan as make_plan
 from synapse_apply.planning.situation import Choices, Item, Situation
@@ -38,10 +37,7 @@ def plan(context: Context, choices: Choices, *, server_dry_run: bool = False) ->
     observer.observe(desired, records)
     if choices.prune:
         observer.read(_deletable(context, desired, records), records)
-    with unhurried_gc():
-        made = items(
-            context.catalogue, observer, desired, records, context.secrets, context.new_salt
-        )
+    made = items(context.catalogue, observer, desired, records, context.secrets, context.new_salt)
     situation = Situation(
         plan_id=str(uuid.uuid4()),
         created=context.clock.now(),
@@ -70,8 +66,7 @@ def plan(context: Context, choices: Choices, *, server_dry_run: bool = False) ->
         moved=moves.moved,
         removed=let_go(context.project.removed, records, context.desired),
     )
-    with unhurried_gc():
-        plan = make_plan(situation)
+    plan = make_plan(situation)
     planned = Planned(plan, made, tuple(settled), observer.capabilities)
     plan = _tried(context, planned, situation) if server_dry_run else plan
     return replace(planned, plan=aimed_plan(plan, context.aim))

@@ -14,6 +14,7 @@ from synapse_apply.model.errors import SecretUnavailable
 from synapse_apply.model.observed import Sighting
 from synapse_apply.model.ports import Secrets
 from synapse_apply.model.state import Record
+from synapse_apply.model.unhurried import unhurried_gc
 from synapse_apply.model.values import (
     Fields,
     KnownAfterApply,
@@ -69,6 +70,7 @@ def kept(want: Fields, ignored: tuple[Path, ...]) -> dict[Path, Any]:
     return fields
 
 
+@unhurried_gc()
 def items(
     catalogue: Catalogue,
     observer: Observer,

@@ -73,9 +73,9 @@ def _note(run: Run, notes: Sequence[Note]) -> None:
     begun = [note for note in notes if note.begun]
     entries = [note.entry for note in notes if note.entry]
     ((intents, audit),) = run(schema.LAST_NUMBERS, ())
-    _run(run, schema.drop_records, [(address,) for address in gone])
+    _run(run, partial(schema.among, schema.DROP_RECORDS), [(address,) for address in gone])
     _run(run, partial(schema.insert_many, "records"), [note.row for note in changed])
-    _run(run, schema.drop_intents, [(at,) for at in ended])
+    _run(run, partial(schema.among, schema.DROP_INTENTS), [(at,) for at in ended])
     numbered = [
         (note.intent.id, number, str(note.intent.address), note.begun)
         for number, note in enumerate(begun, intents + 1)
@@ -95,13 +95,13 @@ def _checked(run: Run, notes: Sequence[Note]) -> dict[str, str]:
     touched = [note.touches for note in notes if note.touches]
     if len(set(ids)) < len(ids) or len(set(touched)) < len(touched):
         raise Apart
-    is_open = set(_run(run, schema.open_among, ids))
+    is_open = set(_run(run, partial(schema.among, schema.OPEN_INTENTS), ids))
     for note in notes:
         if bool(note.begun) is ((note.intent.id,) in is_open):
             wrong = faults.begun_twice if note.begun else faults.not_begun
             raise _of(notes, wrong(note.intent))
     rows = [(note.row[0],) for note in notes if note.row]
-    return dict(_run(run, schema.records_among, rows))
+    return dict(_run(run, partial(schema.among, schema.SOME_RECORDS), rows))
 
 
 def _check_owners(run: Run, notes: Sequence[Note], changed: Sequence[Note]) -> None:

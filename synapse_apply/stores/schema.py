@@ -105,27 +105,9 @@ def insert_into(table: str) -> str:
 
 
 @cache
-def open_among(count: int) -> str:
-    """Which of so many intents are there."""
-    return f"SELECT id FROM intents WHERE id IN ({_marks(count)})"  # noqa: S608
-
-
-@cache
-def drop_intents(count: int) -> str:
-    """So many intents by their ids."""
-    return f"DELETE FROM intents WHERE id IN ({_marks(count)})"  # noqa: S608
-
-
-@cache
-def records_among(count: int) -> str:
-    """The records of so many addresses."""
-    return f"SELECT address, record FROM records WHERE address IN ({_marks(count)})"  # noqa: S608
-
-
-@cache
-def drop_records(count: int) -> str:
-    """The records of so many addresses."""
-    return f"DELETE FROM records WHERE address IN ({_marks(count)})"  # noqa: S608
+def among(head: str, count: int) -> str:
+    """A statement about so many values of the column that its head ends with."""
+    return f"{head} IN ({', '.join('?' * count)})"
 
 
 @cache
@@ -133,10 +115,6 @@ def owners_among(count: int) -> str:
     """Address, kind, API version and id of those that have one of so many (kind, api, id)."""
     one = "(kind = ? AND api = ? AND remote_id = ?)"
     return f"SELECT address, kind, api, remote_id FROM records WHERE {' OR '.join([one] * count)}"  # noqa: S608
-
-
-def _marks(count: int) -> str:
-    return ", ".join("?" * count)
 
 
 ADD_META = insert_into("meta")
@@ -166,6 +144,10 @@ SET_FENCE = "UPDATE meta SET fence = ? WHERE id = 1"
 # Unordered: each database has its own idea of the order of texts.
 ALL_RECORDS = "SELECT address, record FROM records"
 GET_RECORD = "SELECT record FROM records WHERE address = ?"
+# To be ended by `among`.
+OPEN_INTENTS, DROP_INTENTS = "SELECT id FROM intents WHERE id", "DELETE FROM intents WHERE id"
+SOME_RECORDS = "SELECT address, record FROM records WHERE address"
+DROP_RECORDS = "DELETE FROM records WHERE address"
 FIND_REMOTE = "SELECT address FROM records WHERE kind = ? AND api = ? AND remote_id = ?"
 ADD_RECORD = "INSERT INTO records (address, kind, api, remote_id, record) VALUES (?, ?, ?, ?, ?)"
 DROP_RECORD = "DELETE FROM records WHERE address = ?"

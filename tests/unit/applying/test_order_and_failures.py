@@ -227,6 +227,7 @@ def test_places_are_near_while_calls_are_brief(monkeypatch):
         def call(seconds):
             pool.enter()
             now[0] += seconds
+            assert pool.is_near is (seconds < 1)  # also of one that is still going on
             pool.leave()
 
         def near_after(seconds):
@@ -237,7 +238,9 @@ def test_places_are_near_while_calls_are_brief(monkeypatch):
         assert near_after(0.1)
         assert not near_after(3.0)
         assert not near_after(0.1)
-        assert [near_after(0.1) for _ in range(12)][-1]
+        pool.submit("fading", lambda: [pool.enter() and pool.leave() for _ in range(12)])
+        pool.wait()
+        assert near_after(0.1)
 
 
 def test_failed_calls_are_audited_without_values(bench):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from threading import Event, Semaphore, Thread
 
 import pytest
 from unit.applying.bench import Bench, outcome, plugin, release, widget, widget_kind
@@ -10,6 +12,9 @@ from unit.applying.bench import Bench, outcome, plugin, release, widget, widget_
 from synapse_apply.applying.executors import Serial
 from synapse_apply.model.observed import Lookup
 from synapse_apply.model.report import Result
+from synapse_apply.planning.situation import Choices
+from synapse_apply.session.apply import apply
+from synapse_apply.session.plan import plan
 
 
 class Crowded(Serial):
@@ -138,3 +143,51 @@ def test_an_update_that_waits_is_not_begun_either(bench: Bench, crowd) -> None:
     assert outcome(report, "widget/a").result is Result.SKIPPED
     assert bench.api.calls.count("get_widget") == 1  # the plan's
     assert bench.live("a")["note"] == "x"
+
+
+def test_what_only_waits_when_nobody_waits_any_more_is_not_unknown(bench: Bench) -> None:
+    """Two updates of six have places; of the others nothing was sent, and the report says so."""
+    names = "abcdef"
+    bench.apply(*(widget(name, note="x") for name in names))
+    called, answered, stopped = Semaphore(0), Event(), Event()
+    change = bench.api.change
+
+    def slow(kind, pk, body):
+        called.release()
+        answered.wait(10)
+        return change(kind, pk, body)
+
+    bench.api.change = slow
+    context = replace(bench.context(*(widget(n, note="y") for n in names)), parallelism=2)
+    threads: list[Thread] = []
+
+    def until_cut(work: Callable[[], None]) -> None:
+        threads.append(Thread(target=work))
+        threads[0].start()
+        assert all(called.acquire(timeout=10) for _ in range(2))
+        stopped.set()
+
+    with bench.store.lock("apply"):
+        report = apply(
+            context,
+            plan(context, Choices()),
+            bench.progress,
+            lambda: 2 if stopped.is_set() else 0,
+            until_cut=until_cut,
+        )
+        answered.set()
+        threads[0].join(10)
+    assert sorted(one.result.value for one in report.outcomes) == ["skipped"] * 4 + ["unknown"] * 2
+    assert sum(one["note"] == "y" for one in bench.api.objects["widget"].values()) == 2
+
+
+def test_what_waits_asks_a_broken_state_nothing_more(bench: Bench, crowd, monkeypatch) -> None:
+    """Its intent stays open: the next run finds that it was not done, and does it."""
+    broken: list[bool] = []
+    crowd(lambda: broken.append(True))
+    monkeypatch.setattr(bench.store, "broken", lambda: bool(broken))
+    monkeypatch.setattr(bench.store, "settle", lambda *_: pytest.fail("asked again"))
+    report = bench.apply(widget("a"))
+    assert outcome(report, "widget/a").result is Result.SKIPPED
+    assert len(bench.store.read().open_intents) == 1
+    assert bench.api.writes() == []

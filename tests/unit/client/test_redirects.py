@@ -16,6 +16,13 @@ def test_a_read_follows_on_its_own_host(server, client):
     assert server.received[1].path == "/v1/plugins/1/"
 
 
+def test_a_redirect_to_the_origin_itself_is_a_request_for_its_root(server, client):
+    """Also where nothing but a query stands behind it."""
+    server.then(answer(302, Location=f"{server.url}?x=1"), answer(200, {"id": 1}))
+    assert client.get_plugin(1) == {"id": 1}
+    assert server.received[1].target == "/?x=1"
+
+
 def test_a_read_does_not_follow_to_another_host(server, client):
     """The other host sees no request at all; the message names where it would lead."""
     other = ScriptedServer()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack, closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -34,8 +35,8 @@ def all_of(store: Store, wanted: Wanted) -> list[int]:
 @given(st.lists(STEPS, max_size=30), st.integers(1, 4))
 def test_a_page_is_a_piece_of_the_whole(steps: list[tuple[str, object]], size: int) -> None:
     """Inserts, deletes and what is undone in between change no more than they should."""
-    with TemporaryDirectory() as folder:
-        store = Store(Path(folder) / "data.sqlite3")
+    with TemporaryDirectory() as folder, ExitStack() as opened:
+        store = opened.enter_context(closing(Store(Path(folder) / "data.sqlite3")))
         for step, value in steps:
             if step == "insert":
                 store.insert("storage", str(value), {}, created=0.0, parent=1)
@@ -53,12 +54,17 @@ def test_a_page_is_a_piece_of_the_whole(steps: list[tuple[str, object]], size: i
                     page = store.select("storage", wanted, limit=size, offset=offset)
                     assert [row.id for row in page] == whole[offset : offset + size]
                     assert store.count("storage", wanted) == len(whole)
-        store.close()
 
 
 def test_another_process_writes_too(tmp_path: Path) -> None:
     """What it wrote is seen in the next page and count."""
-    ours, theirs = Store(tmp_path / "data.sqlite3"), Store(tmp_path / "data.sqlite3")
+    file = tmp_path / "data.sqlite3"
+    with closing(Store(file)) as ours, closing(Store(file)) as theirs:
+        see_each_other(ours, theirs)
+
+
+def see_each_other(ours: Store, theirs: Store) -> None:
+    """One list, one count, whoever writes."""
     for _ in range(4):
         ours.insert("storage", "a", {}, created=0.0)
     assert [row.id for row in ours.select("storage", Wanted("a"), limit=2, offset=2)] == [3, 4]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -18,10 +19,11 @@ from synapse_apply.stores.sqlite import open_sqlite
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> SqlStore:
+def store(tmp_path: Path) -> Iterator[SqlStore]:
     made = open_sqlite(tmp_path / "state.db")
     made.init(Binding("http://localhost"), "lineage")
-    return made
+    yield made
+    made.close()
 
 
 def intent(name: str, **more) -> Intent:
