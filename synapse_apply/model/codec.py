@@ -18,6 +18,8 @@ from synapse_apply.model.state import AuditEntry, Intent, Record, State
 from synapse_apply.model.values import Fields
 
 PLAN_FORMAT = 1
+# `json.dumps` would make such an encoder anew at each call.
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 T = TypeVar("T")
 
@@ -96,7 +98,7 @@ def value_text(value: Any) -> str:
 
 def canonical(data: Any) -> str:
     """One text per JSON value, in ASCII: equal values have equal texts, and 1, 1.0, true differ."""
-    return json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return _CANONICAL.encode(data)
 
 
 def _encode(kind: Any, value: Any) -> Json:

@@ -9,7 +9,7 @@ from typing import Any
 from synapse_apply.model.diagnostic import Path
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.plan import Cause, FieldChange
-from synapse_apply.model.values import ABSENT, KnownAfterApply
+from synapse_apply.model.values import ABSENT, KnownAfterApply, is_map
 from synapse_apply.views.cells import cells, pad
 from synapse_apply.views.differences import difference
 from synapse_apply.views.literals import (
@@ -51,7 +51,10 @@ class Node:
         """The node at a path, made when it is not there."""
         node = self
         for part in path:
-            node = node.below.setdefault(part, Node())
+            below = node.below.get(part)
+            if below is None:
+                below = node.below[part] = Node()
+            node = below
         return node
 
     def keep(self, path: Path, value: Any, *, shown: bool) -> None:
@@ -100,8 +103,9 @@ def symbol_of(change: FieldChange, secrets_as: str) -> str:
 
 def is_secret(change: FieldChange) -> bool:
     """Whether its value must not be shown."""
-    sides = (change.before, change.after)
-    return change.sensitive or any(isinstance(side, SECRETS) for side in sides)
+    return (
+        change.sensitive or isinstance(change.before, SECRETS) or isinstance(change.after, SECRETS)
+    )
 
 
 def spread(change: FieldChange) -> Iterator[FieldChange]:
@@ -133,7 +137,7 @@ def _with(change: FieldChange, path: Path, before: Any, after: Any) -> FieldChan
 
 
 def _is_map(value: Any) -> bool:
-    return isinstance(value, Mapping) and bool(value)
+    return bool(value) and is_map(value)
 
 
 def _differs(before: Any, after: Any) -> bool:

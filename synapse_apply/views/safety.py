@@ -30,7 +30,10 @@ def _escape(match: re.Match[str]) -> str:
 
 def clean(text: object) -> str:
     """Any text on one line, with what could steer a terminal shown as an escape."""
-    return _STEERING.sub(_escape, str(text))
+    whole = str(text)
+    # Most text is plain, and telling so is far cheaper than the search for each such character.
+    plain = whole.isascii() and whole.isprintable()
+    return whole if plain else _STEERING.sub(_escape, whole)
 
 
 def clean_lines(text: object) -> list[str]:
