@@ -6,9 +6,7 @@ item is read as one to create. So who must know what is absent reads twice and c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -18,6 +16,7 @@ from synapse_apply.client.calls import Call
 from synapse_apply.client.dialects.dialect import Page
 from synapse_apply.client.lists import Listing, page_in, walk
 from synapse_apply.model.errors import NotFound
+from synapse_apply.model.threads import threads
 
 _MOST_READINGS = 6
 # From here on page after page: a busy server may never give one count for all pages.
@@ -134,28 +133,13 @@ def _beside(reading: _Reading, listing: Listing, first: Page, numbers: range) ->
         call = Call("GET", listing.path, query=query, repeatable=True)
         return page_in(listing.dialect, call, listing.fetch(call))
 
-    with _threads(min(listing.width, len(numbers))) as pool:
+    with threads(min(listing.width, len(numbers))) as pool:
         pages = list(pool.map(fetched, numbers))
     for page in pages:
         reading.add(page)
     one_count = all(page.total == first.total for page in pages)
     ends = pages[-1].following is None
     reading.is_sound = one_count and ends and len(reading.items) >= (first.total or 0)
-
-
-@contextmanager
-def _threads(size: int) -> Iterator[ThreadPoolExecutor]:
-    """Waited for at the end, unless an interrupt ends it: the client's end wakes them then."""
-    pool = ThreadPoolExecutor(size, thread_name_prefix="pages")
-    waits = False
-    try:
-        yield pool
-        waits = True
-    except Exception:
-        waits = True
-        raise
-    finally:
-        pool.shutdown(wait=waits, cancel_futures=True)
 
 
 def _is_new(item: Any, seen: set[Any]) -> bool:

@@ -16,10 +16,10 @@ from synapse_apply.model.diagnostic import Diagnostic, Path, error
 from synapse_apply.model.errors import InputError, NotFound, RemoteError, Unauthorized, Unreachable
 from synapse_apply.model.observed import Observed
 from synapse_apply.model.state import IntentState, Record
+from synapse_apply.model.threads import threads
 from synapse_apply.model.values import Reference, leaves
 from synapse_apply.model.verification import RUN
 from synapse_apply.session.context import Context
-from synapse_apply.session.threads import threads
 
 
 class Inventory(NamedTuple):

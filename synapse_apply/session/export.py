@@ -18,10 +18,10 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.observed import Observed
+from synapse_apply.model.threads import threads
 from synapse_apply.model.values import Reference
 from synapse_apply.session.gather import Gatherer, Missed, Wanted, called, owner_prefix
 from synapse_apply.session.reach import Reach, state_of
-from synapse_apply.session.threads import threads
 
 # Dot folders are never read for manifests.
 SCHEMA_FILE = Path(".schema", "manifest.schema.json")

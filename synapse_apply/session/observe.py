@@ -32,8 +32,8 @@ from synapse_apply.model.marks import SecretMarks
 from synapse_apply.model.observed import Capabilities, FoundBy, Lookup, Observed, Sighting
 from synapse_apply.model.ports import Api
 from synapse_apply.model.state import Record
+from synapse_apply.model.threads import threads
 from synapse_apply.model.values import Reference, leaves
-from synapse_apply.session.threads import threads
 
 # Whoever is asked next would be told the same, and a client's own retries are over by then.
 _FINAL = (Unauthorized, Unreachable)

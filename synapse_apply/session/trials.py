@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 from synapse_apply.applying.trying import Trials, rehearse
 from synapse_apply.model.diagnostic import Diagnostic, warning
+from synapse_apply.model.threads import threads
 from synapse_apply.planning.refusals import listing
 from synapse_apply.session.context import Context, Planned
 from synapse_apply.session.tasks import live_of, tasks_of, tools_of
-from synapse_apply.session.threads import threads
 from synapse_apply.views.progress import Silent
 
 
