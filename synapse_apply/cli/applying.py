@@ -86,7 +86,7 @@ class Run:
         """False where the plan that was shown has said it all; raises what is yet to be said."""
         if plan.errored and not self.face.as_json:
             if self.reports:
-                self.reports.of_plan(plan, Exit.ERROR)
+                self.reports.of_stopped(plan, Exit.ERROR)
             return False
         check(plan, all_or_nothing=self.all_or_nothing)
         return True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import traceback
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from synapse_apply import __version__
 from synapse_apply.cli.face import Face
@@ -13,6 +14,9 @@ from synapse_apply.model.aim import aimed_findings
 from synapse_apply.model.diagnostic import Diagnostic, error
 from synapse_apply.model.errors import Exit, RemoteError, SynapseApplyError, recourse
 from synapse_apply.model.frozen import frozen
+
+if TYPE_CHECKING:
+    from synapse_apply.model.plan import Plan
 
 
 def tell(problem: BaseException, face: Face, command: str = "") -> int:
@@ -24,7 +28,11 @@ def tell(problem: BaseException, face: Face, command: str = "") -> int:
     if face.as_json and not face.has_documented:
         from synapse_apply.views.failure import failure_document
 
-        face.document(failure_document(command, findings, code, tool_version=__version__))
+        face.document(
+            failure_document(
+                command, findings, code, tool_version=__version__, plan=stopped_plan(problem)
+            )
+        )
         return code
     from synapse_apply.views.findings import render_diagnostics
 
@@ -41,6 +49,11 @@ def worded(problem: BaseException) -> tuple[Sequence[Diagnostic], int]:
     if isinstance(problem, RemoteError):
         return [_remote(problem)], Exit.ERROR
     return [_internal(problem)], Exit.ERROR
+
+
+def stopped_plan(problem: BaseException) -> Plan | None:
+    """The plan that a failure stopped, where one was made."""
+    return problem.plan if isinstance(problem, SynapseApplyError) else None
 
 
 @frozen

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 from synapse_apply import __version__
-from synapse_apply.cli.endings import worded
+from synapse_apply.cli.endings import stopped_plan, worded
 from synapse_apply.cli.face import Face
 from synapse_apply.cli.report_files import append, size, write
 from synapse_apply.model.aim import aimed_findings
@@ -60,6 +60,12 @@ class Reports:
         """
         return self._must_write(self._plan(plan, code, more), code)
 
+    def of_stopped(self, plan: Plan, code: int) -> None:
+        """Write a plan that apply cannot carry out; its JSON document is the report of that."""
+        self._try_to_write(
+            replace(self._plan(plan, code, {}), document=lambda: self._failed((), code, plan))
+        )
+
     def of_drift(self, drift: Drift, code: int) -> int:
         """Write what drifted; gives the code to end with, as for a plan."""
         return self._must_write(self._drift(drift, code), code)
@@ -71,7 +77,11 @@ class Reports:
     def of_failure(self, problem: BaseException) -> None:
         """Write why there is nothing else to tell; the failure itself is told elsewhere."""
         findings, code = worded(problem)
-        self._try_to_write(self._findings(findings, code))
+        told = self._findings(findings, code)
+        if (plan := stopped_plan(problem)) is not None:
+            found = aimed_findings(findings, self.face.aim)
+            told = replace(told, document=lambda: self._failed(found, code, plan))
+        self._try_to_write(told)
 
     def of_findings(self, findings: Sequence[Diagnostic], code: int) -> int:
         """Write what was found; gives the code to end with, as for a plan."""
@@ -126,7 +136,7 @@ class Reports:
         found = list(aimed_findings(findings, self.face.aim))
         url, target = run_url(self.where.environ), self._target()
         return Told(
-            lambda: failure_document(self.command, found, code, tool_version=__version__),
+            lambda: self._failed(found, code),
             lambda budget: markdown.findings_markdown(
                 found, self.command, target=target, budget=budget, run_url=url
             ),
@@ -137,6 +147,11 @@ class Reports:
             lambda: gitlab.NO_COUNTS,
             github.failure_outputs(code),
         )
+
+    def _failed(
+        self, found: Sequence[Diagnostic], code: int, plan: Plan | None = None
+    ) -> dict[str, Any]:
+        return failure_document(self.command, found, code, tool_version=__version__, plan=plan)
 
     def _target(self) -> str:
         """The target that is meant, also where something else went wrong; "" for all of them."""

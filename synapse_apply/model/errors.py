@@ -18,9 +18,12 @@ RemoteError                  a call to a backend failed; `effect` says whether i
 from __future__ import annotations
 
 from enum import Enum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from synapse_apply.model.diagnostic import Diagnostic, Severity
+
+if TYPE_CHECKING:
+    from synapse_apply.model.plan import Plan
 
 
 class Exit:
@@ -47,9 +50,13 @@ class Exit:
 
 
 class SynapseApplyError(Exception):
-    """Base of what ends a command with a message instead of a traceback."""
+    """Base of what ends a command with a message instead of a traceback.
+
+    `plan` is the plan that it stops, where one was made: reports tell of it.
+    """
 
     exit_code = Exit.ERROR
+    plan: Plan | None = None
 
     def __init__(self, *diagnostics: Diagnostic) -> None:
         """Keep every finding; the first one's summary is the exception's text."""

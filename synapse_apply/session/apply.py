@@ -11,7 +11,13 @@ from synapse_apply.applying.executors import Serial, Threads
 from synapse_apply.applying.task import Task
 from synapse_apply.model.aim import aimed_report
 from synapse_apply.model.diagnostic import Diagnostic, error
-from synapse_apply.model.errors import InputError, Refused, SecretUnavailable, Stale
+from synapse_apply.model.errors import (
+    InputError,
+    Refused,
+    SecretUnavailable,
+    Stale,
+    SynapseApplyError,
+)
 from synapse_apply.model.plan import Plan
 from synapse_apply.model.ports import Progress
 from synapse_apply.model.report import STALE_RULES, Report
@@ -22,22 +28,27 @@ from synapse_apply.session.tasks import live_of, tasks_of, tools_of
 
 def check(plan: Plan, *, all_or_nothing: bool = False) -> None:
     """Raise when this plan must not be applied: errors (exit 1), guards or refusals (exit 5)."""
+    if (problem := _obstacle(plan, all_or_nothing)) is not None:
+        problem.plan = plan
+        raise problem
+
+
+def _obstacle(plan: Plan, all_or_nothing: bool) -> SynapseApplyError | None:
     if plan.errored:
-        raise InputError(
-            *(finding for finding in plan.diagnostics if finding.is_error),
-        )
+        return InputError(*(finding for finding in plan.diagnostics if finding.is_error))
     if plan.guards:
-        raise Refused(*(error(guard.summary, guard.detail) for guard in plan.guards))
-    if all_or_nothing and plan.refused:
-        rules = {refusal.rule for change in plan.refused for refusal in change.refusals}
-        kind = Stale if rules & STALE_RULES else Refused
-        raise kind(
-            error(
-                "Nothing was applied: some rows are refused",
-                f"{len(plan.refused)} refused (see ! rows) and --all-or-nothing was given.",
-                "Settle the refused rows, or apply the rest without --all-or-nothing.",
-            )
+        return Refused(*(error(guard.summary, guard.detail) for guard in plan.guards))
+    if not (all_or_nothing and plan.refused):
+        return None
+    rules = {refusal.rule for change in plan.refused for refusal in change.refusals}
+    kind = Stale if rules & STALE_RULES else Refused
+    return kind(
+        error(
+            "Nothing was applied: some rows are refused",
+            f"{len(plan.refused)} refused (see ! rows) and --all-or-nothing was given.",
+            "Settle the refused rows, or apply the rest without --all-or-nothing.",
         )
+    )
 
 
 def apply(

@@ -1,4 +1,4 @@
-"""JSON documents of commands that end before they have a plan: their usual shape, with findings."""
+"""JSON documents of commands that did nothing: their usual shape, with findings."""
 
 from __future__ import annotations
 
@@ -7,23 +7,44 @@ from dataclasses import asdict, fields
 from typing import Any
 
 from synapse_apply.model.diagnostic import Diagnostic
-from synapse_apply.model.plan import Summary
-from synapse_apply.views.json import FORMAT_VERSION, diagnostics_document, plan_counts
+from synapse_apply.model.plan import Plan, Summary
+from synapse_apply.model.report import Report
+from synapse_apply.views.json import (
+    FORMAT_VERSION,
+    diagnostics_document,
+    plan_counts,
+    report_document,
+)
 from synapse_apply.views.outcomes import Counts
 
 Document = dict[str, Any]
 
 
 def failure_document(
-    command: str, found: Iterable[Diagnostic], exit_code: int, *, tool_version: str
+    command: str,
+    found: Iterable[Diagnostic],
+    exit_code: int,
+    *,
+    tool_version: str,
+    plan: Plan | None = None,
 ) -> Document:
-    """The document of a `command` that found out nothing but `found`.
+    """The document of a `command` that found out nothing but `found`, and perhaps a `plan`.
 
     It passes the schema of what the command prints when it goes well, so that a program that reads
     that can read this: nothing is planned, done or drifted, and what is not known is null. A
-    command without a schema of its own gives the findings alone.
+    command without a schema of its own gives the findings alone. With the plan that an apply was
+    not to carry out, it is the report of one that did nothing.
     """
     findings = list(found)
+    if plan is not None:
+        told = [finding for finding in plan.diagnostics if finding not in findings]
+        return {
+            **report_document(Report(plan)),
+            "moved": [],
+            "complete": False,
+            "exit_code": exit_code,
+            "diagnostics": [finding.to_json() for finding in [*told, *findings]],
+        }
     if (empty := _EMPTY.get(command)) is None:
         document = diagnostics_document(findings, tool_version=tool_version)
         return {**document, "exit_code": exit_code}

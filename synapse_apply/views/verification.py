@@ -128,6 +128,7 @@ def ended_documents(verified: Iterable[Verified]) -> list[dict[str, Any]]:
             "tolerated": one.tolerated,
             "job": one.job or None,
             "request_id": one.request_id or None,
+            "unrecorded_in": one.unrecorded or None,
             "seconds": round(max(0.0, one.seconds), 3),
             "logs": list(one.logs),
         }

@@ -151,6 +151,37 @@ def test_an_apply_that_stops_at_its_plan_has_its_own_comment(cli: Run, project: 
     assert "Correct metadata.id" in done.stdout
 
 
+def test_a_stopped_apply_tells_its_plan(cli: Run, project: Path) -> None:
+    """A guard: the JSON is the report of an apply that did nothing, with what it was to do."""
+    assert cli("apply", "--auto-approve").returncode == 0
+    for file in (project / "manifests").iterdir():
+        file.write_text("")
+    done = cli("apply", "--auto-approve", "--json", "--report", "json=kept.json")
+    assert done.returncode == 5, done.stderr
+    report = json.loads(done.stdout)
+    assert report == json.loads((project / "kept.json").read_text())
+    Draft202012Validator(bundled("report")).validate(report)
+    assert (report["exit_code"], report["complete"], report["outcomes"]) == (5, False, [])
+    assert report["plan"]["base"]["target"] == "embedded"
+    assert report["plan"]["summary"]["forget"] == 3
+    assert any("--override-guard no-manifests" in one["detail"] for one in report["diagnostics"])
+
+
+def test_an_apply_of_a_plan_with_errors_has_one_shape(cli: Run, project: Path) -> None:
+    """The JSON document of an apply is a report, also where the plan has errors, each told once."""
+    pinned = STORAGE.format(name="raw").replace("{name: raw}", "{name: raw, id: 999}")
+    (project / "manifests" / "raw.yaml").write_text(pinned)
+    printed = json.loads(cli("apply", "--auto-approve", "--json").stdout)
+    assert cli("apply", "--auto-approve", "--report", "json=kept.json").returncode == 1
+    for report in (printed, json.loads((project / "kept.json").read_text())):
+        Draft202012Validator(bundled("report")).validate(report)
+        assert (report["exit_code"], report["outcomes"]) == (1, [])
+        assert report["plan"]["base"]["target"] == "embedded"
+        found = [one["hint"] for one in report["diagnostics"] if one["severity"] == "error"]
+        assert len(found) == 1
+        assert "Correct metadata.id" in found[0]
+
+
 def test_a_step_of_github_actions(cli: Run, project: Path) -> None:
     """Outputs and summary are added to the runner's files, by plan and then by apply."""
     environ = runner(project)
