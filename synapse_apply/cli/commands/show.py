@@ -58,6 +58,11 @@ def command(
     if reports is not None or show_unchanged:
         option = "--show-unchanged" if reports is None else "--report"
         raise click.UsageError(f"{option} is for a saved plan; {what!r} is no file that holds one.")
+    if not is_address(what):
+        raise click.UsageError(
+            f"{what!r} is neither a file nor an address; "
+            "an address is KIND/NAME, for example plugin/yolo."
+        )
     return _show_resource(face, where, ADDRESS(what))
 
 

@@ -83,6 +83,12 @@ def test_a_resource_is_not_reported(planned: Workplace, option: tuple[str, ...])
     assert not (planned.root / "x").exists()
 
 
+def test_what_is_neither_file_nor_address(planned: Workplace) -> None:
+    """A plan's name with a slip in it is not taken for an address alone."""
+    ran = planned.run("show", "absent.plan", code=64)
+    assert "'absent.plan' is neither a file nor an address" in ran.err
+
+
 def test_a_file_that_is_no_plan_is_reported(planned: Workplace) -> None:
     """The reports say why there is nothing to show; the plan's own comment is left alone."""
     planned.write("broken", "no plan")
