@@ -111,6 +111,10 @@ def command(
     from synapse_apply.session.gather import Wanted
     from synapse_apply.session.reach import open_backend
 
+    if "-" in {str(folder), str(inventory)}:
+        raise click.UsageError(
+            "an export is many files; name a folder, and a file for --inventory."
+        )
     wanted = Wanted(
         codes=_codes(codes_file) if codes_file else (),
         ids=_ids(ids),

@@ -231,3 +231,11 @@ def test_what_is_managed_keeps_its_name_and_can_be_left_out(applied, server):
 def test_ids_that_are_none(serve, bare, ids):
     """A usage error before anything is asked for."""
     assert "--ids" in bare(serve()).run("export", "--ids", ids, code=64).err
+
+
+@pytest.mark.parametrize("option", ["--out", "--inventory"])
+def test_an_export_does_not_go_to_stdout(applied, option):
+    """`-` is no folder's name that anybody means."""
+    ran = applied.run("export", "--ids", "plugin=1", option, "-", code=64)
+    assert "an export is many files" in ran.err
+    assert not (applied.root / "-").exists()
