@@ -142,6 +142,10 @@ class StateStore(Protocol):
         """Whether this process holds a lock that it has lost: it may start no request then."""
         ...
 
+    def check(self) -> None:
+        """LockLost, in the words that a write would have, where `lost`."""
+        ...
+
     def broken(self) -> bool:
         """Whether a write failed under this lock: what is called now could not be recorded."""
         ...

@@ -25,7 +25,8 @@ def plan(context: Context, choices: Choices, *, server_dry_run: bool = False) ->
 
     With `server_dry_run` every call that the backend can check without acting on it is sent so;
     what it refuses is refused in the plan. RemoteError never leaves here: a read that failed is a
-    finding of its address. StateError and InputError as the stores and the manifests raise them.
+    finding of its address. StateError and InputError as the stores and the manifests raise them,
+    LockLost where a lock that is held was lost meanwhile.
     """
     state = context.store.read()
     observer = observing(context)
@@ -54,11 +55,7 @@ def plan(context: Context, choices: Choices, *, server_dry_run: bool = False) ->
         catalogue=context.catalogue,
         items=made,
         open_intents=tuple(item.intent for item in settled if item.is_open),
-        settles_in={
-            item.intent.address: item.settles_in
-            for item in settled
-            if item.is_open and item.settles_in is not None
-        },
+        settles_in=_settles_in(settled),
         choices=replace(choices.under(context.target), partial=context.partial),
         capabilities=observer.capabilities,
         diagnostics=(*context.diagnostics, *_unsettled(settled), *moves.diagnostics),
@@ -69,6 +66,8 @@ def plan(context: Context, choices: Choices, *, server_dry_run: bool = False) ->
     plan = make_plan(situation)
     planned = Planned(plan, made, tuple(settled), observer.capabilities)
     plan = _tried(context, planned, situation) if server_dry_run else plan
+    # Without the lock nothing more was sent: what could not be read then says nothing.
+    context.store.check()
     return replace(planned, plan=aimed_plan(plan, context.aim))
 
 
@@ -82,6 +81,15 @@ def _tried(context: Context, planned: Planned, situation: Situation) -> Plan:
     return make_plan(
         replace(situation, refused=trials.refused, trial=trials.counts, diagnostics=found)
     )
+
+
+def _settles_in(settled: Iterable[Settled]) -> dict[Address, float]:
+    """In how many seconds each open call can be told to have been lost, where it can be."""
+    return {
+        item.intent.address: item.settles_in
+        for item in settled
+        if item.is_open and item.settles_in is not None
+    }
 
 
 def _unsettled(settled: Iterable[Settled]) -> Iterator[Diagnostic]:

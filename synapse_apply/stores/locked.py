@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from synapse_apply.model.diagnostic import Diagnostic
+from synapse_apply.model.errors import RemoteError, SynapseApplyError
 from synapse_apply.model.state import STATE_FORMAT
 from synapse_apply.stores import faults, schema
 from synapse_apply.stores.database import Database, Row, Run
@@ -35,9 +36,17 @@ class Locked:
 
     @contextmanager
     def lock(self, operation: str, timeout: float = 0.0) -> Iterator[None]:
-        """Every thread of this process may write while it is held."""
-        with self._locked(operation, timeout):
-            yield
+        """Every thread of this process may write while it is held.
+
+        LockLost in place of an error that ends the work when the lock is lost by then: what could
+        not be read or sent any more is only a consequence.
+        """
+        with self._locked(operation, timeout) as holding:
+            try:
+                yield
+            except (SynapseApplyError, RemoteError):
+                holding.check()
+                raise
 
     def still_ours(self) -> bool:
         """Whether a request may be started: the lock is held and this process was not silent.
@@ -49,6 +58,10 @@ class Locked:
     def lost(self) -> bool:
         """Whether the lock that this process holds is another's by now, or may be."""
         return self._holding is not None and not self._holding.ours
+
+    def check(self) -> None:
+        if self._holding is not None:
+            self._holding.check()
 
     def broken(self) -> bool:
         """Whether a write failed under the lock that is held, and not for what it wanted."""

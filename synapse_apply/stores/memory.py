@@ -119,6 +119,10 @@ class MemoryStore:
     def lost(self) -> bool:
         return self._held and not self._lock_id
 
+    def check(self) -> None:
+        if self.lost():
+            raise faults.lost_to(WHERE, "")
+
     def unlock(self, lock_id: str) -> None:
         with self._turn:
             if not self._lock_id or lock_id != self._lock_id:
@@ -239,8 +243,7 @@ class MemoryStore:
         """Rows to change; who writes checks everything before changing anything."""
         if not self._held:
             raise faults.not_locked(WHERE)
-        if not self._lock_id:
-            raise faults.lost_to(WHERE, "")
+        self.check()
         with self._turn:
             yield self._now()
 

@@ -19,26 +19,31 @@ from installed import BIN, environment
 
 TESTS = Path(__file__).resolve().parents[1]
 COMMAND = [str(BIN / "synapse-apply")]
-APPLY = ["apply", "--auto-approve", "--json", "--target", "site"]
+APPLY = ["apply", "--auto-approve", "--target", "site"]
 SECONDS = 60
 # Longer than all tests together: what hangs before its commit is committed when that time is over.
 FOREVER = 1_000_000
 # Of those who shall be replaced soon; a busy disk must not make them silent for so long.
-LEASE = 3.0
+LEASE = 4.0
 
 
 @contextmanager
 def applying(
-    site: Site, *more: str, parallelism: int = 1, by: Sequence[str] = (), **altered: Any
+    site: Site,
+    *more: str,
+    parallelism: int = 1,
+    by: Sequence[str] = (),
+    as_json: bool = True,
+    **altered: Any,
 ) -> Iterator[subprocess.Popen[str]]:
     """An apply under way; killed at the end if it has not ended by itself.
 
     `altered` is what is not as it is here: see fault/altered.py. `by` is a command that runs it.
     """
     command = [sys.executable, "-m", "fault.altered", json.dumps(altered)] if altered else COMMAND
-    prune = ["--prune"] if site.prunes else []
+    chosen = [*(["--json"] if as_json else []), *(["--prune"] if site.prunes else [])]
     process = subprocess.Popen(
-        [*by, *command, *APPLY, *prune, "--parallelism", str(parallelism), *more],
+        [*by, *command, *APPLY, *chosen, "--parallelism", str(parallelism), *more],
         cwd=site.root,
         env={**environment(site.environ), **({"PYTHONPATH": str(TESTS)} if altered else {})},
         stdin=subprocess.DEVNULL,

@@ -85,6 +85,29 @@ def test_stopped_while_a_call_is_under_way(
         converge(site, None, row)
 
 
+@on_store("postgres")
+@on_api("v1")
+@pytest.mark.parametrize("as_json", [True, False], ids=["json", "text"])
+def test_stopped_while_it_plans(
+    as_json: bool, api: str, make_shared_site: Callable[..., Site], server: Server, row: Row
+) -> None:
+    """What it can read no more is no finding of its own: the lock is what was lost, exit 6."""
+    site = make_shared_site()
+    server.faults({"match": {"method": "GET", "nth": 1}, "do": {"hang": 0.5}}, COUNTS)
+    with applying(site, as_json=as_json, lease=LEASE) as first:
+        reaches(server, first)
+        suspend(first, site.state_file if site.state_file.exists() else None)
+        another(site)
+        posts = server.posts()
+        first.send_signal(signal.SIGCONT)
+        code, out, err = ended(first)
+    assert code == 6, out + err
+    assert "The lock on the state " in (words_of(json.loads(out)) if as_json else err)
+    assert "not sent" not in out + err
+    assert server.posts() == posts
+    converge(site, None, row)
+
+
 def test_stopped_in_the_middle_of_a_write(
     make_site: Callable[..., Site], server: Server, row: Row
 ) -> None:

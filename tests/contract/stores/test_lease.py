@@ -10,7 +10,7 @@ import pytest
 from contract.stores.leases import ELSEWHERE, NEVER, Hands, eventually, quick
 from contract.stores.samples import BINDING, LINEAGE, entry, intent, record
 
-from synapse_apply.model.errors import LockHeld, LockLost, StateError
+from synapse_apply.model.errors import LockHeld, LockLost, NotFound, StateError, Unreachable
 from synapse_apply.model.state import Binding, IntentState
 from synapse_apply.stores.holder import this_process
 
@@ -256,6 +256,32 @@ def test_a_lock_lost_between_two_writes_is_noticed_without_a_write(open_store, s
         other.unlock(store._holding.holder.owner)
         eventually(lambda: not store.still_ours())
         assert store.lost()
+
+
+def test_what_fails_without_the_lock_is_told_as_its_loss(open_store, shared):
+    """What could not be read or sent then is a consequence; while it is held an error is itself."""
+    store, other = open_store(shared, runner=quick(lease=30, beat=0.01)), open_store(shared)
+    store.init(BINDING, LINEAGE)
+    store.check()
+
+    def work(problem, *, unlocked):
+        with store.lock("apply"):
+            store.check()
+            if unlocked:
+                other.unlock(store._holding.holder.owner)
+                eventually(store.lost)
+            raise problem
+
+    with pytest.raises(NotFound):
+        work(NotFound("not there"), unlocked=False)
+    with pytest.raises(LockLost, match="lost"):
+        work(Unreachable("not sent"), unlocked=True)
+    with store.lock("apply"):
+        other.unlock(store._holding.holder.owner)
+        eventually(store.lost)
+        with pytest.raises(LockLost, match="lost"):
+            store.check()
+    store.check()
 
 
 def test_two_that_come_at_once_are_one_after_the_other(open_store, shared):
