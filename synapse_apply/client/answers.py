@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import Any
 
 from synapse_apply.client.deadlines import http_date, retry_after
+from synapse_apply.client.masking import Mask, unmasked
 
 # What servers and proxies give as ids; anything else may be an echo of what was sent.
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
@@ -22,7 +23,8 @@ class Answer:
     """Status, headers and the whole body (empty when `complete` is False: it was lost).
 
     `now` is wall-clock seconds since the epoch, against which a Retry-After date is read. `secret`
-    is a text of the request that holds a credential: a piece of it that comes back is no id.
+    is a text of the request that holds a credential: a piece of it that comes back is no id. `mask`
+    takes those of the headers out of what is told of the answer; an error's `body` has none.
     """
 
     status: int
@@ -31,6 +33,7 @@ class Answer:
     complete: bool = True
     now: Callable[[], float] = lambda: 0.0
     secret: str = ""
+    mask: Mask = unmasked
 
     @cached_property
     def parsed(self) -> Any:
@@ -49,7 +52,7 @@ class Answer:
 
     @property
     def text(self) -> str:
-        return self.body[:_TEXT_LONGEST].decode("utf-8", "replace").strip()
+        return self.mask(self.body)[:_TEXT_LONGEST].decode("utf-8", "replace").strip()
 
     @property
     def reason(self) -> str:
@@ -72,7 +75,9 @@ class Answer:
             found = meta.get("request_id")
         if not isinstance(found, str):
             return None
-        return found if _ID.fullmatch(found) and found not in self.secret else None
+        if not _ID.fullmatch(found) or found in self.secret:
+            return None
+        return found if self.mask(found.encode()) == found.encode() else None
 
     @property
     def retry_after(self) -> float | None:

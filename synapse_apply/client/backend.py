@@ -13,6 +13,7 @@ from synapse_apply.client.dialects import v1, v2
 from synapse_apply.client.dialects.dialect import Credentials
 from synapse_apply.client.events import OnRateLimit, OnRequest
 from synapse_apply.client.integration import IntegrationClientMixin
+from synapse_apply.client.masking import mask_of
 from synapse_apply.client.options import Options, Timing
 from synapse_apply.client.platform import PlatformV2
 from synapse_apply.client.surroundings import route_to
@@ -70,11 +71,16 @@ class BackendClient(IntegrationClientMixin):
         """
         times = (connect_timeout, read_timeout, total_timeout, upload_rate)
         self._limits = Limits(*times, max_answer_size, max_pages, idle_timeout)
-        headers = _headers(_one_token(api_token, access_token), tenant, agent_token)
+        token, agent_token = (
+            _one_token(api_token, access_token),
+            _usable("agent_token", agent_token),
+        )
+        headers = _headers(token, tenant, agent_token)
         options = Options(
             self._limits, Backoff(max(0, retries), jitter=jitter), Timing(clock, now, sleep),
             resend_limited=resend_rate_limited, connections=pool_size,
             on_request=on_request, on_rate_limit=on_rate_limit, refusal=refusal,
+            mask=mask_of((token, agent_token)),
         )  # fmt: skip
         route = route_to(base_url, verify)
         self.base_url = route.base
@@ -123,7 +129,7 @@ class BackendClient(IntegrationClientMixin):
 def _headers(
     token: str | None, tenant: str | None, agent_token: str | None
 ) -> dict[str, dict[str, str]]:
-    who = Credentials(token, _usable("tenant", tenant), _usable("agent_token", agent_token))
+    who = Credentials(token, _usable("tenant", tenant), agent_token)
     return {one.api: one.auth_headers(who) for one in (v1.DIALECT, v2.DIALECT)}
 
 

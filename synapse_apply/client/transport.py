@@ -307,9 +307,10 @@ class Transport:
     def _answer(
         self, call: Call, response: BaseHTTPResponse, body: bytes, *, complete: bool
     ) -> Answer:
-        now = self._options.timing.now
+        now, mask = self._options.timing.now, self._options.mask
         secret = unquote(call.path) if call.path != call.shown_path else ""
-        return Answer(response.status, response.headers, body, complete, now, secret)
+        told = body if 200 <= response.status < 300 else mask(body)
+        return Answer(response.status, response.headers, told, complete, now, secret, mask)
 
 
 def _with(url: str, query: Query) -> str:

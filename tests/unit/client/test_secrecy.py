@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import html
 import http.client
 import json
 import logging
 import traceback
+from urllib.parse import quote
 
 import pytest
 from unit.client.scripted import answer, reset
@@ -106,6 +108,59 @@ def test_a_page_or_a_redirect_that_echoes_the_agent_token(server, client):
         with pytest.raises(ClientError) as caught:
             client.health_check_agent(AGENT)
         assert AGENT not in printed(caught.value)
+
+
+TOKEN = 'T0ken/canary"&<0123456789'
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 429, 500, 503])
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"detail": f"Invalid token: Token {TOKEN}."},
+        {"detail": [{"loc": ["header"], "msg": f"bad {TOKEN}"}]},
+        {"error": {"message": f"not known: {TOKEN}"}},
+        {TOKEN: ["bad"], "name": [TOKEN]},
+        json.dumps({"detail": TOKEN}).replace("/", "\\/").encode(),
+        f"bad token {TOKEN}".encode(),
+        f"<html><title>{html.escape(TOKEN)}</title>".encode(),
+        f"see /login?token={quote(TOKEN, safe='')}".encode(),
+    ],
+)
+def test_a_server_that_quotes_the_token(server, connect, status, body):
+    """Its words are told without it: they go into comments on pull requests."""
+    client = connect(server, TOKEN, retries=0)
+    server.then(answer(status, body, X_Request_ID="r-1"))
+    with pytest.raises(ClientError) as caught:
+        client.get_plugin("yolo")
+    told = printed(caught.value) + repr(caught.value.detail)
+    assert not any(form in told for form in (TOKEN, html.escape(TOKEN), "canary"))
+    assert caught.value.request_id == "r-1"
+    assert "(sensitive)" in str(caught.value)
+
+
+def test_tokens_that_are_words_or_ids(server, connect):
+    """A short one is masked where it stands alone; as a request id it is none."""
+    client = connect(server, "token-9", retries=0, agent_token="agents")
+    words = "Invalid tokens-99: token-9 of the user-agents; agents."
+    server.then(answer(401, {"detail": words}, X_Request_ID="token-9"))
+    with pytest.raises(ClientError) as caught:
+        client.get_plugin("yolo")
+    assert "Invalid tokens-99: (sensitive) of the user-(sensitive); (sensitive)." in str(
+        caught.value
+    )
+    assert caught.value.request_id is None
+
+
+def test_a_page_of_success_that_quotes_the_token(server, connect):
+    """What is no JSON is described, by its title or its text."""
+    client = connect(server, TOKEN)
+    page = f"<html><title>Hello {html.escape(TOKEN)}</title>".encode()
+    for body, kind in [(page, "text/html"), (TOKEN.encode(), "text/plain")]:
+        server.then(answer(200, body, Content_Type=kind))
+        with pytest.raises(ClientError) as caught:
+            client.get_plugin("yolo")
+        assert "canary" not in printed(caught.value) + repr(caught.value.detail)
 
 
 def test_events_hold_no_values(server, connect):
