@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from synapse_apply.cli.approval import FRESH_SECONDS, ask, same
-from synapse_apply.cli.face import Face
+from synapse_apply.cli.face import Face, OutputFailed
 from synapse_apply.cli.signals import Stop, leave
 from synapse_apply.model.errors import Exit
 from synapse_apply.model.plan import Plan
@@ -132,6 +132,10 @@ class Run:
         report = replace(report, extras={**report.extras, **extras})
         try:
             self._tell(report)
+        except OutputFailed:
+            # All that was done must not go unsaid because nobody can take it where it was to go.
+            self.face.err(render_report(report, color=self.face.color_err))
+            raise
         finally:
             if self.reports:
                 self.reports.of_apply(report)

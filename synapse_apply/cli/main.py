@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from types import FrameType
-from typing import NoReturn
+from typing import NoReturn, TextIO
 
 import click
 
@@ -69,9 +69,21 @@ def _open_streams() -> None:
     # Typed as never None, but a process may be started without them.
     sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
     sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+    sys.stdout, sys.stderr = map(_taking_all, (sys.stdout, sys.stderr))
+
+
+def _taking_all(stream: TextIO) -> TextIO:
+    if not isinstance(stream, io.TextIOWrapper):
+        return stream
+    # Typed as always buffered, but PYTHONUNBUFFERED leaves the buffer out. Then nobody looks how
+    # much of a text was written, and on a full disk a part of it would pass for the whole.
+    raw: object = stream.buffer
+    if isinstance(raw, io.RawIOBase):
+        encoding = stream.encoding
+        stream.detach()
+        stream = io.TextIOWrapper(io.BufferedWriter(raw), encoding, line_buffering=True)
+    stream.reconfigure(errors="backslashreplace")
+    return stream
 
 
 def run(typed: Sequence[str]) -> int:

@@ -71,20 +71,15 @@ class BackendClient(IntegrationClientMixin):
         """
         times = (connect_timeout, read_timeout, total_timeout, upload_rate)
         self._limits = Limits(*times, max_answer_size, max_pages, idle_timeout)
-        token, agent_token = (
-            _one_token(api_token, access_token),
-            _usable("agent_token", agent_token),
-        )
-        headers = _headers(token, tenant, agent_token)
+        who = _credentials(_one_token(api_token, access_token), tenant, agent_token)
         options = Options(
             self._limits, Backoff(max(0, retries), jitter=jitter), Timing(clock, now, sleep),
-            resend_limited=resend_rate_limited, connections=pool_size,
-            on_request=on_request, on_rate_limit=on_rate_limit, refusal=refusal,
-            mask=mask_of((token, agent_token)),
+            resend_rate_limited, pool_size, on_request, on_rate_limit, refusal,
+            mask_of((who.token, who.agent_token)),
         )  # fmt: skip
         route = route_to(base_url, verify)
         self.base_url = route.base
-        self._transport = Transport(route, headers, options)
+        self._transport = Transport(route, _headers(who), options)
 
     @property
     def v2(self) -> PlatformV2:
@@ -126,10 +121,11 @@ class BackendClient(IntegrationClientMixin):
         return f"BackendClient({self.base_url!r})"
 
 
-def _headers(
-    token: str | None, tenant: str | None, agent_token: str | None
-) -> dict[str, dict[str, str]]:
-    who = Credentials(token, _usable("tenant", tenant), agent_token)
+def _credentials(token: str | None, tenant: str | None, agent_token: str | None) -> Credentials:
+    return Credentials(token, _usable("tenant", tenant), _usable("agent_token", agent_token))
+
+
+def _headers(who: Credentials) -> dict[str, dict[str, str]]:
     return {one.api: one.auth_headers(who) for one in (v1.DIALECT, v2.DIALECT)}
 
 

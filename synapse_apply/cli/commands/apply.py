@@ -40,7 +40,7 @@ def _no_refresh(_ctx: click.Context, _param: click.Parameter, given: bool) -> No
     ],
     exits=[
         ("0", "all was done"),
-        ("1", "error before the first call, or the answer was not `yes`"),
+        ("1", "error before the first call; not `yes`; or stdout took no report: see stderr"),
         ("3", "something failed or was skipped; the report says what"),
         ("4", "stale: the plan, or rows of it, are not true any more; or rows nobody reviewed"),
         ("5", "refused: a guard stopped all, or rows marked ! were left out"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import signal
 import subprocess
 import time
@@ -119,6 +120,38 @@ def test_output_that_cannot_be_written_is_an_error(project: Path, typed: tuple[s
         )  # fmt: skip
     assert done.returncode == 1
     assert done.stderr == "Error: The output cannot be written\n  No space left on device.\n"
+
+
+@pytest.mark.parametrize("unbuffered", [True, False])
+def test_output_that_is_cut_off_is_an_error(project: Path, unbuffered: bool) -> None:
+    """A part of it fits: neither is that taken for the whole where Python was told not to buffer."""
+    more = {"PYTHONUNBUFFERED": "1"} if unbuffered else {}
+
+    def limited() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+
+    with (project / "out.json").open("w") as file:
+        done = subprocess.run(
+            [COMMAND, "schema", "manifest"], cwd=project, env=environment(**more), stdout=file,
+            stderr=subprocess.PIPE, text=True, timeout=30, check=False, preexec_fn=limited,
+        )  # fmt: skip
+    assert (project / "out.json").stat().st_size == 4096
+    assert done.returncode == 1
+    assert done.stderr == "Error: The output cannot be written\n  File too large.\n"
+
+
+def test_an_apply_whose_report_cannot_be_written_says_what_it_did(project: Path) -> None:
+    """On stderr, since the program that waits for its document gets none."""
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [COMMAND, "apply", "--auto-approve", "--json"], cwd=project,
+            env=environment(**SECRETS), stdout=full,
+            stderr=subprocess.PIPE, text=True, timeout=60, check=False,
+        )  # fmt: skip
+    assert done.returncode == 1
+    assert "Apply complete! Resources: 3 added" in done.stderr
+    assert done.stderr.endswith("Error: The output cannot be written\n  No space left on device.\n")
 
 
 def test_a_process_without_streams_still_works(project: Path) -> None:
