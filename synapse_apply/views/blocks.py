@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeGuard
 
 from synapse_apply.model.diagnostic import Path
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.plan import Action, Cause, Change, FieldChange
-from synapse_apply.model.values import ABSENT, Withheld, leaves
+from synapse_apply.model.values import ABSENT, Withheld, dig, is_map, leaves
 from synapse_apply.views.fields import Layout, Node, grow
 from synapse_apply.views.grammar import SYMBOL, WILL, byte_size, plural
 from synapse_apply.views.masking import masked, veiled
@@ -95,7 +95,7 @@ class Blocks:
 
     def wanted(self, change: Change) -> list[str]:
         """The fields of a refused change, as lines; none for what would be new."""
-        wanted = veiled(change) if change.action not in _NEW else ()
+        wanted = veiled(change, with_replaced(change)) if change.action not in _NEW else ()
         return Layout(self.pen, self.width).rows(grow(wanted), _INDENT + 2)
 
     def unchanged(self, change: Change) -> str:
@@ -136,12 +136,30 @@ def _is_count(value: Any) -> TypeGuard[int]:
 def fields_shown(change: Change) -> Iterable[FieldChange]:
     """The fields of a change; of a whole object where the plan lists none."""
     if change.fields or change.action not in {*_NEW, Action.DELETE}:
-        return veiled(change)
+        return veiled(change, with_replaced(change))
     gone = change.action is Action.DELETE
     whole = (change.before if gone else change.after) or {}
     secret = set(change.before_sensitive if gone else change.after_sensitive)
     shown = _whole(masked(whole, secret) or {}, gone=gone)
     return [*shown, *(_secret(path) for path in sorted(secret, key=str))]
+
+
+def with_replaced(change: Change) -> Iterator[FieldChange]:
+    """The fields, and what each map takes the place of: a text or a list of the whole object.
+
+    A plan compares declared fields one by one, and nothing is declared where that stands.
+    """
+    told = {field.path for field in change.fields}
+    for field in change.fields:
+        for end in range(1, len(field.path)):
+            path = field.path[:end]
+            if path in told:
+                continue
+            value = dig(change.before or {}, path)
+            if value is not ABSENT and not is_map(value) and value != {}:
+                told.add(path)
+                yield FieldChange(path, value, ABSENT, field.cause)
+        yield field
 
 
 def _whole(tree: Mapping[str, Any], *, gone: bool) -> Iterable[FieldChange]:

@@ -14,7 +14,7 @@ from synapse_apply.model.plan import Action, Cause, Change, FieldChange, GuardTr
 from synapse_apply.model.report import Outcome, Report, Result
 from synapse_apply.model.values import ABSENT, leaves
 from synapse_apply.model.verification import Verdict, Verification
-from synapse_apply.views.blocks import fields_shown, package_line, why
+from synapse_apply.views.blocks import fields_shown, package_line, why, with_replaced
 from synapse_apply.views.drift import heading, names
 from synapse_apply.views.findings import place, whereabouts
 from synapse_apply.views.grammar import SYMBOL, WILL, cannot, plural
@@ -87,7 +87,7 @@ def _causes(fields: Iterable[FieldChange]) -> tuple[Cause, ...]:
 
 def refusal_row(change: Change) -> Row:
     """What cannot be done: why, the ways out, and what was wanted."""
-    fields = veiled(change) if change.action not in _NEW else ()
+    fields = veiled(change, with_replaced(change)) if change.action not in _NEW else ()
     table = fields_table(fields, names=("Now", "Wanted"))
     wanted = f"<h4>What was wanted</h4>{table}" if table else ""
     told = "".join(map(_refusal, change.refusals))

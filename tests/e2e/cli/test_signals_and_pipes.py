@@ -125,7 +125,7 @@ def test_output_that_cannot_be_written_is_an_error(project: Path, typed: tuple[s
 @pytest.mark.parametrize("unbuffered", [True, False])
 def test_output_that_is_cut_off_is_an_error(project: Path, unbuffered: bool) -> None:
     """A part of it fits: neither is that taken for the whole where Python was told not to buffer."""
-    more = {"PYTHONUNBUFFERED": "1"} if unbuffered else {}
+    more = {"PYTHONUNBUFFERED": "1" if unbuffered else ""}
 
     def limited() -> None:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

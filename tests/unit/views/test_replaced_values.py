@@ -1,0 +1,69 @@
+"""What a map takes the place of is shown: who approves a plan sees what is lost by it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+from unit.views.plan_samples import YOLO, moved, plan
+
+from synapse_apply.model.plan import Action, Cause, Change, Plan, Refusal
+from synapse_apply.model.values import ABSENT
+from synapse_apply.views.budget import COMMENT
+from synapse_apply.views.html.reports import plan_html
+from synapse_apply.views.markdown import plan_markdown
+from synapse_apply.views.text import render_plan
+
+VIEWS: dict[str, Callable[[Plan], str]] = {
+    "text": lambda made: render_plan(made, color=False),
+    "markdown": lambda made: plan_markdown(made, budget=COMMENT, run_url="", command="plan"),
+    "html": lambda made: plan_html(made, run_url="", command="plan"),
+}
+
+
+def change(cause: Cause, *, secret: bool = False) -> Change:
+    """`configuration.x`, a text, becomes a map of two, and so does `configuration.l`, a list."""
+    return Change(
+        YOLO,
+        Action.UPDATE,
+        fields=(
+            moved("configuration", "l", "k", before=ABSENT, after=1, cause=cause),
+            moved("configuration", "x", "y", before=ABSENT, after=2, cause=cause),
+            moved("configuration", "x", "z", "a", before=ABSENT, after=3, cause=cause),
+        ),
+        remote_id="7",
+        before={"configuration": {"x": None if secret else "PRECIOUS", "l": ["TREASURE"]}},
+        after={"configuration": {"x": {"y": 2, "z": {"a": 3}}, "l": {"k": 1}}},
+        before_sensitive=(("configuration", "x"),) if secret else (),
+    )
+
+
+@pytest.mark.parametrize("cause", [Cause.GIT, Cause.DRIFT, Cause.BOTH])
+@pytest.mark.parametrize("view", VIEWS.values(), ids=list(VIEWS))
+def test_what_is_lost_is_shown_once(view: Callable[[Plan], str], cause: Cause) -> None:
+    """Also where it goes with a refusal."""
+    made = change(cause)
+    refused = replace(made, refusals=(Refusal("immutable", "no", ("do not",)),))
+    for one in (made, refused):
+        shown = view(plan(one))
+        assert (shown.count("PRECIOUS"), shown.count("TREASURE")) == (1, 1)
+
+
+def test_it_goes_before_what_comes() -> None:
+    """A row that is taken away, above the map."""
+    lines = [line.strip() for line in render_plan(plan(change(Cause.GIT)), color=False).split("\n")]
+    at = lines.index('- x = "PRECIOUS" -> null')
+    assert lines[at + 1] == "+ x = {"
+
+
+@pytest.mark.parametrize("view", VIEWS.values(), ids=list(VIEWS))
+def test_a_secret_is_lost_without_its_value(view: Callable[[Plan], str]) -> None:
+    assert "PRECIOUS" not in view(plan(change(Cause.GIT, secret=True)))
+
+
+@pytest.mark.parametrize("before", [{}, {"x": {"other": 1}, "l": {}}])
+def test_a_map_that_grows_loses_nothing(before: dict[str, object]) -> None:
+    """Nor does what was not there."""
+    made = replace(change(Cause.GIT), before={"configuration": before})
+    assert not [line for line in render_plan(plan(made), color=False).split("\n") if "- " in line]
