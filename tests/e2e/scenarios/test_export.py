@@ -239,3 +239,17 @@ def test_an_export_does_not_go_to_stdout(applied, option):
     ran = applied.run("export", "--ids", "plugin=1", option, "-", code=64)
     assert "an export is many files" in ran.err
     assert not (applied.root / "-").exists()
+
+
+def test_credentials_in_a_url_are_left_out(bare, server):
+    """A field without a secret's mark: its value is written nowhere."""
+    place = bare(server)
+    endpoint = f"https://user:{CANARY}@minio.example.com/"
+    configuration = {"bucket_name": "b", "endpoint_url": endpoint}
+    body = {"name": "raw", "provider": "minio", "category": "external"}
+    server.call("POST", "storages/", {**body, "configuration": configuration})
+    ran = place.run("export", code=0)
+    assert "storage/raw: configuration.endpoint_url: " in ran.out
+    written = [path.read_text() for path in place.root.rglob("*.yaml")]
+    assert any("minio" in text for text in written)
+    assert not any(CANARY in text for text in (*written, ran.out, ran.err))
