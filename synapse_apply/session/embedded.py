@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from synapse_apply.model.errors import StateError
+from synapse_apply.model.errors import LockHeld, StateError
 from synapse_apply.model.frozen import frozen
 
 
@@ -52,18 +52,28 @@ def running(root: Path, *, looking: bool = False) -> Iterator[Embedded]:
 
 @contextmanager
 def _started(data: Path, *, fresh: bool = True) -> Iterator[Embedded]:
+    from synapse_apply.emulator.core.backend import DataSetBusyError, DataSetPlaceError
     from synapse_apply.emulator.core.store import DataSetError
     from synapse_apply.emulator.serve import EmbeddedServer, ServeError
 
     try:
         server = EmbeddedServer(data)
         server.__enter__()
-    except (DataSetError, ServeError) as failure:
+    except DataSetBusyError as failure:
+        raise LockHeld.of(
+            "The embedded backend is in use",
+            f"{failure.why[:1].upper()}{failure.why[1:]}.",
+            "Wait until the other run has ended, or begin with `synapse-apply emulator serve`, "
+            "which several runs can use.",
+        ) from None
+    except DataSetPlaceError as failure:
         raise StateError.of(
             "The embedded backend cannot start",
-            f"{failure}",
-            "Stop the other run, or start over with `synapse-apply emulator reset`.",
+            f"{failure.why[:1].upper()}{failure.why[1:]}.",
+            "Make that folder writable, or work in a copy of the project.",
         ) from None
+    except (DataSetError, ServeError) as failure:
+        raise StateError.of("The embedded backend cannot start", f"{failure}.") from None
     try:
         yield Embedded(server.url, server.data_set, fresh=fresh)
     finally:

@@ -30,6 +30,10 @@ class DataSetBusyError(DataSetError):
     """Another server has the data set."""
 
 
+class DataSetPlaceError(DataSetError):
+    """The folder of the data set cannot be made or written."""
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """How a server is started.
@@ -86,8 +90,8 @@ class DataLock:
                     continue
                 os.close(self._descriptor)
                 raise DataSetBusyError(
-                    f"the data set {data} is in use by another server of the embedded backend; "
-                    "stop that one, or give another folder with --data"
+                    f"the data set {data} is in use by another server of the embedded backend",
+                    "stop that one, or give another folder with --data",
                 ) from None
             return
 
@@ -99,7 +103,7 @@ class Backend:
     """The open data set and everything a request needs to be answered."""
 
     def __init__(self, data: Path, settings: Settings, clock: Clock | None = None) -> None:
-        """Raises DataSetBusyError, DataSetError, UnknownSwitchError, FaultsError."""
+        """Raises DataSetError, UnknownSwitchError, FaultsError."""
         self.switches = Switches(settings.switches)
         self.faults = Schedule(parse(settings.faults) if settings.faults is not None else [])
         self.settings = settings
@@ -108,9 +112,9 @@ class Backend:
             data.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._lock = DataLock(data)
         except OSError as error:
-            raise DataSetError(
-                f"cannot keep a data set in {data}: {error.strerror or error}; "
-                "give another folder with --data"
+            raise DataSetPlaceError(
+                f"cannot keep a data set in {data}: {error.strerror or error}",
+                "give another folder with --data",
             ) from None
         try:
             # Of a server that was killed; nobody shall take this one for it.

@@ -25,7 +25,14 @@ class DuplicateKeyError(Exception):
 
 
 class DataSetError(Exception):
-    """The data set cannot be used; the message says why and what to do."""
+    """The data set cannot be used; the message says why and what to do.
+
+    `why` is the message without what to do, for who has another way out.
+    """
+
+    def __init__(self, why: str, advice: str) -> None:
+        super().__init__(f"{why}; {advice}")
+        self.why = why
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +107,8 @@ class Store:
         except sqlite3.DatabaseError as error:
             self._connection.close()
             raise DataSetError(
-                f"{path} is not a data set of the embedded backend ({error}); "
-                "`emulator reset` starts a new one"
+                f"{path} is not a data set of the embedded backend ({error})",
+                "`emulator reset` starts a new one",
             ) from None
         except DataSetError:
             self._connection.close()
@@ -116,8 +123,8 @@ class Store:
         found = run("PRAGMA user_version").fetchone()[0]
         if found > FORMAT:
             raise DataSetError(
-                f"{path} was written by a newer version (format {found}, this one knows "
-                f"{FORMAT}); update, or start anew with `emulator reset`"
+                f"{path} was written by a newer version (format {found}, this one knows {FORMAT})",
+                "update, or start anew with `emulator reset`",
             )
         run("BEGIN IMMEDIATE")
         run("CREATE TABLE IF NOT EXISTS about (name TEXT PRIMARY KEY, value TEXT NOT NULL)")

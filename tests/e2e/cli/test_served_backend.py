@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import shutil
 from pathlib import Path
 
@@ -20,3 +21,28 @@ def test_a_new_data_set_gets_its_state_and_a_used_one_keeps_it(cli: Run, project
         lost = cli("plan")
         assert lost.returncode == 1
         assert "do not belong together" in lost.stderr
+
+
+def test_who_has_the_embedded_backend_is_waited_for(cli: Run, project: Path) -> None:
+    """A lock that is held, exit 6; nothing is to be thrown away for it."""
+    folder = project / ".synapse-apply" / "embedded"
+    folder.mkdir(parents=True)
+    with (folder / "lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        busy = cli("apply", "--auto-approve")
+    assert busy.returncode == 6
+    assert busy.stderr.startswith("Error: The embedded backend is in use\n")
+    assert "Wait until the other run has ended" in busy.stderr
+    assert "reset" not in busy.stderr
+    assert cli("apply", "--auto-approve").returncode == 0
+
+
+def test_a_folder_that_the_embedded_backend_cannot_have(cli: Run, project: Path) -> None:
+    """Advice that fits: the option of another command and starting over are none."""
+    (project / ".synapse-apply").mkdir()
+    (project / ".synapse-apply" / "embedded").write_text("")
+    stopped = cli("apply", "--auto-approve")
+    assert stopped.returncode == 1
+    assert stopped.stderr.startswith("Error: The embedded backend cannot start\n  Cannot keep a ")
+    assert "Make that folder writable" in stopped.stderr
+    assert not [word for word in ("--data", "reset") if word in stopped.stderr]
