@@ -2,37 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from synapse_apply.applying.settle import Settled
 from synapse_apply.cli.face import Face
 from synapse_apply.model.aim import aimed_refusal
+from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import Exit
-from synapse_apply.model.plan import Refusal
 from synapse_apply.planning.refusals import outcome_unknown
+from synapse_apply.session.unrecorded import Told
 from synapse_apply.views.safety import clean
 
 
-def tell(face: Face, settled: Sequence[Settled]) -> int:
-    """A line for each call, with the ways out of what is still open; the exit code."""
+def tell(
+    face: Face,
+    settled: Sequence[Settled],
+    told: Mapping[str, Told],
+    kept: Sequence[Diagnostic] = (),
+) -> int:
+    """A line for each call, with the ways out of what is still open; the exit code.
+
+    `told` are open calls, by their ids, that a file knows to be done; `kept` warns of such files.
+    """
+    face.warn(kept)
     opened = [item for item in settled if item.is_open]
     if face.as_json:
-        calls = [_document(item, face.aim) for item in settled]
-        face.document({"calls": calls, "open": len(opened)})
+        calls = [_document(item, _ways_out(item, told, face.aim)) for item in settled]
+        findings = [finding.to_json() for finding in kept]
+        face.document({"calls": calls, "open": len(opened), "diagnostics": findings})
     elif not settled:
         face.out("No call is open.\n")
     else:
-        face.out("".join(_lines(item, face.aim) for item in settled))
+        face.out("".join(_lines(item, _ways_out(item, told, face.aim)) for item in settled))
         closed = len(settled) - len(opened)
         face.out(f"\nSettled: {closed}. Still open: {len(opened)}.\n")
     return Exit.UNKNOWN if opened else Exit.OK
 
 
-def _lines(item: Settled, aim: str) -> str:
+def _lines(item: Settled, ways_out: Sequence[str]) -> str:
     intent = item.intent
     if item.is_open:
-        ways = "".join(f"        * {clean(way)}\n" for way in _refusal(item, aim).ways_out)
+        ways = "".join(f"        * {clean(way)}\n" for way in ways_out)
         return (
             f"  ! {intent.address}: {intent.verb} of {intent.sent_at}: {clean(item.why)}\n"
             f"      Ways out:\n{ways}"
@@ -42,11 +53,16 @@ def _lines(item: Settled, aim: str) -> str:
     return f"  {intent.address}: {intent.verb} was not done; the next apply may do it\n"
 
 
-def _refusal(item: Settled, aim: str) -> Refusal:
-    return aimed_refusal(outcome_unknown(item.intent, item.settles_in), aim)
+def _ways_out(item: Settled, told: Mapping[str, Told], aim: str) -> tuple[str, ...]:
+    """Of an open call; what a file knows nobody has to find out by looking."""
+    if not item.is_open:
+        return ()
+    if item.intent.id in told:
+        return (told[item.intent.id].way_out,)
+    return aimed_refusal(outcome_unknown(item.intent, item.settles_in), aim).ways_out
 
 
-def _document(item: Settled, aim: str) -> dict[str, Any]:
+def _document(item: Settled, ways_out: Sequence[str]) -> dict[str, Any]:
     intent = item.intent
     return {
         "address": str(intent.address),
@@ -56,5 +72,5 @@ def _document(item: Settled, aim: str) -> dict[str, Any]:
         "result": intent.state.value,
         "id": intent.remote_id or None,
         "why": item.why or None,
-        "ways_out": list(_refusal(item, aim).ways_out) if item.is_open else [],
+        "ways_out": list(ways_out),
     }

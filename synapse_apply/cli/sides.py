@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any, Self
 
 from synapse_apply.cli.face import Face
 from synapse_apply.model.address import Address
+from synapse_apply.model.aim import aimed_findings
 from synapse_apply.model.diagnostic import Diagnostic, Path, error
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.values import ABSENT, Fields, leaves
+from synapse_apply.model.values import ABSENT, Fields, Reference, leaves
 from synapse_apply.planning.situation import Item
 from synapse_apply.session.context import Planned
 from synapse_apply.views.cells import cells
@@ -28,14 +29,18 @@ _ROOM = 36
 
 @frozen
 class Sides:
-    """What is known of one address; `findings` say what could not be read."""
+    """What is known of one address; `unread`: nobody can tell what is live, a finding says why."""
 
     item: Item
     findings: tuple[Diagnostic, ...] = ()
+    unread: bool = False
 
     @classmethod
-    def of(cls, planned: Planned, address: Address) -> Self:
-        """The sides of an address; InputError that names near ones when there is none."""
+    def of(cls, planned: Planned, address: Address, aim: str = "") -> Self:
+        """The sides of an address; InputError that names near ones when there is none.
+
+        `aim` is the target's name where the commands that are printed must say it.
+        """
         item = planned.items.get(address)
         if item is None:
             known = [str(known) for known in planned.items]
@@ -45,7 +50,9 @@ class Sides:
                 error("There is no such resource", f"{address} is not declared or recorded.", hint)
             )
         text = str(address)
-        return cls(item, tuple(f for f in planned.plan.diagnostics if f.address == text))
+        found = [finding for finding in planned.plan.diagnostics if finding.address == text]
+        unread = aimed_findings(_unread(item, planned.items), aim)
+        return cls(item, tuple(dict.fromkeys((*found, *unread))), bool(unread))
 
     def text(self, face: Face) -> str:
         """A heading and a table, a row a field."""
@@ -61,7 +68,7 @@ class Sides:
         return f"# {self.item.address} ({', '.join(self._facts())})\n{table}"
 
     def document(self) -> dict[str, Any]:
-        """The three sides, each null where it is not there."""
+        """The three sides, each null where it is not there, or where a finding says why."""
         item, observed = self.item, self.item.sighting.observed
         declared = self._declared()
         secret = [path for path, value in declared.items() if isinstance(value, SECRETS)]
@@ -81,10 +88,11 @@ class Sides:
     def _facts(self) -> list[str]:
         record, observed = self.item.record, self.item.sighting.observed
         verified = remembered(record.verification) if record else ""
+        unseen = "live side not known" if self.unread else "not seen live"
         return [
             "declared" if self.item.desired else "not declared",
             f"recorded as id {record.remote_id}" if record else "not recorded",
-            f"live as id {observed.remote_id}" if observed else "not seen live",
+            f"live as id {observed.remote_id}" if observed else unseen,
             *([f"verified: {clean(verified)}"] if verified else []),
         ]
 
@@ -98,6 +106,20 @@ class Sides:
     def _live(self) -> Mapping[Path, Any]:
         observed = self.item.sighting.observed
         return leaves(observed.spec) if observed else {}
+
+
+def _unread(item: Item, items: Mapping[Address, Item]) -> Iterator[Diagnostic]:
+    """Why nobody knows whether an object is live: the failed read of it, or of its parents.
+
+    One that has no record is searched for among what belongs to a parent.
+    """
+    if item.sighting.problem is not None:
+        yield item.sighting.problem
+    elif item.sighting.observed is None and item.desired is not None:
+        for value in item.desired.spec.values():
+            parent = items.get(value.address) if isinstance(value, Reference) else None
+            if parent is not None and parent.sighting.problem is not None:
+                yield parent.sighting.problem
 
 
 def _cell(value: Any, room: int) -> str:

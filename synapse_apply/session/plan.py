@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from synapse_apply.applying.settle import Settled, after_settling
@@ -11,7 +11,7 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.aim import aimed_plan
 from synapse_apply.model.diagnostic import Diagnostic, warning
 from synapse_apply.model.plan import Base, Plan
-from synapse_apply.model.state import Record
+from synapse_apply.model.state import Record, State
 from synapse_apply.planning.moving import let_go, moving
 from synapse_apply.planning.planner import plan as make_plan
 from synapse_apply.planning.situation import Choices, Item, Situation
@@ -20,13 +20,20 @@ from synapse_apply.session.intents import look_up, observing
 from synapse_apply.session.prepare import items
 
 
-def plan(context: Context, choices: Choices, *, server_dry_run: bool = False) -> Planned:
+def plan(
+    context: Context,
+    choices: Choices,
+    *,
+    server_dry_run: bool = False,
+    looked_at: Collection[Address] = (),
+) -> Planned:
     """A plan of the whole target as it stands now, held to the target's rules.
 
     With `server_dry_run` every call that the backend can check without acting on it is sent so;
-    what it refuses is refused in the plan. RemoteError never leaves here: a read that failed is a
-    finding of its address. StateError and InputError as the stores and the manifests raise them,
-    LockLost where a lock that is held was lost meanwhile.
+    what it refuses is refused in the plan. Recorded addresses that are not declared are read where
+    a delete needs it, and where they are `looked_at`. RemoteError never leaves here: a read that
+    failed is a finding of its address. StateError and InputError as the stores and the manifests
+    raise them, LockLost where a lock that is held was lost meanwhile.
     """
     state = context.store.read()
     observer = observing(context)
@@ -36,22 +43,14 @@ def plan(context: Context, choices: Choices, *, server_dry_run: bool = False) ->
     records = moves.records
     desired = context.desired
     observer.observe(desired, records)
-    if choices.prune:
-        observer.read(_deletable(context, desired, records), records)
+    deletable = _deletable(context, desired, records) if choices.prune else []
+    observer.read({*deletable, *_undeclared(context, records, looked_at)}, records)
     made = items(context.catalogue, observer, desired, records, context.secrets, context.new_salt)
     situation = Situation(
         plan_id=str(uuid.uuid4()),
         created=context.clock.now(),
         tool_version=context.version,
-        base=Base(
-            target=context.target.name,
-            binding=state.binding,
-            lineage=state.lineage,
-            serial=state.serial,
-            manifests_digest=context.loaded.manifests_digest,
-            commit=context.actor.commit,
-            revision=context.revision,
-        ),
+        base=_base(context, state),
         catalogue=context.catalogue,
         items=made,
         open_intents=tuple(item.intent for item in settled if item.is_open),
@@ -69,6 +68,18 @@ def plan(context: Context, choices: Choices, *, server_dry_run: bool = False) ->
     # Without the lock nothing more was sent: what could not be read then says nothing.
     context.store.check()
     return replace(planned, plan=aimed_plan(plan, context.aim))
+
+
+def _base(context: Context, state: State) -> Base:
+    return Base(
+        target=context.target.name,
+        binding=state.binding,
+        lineage=state.lineage,
+        serial=state.serial,
+        manifests_digest=context.loaded.manifests_digest,
+        commit=context.actor.commit,
+        revision=context.revision,
+    )
 
 
 def _tried(context: Context, planned: Planned, situation: Situation) -> Plan:
@@ -108,6 +119,16 @@ def _may_be_proved(item: Item) -> bool:
     """Whether it is to be made here, and could have been verified elsewhere before."""
     makes = item.desired is not None and item.sighting.observed is None
     return makes and item.type.proof is not None
+
+
+def _undeclared(
+    context: Context, records: Mapping[Address, Record], among: Iterable[Address]
+) -> Iterator[Address]:
+    """Recorded addresses, of a kind this version knows, that no manifest declares."""
+    for address in among:
+        known = address in records and address.kind in context.catalogue
+        if known and address not in context.desired:
+            yield address
 
 
 def _deletable(

@@ -8,14 +8,17 @@ from dataclasses import replace
 from pathlib import Path
 
 from synapse_apply.applying.runs import recorded_jobs, started
+from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import InputError, StateError
+from synapse_apply.model.observed import Capabilities, Lookup
 from synapse_apply.model.refactoring import with_members
 from synapse_apply.model.state import Binding, Intent, IntentState, Record, State
 from synapse_apply.model.verification import RUN
 from synapse_apply.session.context import StateContext
 from synapse_apply.session.intents import no_open_call
 from synapse_apply.session.state_file import describe, keys, open_store, open_store_at
+from synapse_apply.session.unrecorded import told_done
 from synapse_apply.stores.faults import unsettled
 from synapse_apply.stores.inventory import inventory as inventory_of
 from synapse_apply.stores.migrate import migrate as migrate_store
@@ -134,10 +137,14 @@ def inventory(context: StateContext) -> list[dict[str, object]]:
 
 
 def settle_absent(context: StateContext, address: Address, *, at: str) -> Intent:
-    """Close an open intent as not done, on the user's word; StateError when none is open."""
+    """Close an open intent as not done, on the user's word.
+
+    StateError when none is open, or a file tells that it was done.
+    """
     with context.lock("state settle"):
         state = context.store.read()
         found = _open_intent(state, address)
+        _check_untold(context, state, found)
         closed = replace(found, state=IntentState.ABSENT)
         entry = context.actor.audit(found, "settled by hand: absent", at=at)
         context.store.settle(closed, state.records.get(address), entry)
@@ -165,6 +172,28 @@ def settle_job(context: StateContext, address: Address, job: str, *, at: str) ->
         entry = context.actor.audit(closed, f"settled by hand: job {job}", at=at)
         context.store.settle(closed, record, entry)
     return closed
+
+
+def _check_untold(context: StateContext, state: State, opened: Intent) -> None:
+    """StateError when a run has kept in a file that this call was done."""
+    told = told_done(context.project, context.target, state).get(opened.id)
+    if told is not None:
+        failure = StateError.of(
+            "This call was done, and the state does not know of it yet",
+            f"{told.what}. Were it settled as not done, the next apply could do it again.",
+            f"Record what the file tells: `{told.command}`.",
+            address=str(opened.address),
+        )
+        raise StateError(*failure.diagnostics)
+
+
+def can_be_looked_up(intent: Intent) -> bool:
+    """Whether the backend, whichever it is, can tell what became of an open call."""
+    kind = CATALOGUE.get(intent.address.kind)
+    binding = kind.bindings.get(intent.api) if kind else None
+    if binding is None or intent.verb != "create":
+        return binding is not None
+    return binding.proves(intent.natural_key, Capabilities()) is Lookup.COMPLETE
 
 
 def _check_free(state: State, address: Address, job: str) -> None:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from threading import Lock
@@ -20,7 +21,7 @@ from synapse_apply.model.diagnostic import Diagnostic, warning
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.project import Project, Target
-from synapse_apply.model.state import AuditEntry, Intent, Record
+from synapse_apply.model.state import AuditEntry, Intent, IntentState, Record, State
 from synapse_apply.stores.private_files import make_file, make_folder
 
 FORMAT = 1
@@ -97,19 +98,77 @@ def left_behind(project: Project, target: Target, lineage: str = "") -> tuple[Di
 
     Where others put files, too, only what this user wrote for the state of this lineage counts.
     """
-    home, shared = folders(project)
-    named = f"{_PREFIX}-{target.name}-*.jsonl"
-    found = sorted(home.glob(named))
-    found += [path for path in sorted(shared.glob(named)) if _is_of(path, lineage)]
     return tuple(
         warning(
             "An earlier run could not record what it did",
             f"{path} tells which calls were done; the state does not know of them yet.",
-            f"Before you apply: `synapse-apply state recover -t {target.name} {path}`.",
+            f"Before you apply: `{_recover(target, path)}`.",
             target=target.name,
         )
-        for path in found
+        for path in _files(project, target, lineage)
     )
+
+
+@frozen
+class Told:
+    """A file that tells that an open call was done; `done` is the call as it ended."""
+
+    path: Path
+    done: Intent
+    command: str
+
+    @property
+    def what(self) -> str:
+        """What the file tells, as a part of a sentence."""
+        at = f" (id {self.done.remote_id})" if self.done.remote_id else ""
+        return f"{self.path} tells that the {self.done.verb} of {self.done.address} was done{at}"
+
+    @property
+    def way_out(self) -> str:
+        return f"{self.what}: `{self.command}` records it"
+
+
+def told_done(project: Project, target: Target, state: State) -> Mapping[str, Told]:
+    """Which open calls were done, as files of this state tell: by the id of the intent.
+
+    A file that cannot be read tells nothing here; `left_behind` warns of it.
+    """
+    found: dict[str, Told] = {}
+    for path in _files(project, target, state.lineage) if state.open_intents else ():
+        for ended in _done(path, state.lineage):
+            for intent in state.open_intents:
+                if _is_end_of(ended.intent, intent, state):
+                    found[intent.id] = Told(path, ended.intent, _recover(target, path))
+    return found
+
+
+def _done(path: Path, lineage: str) -> list[Ended]:
+    try:
+        every = read(path)
+    except InputError:
+        return []
+    done = [ended for ended in every if ended.intent.state is IntentState.DONE]
+    return [ended for ended in done if ended.lineage == lineage]
+
+
+def _is_end_of(done: Intent, opened: Intent, state: State) -> bool:
+    """Whether it is this call; or made its object in a run that this state does not know of."""
+    if done.id == opened.id:
+        return True
+    made = done.address == opened.address and done.verb == opened.verb == "create"
+    return made and opened.address not in state.records
+
+
+def _recover(target: Target, path: Path) -> str:
+    return f"synapse-apply state recover -t {target.name} {shlex.quote(str(path))}"
+
+
+def _files(project: Project, target: Target, lineage: str) -> list[Path]:
+    """Files that nobody has given to the state yet."""
+    home, shared = folders(project)
+    named = f"{_PREFIX}-{target.name}-*.jsonl"
+    found = sorted(home.glob(named))
+    return found + [path for path in sorted(shared.glob(named)) if _is_of(path, lineage)]
 
 
 def _is_of(path: Path, lineage: str) -> bool:

@@ -79,7 +79,8 @@ def _show_resource(face: Face, where: Where, address: Address) -> int:
     from synapse_apply.session.plan import plan
 
     with open_context(where) as context:
-        sides = Sides.of(plan(context, Choices().under(context.target)), address)
+        planned = plan(context, Choices().under(context.target), looked_at=(address,))
+        sides = Sides.of(planned, address, context.aim)
     if face.as_json:
         face.document(sides.document())
     else:

@@ -25,7 +25,10 @@ if TYPE_CHECKING:
             "You looked: job 12 is the run.",
         ),
     ],
-    exits=[("0", "closed"), ("1", "no call of this address is open")],
+    exits=[
+        ("0", "closed"),
+        ("1", "no call of this address is open, or a file tells that it was done"),
+    ],
 )
 @options.text_output
 @options.place
@@ -38,7 +41,8 @@ def command(*, face: Face, where: Where, address: Address, absent: bool, job: st
 
     Needed only where the backend cannot tell, and plan refuses the resource for that. If the
     object was made after all, `synapse-apply import ADDRESS ID` is the right command; if a run
-    was started, its job is given with --job, and the next apply follows it.
+    was started, its job is given with --job, and the next apply follows it. What a run did and
+    could not record is recorded with `synapse-apply state recover FILE`.
     """
     from synapse_apply.model.verification import RUN
     from synapse_apply.session import states

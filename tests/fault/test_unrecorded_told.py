@@ -1,0 +1,133 @@
+"""A file that knows of a call what the state does not: whoever asks about that call is told of it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+
+import pytest
+from fault.convergence import command
+from fault.site import LATER, Server, Site
+from fault.test_unrecorded import converged, lose_state_during, one_file, state_of
+
+# Of an apply of two groups: storages, plugins, releases.
+PLUGIN = 3
+WARNING = "Warning: An earlier run could not record what it did"
+
+
+@pytest.fixture
+def untold(make_site: Callable[..., Site], server: Server) -> tuple[Site, str]:
+    """A site whose state came back with an open create, which the file knows was done."""
+    site, said, code = lose_state_during(make_site, server, PLUGIN)
+    assert code == 7, said
+    (site.root / "lost.db").replace(state_of(site))
+    (address,) = map(str, site.open_intents())
+    assert address.startswith("plugin/")
+    return site, address
+
+
+def rewritten(site: Site, **changes: object) -> None:
+    """The line of the file with other contents; `intent` is put over that of the call."""
+    line = json.loads(one_file(site).read_text())
+    intent = {**line["intent"], **dict(changes.pop("intent", {}))}  # type: ignore[call-overload]
+    one_file(site).write_text(json.dumps({**line, **changes, "intent": intent}) + "\n")
+
+
+def test_settle_names_the_file_and_its_command_alone(
+    untold: tuple[Site, str], server: Server
+) -> None:
+    """As plan does; nobody is sent to look at what is known. What it says to do is enough."""
+    site, address = untold
+    recover = f"state recover -t site {one_file(site)}"
+    said = command(site, "settle -t site", code=7)
+    assert WARNING in said
+    assert WARNING in command(site, "plan -t site")
+    (made,) = server.ids()[address]
+    assert f"the create of {address} was done (id {made}): `synapse-apply {recover}`" in said
+    assert "--absent" not in said
+    told = command(site, "settle -t site --json", code=7)
+    document = json.loads(told[told.index("{") :])
+    assert recover in document["diagnostics"][0]["hint"]
+    (way,) = document["calls"][0]["ways_out"]
+    assert recover in way
+    command(site, recover)
+    assert site.apply().code == 0
+    converged(site, server)
+
+
+def test_what_was_done_is_not_settled_as_absent(untold: tuple[Site, str], server: Server) -> None:
+    """Nothing is written, and the command that records it is named; then nothing is made twice."""
+    site, address = untold
+    recover = f"state recover -t site {one_file(site)}"
+    said = command(site, f"state settle {address} --absent -t site", code=1)
+    assert "This call was done, and the state does not know of it yet" in said
+    assert f"`synapse-apply {recover}`" in said
+    assert list(map(str, site.open_intents())) == [address]
+    command(site, recover)
+    assert site.apply(ahead=LATER).code == 0
+    converged(site, server)
+
+
+def test_a_call_of_a_later_run_counts_too(make_site: Callable[..., Site], server: Server) -> None:
+    """A backup from before that run has the same address open for another call."""
+    site, _, _ = lose_state_during(make_site, server, PLUGIN)
+    (site.root / "lost.db").replace(state_of(site))
+    rewritten(site, intent={"id": "of-a-later-run"})
+    (address,) = site.open_intents()
+    said = command(site, f"state settle {address} --absent -t site", code=1)
+    assert "state recover -t site" in said
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"intent": {"state": "failed"}}, {"lineage": "another"}, {"intent": {"address": "plugin/x",
+                                                                          "id": "other"}}],
+    ids=["not-done", "another-state", "another-call"],
+)  # fmt: skip
+def test_what_no_file_tells_is_settled_on_the_users_word(
+    untold: tuple[Site, str], changes: dict[str, object]
+) -> None:
+    """A file that tells of something else does not stand in the way, nor one that is broken."""
+    site, address = untold
+    rewritten(site, **changes)
+    assert "--absent" in command(site, "settle -t site", code=7)
+    command(site, f"state settle {address} --absent -t site")
+    assert site.open_intents() == []
+
+
+def test_a_file_that_cannot_be_read_is_warned_of_and_no_more(untold: tuple[Site, str]) -> None:
+    """Nobody knows what it tells: settling is the user's word again."""
+    site, address = untold
+    one_file(site).write_text("{")
+    assert WARNING in command(site, "settle -t site", code=7)
+    assert WARNING in command(site, "state list -t site")
+    command(site, f"state settle {address} --absent -t site")
+
+
+def test_state_list_tells_what_settles_a_call(untold: tuple[Site, str]) -> None:
+    """The file where it knows; else not the next apply, where a backend may be unable to tell."""
+    site, address = untold
+    file = one_file(site)
+    listed = command(site, "state list -t site")
+    assert WARNING in listed
+    assert f"Outcome unknown: {address}. {file} tells that the create of {address}" in listed
+    shutil.move(file, site.root / "elsewhere.jsonl")
+    listed = command(site, "state list -t site")
+    assert WARNING not in listed
+    assert "The next apply looks it up" not in listed
+    for words in (f"`synapse-apply settle {address} -t site` asks this one",
+                  f"if it is there: `synapse-apply import {address} ID -t site`",
+                  f"if it is not: `synapse-apply state settle {address} --absent -t site`."):  # fmt: skip
+        assert words in listed
+
+
+def test_state_list_leaves_to_apply_what_it_can_look_up(
+    make_site: Callable[..., Site], server: Server
+) -> None:
+    """A storage is found by its name."""
+    site, _, _ = lose_state_during(make_site, server, 1)
+    (site.root / "lost.db").replace(state_of(site))
+    one_file(site).unlink()
+    said = command(site, "state list -t site")
+    assert "Outcome unknown: storage/storage-0. The next apply looks it up.\n" in said

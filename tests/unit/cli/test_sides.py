@@ -1,0 +1,81 @@
+"""What `show` knows of one resource: what could not be read is told, and is no absence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from unit.applying.bench import Bench, plugin, release, widget
+from unit.applying.scripted import lost, refused
+
+from synapse_apply.cli.face import Face
+from synapse_apply.cli.sides import Sides
+from synapse_apply.model.address import Address
+from synapse_apply.model.errors import Unauthorized
+from synapse_apply.planning.situation import Choices
+from synapse_apply.session.plan import plan
+
+FACE = Face(color="never", environ={})
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path)
+
+
+def sides(bench, address, *desired, aim="") -> Sides:
+    at = Address.parse(address)
+    return Sides.of(plan(bench.context(*desired), Choices(), looked_at=(at,)), at, aim)
+
+
+def errors(shown: Sides) -> list[str]:
+    return [finding.summary for finding in shown.findings if finding.is_error]
+
+
+@pytest.mark.parametrize("call", ["get_widget", "list_widget"])
+@pytest.mark.parametrize("failure", [lost(), refused(500), Unauthorized("401")], ids=str)
+def test_a_failed_read_is_told_and_is_no_absence(bench, call, failure):
+    """Of the object, of its kind's list, or of the whole backend: in both faces."""
+    if call == "get_widget":
+        bench.apply(widget("w"))
+    bench.api.fail(call, failure)
+    shown = sides(bench, "widget/w", widget("w"))
+    assert errors(shown) == ["Reading the live state failed"]
+    assert "live side not known)" in shown.text(FACE).splitlines()[0]
+    document = shown.document()
+    assert document["live"] is None
+    assert [one["summary"] for one in document["diagnostics"]] == ["Reading the live state failed"]
+
+
+def test_what_was_looked_for_and_is_not_there_is_no_error(bench):
+    """The list was read, and has it not."""
+    shown = sides(bench, "widget/w", widget("w"))
+    assert shown.findings == ()
+    assert "not recorded, not seen live)" in shown.text(FACE)
+
+
+def test_a_failed_read_of_another_resource_is_not_told(bench):
+    """What was asked for was read."""
+    bench.apply(widget("a"), widget("w"))
+    bench.api.fail("get_widget", refused(500))  # the first that is read
+    shown = sides(bench, "widget/w", widget("a"), widget("w"))
+    assert shown.findings == ()
+    assert "live as id " in shown.text(FACE)
+
+
+def test_a_member_is_not_absent_where_its_parent_could_not_be_read(bench):
+    """Without its parent nobody could search for it."""
+    bench.apply(plugin())
+    bench.api.fail("get_plugin", refused(500))
+    shown = sides(bench, "release/yolo@1.0.0", plugin(), release())
+    (finding,) = shown.findings
+    assert finding.detail.startswith("plugin/yolo: ")
+    assert "live side not known)" in shown.text(FACE)
+
+
+def test_what_no_manifest_declares_is_read_too(bench):
+    """By the id that is recorded; where that fails it is told."""
+    bench.apply(widget("w"))
+    assert "not declared, recorded as id 1, live as id 1)" in sides(bench, "widget/w").text(FACE)
+    bench.api.fail("get_widget", refused(500))
+    assert errors(sides(bench, "widget/w")) == ["Reading the live state failed"]
