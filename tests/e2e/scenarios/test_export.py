@@ -239,3 +239,19 @@ def test_an_export_does_not_go_to_stdout(applied, option):
     ran = applied.run("export", "--ids", "plugin=1", option, "-", code=64)
     assert "an export is many files" in ran.err
     assert not (applied.root / "-").exists()
+
+
+def test_an_inventory_takes_the_place_of_no_file_of_the_project(applied):
+    """Not even with --force; files elsewhere it replaces as ever."""
+    state = ".synapse-apply/state/prod.db"
+    for file in (state, "synapse-apply.yaml", "manifests/all.yaml"):
+        (applied.root / "manifests" / "all.yaml").touch()
+        before = (applied.root / file).read_bytes()
+        ran = applied.run("export", "--out", "x", "--inventory", file, "--force", code=1)
+        assert "The inventory cannot be written" in ran.err
+        assert f"{file} " in ran.err
+        assert (applied.root / file).read_bytes() == before
+        assert not (applied.root / "x").exists()
+    (applied.root / "rows.yaml").write_text("old")
+    applied.run("export", "--out", "x", "--inventory", "rows.yaml", "--force", code=0)
+    assert (applied.root / "rows.yaml").read_text() != "old"
