@@ -85,14 +85,16 @@ def reports(body: Body) -> Body:
     ) -> int:
         if not asked:
             return body(face=face, where=where, reports=None, **rest)
-        from synapse_apply.cli.reports import Reports
+        from synapse_apply.cli.reports import Reports, refuse
 
         if any(file == "-" for _, file in asked):
             if face.as_json:
                 raise click.UsageError("--json and a report to stdout do not go together.")
             face = dataclasses.replace(face, taken=True)
-        made = Reports(asked, face, where, spoken(click.get_current_context()))
+        command = spoken(click.get_current_context())
+        made, misplaced = Reports(asked, face, where, command).apart()
         try:
+            refuse(misplaced)
             return body(face=face, where=where, reports=made, **rest)
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise

@@ -17,11 +17,12 @@ from synapse_apply.cli.report_files import append, size, write
 from synapse_apply.model.aim import aimed_findings
 from synapse_apply.model.diagnostic import Diagnostic, error, warning
 from synapse_apply.model.drift import Drift
-from synapse_apply.model.errors import Exit, SynapseApplyError
+from synapse_apply.model.errors import Exit, InputError, SynapseApplyError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.plan import Plan
 from synapse_apply.model.report import Report
 from synapse_apply.session.declare import target_of
+from synapse_apply.session.own_files import own
 from synapse_apply.session.surroundings import run_url
 from synapse_apply.session.where import Where
 from synapse_apply.views import github, gitlab, markdown, remarks
@@ -52,6 +53,20 @@ class Reports:
     face: Face
     where: Where
     command: str
+
+    def apart(self) -> tuple[Reports, list[Diagnostic]]:
+        """Those that can be written, and a finding for each that would replace the project's own.
+
+        They are told apart before a command does anything; `refuse` ends it then.
+        """
+        found = [(one, own(self.where.directory / one[1], self.where)) for one in self.files()]
+        lost = {one: _misplaced(*one, why) for one, why in found if why}
+        kept = [one for one in self.asked if one not in lost]
+        return replace(self, asked=kept), list(lost.values())
+
+    def files(self) -> list[tuple[str, str]]:
+        """What was asked for as files of its own."""
+        return [(kind, file) for kind, file in self.asked if file not in {"", "-"}]
 
     def of_plan(self, plan: Plan, code: int, more: Mapping[str, Any] = MappingProxyType({})) -> int:
         """Write what the plan is; gives the code to end with, an error's where that failed.
@@ -203,6 +218,12 @@ class Reports:
         return remarks.seen_from(found, {n: _inside(n, root) for n in names} if root else {})
 
 
+def refuse(misplaced: Sequence[Diagnostic]) -> None:
+    """InputError where there are such findings."""
+    if misplaced:
+        raise InputError(*misplaced)
+
+
 def _inside(file: str, root: str) -> str:
     try:
         return Path(os.path.realpath(file)).relative_to(os.path.realpath(root)).as_posix()
@@ -214,6 +235,14 @@ def _unwritten(kind: str, file: str | bytes, problem: OSError) -> Diagnostic:
     return error(
         f"The {kind} report cannot be written",
         f"{os.fsdecode(file)}: {problem.strerror or 'it cannot be written'}.",
+        "Choose another place for --report.",
+    )
+
+
+def _misplaced(kind: str, file: str, why: str) -> Diagnostic:
+    return error(
+        f"The {kind} report cannot be written",
+        f"{file} {why}; nothing was done.",
         "Choose another place for --report.",
     )
 

@@ -87,12 +87,12 @@ def _expand(
 
 
 def _walk(folder: str, project: Project, result: ManifestFiles) -> Iterator[FilePath]:
-    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+    for entry in _listed(folder, result):
         if is_passed_over(entry.name):
             continue
         if entry.is_dir(follow_symlinks=False):
             yield from _walk(entry.path, project, result)
-        elif entry.is_symlink() and entry.is_dir():
+        elif entry.is_symlink() and _leads_to_folder(entry):
             result.findings.append(_linked_folder(entry.path))
         elif is_manifest(entry.name):
             if entry.is_symlink() and not _links_inside(project, entry.path):
@@ -101,6 +101,22 @@ def _walk(folder: str, project: Project, result: ManifestFiles) -> Iterator[File
                 result.findings.append(_no_file(entry.path))
             else:
                 yield FilePath(entry.path)
+
+
+def _listed(folder: str, result: ManifestFiles) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(entries, key=lambda entry: entry.name)
+    except OSError as problem:
+        result.findings.append(_unreadable(folder, problem))
+        return []
+
+
+def _leads_to_folder(link: os.DirEntry[str]) -> bool:
+    try:
+        return link.is_dir()
+    except OSError:  # a link in a circle: reading it tells why
+        return False
 
 
 def _is_pipe(entry: os.DirEntry[str]) -> bool:
@@ -129,6 +145,15 @@ def _linked_folder(path: str) -> Diagnostic:
         f"{shown(FilePath(path), str(FilePath.cwd()))} is a link to a folder, "
         f"{os.path.realpath(path)}; such links are not followed",
         "put the folder itself there, or list the one it leads to under `manifests:`",
+    )
+
+
+def _unreadable(folder: str, problem: OSError) -> Diagnostic:
+    """What such a folder declares must not be taken for removed."""
+    return error(
+        "Unreadable folder",
+        f"{shown(FilePath(folder), str(FilePath.cwd()))}: {problem.strerror}",
+        "check its permissions",
     )
 
 

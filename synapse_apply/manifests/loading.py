@@ -151,7 +151,7 @@ def _documents(context: Context, paths: Sequence[str], shelf: Shelf) -> list[Doc
     folder = os.getcwd()  # noqa: PTH109 - compared as text, a thousand times
     for file in listed.files:
         reading = shelf.read(file, shown(file, folder))
-        if listed.implicit and not _has_manifests(reading):
+        if listed.implicit and not has_manifests(reading):
             continue
         context.findings.extend(reading.diagnostics)
         documents.extend(reading.documents)
@@ -163,14 +163,14 @@ def _committed(context: Context, paths: Sequence[str], written: Written) -> list
     context.findings.extend(found.findings)
     documents: list[Document] = []
     for reading in found.readings:
-        if found.implicit and not _has_manifests(reading):
+        if found.implicit and not has_manifests(reading):
             continue
         context.findings.extend(reading.diagnostics)
         documents.extend(reading.documents)
     return documents
 
 
-def _has_manifests(reading: Reading) -> bool:
+def has_manifests(reading: Reading) -> bool:
     """Whether a file nobody named is ours: other YAML lies about in a working folder too."""
     family = API_VERSION.partition("/")[0]
     return any(

@@ -49,8 +49,8 @@ def _report_literals(context: Context, draft: Draft, literals: list[Path]) -> No
             draft,
             ("spec", literals[0][0]),
             "Values that may be secrets in plain text",
-            f"which keys of this provider hold secrets is not known, and these stand in the"
-            f" manifest: {names}",
+            "which keys of this provider hold secrets is not known, and these are plain text:"
+            f" {names}",
             "write what is secret as {valueFrom: {env: NAME}}",
         )
         return
@@ -60,9 +60,10 @@ def _report_literals(context: Context, draft: Draft, literals: list[Path]) -> No
             draft,
             ("spec", *path),
             "Secret in plain text",
-            f"`{dotted(('spec', *path))}` is a secret, and its value stands in the manifest",
-            f"write {{valueFrom: {{env: {name}}}}} or {{valueFrom: {{file: secrets/...}}}}, and"
-            " replace the secret: it is in the history of this file",
+            f"`{dotted(('spec', *path))}` is a secret, and its value is plain text: it stands here,"
+            " or comes from a variable",
+            f"write {{valueFrom: {{env: {name}}}}} or {{valueFrom: {{file: secrets/...}}}}; if the"
+            " text was ever committed, replace the secret: it stays in the history of that file",
         )
 
 

@@ -123,8 +123,8 @@ def no_literal_secret(case: Case) -> Violation | None:
     if not plain:
         return None
     return Violation(
-        f"{listing(map(dotted, plain))} is secret, or may be, and stands in the manifest in plain "
-        "text",
+        f"{listing(map(dotted, plain))} is secret, or may be, and is given as plain text, here or "
+        "by a variable",
         "write {valueFrom: {env: NAME}} or {valueFrom: {file: PATH}}, and replace a secret that "
         "was committed",
         plain[0],

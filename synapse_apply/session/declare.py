@@ -249,5 +249,5 @@ def shown(path: Path) -> str:
     """A path as people follow it: relative to the working folder where it lies inside."""
     try:
         return str(path.resolve().relative_to(Path.cwd()))
-    except ValueError:
+    except (ValueError, RuntimeError):  # outside, or a link in a circle
         return str(path)

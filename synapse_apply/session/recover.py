@@ -24,10 +24,10 @@ class Recovered:
 def recover(context: StateContext, path: Path) -> Recovered:
     """Settle each call of the file that is not settled yet, then remove the file.
 
-    Under the state's lock, which is taken here. StateError, with nothing removed, when the file
-    is another state's or says something else than the state does.
+    Under the state's lock, which is taken here. With nothing removed, InputError when the file is
+    none that a run wrote, StateError when it says something else than the state does.
     """
-    found = read(path)
+    found = read(path, context.target.name)
     written, known = [], []
     with context.lock("state recover"):
         for ended in found:

@@ -64,8 +64,12 @@ def _fitting(
     if "=" in name:
         key, _, value = name.partition("=")
         return [at for at, one in desired.items() if one.labels.get(key) == value]
-    kinds = {prefix for prefix, kind in catalogue.items() if name in (prefix, kind.kind)}
+    kinds = _kinds(name, catalogue)
     return [at for at in known if at.kind in kinds]
+
+
+def _kinds(name: str, catalogue: Catalogue) -> set[str]:
+    return {prefix for prefix, kind in catalogue.items() if name in (prefix, kind.kind)}
 
 
 def _series(address: Address) -> str:
@@ -73,6 +77,8 @@ def _series(address: Address) -> str:
 
 
 def _nothing(name: str, known: Sequence[Address], context: Selectable) -> Diagnostic:
+    if _kinds(name, context.catalogue):
+        return _none_of_kind(name, known)
     words: Iterable[str] = map(str, known)
     if "/" not in name:
         labels = {
@@ -85,4 +91,13 @@ def _nothing(name: str, known: Sequence[Address], context: Selectable) -> Diagno
         "The selection fits nothing",
         f"`{name}` is no address, kind or label of what is declared or recorded",
         did_you_mean(name, words) or "write KIND/NAME, a kind, or KEY=VALUE of a label",
+    )
+
+
+def _none_of_kind(name: str, known: Sequence[Address]) -> Diagnostic:
+    others = ", ".join(sorted({at.kind for at in known}))
+    return error(
+        "The selection fits nothing",
+        f"nothing of kind `{name}` is declared or recorded for this target",
+        "declare it in a manifest first" + (f", or choose from: {others}" if others else ""),
     )

@@ -125,9 +125,16 @@ def open_store_at(
             "Use a path, sqlite:///PATH or postgresql://USER@HOST/DATABASE.",
             position=target.position,
         )
-    path = url.removeprefix("sqlite:///").removeprefix("file://")
-    at = project.root / path if path else folder(project) / f"{target.name}.db"
+    at = local_path(url, project) or folder(project) / f"{target.name}.db"
     return open_sqlite(at, tool_version=__version__, runner=runner)
+
+
+def local_path(url: str, project: Project) -> Path | None:
+    """The file that a url of a state names; None where it is empty, or names another store."""
+    if is_postgres(url):
+        return None
+    path = url.removeprefix("sqlite:///").removeprefix("file://")
+    return project.root / path if path else None
 
 
 def _in_postgres(url: str, target: Target, runner: Runner) -> SqlStore:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import stat
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -181,13 +182,20 @@ def _is_of(path: Path, lineage: str) -> bool:
         return False
 
 
-def read(path: Path) -> list[Ended]:
-    """The calls in a file, in their order; InputError when it is none of ours."""
+def read(path: Path, target: str = "") -> list[Ended]:
+    """The calls in a file, in their order; InputError when it is none of ours.
+
+    A file of a run on `target` may be empty: the disk was full before its first line was written.
+    """
     try:
+        if not stat.S_ISREG(path.lstat().st_mode):
+            raise _unusable(path, "it is a folder, a link or a device, not a plain file")
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as problem:
         why = getattr(problem, "strerror", None) or "it is not text"
         raise _unusable(path, why) from None
+    if not lines and not (target and path.match(f"{_PREFIX}-{target}-*.jsonl")):
+        raise _unusable(path, "it is empty")
     return [_ended(path, number, line) for number, line in enumerate(lines, start=1)]
 
 

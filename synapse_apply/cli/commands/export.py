@@ -12,7 +12,7 @@ from synapse_apply.cli import options
 from synapse_apply.cli.face import Face
 from synapse_apply.cli.manual import manual
 from synapse_apply.kinds.catalogue import CATALOGUE
-from synapse_apply.model.errors import Exit
+from synapse_apply.model.errors import Exit, InputError
 
 if TYPE_CHECKING:
     from synapse_apply.session.export import Export, Written
@@ -122,7 +122,7 @@ def command(
         members=releases,
     )
     folder = where.directory / folder
-    rows = where.directory / inventory if inventory else folder.parent / "inventory.yaml"
+    rows = _inventory(where, folder, inventory)
     with open_backend(where) as reach:
         made = export(reach, wanted, only=only, unmanaged=unmanaged)
     told = write(made, folder, rows, force=force)
@@ -131,6 +131,20 @@ def command(
     else:
         _show(face, made, told, rows)
     return Exit.INCOMPLETE if any(one.failed for one in made.missed) else Exit.OK
+
+
+def _inventory(where: Where, folder: Path, named: Path | None) -> Path:
+    """Where the inventory goes; InputError for a file that is the project's own."""
+    from synapse_apply.session.own_files import own
+
+    rows = where.directory / named if named else folder.parent / "inventory.yaml"
+    if why := own(rows, where):
+        raise InputError.of(
+            "The inventory cannot be written",
+            f"{named or rows} {why}; nothing was done.",
+            "Choose another place with --inventory.",
+        )
+    return rows
 
 
 def _show(face: Face, made: Export, told: Written, inventory: Path) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from synapse_apply.model.checkup import Row
 from synapse_apply.model.diagnostic import warning
+from synapse_apply.model.errors import SynapseApplyError
 from synapse_apply.model.state import State
 from synapse_apply.model.values import Mac
 from synapse_apply.session import state_file
@@ -62,7 +63,9 @@ def key(patient: Patient) -> Iterator[Row]:
     yield from (Row.of("key", one) for one in keys.warnings)
     used = set(_keys_used(patient))
     if keys.current is None:
-        if used or _secrets_declared(patient):
+        if _has_no_state(patient):
+            yield Row.ok("key", "none here: one is made together with the state")
+        elif used or _secrets_declared(patient):
             yield Row.of("key", state_file.keyless(project, target))
         else:
             yield Row.ok("key", "none, and no secret needs one yet")
@@ -113,6 +116,14 @@ def _lineage(patient: Patient) -> str:
         return patient.state.needed().lineage
     except Unchecked:
         return ""
+
+
+def _has_no_state(patient: Patient) -> bool:
+    """Whether there is none for sure; one that cannot be opened may be there."""
+    try:
+        return not patient.store.needed().exists()
+    except (Unchecked, SynapseApplyError):
+        return False
 
 
 def _keys_used(patient: Patient) -> Iterator[str]:

@@ -209,6 +209,18 @@ def test_a_key_that_is_missing_or_another(applied: Site) -> None:
     assert "from SYNAPSE_APPLY_STATE_KEY" in applied.look().text("key")
 
 
+def test_a_target_without_a_state_needs_no_key_yet(site: Site) -> None:
+    """Nothing was digested yet, so no key can be lost; the state brings its own."""
+    state = site.root / ".synapse-apply" / "state"
+    for name in ("prod.db", "prod.key"):
+        (state / name).unlink()
+    found = site.look(code=1)
+    assert (found.wrong, found.odd) == (["state"], [])
+    assert "one is made together with the state" in found.text("key")
+    site.prepare("state", "init")
+    assert f"from {state / 'prod.key'}" in site.look().text("key")
+
+
 def test_no_state_and_a_state_that_is_none(site: Site) -> None:
     """What there is to do is told; what the state would tell is not checked."""
     state = site.root / ".synapse-apply" / "state" / "prod.db"

@@ -253,3 +253,19 @@ def test_credentials_in_a_url_are_left_out(bare, server):
     written = [path.read_text() for path in place.root.rglob("*.yaml")]
     assert any("minio" in text for text in written)
     assert not any(CANARY in text for text in (*written, ran.out, ran.err))
+
+
+def test_an_inventory_takes_the_place_of_no_file_of_the_project(applied):
+    """Not even with --force; files elsewhere it replaces as ever."""
+    state = ".synapse-apply/state/prod.db"
+    for file in (state, "synapse-apply.yaml", "manifests/all.yaml"):
+        (applied.root / "manifests" / "all.yaml").touch()
+        before = (applied.root / file).read_bytes()
+        ran = applied.run("export", "--out", "x", "--inventory", file, "--force", code=1)
+        assert "The inventory cannot be written" in ran.err
+        assert f"{file} " in ran.err
+        assert (applied.root / file).read_bytes() == before
+        assert not (applied.root / "x").exists()
+    (applied.root / "rows.yaml").write_text("old")
+    applied.run("export", "--out", "x", "--inventory", "rows.yaml", "--force", code=0)
+    assert (applied.root / "rows.yaml").read_text() != "old"

@@ -195,6 +195,38 @@ def test_a_linked_folder_among_the_manifests_is_an_error(tmp_path: Path) -> None
     assert f"is a link to a folder, {tmp_path / 'elsewhere'}" in loaded.diagnostics[0].detail
 
 
+@pytest.mark.parametrize("to", ["nowhere", "link.yaml", "other.yaml"])
+def test_a_link_to_nothing_or_in_a_circle_is_an_error_with_its_name(
+    tmp_path: Path, to: str
+) -> None:
+    """As a file that cannot be read; what lies beside it and is no manifest does not count."""
+    manifests = tmp_path / "manifests"
+    manifests.mkdir()
+    (manifests / "link.yaml").symlink_to(to)
+    (manifests / "other.yaml").symlink_to("link.yaml")
+    (manifests / "notes").symlink_to("notes")
+    loaded = load_of(tmp_path, PLUGIN)
+    assert {one.summary for one in loaded.diagnostics} == {"Unreadable file"}
+    assert [str(one.position) for one in loaded.diagnostics] == [
+        f"{manifests}/link.yaml:1:1", f"{manifests}/other.yaml:1:1"
+    ]  # fmt: skip
+
+
+def test_a_folder_that_cannot_be_listed_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it declares must not be taken for removed. Its path is too long: that stops root, too."""
+    (tmp_path / "manifests").mkdir()
+    monkeypatch.chdir(tmp_path / "manifests")
+    for _ in range(17):
+        Path("f" * 250).mkdir()
+        os.chdir("f" * 250)
+    monkeypatch.chdir(tmp_path)
+    loaded = load_of(tmp_path, PLUGIN)
+    assert [one.summary for one in loaded.diagnostics] == ["Unreadable folder"]
+    assert "fff: File name too long" in loaded.diagnostics[0].detail
+
+
 @pytest.mark.parametrize("linked", [False, True])
 def test_a_pipe_among_the_manifests_is_not_waited_for(tmp_path: Path, linked: bool) -> None:
     """Nobody would ever write into it."""

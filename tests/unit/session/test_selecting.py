@@ -74,6 +74,20 @@ def test_every_name_that_fits_nothing_is_said(context):
     assert told[2][1] == "did you mean `storage`?"
 
 
+@pytest.mark.parametrize("name", ["release", "Release"])
+def test_a_kind_of_which_there_is_nothing_is_still_a_kind(tmp_path, name):
+    """It is not called mistyped, nor offered as what was meant."""
+    for declared_there, rest in (
+        ([widget("w"), plugin()], ", or choose from: plugin, widget"),
+        ([], ""),
+    ):
+        with pytest.raises(InputError) as caught:
+            selection(Bench(tmp_path).context(*declared_there), [name], [])
+        (found,) = caught.value.diagnostics
+        assert found.detail == f"nothing of kind `{name}` is declared or recorded for this target"
+        assert found.hint == f"declare it in a manifest first{rest}"
+
+
 def test_only_what_is_selected_is_applied(tmp_path):
     """The rest stays as it is, and the plan says that it is a part."""
     bench = Bench(tmp_path)

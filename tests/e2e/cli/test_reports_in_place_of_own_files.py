@@ -1,0 +1,80 @@
+"""A report takes the place of no file that is the project's own: that ends before any work."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from .conftest import Run
+
+
+@pytest.fixture
+def state(cli: Run, project: Path) -> Path:
+    """The state of one apply, and links that lead to it and its folder."""
+    assert cli("apply", "--auto-approve").returncode == 0
+    (project / "link").symlink_to(".synapse-apply/state/embedded.db")
+    (project / "way").symlink_to(".synapse-apply")
+    return project / ".synapse-apply" / "state" / "embedded.db"
+
+
+@pytest.mark.parametrize(
+    ("file", "why"),
+    [
+        (".synapse-apply/state/embedded.db", "lies in .synapse-apply"),
+        ("out/../.synapse-apply/new.json", "lies in .synapse-apply"),
+        ("link", "lies in .synapse-apply"),
+        ("way/state/embedded.key", "lies in .synapse-apply"),
+        ("synapse-apply.yaml", "is the project file"),
+        ("manifests/raw.yaml", "is a manifest of this project"),
+    ],
+)
+def test_nothing_is_done(cli: Run, project: Path, state: Path, file: str, why: str) -> None:
+    """Neither the report nor the apply; another report tells why."""
+    (project / "manifests" / "other.yaml").write_text(
+        "apiVersion: synapse-apply/v1\nkind: Plugin\nmetadata: {name: other}\n"
+        "spec: {name: Other, code: other}\n"
+    )
+    before = {path: path.read_bytes() for path in project.rglob("*") if path.is_file()}
+    for command in (["plan"], ["validate"], ["apply", "--auto-approve"]):
+        done = cli(*command, "--report", f"json={file}", "--report", "markdown=other.md")
+        assert done.returncode == 1, done.stdout
+        assert "The json report cannot be written" in done.stderr
+        assert f"{file} {why}" in done.stderr
+        assert "Choose another place for --report." in done.stderr
+        assert "The json report cannot be written" in (project / "other.md").read_text()
+        (project / "other.md").unlink()
+    assert {path: path.read_bytes() for path in project.rglob("*") if path.is_file()} == before
+    assert cli("plan", "--detailed-exitcode").returncode == 2
+
+
+def test_a_broken_project_file_is_not_replaced_either(cli: Run, project: Path) -> None:
+    (project / "synapse-apply.yaml").write_text("kind: [\n")
+    done = cli("validate", "--report", "json=synapse-apply.yaml")
+    assert done.returncode == 1
+    assert "is the project file" in done.stderr
+    assert (project / "synapse-apply.yaml").read_text() == "kind: [\n"
+
+
+def test_a_state_elsewhere_is_as_safe(cli: Run, project: Path) -> None:
+    text = (project / "synapse-apply.yaml").read_text()
+    (project / "synapse-apply.yaml").write_text(
+        text + "targets:\n  far:\n    url: https://far.invalid\n    token: {env: T}\n"
+        "    state: {url: sqlite:///kept/far.db}\n"
+    )
+    (project / "kept").mkdir()
+    (project / "kept" / "far.db").write_text("kept")
+    done = cli("validate", "--report", "json=kept/far.db")
+    assert done.returncode == 1
+    assert "is the state of a target" in done.stderr
+    assert (project / "kept" / "far.db").read_text() == "kept"
+
+
+def test_other_files_are_replaced_as_ever(cli: Run, project: Path) -> None:
+    """Also among the manifests, and YAML that is nobody's manifest."""
+    for file in ("manifests/r.json", "other.yaml", "r.yaml"):
+        (project / file).write_text("a: old one\n")
+        done = cli("plan", "--report", f"json={file}")
+        assert done.returncode == 0, done.stderr
+        assert json.loads((project / file).read_text())["summary"]["add"] == 3

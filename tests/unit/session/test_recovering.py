@@ -1,0 +1,55 @@
+"""`state recover`: which files it takes for those of a run, and removes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from unit.applying.bench import Bench
+
+from synapse_apply.model.errors import InputError
+from synapse_apply.session.context import StateContext
+from synapse_apply.session.recover import recover
+
+
+def recovered(bench: Bench, file: Path) -> tuple[int, int]:
+    made = bench.context()
+    context = StateContext(made.project, made.target, bench.store, made.clock, made.actor)
+    done = recover(context, file)
+    return len(done.written), len(done.known)
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "unrecorded-other-1.jsonl", "unrecorded-test-1.txt"])
+def test_an_empty_file_of_another_name_is_not_ours(bench: Bench, tmp_path: Path, name: str) -> None:
+    """It tells nothing, and may be anybody's."""
+    file = tmp_path / name
+    file.touch()
+    with pytest.raises(InputError) as caught:
+        recovered(bench, file)
+    assert caught.value.diagnostics[0].summary == "This file does not tell what a run did"
+    assert caught.value.diagnostics[0].detail == f"{file}: it is empty."
+    assert file.exists()
+
+
+@pytest.mark.parametrize("name", ["null", "unrecorded-test-1.jsonl"])
+@pytest.mark.parametrize("to", ["/dev/null", "empty"])
+def test_only_a_plain_file_is_ever_removed(
+    bench: Bench, tmp_path: Path, name: str, to: str
+) -> None:
+    (tmp_path / "empty").touch()
+    file = tmp_path / name
+    file.symlink_to(to)
+    with pytest.raises(InputError) as caught:
+        recovered(bench, file)
+    assert "not a plain file" in caught.value.diagnostics[0].detail
+    assert file.is_symlink()
+
+
+def test_an_empty_file_that_a_run_left_on_a_full_disk_is_removed(
+    bench: Bench, tmp_path: Path
+) -> None:
+    """It had the room for a name and none for a line; the next plan shall not speak of it."""
+    file = tmp_path / "unrecorded-test-1.jsonl"
+    file.touch()
+    assert recovered(bench, file) == (0, 0)
+    assert not file.exists()
