@@ -14,7 +14,8 @@ class ObjectDrift:
 
     `fields` lead from what the server answered last to what is live; their cause is drift, or both
     where the manifest moved since, too. `gone`: there is no such object any more. `remade` is the
-    id of another one that has its name now. `stuck` tells why apply could not undo it.
+    id of another one that has its name now. `stuck` tells why apply could not undo it. `instead`
+    are texts or lists that stand where a map was whose fields are gone.
     """
 
     address: Address
@@ -24,6 +25,12 @@ class ObjectDrift:
     remade: str = ""
     stuck: str = ""
     position: Position | None = None
+    instead: tuple[FieldChange, ...] = ()
+
+    @property
+    def shown(self) -> tuple[FieldChange, ...]:
+        """All there is to see of it."""
+        return tuple(sorted((*self.fields, *self.instead), key=lambda field: field.path))
 
 
 @frozen

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from synapse_apply.model.address import Address
+from synapse_apply.model.diagnostic import Path
 from synapse_apply.model.drift import Drift, ObjectDrift
-from synapse_apply.model.plan import Action, Cause, Change, Plan
+from synapse_apply.model.plan import Action, Cause, Change, FieldChange, Plan
 from synapse_apply.model.state import Record
+from synapse_apply.model.values import ABSENT, dig
 from synapse_apply.planning.fields import differences
 from synapse_apply.planning.situation import Item
+from synapse_apply.planning.whole import is_secret, nested
 
 _MAKES = frozenset({Action.CREATE, Action.ADOPT, Action.DELETE, Action.FORGET})
 _OUTSIDE = frozenset({Cause.DRIFT})
@@ -58,7 +62,32 @@ def _object(item: Item, record: Record) -> ObjectDrift | None:
     fields = tuple(differences(item, record).drifted)
     if not fields and not remade:
         return None
-    return ObjectDrift(item.address, record.remote_id, fields, remade=remade, position=place)
+    ours = [nested(side) for side in (item.want, record.applied, record.seen)]
+    instead = tuple(_instead(fields, nested(item.live), ours))
+    return ObjectDrift(
+        item.address, record.remote_id, fields, remade=remade, position=place, instead=instead
+    )
+
+
+def _instead(
+    fields: Iterable[FieldChange], live: Mapping[str, Any], ours: Sequence[Mapping[str, Any]]
+) -> Iterator[FieldChange]:
+    """What stands above fields that are gone: nothing is declared there, so none of them tells.
+
+    Where a map of `ours` holds a secret, a text in its place may be one.
+    """
+    told: set[Path] = set()
+    for field in fields:
+        for end in range(1, len(field.path) if field.after is ABSENT else 0):
+            path = field.path[:end]
+            value = dig(live, path)
+            if path in told or value is ABSENT or isinstance(value, Mapping):
+                continue
+            told.add(path)
+            if any(is_secret(dig(side, path)) for side in (live, *ours)):
+                yield FieldChange(path, ABSENT, ABSENT, field.cause, True, "changed")
+            else:
+                yield FieldChange(path, ABSENT, value, field.cause)
 
 
 def _waits(change: Change) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any, TypeGuard
 
 from synapse_apply.model.diagnostic import Path
@@ -150,6 +151,8 @@ def with_replaced(change: Change) -> Iterator[FieldChange]:
     A plan compares declared fields one by one, and nothing is declared where that stands.
     """
     told = {field.path for field in change.fields}
+    marks = {*change.before_sensitive, *change.after_sensitive}
+    marks |= {field.path for field in change.fields if field.sensitive}
     for field in change.fields:
         for end in range(1, len(field.path)):
             path = field.path[:end]
@@ -158,7 +161,11 @@ def with_replaced(change: Change) -> Iterator[FieldChange]:
             value = dig(change.before or {}, path)
             if value is not ABSENT and not is_map(value) and value != {}:
                 told.add(path)
-                yield FieldChange(path, value, ABSENT, field.cause)
+                # Where a map holds a secret, a text in its place may be one.
+                if any(mark[:end] == path for mark in marks):
+                    yield replace(_secret(path), cause=field.cause)
+                else:
+                    yield FieldChange(path, value, ABSENT, field.cause)
         yield field
 
 

@@ -82,7 +82,7 @@ def object_block(one: ObjectDrift, pen: Pen, width: int) -> str:
         lines.append(f"  # (recorded as id {clean(one.remote_id)}, now {clean(one.remade)})")
     if one.stuck:
         lines += [f"  # (apply cannot undo it: {line})" for line in clean_lines(one.stuck)]
-    root = grow(one.fields)
+    root = grow(one.shown)
     if one.gone:
         root = grow([FieldChange(("id",), one.remote_id, ABSENT, Cause.NONE)])
     elif one.remote_id:
@@ -198,7 +198,7 @@ def _object(one: ObjectDrift) -> dict[str, Any]:
         "gone": one.gone,
         "remade_as": one.remade or None,
         "cannot_be_undone": one.stuck or None,
-        "fields": [_field(field) for field in one.fields],
+        "fields": [_field(field) for field in one.shown],
         "range": at and {"filename": at.file, "start": {"line": at.line, "column": at.column}},
     }
 

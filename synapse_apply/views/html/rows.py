@@ -180,7 +180,7 @@ def drift_row(one: ObjectDrift) -> Row:
     facts += [f"Apply cannot undo it: {prose(one.stuck)}"] if one.stuck else []
     facts += [f"Was id {code(one.remote_id)}"] if one.gone else []
     facts += [code(place(one.position))] if one.position else []
-    table = fields_table(one.fields, names=("Recorded", "Live"))
+    table = fields_table(one.shown, names=("Recorded", "Live"))
     return Row(
         one.address,
         "gone" if one.gone else "made anew" if one.remade else "changed",

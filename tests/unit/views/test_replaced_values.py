@@ -67,3 +67,15 @@ def test_a_map_that_grows_loses_nothing(before: dict[str, object]) -> None:
     """Nor does what was not there."""
     made = replace(change(Cause.GIT), before={"configuration": before})
     assert not [line for line in render_plan(plan(made), color=False).split("\n") if "- " in line]
+
+
+def test_a_text_in_place_of_a_map_with_a_secret_may_be_one() -> None:
+    """It is told without its value."""
+    made = replace(
+        change(Cause.GIT),
+        before_sensitive=(("configuration", "x", "z", "a"),),
+        after_sensitive=(("configuration", "x", "z", "a"),),
+    )
+    for view in VIEWS.values():
+        shown = view(plan(made))
+        assert ("PRECIOUS" in shown, "TREASURE" in shown) == (False, True)
