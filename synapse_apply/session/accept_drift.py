@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path as FilePath
 from typing import Any
 
+from synapse_apply.kinds.compare import same
 from synapse_apply.manifests.editing import Edit, edited
 from synapse_apply.manifests.loading import Loaded, Shelf
 from synapse_apply.manifests.origins import Origins, Spot
@@ -25,9 +26,10 @@ from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.plan import FieldChange
 from synapse_apply.model.project import Project, Target
-from synapse_apply.model.values import ABSENT, dig
+from synapse_apply.model.values import ABSENT, dig, is_map
 from synapse_apply.session import declare
-from synapse_apply.session.context import Context
+from synapse_apply.session.context import Context, Planned
+from synapse_apply.session.takeover import edits
 from synapse_apply.session.where import Where
 
 _REFUSED = "This drift cannot be accepted"
@@ -83,13 +85,19 @@ class _Files:
 
 
 def accept(
-    where: Where, context: Context, found: Drift, addresses: Sequence[Address], *, write: bool
+    where: Where,
+    context: Context,
+    planned: Planned,
+    found: Drift,
+    addresses: Sequence[Address],
+    *,
+    write: bool,
 ) -> Drift:
     """Write the live values of these resources where their declared ones stand.
 
-    The drift comes back with what was edited. InputError, with every finding, where one of them
-    cannot be written, or when the manifests would say something else than what is live; no file
-    is written then.
+    `found` is the drift of what was `planned`. It comes back with what was edited. InputError,
+    with every finding, where one of them cannot be written, or when the manifests would say
+    something else than what is live; no file is written then.
     """
     findings: list[Diagnostic] = []
     wanted: list[_Wanted] = []
@@ -101,9 +109,11 @@ def accept(
         except InputError as problem:
             findings += problem.diagnostics
             continue
-        for change in one.fields:
+        if not one.fields:
+            continue
+        for change in edits(planned.items[address], origins.resource.spec, one.fields):
             try:
-                wanted += _wanted(context, origins, address, change)
+                wanted += _wanted(context, origins, change)
             except InputError as problem:
                 findings += problem.diagnostics
     if findings:
@@ -141,17 +151,17 @@ def _refused(address: Address, detail: str, hint: str, **more: Any) -> InputErro
     return InputError(error(_REFUSED, f"{detail}.", hint, address=str(address), **more))
 
 
-def _wanted(
-    context: Context, origins: Origins, address: Address, change: FieldChange
-) -> Iterator[_Wanted]:
-    """What is to be written for a field; nothing where the manifest says it already."""
+def _wanted(context: Context, origins: Origins, change: FieldChange) -> Iterator[_Wanted]:
+    """What is to be written for an edit; nothing where the manifest says it already."""
     resource = origins.resource
+    address = resource.address
     full: Path = ("spec", *change.path)
     place = {"position": resource.place(change.path), "path": full}
     if change.sensitive:
+        what = "holds a secret" if is_map(dig(resource.spec, change.path)) else "is a secret"
         raise _refused(
             address,
-            f"{dotted(full)} is a secret: its value never goes into a file",
+            f"{dotted(full)} {what}: its value never goes into a file",
             f"Bring the new value to where it is read from, or undo it: `synapse-apply apply "
             f"--only {address} --revert-drift`.",
             **place,
@@ -163,9 +173,8 @@ def _wanted(
             "Edit it by hand.",
             **place,
         )
-    declared = dig(resource.spec, change.path)
-    if declared != change.after or isinstance(declared, bool) != isinstance(change.after, bool):
-        yield _Wanted(address, replace(change, before=declared), origins.spot(change.path))
+    if not same(change.before, change.after):
+        yield _Wanted(address, change, origins.spot(change.path))
 
 
 def _escaped(value: Any) -> Any:
@@ -260,7 +269,7 @@ def _check_same(before: Loaded, after: Loaded, wanted: Sequence[_Wanted]) -> Non
         if now is None or (address not in accepted and now.spec != resource.spec):
             raise _refused(address, f"{address} would not be declared as it is now", _BY_HAND)
         for one in accepted.get(address, ()):
-            if dig(now.spec, one.field.path) != one.field.after:
+            if not same(dig(now.spec, one.field.path), one.field.after):
                 name = dotted(("spec", *one.field.path))
                 raise _refused(address, f"{name} would still not be what is live", _BY_HAND)
 
