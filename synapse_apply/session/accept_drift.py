@@ -29,7 +29,7 @@ from synapse_apply.model.project import Project, Target
 from synapse_apply.model.values import ABSENT, dig, is_map
 from synapse_apply.session import declare
 from synapse_apply.session.context import Context, Planned
-from synapse_apply.session.takeover import edits
+from synapse_apply.session.takeover import Comparison, edits
 from synapse_apply.session.where import Where
 
 _REFUSED = "This drift cannot be accepted"
@@ -96,8 +96,8 @@ def accept(
     """Write the live values of these resources where their declared ones stand.
 
     `found` is the drift of what was `planned`. It comes back with what was edited. InputError,
-    with every finding, where one of them cannot be written, or when the manifests would say
-    something else than what is live; no file is written then.
+    with every finding, where one of them cannot be written, or when a plan of the manifests as
+    they would be still changed what is live; no file is written then.
     """
     findings: list[Diagnostic] = []
     wanted: list[_Wanted] = []
@@ -123,7 +123,8 @@ def accept(
         live = ABSENT if each.field.after is ABSENT else _escaped(each.field.after)
         files.put(each.spot, None if live is ABSENT and each.in_overlay else live)
     rewrites = tuple(files.rewritten())
-    place.check(rewrites, wanted)
+    after = place.check(rewrites, wanted)
+    _check_clean(context, planned, after, addresses)
     if write:
         rewrite(rewrites)
     return replace(found, accepted=tuple(_told(wanted, rewrites)))
@@ -240,8 +241,12 @@ class _Place:
             own = Written(file, name, 0, read(file.read_bytes(), name).documents[0])
         return Origins(self.target, resource, document, own, len(readers) > 1)
 
-    def check(self, files: Sequence[Rewrite], wanted: Sequence[_Wanted]) -> None:
-        """Read all as it will be: what was accepted is declared, and nothing else has changed."""
+    def check(self, files: Sequence[Rewrite], wanted: Sequence[_Wanted]) -> Loaded:
+        """Read all as it will be: what was accepted is declared, and nothing else has changed.
+
+        Gives what this target will declare.
+        """
+        ours = self.loaded[self.target.name]
         project = self.project
         shelf = Shelf({one.file: read(one.after, one.name) for one in files})
         for one in files:
@@ -257,7 +262,10 @@ class _Place:
             if new := [d for d in after.diagnostics if d.is_error and _mark(d) not in known]:
                 head = "With what is live the manifests would have errors, which follow."
                 raise InputError(error(_REFUSED, head, "No file was written."), *new)
+            if name == self.target.name:
+                ours = after
             _check_same(before, after, wanted if name == self.target.name else ())
+        return ours
 
 
 def _check_same(before: Loaded, after: Loaded, wanted: Sequence[_Wanted]) -> None:
@@ -272,6 +280,22 @@ def _check_same(before: Loaded, after: Loaded, wanted: Sequence[_Wanted]) -> Non
             if not same(dig(now.spec, one.field.path), one.field.after):
                 name = dotted(("spec", *one.field.path))
                 raise _refused(address, f"{name} would still not be what is live", _BY_HAND)
+
+
+def _check_clean(
+    context: Context, planned: Planned, after: Loaded, addresses: Sequence[Address]
+) -> None:
+    """Compare what will be declared with what is live, as the next plan will."""
+    comparison = Comparison(planned.items, context.secrets)
+    findings: list[Diagnostic] = []
+    for address in dict.fromkeys(addresses):
+        for path in comparison.remaining(after.desired[address]):
+            full: Path = ("spec", *path)
+            why = f"With what is live in the files a plan would still change {dotted(full)}"
+            place = {"position": context.desired[address].place(path), "path": full}
+            findings += _refused(address, why, _BY_HAND, **place).diagnostics
+    if findings:
+        raise InputError(*findings)
 
 
 _BY_HAND = "Edit the manifest by hand. No file was written."

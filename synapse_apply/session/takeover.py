@@ -1,15 +1,23 @@
-"""Drift as the edits of what is declared that take it over."""
+"""Drift as the edits that take it over, and what a plan would still change once they are made."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
+from synapse_apply.applying.records import live_fields
+from synapse_apply.model.address import Address
+from synapse_apply.model.desired import Desired
 from synapse_apply.model.diagnostic import Path
+from synapse_apply.model.frozen import frozen
 from synapse_apply.model.plan import FieldChange
-from synapse_apply.model.values import ABSENT, SecretRef, Sensitive, dig, is_map, prune
+from synapse_apply.model.ports import Secrets
+from synapse_apply.model.values import ABSENT, Fields, SecretRef, Sensitive, dig, is_map, prune
+from synapse_apply.planning.fields import differences
 from synapse_apply.planning.situation import Item
 from synapse_apply.planning.whole import is_secret, nested
+from synapse_apply.session.prepare import wanted
 
 
 def edits(
@@ -81,3 +89,34 @@ def _declares_secret(value: Any) -> bool:
 def _copy(tree: Mapping[str, Any]) -> dict[str, Any]:
     """The maps of a tree anew; values are shared, since a secret is never copied."""
     return {key: _copy(value) if is_map(value) else value for key, value in tree.items()}
+
+
+@frozen
+class Comparison:
+    """What was planned, to hold other manifests against the same live objects and records."""
+
+    items: Mapping[Address, Item]
+    secrets: Secrets
+
+    def remaining(self, desired: Desired) -> tuple[Path, ...]:
+        """The fields of drift that a plan would still change if this were declared.
+
+        Also those that it would change for no other reason than that. What Git had to send before
+        is left out.
+        """
+        item = self.items[desired.address]
+        now = self._declaring(desired, item)
+        before, after = differences(item, item.record), differences(now, now.record)
+        drifted = {change.path for change in before.drifted}
+        waiting = {change.path for change in before.changes} - drifted
+        found = {change.path for change in after.changes} - waiting
+        return tuple(sorted(found | {change.path for change in after.drifted}))
+
+    def _declaring(self, desired: Desired, item: Item) -> Item:
+        sightings = {address: one.sighting for address, one in self.items.items()}
+        want = wanted(desired, sightings, item.salt, self.secrets)
+        live: Fields = {}
+        if item.sighting.observed is not None:
+            ours = {**(item.record.applied if item.record else {}), **want}
+            live = live_fields(item.sighting.observed, ours, item.salt, self.secrets)
+        return replace(item, desired=desired, want=want, live=live)

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import yaml
 from e2e.scenarios.canaries import CANARIES, leaks, leaks_in_files
-from e2e.scenarios.workplace import Server, Workplace
+from e2e.scenarios.workplace import QUIET, Server, Workplace
+
+from synapse_apply.model.address import Address
+from synapse_apply.model.errors import InputError
+from synapse_apply.session.accept_drift import accept
+from synapse_apply.session.context import open_context
+from synapse_apply.session.drift import choices_of, drift
+from synapse_apply.session.plan import plan
+from synapse_apply.session.where import Where
 
 PLUGIN = """\
 apiVersion: synapse-apply/v1
@@ -286,3 +295,24 @@ def test_a_variable_below_is_told(site: Workplace, server: Server) -> None:
     site.write("synapse-apply.yaml", PROJECT.replace("URL", server.url) + variables)
     drifted(site, server, {"a": {"b": "${var.v}"}}, {"a": "PRECIOUS"})
     assert "spec.configuration.a comes from variable v." in refused(site)
+
+
+def test_what_a_plan_would_still_change_is_refused(site: Workplace, server: Server) -> None:
+    """Not all that drifted was to be taken over: the file would say what neither side does."""
+    drifted(site, server, {"a": {"b": 1}, "n": 1}, {"a": "PRECIOUS", "n": 2})
+    before, address = files(site), Address("plugin", "p1")
+    where = Where(directory=site.root, target="prod", environ={**QUIET, **site.environ})
+    with open_context(where, looking=True) as context:
+        planned = plan(context, choices_of(None))
+        found = drift(context, planned)
+        (one,) = found.objects
+        some = replace(found, objects=(replace(one, fields=one.fields[:1]),))
+        with pytest.raises(InputError) as raised:
+            accept(where, context, planned, some, [address], write=True)
+    (finding,) = raised.value.diagnostics
+    assert finding.summary == "This drift cannot be accepted"
+    still = "With what is live in the files a plan would still change spec.configuration.n."
+    assert finding.detail == still
+    assert finding.hint == "Edit the manifest by hand. No file was written."
+    assert finding.position is not None
+    assert files(site) == before
