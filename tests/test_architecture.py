@@ -51,6 +51,7 @@ SHARED_BY_USE_CASES = {
     "observe",
     "intents",
     "prepare",
+    "takeover",
     "tasks",
     "trials",
     "sources",

@@ -53,7 +53,8 @@ def accept(face: Face, where: Where, addresses: Sequence[Address], *, write: boo
     """Take live values over into the files, and say what was edited."""
     with open_context(where, looking=True) as context:
         planned = make_plan(context, choices_of(None))
-        found = accept_drift(where, context, drift(context, planned), addresses, write=write)
+        found = drift(context, planned)
+        found = accept_drift(where, context, planned, found, addresses, write=write)
     if face.as_json:
         face.document(drift_document(found))
     else:

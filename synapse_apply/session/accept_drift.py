@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path as FilePath
 from typing import Any
 
+from synapse_apply.kinds.compare import same
 from synapse_apply.manifests.editing import Edit, edited
 from synapse_apply.manifests.loading import Loaded, Shelf
 from synapse_apply.manifests.origins import Origins, Spot
@@ -25,9 +26,10 @@ from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.plan import FieldChange
 from synapse_apply.model.project import Project, Target
-from synapse_apply.model.values import ABSENT, dig
+from synapse_apply.model.values import ABSENT, dig, is_map
 from synapse_apply.session import declare
-from synapse_apply.session.context import Context
+from synapse_apply.session.context import Context, Planned
+from synapse_apply.session.takeover import Comparison, edits
 from synapse_apply.session.where import Where
 
 _REFUSED = "This drift cannot be accepted"
@@ -83,13 +85,19 @@ class _Files:
 
 
 def accept(
-    where: Where, context: Context, found: Drift, addresses: Sequence[Address], *, write: bool
+    where: Where,
+    context: Context,
+    planned: Planned,
+    found: Drift,
+    addresses: Sequence[Address],
+    *,
+    write: bool,
 ) -> Drift:
     """Write the live values of these resources where their declared ones stand.
 
-    The drift comes back with what was edited. InputError, with every finding, where one of them
-    cannot be written, or when the manifests would say something else than what is live; no file
-    is written then.
+    `found` is the drift of what was `planned`. It comes back with what was edited. InputError,
+    with every finding, where one of them cannot be written, or when a plan of the manifests as
+    they would be still changed what is live; no file is written then.
     """
     findings: list[Diagnostic] = []
     wanted: list[_Wanted] = []
@@ -101,9 +109,11 @@ def accept(
         except InputError as problem:
             findings += problem.diagnostics
             continue
-        for change in one.fields:
+        if not one.fields:
+            continue
+        for change in edits(planned.items[address], origins.resource.spec, one.fields):
             try:
-                wanted += _wanted(context, origins, address, change)
+                wanted += _wanted(context, origins, change)
             except InputError as problem:
                 findings += problem.diagnostics
     if findings:
@@ -113,7 +123,8 @@ def accept(
         live = ABSENT if each.field.after is ABSENT else _escaped(each.field.after)
         files.put(each.spot, None if live is ABSENT and each.in_overlay else live)
     rewrites = tuple(files.rewritten())
-    place.check(rewrites, wanted)
+    after = place.check(rewrites, wanted)
+    _check_clean(context, planned, after, addresses)
     if write:
         rewrite(rewrites)
     return replace(found, accepted=tuple(_told(wanted, rewrites)))
@@ -141,17 +152,17 @@ def _refused(address: Address, detail: str, hint: str, **more: Any) -> InputErro
     return InputError(error(_REFUSED, f"{detail}.", hint, address=str(address), **more))
 
 
-def _wanted(
-    context: Context, origins: Origins, address: Address, change: FieldChange
-) -> Iterator[_Wanted]:
-    """What is to be written for a field; nothing where the manifest says it already."""
+def _wanted(context: Context, origins: Origins, change: FieldChange) -> Iterator[_Wanted]:
+    """What is to be written for an edit; nothing where the manifest says it already."""
     resource = origins.resource
+    address = resource.address
     full: Path = ("spec", *change.path)
     place = {"position": resource.place(change.path), "path": full}
     if change.sensitive:
+        what = "holds a secret" if is_map(dig(resource.spec, change.path)) else "is a secret"
         raise _refused(
             address,
-            f"{dotted(full)} is a secret: its value never goes into a file",
+            f"{dotted(full)} {what}: its value never goes into a file",
             f"Bring the new value to where it is read from, or undo it: `synapse-apply apply "
             f"--only {address} --revert-drift`.",
             **place,
@@ -163,9 +174,8 @@ def _wanted(
             "Edit it by hand.",
             **place,
         )
-    declared = dig(resource.spec, change.path)
-    if declared != change.after or isinstance(declared, bool) != isinstance(change.after, bool):
-        yield _Wanted(address, replace(change, before=declared), origins.spot(change.path))
+    if not same(change.before, change.after):
+        yield _Wanted(address, change, origins.spot(change.path))
 
 
 def _escaped(value: Any) -> Any:
@@ -231,8 +241,12 @@ class _Place:
             own = Written(file, name, 0, read(file.read_bytes(), name).documents[0])
         return Origins(self.target, resource, document, own, len(readers) > 1)
 
-    def check(self, files: Sequence[Rewrite], wanted: Sequence[_Wanted]) -> None:
-        """Read all as it will be: what was accepted is declared, and nothing else has changed."""
+    def check(self, files: Sequence[Rewrite], wanted: Sequence[_Wanted]) -> Loaded:
+        """Read all as it will be: what was accepted is declared, and nothing else has changed.
+
+        Gives what this target will declare.
+        """
+        ours = self.loaded[self.target.name]
         project = self.project
         shelf = Shelf({one.file: read(one.after, one.name) for one in files})
         for one in files:
@@ -248,7 +262,10 @@ class _Place:
             if new := [d for d in after.diagnostics if d.is_error and _mark(d) not in known]:
                 head = "With what is live the manifests would have errors, which follow."
                 raise InputError(error(_REFUSED, head, "No file was written."), *new)
+            if name == self.target.name:
+                ours = after
             _check_same(before, after, wanted if name == self.target.name else ())
+        return ours
 
 
 def _check_same(before: Loaded, after: Loaded, wanted: Sequence[_Wanted]) -> None:
@@ -260,9 +277,25 @@ def _check_same(before: Loaded, after: Loaded, wanted: Sequence[_Wanted]) -> Non
         if now is None or (address not in accepted and now.spec != resource.spec):
             raise _refused(address, f"{address} would not be declared as it is now", _BY_HAND)
         for one in accepted.get(address, ()):
-            if dig(now.spec, one.field.path) != one.field.after:
+            if not same(dig(now.spec, one.field.path), one.field.after):
                 name = dotted(("spec", *one.field.path))
                 raise _refused(address, f"{name} would still not be what is live", _BY_HAND)
+
+
+def _check_clean(
+    context: Context, planned: Planned, after: Loaded, addresses: Sequence[Address]
+) -> None:
+    """Compare what will be declared with what is live, as the next plan will."""
+    comparison = Comparison(planned.items, context.secrets)
+    findings: list[Diagnostic] = []
+    for address in dict.fromkeys(addresses):
+        for path in comparison.remaining(after.desired[address]):
+            full: Path = ("spec", *path)
+            why = f"With what is live in the files a plan would still change {dotted(full)}"
+            place = {"position": context.desired[address].place(path), "path": full}
+            findings += _refused(address, why, _BY_HAND, **place).diagnostics
+    if findings:
+        raise InputError(*findings)
 
 
 _BY_HAND = "Edit the manifest by hand. No file was written."
