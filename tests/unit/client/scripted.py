@@ -8,6 +8,7 @@ import struct
 import threading
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -128,7 +129,8 @@ class ScriptedServer:
         self.port: int = self._listener.getsockname()[1]
         self._sockets: list[socket.socket] = []
         self._count = 0
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._accepting = threading.Thread(target=self._accept, daemon=True)
+        self._accepting.start()
 
     @property
     def url(self) -> str:
@@ -139,9 +141,18 @@ class ScriptedServer:
         return self
 
     def stop(self) -> None:
+        """Nobody waits on any of its sockets after this.
+
+        Closing alone leaves a thread in `accept`, with a number that the next listener gets: when
+        the process is stopped and goes on, the thread would take that one's connections.
+        """
         self.stopped.set()
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._accepting.join()
         self._listener.close()
         for sock in self._sockets:
+            with suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
             sock.close()
 
     def _accept(self) -> None:
