@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from e2e.scenarios.canaries import CANARIES, leaks_in_files
-from e2e.scenarios.workplace import STORAGE, TOKEN, Server, Workplace
+from e2e.scenarios.workplace import STAGING, STORAGE, TOKEN, Server, Workplace
 
 PLUGIN = """\
 # Who finds what.
@@ -39,11 +39,6 @@ targets:
     url: URL
     token: {env: PROD_TOKEN}
     allow_env: ["RAW_*"]
-"""
-STAGING = """\
-  staging:
-    url: http://127.0.0.1:9
-    token: {env: PROD_TOKEN}
 """
 LIVE = {
     "description": "Finds all: ${even} #this",

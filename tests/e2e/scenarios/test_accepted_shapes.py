@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 from e2e.scenarios.canaries import CANARIES, leaks, leaks_in_files
-from e2e.scenarios.workplace import QUIET, Server, Workplace
+from e2e.scenarios.workplace import QUIET, STAGING, Server, Workplace
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import InputError
@@ -69,11 +69,6 @@ targets:
     url: URL
     token: {env: PROD_TOKEN}
     allow_env: ["RAW_*"]
-"""
-STAGING = """\
-  staging:
-    url: http://127.0.0.1:9
-    token: {env: PROD_TOKEN}
 """
 
 # What is declared, what is live, what is declared once that was accepted, what was said of it.

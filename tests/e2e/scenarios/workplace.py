@@ -20,6 +20,12 @@ from synapse_apply.cli.main import run as run_command
 
 TOKEN = "acme-token-of-tests"
 OTHER_TOKEN = "other-token-of-tests"
+# One more target of a project file, which nobody asks.
+STAGING = """\
+  staging:
+    url: http://127.0.0.1:9
+    token: {env: PROD_TOKEN}
+"""
 QUIET = {
     name: text
     for name, text in os.environ.items()
