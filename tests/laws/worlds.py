@@ -295,7 +295,9 @@ def edits(draw: st.DrawFn) -> Edit:
     if act == "delete":
         return Edit(kind, at, act)
     if act == "field":
-        return Edit(kind, at, act, draw(st.sampled_from(_EDITED[kind])), draw(TEXTS))
+        key = draw(st.sampled_from(_EDITED[kind]))
+        # A server has no object without a name, and so takes none from whoever keeps it.
+        return Edit(kind, at, act, key, draw(TEXTS.filter(bool) if key == "name" else TEXTS))
     if act == "leak":
         return Edit(kind, at, act, "account", draw(st.sampled_from(sorted(SECRETS.values()))))
     keys = st.sampled_from(["live_only", "password", "credentials", "bucket_name"])
