@@ -135,11 +135,19 @@ def told_done(project: Project, target: Target, state: State) -> Mapping[str, To
     A file that cannot be read tells nothing here; `left_behind` warns of it.
     """
     found: dict[str, Told] = {}
-    for path in _files(project, target, state.lineage) if state.open_intents else ():
+    by_id = {intent.id: intent for intent in state.open_intents}
+    # In a run that this state does not know of, the same object was made under another intent.
+    creates = {
+        intent.address: intent
+        for intent in state.open_intents
+        if intent.verb == "create" and intent.address not in state.records
+    }
+    for path in _files(project, target, state.lineage) if by_id else ():
         for ended in _done(path, state.lineage):
-            for intent in state.open_intents:
-                if _is_end_of(ended.intent, intent, state):
-                    found[intent.id] = Told(path, ended.intent, _recover(target, path))
+            done = ended.intent
+            made = creates.get(done.address) if done.verb == "create" else None
+            for intent in {one.id: one for one in (by_id.get(done.id), made) if one}:
+                found[intent] = Told(path, done, _recover(target, path))
     return found
 
 
@@ -150,14 +158,6 @@ def _done(path: Path, lineage: str) -> list[Ended]:
         return []
     done = [ended for ended in every if ended.intent.state is IntentState.DONE]
     return [ended for ended in done if ended.lineage == lineage]
-
-
-def _is_end_of(done: Intent, opened: Intent, state: State) -> bool:
-    """Whether it is this call; or made its object in a run that this state does not know of."""
-    if done.id == opened.id:
-        return True
-    made = done.address == opened.address and done.verb == opened.verb == "create"
-    return made and opened.address not in state.records
 
 
 def _recover(target: Target, path: Path) -> str:
