@@ -142,7 +142,8 @@ def leaves(
 ) -> dict[Path, Any]:
     """The fields of a nested map, in its order; `stop` makes a whole subtree one field.
 
-    Nulls are left out: absent and null are the same here.
+    Nulls are left out: absent and null are the same here. A map of nulls alone is an empty map,
+    which is not the same as no map.
     """
     fields: dict[Path, Any] = {}
     for key, value in tree.items():
@@ -152,7 +153,8 @@ def leaves(
         elif value is None:
             continue
         elif is_map(value) and value and not (stop is not None and stop(path)):
-            fields.update(leaves(value, stop, path))
+            below = leaves(value, stop, path)
+            fields.update(below or {path: {}})
         else:
             fields[path] = value
     return fields
