@@ -296,8 +296,9 @@ def edits(draw: st.DrawFn) -> Edit:
         return Edit(kind, at, act)
     if act == "field":
         key = draw(st.sampled_from(_EDITED[kind]))
-        # A server has no object without a name, and so takes none from whoever keeps it.
-        return Edit(kind, at, act, key, draw(TEXTS.filter(bool) if key == "name" else TEXTS))
+        # As a server holds them: it trims what it takes, and takes no object without a name.
+        texts = TEXTS.map(str.strip)
+        return Edit(kind, at, act, key, draw(texts.filter(bool) if key == "name" else texts))
     if act == "leak":
         return Edit(kind, at, act, "account", draw(st.sampled_from(sorted(SECRETS.values()))))
     keys = st.sampled_from(["live_only", "password", "credentials", "bucket_name"])
