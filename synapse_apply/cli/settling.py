@@ -57,9 +57,8 @@ def _ways_out(item: Settled, told: Mapping[str, Told], aim: str) -> tuple[str, .
     """Of an open call; what a file knows nobody has to find out by looking."""
     if not item.is_open:
         return ()
-    if item.intent.id in told:
-        return (told[item.intent.id].way_out,)
-    return aimed_refusal(outcome_unknown(item.intent, item.settles_in), aim).ways_out
+    known = told[item.intent.id].way_out if item.intent.id in told else ""
+    return aimed_refusal(outcome_unknown(item.intent, item.settles_in, known), aim).ways_out
 
 
 def _document(item: Settled, ways_out: Sequence[str]) -> dict[str, Any]:

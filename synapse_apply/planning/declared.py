@@ -41,6 +41,7 @@ class Survey:
     intents: Mapping[Address, Intent]
     choices: Choices
     settles_in: Mapping[Address, float] = field(default_factory=dict)
+    told: Mapping[Address, str] = field(default_factory=dict)
     elsewhere: Mapping[str, Elsewhere] = field(default_factory=dict)
     removed: frozenset[Address] = frozenset()
     offline: bool = False
@@ -48,7 +49,8 @@ class Survey:
 
     def unsettled(self, address: Address) -> Refusal:
         """Why the address waits: an earlier call of it is open."""
-        return refusals.outcome_unknown(self.intents[address], self.settles_in.get(address))
+        known = self.settles_in.get(address), self.told.get(address, "")
+        return refusals.outcome_unknown(self.intents[address], *known)
 
 
 def decide(item: Item, survey: Survey) -> Ruling:

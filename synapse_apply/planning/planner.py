@@ -79,6 +79,7 @@ def _surveyed(items: Mapping[Address, Item], situation: Situation) -> Survey:
         intents={intent.address: intent for intent in situation.open_intents},
         choices=situation.choices,
         settles_in=situation.settles_in,
+        told=situation.told,
         elsewhere=situation.elsewhere,
         removed=situation.removed,
         offline=situation.base.offline,

@@ -259,12 +259,20 @@ def prevent_destroy(item: Item) -> Refusal:
     )
 
 
-def outcome_unknown(intent: Intent, settles_in: float | None = None) -> Refusal:
+def outcome_unknown(intent: Intent, settles_in: float | None = None, told: str = "") -> Refusal:
     """An earlier call that may or may not have been acted on, and no way to look it up yet.
 
     Where waiting settles it, that is the only way out: saying "it was not done" too early would
-    make a second one.
+    make a second one. The same goes for `told`, the way out where a run kept in a file that it
+    was done.
     """
+    if told:
+        return Refusal(
+            "outcome-unknown",
+            f"an earlier {intent.verb} was done, and the state does not know of it yet",
+            (told,),
+            outcome_unknown=True,
+        )
     if settles_in is not None:
         return Refusal(
             "outcome-unknown",

@@ -20,6 +20,7 @@ from synapse_apply.model.threads import threads
 from synapse_apply.model.values import Reference, leaves
 from synapse_apply.model.verification import RUN
 from synapse_apply.session.context import Context
+from synapse_apply.session.unrecorded import check_untold
 
 
 class Inventory(NamedTuple):
@@ -37,10 +38,16 @@ def import_all(
     """Record live objects under addresses, all or none; InputError with every finding.
 
     `wanted` maps an address to the server's id, `apis` to the API version that gave it, if that is
-    known. Runs under the state's lock.
+    known. Runs under the state's lock. StateError when a file tells that an open call of one of
+    them was done on another object.
     """
     with context.lock("import"):
-        looking = _Looking(context, context.store.read().records, apis)
+        state = context.store.read()
+        for intent in state.open_intents:
+            if intent.address in wanted and intent.verb != RUN:
+                to = wanted[intent.address]
+                check_untold(context.project, context.target, state, intent, to)
+        looking = _Looking(context, state.records, apis)
         with threads(context.parallelism) as pool:
             looks = list(pool.map(looking.guarded, wanted.items()))
         findings = [found for look in looks if isinstance(look, tuple) for found in look]

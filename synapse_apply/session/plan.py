@@ -18,6 +18,7 @@ from synapse_apply.planning.situation import Choices, Item, Situation
 from synapse_apply.session.context import Context, Planned
 from synapse_apply.session.intents import look_up, observing
 from synapse_apply.session.prepare import items
+from synapse_apply.session.unrecorded import told_done
 
 
 def plan(
@@ -55,6 +56,7 @@ def plan(
         items=made,
         open_intents=tuple(item.intent for item in settled if item.is_open),
         settles_in=_settles_in(settled),
+        told=_told(context, state),
         choices=replace(choices.under(context.target), partial=context.partial),
         capabilities=observer.capabilities,
         diagnostics=(*context.diagnostics, *_unsettled(settled), *moves.diagnostics),
@@ -101,6 +103,13 @@ def _settles_in(settled: Iterable[Settled]) -> dict[Address, float]:
         for item in settled
         if item.is_open and item.settles_in is not None
     }
+
+
+def _told(context: Context, state: State) -> dict[Address, str]:
+    """How to record open calls that were done, as files tell."""
+    found = told_done(context.project, context.target, state)
+    opened = (intent for intent in state.open_intents if intent.id in found)
+    return {intent.address: found[intent.id].way_out for intent in opened}
 
 
 def _unsettled(settled: Iterable[Settled]) -> Iterator[Diagnostic]:

@@ -18,7 +18,7 @@ from synapse_apply.model.verification import RUN
 from synapse_apply.session.context import StateContext
 from synapse_apply.session.intents import no_open_call
 from synapse_apply.session.state_file import describe, keys, open_store, open_store_at
-from synapse_apply.session.unrecorded import told_done
+from synapse_apply.session.unrecorded import check_untold
 from synapse_apply.stores.faults import unsettled
 from synapse_apply.stores.inventory import inventory as inventory_of
 from synapse_apply.stores.migrate import migrate as migrate_store
@@ -144,7 +144,7 @@ def settle_absent(context: StateContext, address: Address, *, at: str) -> Intent
     with context.lock("state settle"):
         state = context.store.read()
         found = _open_intent(state, address)
-        _check_untold(context, state, found)
+        check_untold(context.project, context.target, state, found)
         closed = replace(found, state=IntentState.ABSENT)
         entry = context.actor.audit(found, "settled by hand: absent", at=at)
         context.store.settle(closed, state.records.get(address), entry)
@@ -154,8 +154,8 @@ def settle_absent(context: StateContext, address: Address, *, at: str) -> Intent
 def settle_job(context: StateContext, address: Address, job: str, *, at: str) -> Intent:
     """Close an open run with the job that it started, which the next apply follows.
 
-    StateError when no run of the address is open, or the job is known to be another run's: what
-    passes here may be let into other targets.
+    StateError when no run of the address is open, a file tells that it has another job, or the job
+    is known to be another run's: what passes here may be let into other targets.
     """
     with context.lock("state settle"):
         state = context.store.read()
@@ -167,24 +167,12 @@ def settle_job(context: StateContext, address: Address, job: str, *, at: str) ->
                 f"`synapse-apply import {address} ID` if it was done, "
                 f"`synapse-apply state settle {address} --absent` if not.",
             )
+        check_untold(context.project, context.target, state, found, job)
         _check_free(state, address, job)
         closed, record = started(found, state.records.get(address), job, at)
         entry = context.actor.audit(closed, f"settled by hand: job {job}", at=at)
         context.store.settle(closed, record, entry)
     return closed
-
-
-def _check_untold(context: StateContext, state: State, opened: Intent) -> None:
-    """StateError when a run has kept in a file that this call was done."""
-    told = told_done(context.project, context.target, state).get(opened.id)
-    if told is not None:
-        failure = StateError.of(
-            "This call was done, and the state does not know of it yet",
-            f"{told.what}. Were it settled as not done, the next apply could do it again.",
-            f"Record what the file tells: `{told.command}`.",
-            address=str(opened.address),
-        )
-        raise StateError(*failure.diagnostics)
 
 
 def can_be_looked_up(intent: Intent) -> bool:

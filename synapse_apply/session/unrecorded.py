@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import stat
 import tempfile
@@ -19,7 +20,7 @@ from typing import Any
 
 from synapse_apply.model import codec
 from synapse_apply.model.diagnostic import Diagnostic, warning
-from synapse_apply.model.errors import InputError
+from synapse_apply.model.errors import InputError, StateError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.project import Project, Target
 from synapse_apply.model.state import AuditEntry, Intent, IntentState, Record, State
@@ -27,6 +28,7 @@ from synapse_apply.stores.private_files import make_file, make_folder
 
 FORMAT = 1
 _PREFIX = "unrecorded"
+_PLAN_ID = "[0-9a-f-]{36}"
 
 
 @frozen
@@ -151,6 +153,26 @@ def told_done(project: Project, target: Target, state: State) -> Mapping[str, To
     return found
 
 
+def check_untold(
+    project: Project, target: Target, state: State, opened: Intent, remote_id: str = ""
+) -> None:
+    """StateError when a file tells that an open call was done which is to be closed by hand.
+
+    `remote_id` is what it is closed with, nothing when as not done: what the file tells is right.
+    """
+    told = told_done(project, target, state).get(opened.id)
+    if told is None or (remote_id and told.done.remote_id == remote_id):
+        return
+    closed = f"with id {remote_id}" if remote_id else "as not done"
+    failure = StateError.of(
+        "This call was done, and the state does not know of it yet",
+        f"{told.what}. Were it settled {closed}, the next apply could do it again.",
+        f"Record what the file tells: `{told.command}`.",
+        address=str(opened.address),
+    )
+    raise StateError(*failure.diagnostics)
+
+
 def _done(path: Path, lineage: str) -> list[Ended]:
     try:
         every = read(path)
@@ -167,9 +189,17 @@ def _recover(target: Target, path: Path) -> str:
 def _files(project: Project, target: Target, lineage: str) -> list[Path]:
     """Files that nobody has given to the state yet."""
     home, shared = folders(project)
-    named = f"{_PREFIX}-{target.name}-*.jsonl"
-    found = sorted(home.glob(named))
-    return found + [path for path in sorted(shared.glob(named)) if _is_of(path, lineage)]
+    found = _named(home, target.name)
+    return found + [path for path in _named(shared, target.name) if _is_of(path, lineage)]
+
+
+def _named(folder: Path, target: str) -> list[Path]:
+    return sorted(path for path in folder.glob(f"{_PREFIX}-*.jsonl") if _is_named(path, target))
+
+
+def _is_named(path: Path, target: str) -> bool:
+    """Whether a file is named after a run on this target, and not on prod-eu where it is prod."""
+    return re.fullmatch(f"{_PREFIX}-{re.escape(target)}-{_PLAN_ID}\\.jsonl", path.name) is not None
 
 
 def _is_of(path: Path, lineage: str) -> bool:
@@ -194,7 +224,7 @@ def read(path: Path, target: str = "") -> list[Ended]:
     except (OSError, UnicodeDecodeError) as problem:
         why = getattr(problem, "strerror", None) or "it is not text"
         raise _unusable(path, why) from None
-    if not lines and not (target and path.match(f"{_PREFIX}-{target}-*.jsonl")):
+    if not lines and not (target and _is_named(path, target)):
         raise _unusable(path, "it is empty")
     return [_ended(path, number, line) for number, line in enumerate(lines, start=1)]
 

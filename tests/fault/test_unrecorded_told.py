@@ -69,6 +69,32 @@ def test_what_was_done_is_not_settled_as_absent(untold: tuple[Site, str], server
     converged(site, server)
 
 
+def test_the_plan_names_the_file_and_its_command_alone(untold: tuple[Site, str]) -> None:
+    """The row of the resource sends nobody to look at what is known."""
+    site, address = untold
+    said = command(site, "plan -t site")
+    row = said[said.index(f"! {address}") :]
+    assert "an earlier create was done, and the state does not know of it yet" in row
+    assert f"`synapse-apply state recover -t site {one_file(site)}` records it" in row
+    assert "--absent" not in said
+
+
+def test_an_import_cannot_say_otherwise(untold: tuple[Site, str], server: Server) -> None:
+    """Another object is refused, and nothing recorded; the one that was made is taken."""
+    site, address = untold
+    recover = f"state recover -t site {one_file(site)}"
+    (made,) = server.ids()[address]
+    other = server.send("POST", "/plugins/", {"name": "Another", "code": "another"})["id"]
+    said = command(site, f"import {address} {other} -t site", code=1)
+    assert f"the create of {address} was done (id {made}). Were it settled with id {other}" in said
+    assert f"`synapse-apply {recover}`" in said
+    assert list(map(str, site.open_intents())) == [address]
+    command(site, f"import {address} {made} -t site")
+    assert site.open_intents() == []
+    command(site, recover)
+    assert not list((site.root / ".synapse-apply").glob("unrecorded-*"))
+
+
 def test_a_call_of_a_later_run_counts_too(make_site: Callable[..., Site], server: Server) -> None:
     """A backup from before that run has the same address open for another call."""
     site, _, _ = lose_state_during(make_site, server, PLUGIN)

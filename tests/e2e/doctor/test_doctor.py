@@ -19,6 +19,7 @@ from synapse_apply.session.context import open_state
 from synapse_apply.session.unrecorded import Aside
 from synapse_apply.session.where import Where
 
+PLAN = "5f1c0000-0000-4000-8000-000000000000"
 SCHEMA = json.loads((ROOT / "schemas" / "v1" / "doctor.schema.json").read_text(encoding="utf-8"))
 
 
@@ -266,11 +267,13 @@ def test_a_call_of_unknown_outcome(applied: Site) -> None:
 
 def test_calls_that_only_a_file_knows(applied: Site) -> None:
     """What an earlier run kept aside is named, with the command that records it."""
-    file = applied.root / ".synapse-apply" / "unrecorded-prod-5f1c.jsonl"
+    file = applied.root / ".synapse-apply" / f"unrecorded-prod-{PLAN}.jsonl"
     file.touch()
     found = applied.look()
     assert found.odd == ["calls"]
     assert f"`synapse-apply state recover -t prod {file}`" in found.text("calls")
+    file.rename(file.with_name(f"unrecorded-prod-eu-{PLAN}.jsonl"))
+    assert applied.look().odd == []
 
 
 def test_calls_kept_where_temporary_files_are(applied: Site, tmp_path: Path) -> None:
@@ -278,11 +281,11 @@ def test_calls_kept_where_temporary_files_are(applied: Site, tmp_path: Path) -> 
     shared = tmp_path / "shared"
     shared.mkdir()
     applied.environ["TMPDIR"] = str(shared)
-    intent = Intent("1", "5f1c", Address("storage", "more"), "create", "v1", "name=More")
+    intent = Intent("1", PLAN, Address("storage", "more"), "create", "v1", "name=More")
     with open_state(Where(applied.root, environ=applied.environ)) as context:
         ended = (intent, None, context.actor.audit(intent, "done", at="2026-01-02T03:04:05Z"))
-        ours = Aside([shared], "prod", context.store.lineage(), "5f1c").keep(*ended)
-    Aside([shared], "prod", "of-another-project", "77aa").keep(*ended)
+        ours = Aside([shared], "prod", context.store.lineage(), PLAN).keep(*ended)
+    Aside([shared], "prod", "of-another-project", PLAN.replace("5f1c", "77aa")).keep(*ended)
     found = applied.look()
     assert found.odd == ["calls"]
     assert f"`synapse-apply state recover -t prod {ours}`" in found.text("calls")

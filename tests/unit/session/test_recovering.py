@@ -11,6 +11,8 @@ from synapse_apply.model.errors import InputError
 from synapse_apply.session.context import StateContext
 from synapse_apply.session.recover import recover
 
+PLAN = "5f1c0000-0000-4000-8000-000000000000"
+
 
 def recovered(bench: Bench, file: Path) -> tuple[int, int]:
     made = bench.context()
@@ -19,7 +21,15 @@ def recovered(bench: Bench, file: Path) -> tuple[int, int]:
     return len(done.written), len(done.known)
 
 
-@pytest.mark.parametrize("name", ["notes.txt", "unrecorded-other-1.jsonl", "unrecorded-test-1.txt"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "notes.txt",
+        f"unrecorded-other-{PLAN}.jsonl",
+        f"unrecorded-test-{PLAN}.txt",
+        f"unrecorded-test-eu-{PLAN}.jsonl",
+    ],
+)
 def test_an_empty_file_of_another_name_is_not_ours(bench: Bench, tmp_path: Path, name: str) -> None:
     """It tells nothing, and may be anybody's."""
     file = tmp_path / name
@@ -31,7 +41,7 @@ def test_an_empty_file_of_another_name_is_not_ours(bench: Bench, tmp_path: Path,
     assert file.exists()
 
 
-@pytest.mark.parametrize("name", ["null", "unrecorded-test-1.jsonl"])
+@pytest.mark.parametrize("name", ["null", f"unrecorded-test-{PLAN}.jsonl"])
 @pytest.mark.parametrize("to", ["/dev/null", "empty"])
 def test_only_a_plain_file_is_ever_removed(
     bench: Bench, tmp_path: Path, name: str, to: str
@@ -49,7 +59,7 @@ def test_an_empty_file_that_a_run_left_on_a_full_disk_is_removed(
     bench: Bench, tmp_path: Path
 ) -> None:
     """It had the room for a name and none for a line; the next plan shall not speak of it."""
-    file = tmp_path / "unrecorded-test-1.jsonl"
+    file = tmp_path / f"unrecorded-test-{PLAN}.jsonl"
     file.touch()
     assert recovered(bench, file) == (0, 0)
     assert not file.exists()
