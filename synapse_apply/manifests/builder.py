@@ -6,8 +6,8 @@ strings, alias bombs) but reads on, so that every finding is reported.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
 
 import yaml
 from yaml import events
@@ -69,13 +69,6 @@ class Builder:
         self._stack: list[_Frame] = []
         self._aliased = 0
         self._result: tuple[Any, Place] = (None, 0)
-        self._take = {
-            events.MappingStartEvent: self._open_map,
-            events.SequenceStartEvent: self._open_list,
-            events.MappingEndEvent: self._close,
-            events.SequenceEndEvent: self._close,
-            events.AliasEvent: self._alias,
-        }
 
     def document(self) -> tuple[Any, Place]:
         """The next document, after its start event; Broken or yaml.YAMLError when it cannot."""
@@ -89,7 +82,7 @@ class Builder:
             if kind is not scalar:
                 if kind is events.DocumentEndEvent:
                     return self._result
-                take[kind](event)
+                take[kind](self, event)
                 continue
             # Nearly every event is a scalar in a map, so this case is written out.
             start, text = event.start_mark, event.value
@@ -277,6 +270,16 @@ class Builder:
             )
             return f"*{name}", at, 1
         return found
+
+    # Of the class: an instance that held its own bound methods would live on, with its parser,
+    # until somebody searches for circles.
+    _take: ClassVar[Mapping[type, Callable[[Builder, Any], None]]] = {
+        events.MappingStartEvent: _open_map,
+        events.SequenceStartEvent: _open_list,
+        events.MappingEndEvent: _close,
+        events.SequenceEndEvent: _close,
+        events.AliasEvent: _alias,
+    }
 
 
 def _type_name(value: Any) -> str:

@@ -50,7 +50,9 @@ def render_accepted(drift: Drift, *, color: bool, written: bool, hints: bool) ->
     if not written:
         lines += ["", "Nothing was written (--dry-run)."]
     elif hints:
-        lines += ["", "Next: `synapse-apply plan` shows no change for it; `apply` records that."]
+        waits = any(one.address in drift.waiting for one in drift.accepted)
+        what = "no drift for it, only what Git changes besides" if waits else "no change for it"
+        lines += ["", f"Next: `synapse-apply plan` shows {what}; `apply` records that."]
     return disarm("\n".join(lines) + "\n")
 
 

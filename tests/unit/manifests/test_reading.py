@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
 
 from synapse_apply.manifests import reader
@@ -143,3 +145,16 @@ def test_reading_gives_up_on_a_file_that_is_all_errors() -> None:
     reading = read("a: [\n---\n" * 200, "f")
     assert reading.diagnostics[-1].summary == "Too many syntax errors"
     assert len(reading.diagnostics) < 100
+
+
+def test_nothing_of_a_reading_waits_for_the_garbage_collection() -> None:
+    """A project has thousands of files, and a command collects no garbage while it reads them."""
+    text = "a: &x {b: [1, *x2, 2]}\nc: &x2 {}\nd: *x2\n"
+    read(text, "m.yaml")
+    gc.collect()
+    gc.disable()
+    try:
+        read(text, "m.yaml")
+        assert gc.collect() == 0
+    finally:
+        gc.enable()

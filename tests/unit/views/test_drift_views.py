@@ -90,6 +90,9 @@ def test_what_was_accepted() -> None:
     )
     text = render_accepted(ACCEPTED, color=False, written=False, hints=True)
     assert text.endswith("\nNothing was written (--dry-run).\n")
+    waits = replace(ACCEPTED, waiting=(YOLO,))
+    text = render_accepted(waits, color=False, written=True, hints=True)
+    assert "shows no drift for it, only what Git changes besides; `apply` records that." in text
 
 
 @pytest.mark.parametrize("drift", [NOTHING, EVERYTHING, ACCEPTED])
