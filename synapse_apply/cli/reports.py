@@ -47,26 +47,40 @@ class Told:
 
 @frozen
 class Reports:
-    """The reports that were asked for: pairs of a kind and a file, "" or "-" among the files."""
+    """The reports that were asked for: pairs of a kind and a file, "" or "-" among the files.
+
+    `out` is the file that the command itself makes, where it makes one.
+    """
 
     asked: Sequence[tuple[str, str]]
     face: Face
     where: Where
     command: str
+    out: Path | None = None
 
     def apart(self) -> tuple[Reports, list[Diagnostic]]:
-        """Those that can be written, and a finding for each that would replace the project's own.
+        """Those that can be written, and a finding for each that would replace what is kept.
 
-        They are told apart before a command does anything; `refuse` ends it then.
+        That is a file of the project's own, or one that this command writes. They are told apart
+        before a command does anything; `refuse` ends it then.
         """
-        found = [(one, own(self.where.directory / one[1], self.where)) for one in self.files()]
-        lost = {one: _misplaced(*one, why) for one, why in found if why}
-        kept = [one for one in self.asked if one not in lost]
-        return replace(self, asked=kept), list(lost.values())
+        taken = {self._real(self.out): "is where the plan goes"} if self.out else {}
+        kept, lost = [], []
+        for kind, file in self.asked:
+            if file in {"", "-"}:
+                kept.append((kind, file))
+                continue
+            path = self._real(file)
+            if why := taken.get(path) or own(path, self.where):
+                lost.append(_misplaced(kind, file, why))
+                continue
+            kept.append((kind, file))
+            if path.is_file() or not path.exists():  # a device or a pipe takes both
+                taken[path] = f"is where the {kind} report goes"
+        return replace(self, asked=kept), lost
 
-    def files(self) -> list[tuple[str, str]]:
-        """What was asked for as files of its own."""
-        return [(kind, file) for kind, file in self.asked if file not in {"", "-"}]
+    def _real(self, file: Path | str) -> Path:
+        return Path(os.path.realpath(self.where.directory / file))
 
     def of_plan(self, plan: Plan, code: int, more: Mapping[str, Any] = MappingProxyType({})) -> int:
         """Write what the plan is; gives the code to end with, an error's where that failed.

@@ -1,4 +1,4 @@
-"""Files of the project that nothing else may take the place of: its state, its manifests."""
+"""Files that no report may take the place of: a project's state, its manifests, saved plans."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from synapse_apply.manifests.reader import read
 from synapse_apply.model.errors import SynapseApplyError
 from synapse_apply.model.project import Project
 from synapse_apply.session import declare, state_file
+from synapse_apply.session.plan_file import is_plan
 from synapse_apply.session.where import Where
 from synapse_apply.stores.private_files import FOLDER
 
@@ -31,6 +32,8 @@ def own(path: Path, where: Where) -> str:
         return f"lies in {FOLDER}, where the project keeps its state and its keys"
     if file is not None and _same(path, file):
         return "is the project file"
+    if is_plan(path):
+        return "is a saved plan"
     with suppress(SynapseApplyError, OSError):
         return _listed(path, declare.project_of(replace(where, project_from="")), where)
     return ""

@@ -113,8 +113,10 @@ def _check_plan(path: Path, info: zipfile.ZipInfo) -> None:
 
 
 def is_plan(path: Path) -> bool:
-    """Whether a file looks like a saved plan."""
+    """Whether a file looks like a saved plan; a pipe is none, and is not read."""
     try:
+        if not path.is_file():
+            return False
         with zipfile.ZipFile(path) as archive:
             return PLAN in archive.namelist()
     except (OSError, *DAMAGED):

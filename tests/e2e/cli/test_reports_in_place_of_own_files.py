@@ -71,6 +71,28 @@ def test_a_state_elsewhere_is_as_safe(cli: Run, project: Path) -> None:
     assert (project / "kept" / "far.db").read_text() == "kept"
 
 
+def test_a_saved_plan_is_not_replaced(cli: Run, project: Path) -> None:
+    """Neither one that is there nor the one that the same command saves; it can be applied."""
+    assert cli("plan", "--out", "p.plan").returncode == 0
+    done = cli("plan", "--report", "json=p.plan")
+    assert done.returncode == 1
+    assert "p.plan is a saved plan; nothing was done." in done.stderr
+    done = cli("plan", "--out", "q.plan", "--report", "html=./q.plan")
+    assert done.returncode == 1
+    assert "./q.plan is where the plan goes; nothing was done." in done.stderr
+    assert not (project / "q.plan").exists()
+    assert cli("apply", "p.plan").returncode == 0
+
+
+def test_two_reports_do_not_take_each_others_place(cli: Run, project: Path) -> None:
+    """By whatever name; a device takes both."""
+    done = cli("plan", "--report", "json=r.out", "--report", "html=./r.out")
+    assert done.returncode == 1
+    assert "./r.out is where the json report goes; nothing was done." in done.stderr
+    done = cli("plan", "--report", "json=/dev/null", "--report", "html=/dev/../dev/null")
+    assert done.returncode == 0, done.stderr
+
+
 def test_other_files_are_replaced_as_ever(cli: Run, project: Path) -> None:
     """Also among the manifests, and YAML that is nobody's manifest."""
     for file in ("manifests/r.json", "other.yaml", "r.yaml"):
