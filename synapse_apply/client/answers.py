@@ -23,7 +23,7 @@ class Answer:
     """Status, headers and the whole body (empty when `complete` is False: it was lost).
 
     `now` is wall-clock seconds since the epoch, against which a Retry-After date is read. `secret`
-    is a text of the request that holds a credential: a piece of it that comes back is no id. `mask`
+    is what of the request may hold a credential: a piece of it that comes back is no id. `mask`
     takes those of the headers out of what is told of the answer; an error's `body` has none.
     """
 
@@ -32,7 +32,7 @@ class Answer:
     body: bytes = field(default=b"")
     complete: bool = True
     now: Callable[[], float] = lambda: 0.0
-    secret: str = ""
+    secret: bytes = b""
     mask: Mask = unmasked
 
     @cached_property
@@ -75,7 +75,7 @@ class Answer:
             found = meta.get("request_id")
         if not isinstance(found, str):
             return None
-        if not _ID.fullmatch(found) or found in self.secret:
+        if not _ID.fullmatch(found) or found.encode() in self.secret:
             return None
         return found if self.mask(found.encode()) == found.encode() else None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from synapse_apply.client.errors import NotSentError
 from synapse_apply.client.multipart import MultipartBody
@@ -87,6 +87,13 @@ class Call:
     def shown_path(self) -> str:
         """The path without its agent token, for messages and observers."""
         return without_agent_token(self.path)
+
+    @property
+    def secret(self) -> bytes:
+        """What may hold a credential: a path with an agent token, any body but an upload."""
+        path = unquote(self.path).encode() if self.path != self.shown_path else b""
+        body = self.body if isinstance(self.body, bytes) else b""
+        return path + b"\n" + body if path else body
 
     @property
     def upload_size(self) -> int:

@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
-from urllib.parse import unquote, urlencode
+from urllib.parse import urlencode
 
 from requests.utils import requote_uri
 from urllib3 import BaseHTTPResponse, Timeout
@@ -308,9 +308,8 @@ class Transport:
         self, call: Call, response: BaseHTTPResponse, body: bytes, *, complete: bool
     ) -> Answer:
         now, mask = self._options.timing.now, self._options.mask
-        secret = unquote(call.path) if call.path != call.shown_path else ""
         told = body if 200 <= response.status < 300 else mask(body)
-        return Answer(response.status, response.headers, told, complete, now, secret, mask)
+        return Answer(response.status, response.headers, told, complete, now, call.secret, mask)
 
 
 def _with(url: str, query: Query) -> str:

@@ -7,6 +7,7 @@ import http.client
 import json
 import logging
 import traceback
+from contextlib import suppress
 from urllib.parse import quote
 
 import pytest
@@ -150,6 +151,23 @@ def test_tokens_that_are_words_or_ids(server, connect):
         caught.value
     )
     assert caught.value.request_id is None
+
+
+@pytest.mark.parametrize("status", [201, 400, 500])
+def test_a_secret_that_comes_back_as_a_request_id(server, connect, status):
+    """What of a body that holds secrets comes back in its place is no id; another one is."""
+    secret = "CaNaRy-0123456789"
+    storage = {**STORAGE, "configuration": {"secret_access_key": secret}}
+    for sent, told in [(secret, None), (secret[:9], None), ("r-7", "r-7")]:
+        events: list[RequestEvent] = []
+        client = connect(server, retries=0, on_request=events.append)
+        server.then(answer(status, {"id": 1}, X_Request_ID=sent))
+        with suppress(ClientError):
+            client.create_storage(storage)
+        server.then(answer(status, {"id": 1}, X_Request_ID=sent))
+        with suppress(ClientError):
+            client.update_plugin(1, {"configuration": {"key": secret}})
+        assert [event.request_id for event in events] == [told, told]
 
 
 def test_a_page_of_success_that_quotes_the_token(server, connect):
