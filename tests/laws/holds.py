@@ -104,8 +104,13 @@ def live_only_fields_survive(
             touched |= set(record.applied if record else ())
         for path, value in leaves({name: row["body"].get(name) for name in PLUGIN_FIELDS}).items():
             if not any(_meet(path, other) for other in touched):
-                kept = dig(bodies[row["id"]], path)
+                kept = _without_nulls(dig(bodies[row["id"]], path))
                 assert kept in (value, _trimmed(value)), (change.address, path)
+
+
+def _without_nulls(value: Any) -> Any:
+    """As `leaves` tells of it."""
+    return value if not isinstance(value, Mapping) or leaves(value) else {}
 
 
 def _trimmed(value: Any) -> Any:
