@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from synapse_apply.cli import offers
+
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
@@ -13,9 +15,12 @@ if TYPE_CHECKING:
 
 
 class AddressType(click.ParamType[Any]):
-    """`plugin/yolo` as an Address."""
+    """`plugin/yolo` as an Address; `offer` gives those that a shell completes."""
 
     name = "address"
+
+    def __init__(self, offer: offers.Offer) -> None:
+        self._offer = offer
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
@@ -31,13 +36,11 @@ class AddressType(click.ParamType[Any]):
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
     ) -> list[CompletionItem[str]]:
-        """What the manifests declare."""
-        from synapse_apply.cli import offers
-
-        return offers.addresses(ctx, param, incomplete)
+        return self._offer(ctx, param, incomplete)
 
 
-ADDRESS = AddressType()
+ADDRESS = AddressType(offers.addresses)
+RECORDED = AddressType(offers.recorded)
 
 
 def is_address(text: str) -> bool:

@@ -38,11 +38,22 @@ def addresses(ctx: click.Context, _param: click.Parameter, typed: str) -> list[C
     return _fitting(offered.addresses(_where(ctx)), typed)
 
 
+def recorded(ctx: click.Context, _param: click.Parameter, typed: str) -> list[CompletionItem[str]]:
+    """What a state on this disk has."""
+    from synapse_apply.session import offered
+
+    return _fitting(offered.recorded(_where(ctx)), typed)
+
+
 def addresses_or_files(
     ctx: click.Context, param: click.Parameter, typed: str
 ) -> list[CompletionItem[str]]:
-    """The same, and files where none begins so."""
-    return addresses(ctx, param, typed) or files(ctx, param, typed)
+    """What is declared or recorded, and files where none of it begins so."""
+    from synapse_apply.session import offered
+
+    where = _where(ctx)
+    names = sorted({*offered.addresses(where), *offered.recorded(where)})
+    return _fitting(names, typed) or files(ctx, param, typed)
 
 
 def files(_ctx: click.Context, _param: click.Parameter, typed: str) -> list[CompletionItem[str]]:

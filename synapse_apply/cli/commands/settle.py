@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from synapse_apply.cli import options
-from synapse_apply.cli.addresses import ADDRESS
+from synapse_apply.cli.addresses import RECORDED
 from synapse_apply.cli.face import Face
 from synapse_apply.cli.manual import manual
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 @options.output
 @options.place
 @options.variables
-@click.argument("addresses", nargs=-1, type=ADDRESS, metavar="[ADDRESS]...")
+@click.argument("addresses", nargs=-1, type=RECORDED, metavar="[ADDRESS]...")
 @options.patience
 def command(*, face: Face, where: Where, addresses: tuple[Address, ...]) -> int:
     """Find out how calls ended whose answer was lost, and record it; nothing is changed.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from synapse_apply.cli import options
-from synapse_apply.cli.addresses import ADDRESS
+from synapse_apply.cli.addresses import RECORDED
 from synapse_apply.cli.face import Face
 from synapse_apply.cli.manual import manual
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 @options.place
 @options.files
 @options.variables
-@click.argument("address", type=ADDRESS)
+@click.argument("address", type=RECORDED)
 @options.parallelism
 @options.patience
 def command(*, face: Face, where: Where, address: Address) -> int:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from synapse_apply.cli import options
-from synapse_apply.cli.addresses import ADDRESS
+from synapse_apply.cli.addresses import ADDRESS, RECORDED
 from synapse_apply.cli.face import Face
 from synapse_apply.cli.manual import manual
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 )
 @options.text_output
 @options.place
-@click.argument("old", type=ADDRESS)
+@click.argument("old", type=RECORDED)
 @click.argument("new", type=ADDRESS)
 @options.patience
 def command(*, face: Face, where: Where, old: Address, new: Address) -> int:

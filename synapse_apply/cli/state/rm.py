@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from synapse_apply.cli import options
-from synapse_apply.cli.addresses import ADDRESS
+from synapse_apply.cli.addresses import RECORDED
 from synapse_apply.cli.face import Face
 from synapse_apply.cli.manual import manual
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 )
 @options.text_output
 @options.place
-@click.argument("addresses", type=ADDRESS, nargs=-1, required=True, metavar="ADDRESS...")
+@click.argument("addresses", type=RECORDED, nargs=-1, required=True, metavar="ADDRESS...")
 @options.patience
 def command(*, face: Face, where: Where, addresses: tuple[Address, ...]) -> int:
     """Forget records; the live objects stay as they are.

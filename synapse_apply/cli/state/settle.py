@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from synapse_apply.cli import options
-from synapse_apply.cli.addresses import ADDRESS
+from synapse_apply.cli.addresses import RECORDED
 from synapse_apply.cli.face import Face
 from synapse_apply.cli.manual import manual
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 )
 @options.text_output
 @options.place
-@click.argument("address", type=ADDRESS)
+@click.argument("address", type=RECORDED)
 @click.option("--absent", is_flag=True, help="The call was not done; you looked.")
 @click.option("--job", metavar="ID", help="The run was started, and this is its job; you looked.")
 @options.patience

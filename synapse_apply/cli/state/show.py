@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from synapse_apply.cli import options
-from synapse_apply.cli.addresses import ADDRESS
+from synapse_apply.cli.addresses import RECORDED
 from synapse_apply.cli.face import Face
 from synapse_apply.cli.manual import manual
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 )
 @options.output
 @options.place
-@click.argument("address", type=ADDRESS)
+@click.argument("address", type=RECORDED)
 def command(*, face: Face, where: Where, address: Address) -> int:
     """Show one record. Secrets are not in it."""
     from synapse_apply.session import states

@@ -98,6 +98,26 @@ def test_targets_and_addresses(offered: Callable[..., dict[str, list[str]]], pro
     ]
 
 
+def test_addresses_of_the_state(
+    cli: Run, offered: Callable[..., dict[str, list[str]]], project: Path
+) -> None:
+    """Commands on the state are offered what it has, also what no manifest declares any more."""
+    assert cli("apply", "--auto-approve").returncode == 0
+    (project / "manifests" / "raw.yaml").unlink()
+    lines = [
+        "synapse-apply state rm s", "synapse-apply state mv s", "synapse-apply state show p",
+        "synapse-apply state mv storage/raw s", "synapse-apply import s",
+    ]  # fmt: skip
+    expected = [["storage/raw"], ["storage/raw"], ["plugin/yolo"], [], []]
+    assert list(offered(*lines).values()) == expected
+    assert offered("synapse-apply show s")["synapse-apply show s"] == ["storage/raw"]
+    state = project / ".synapse-apply" / "state" / "embedded.db"
+    for broken in (b"no state", b""):
+        state.write_bytes(broken)
+        assert list(offered(*lines).values()) == [[]] * len(lines)
+    assert state.read_bytes() == b""
+
+
 def test_a_broken_project_disturbs_nobody(
     offered: Callable[..., dict[str, list[str]]], project: Path
 ) -> None:
@@ -168,7 +188,7 @@ def test_each_shell_has_its_script(cli: Run, name: str) -> None:
 
 def test_an_answer_imports_no_client(project: Path) -> None:
     """Commands and options are offered at the cost of `--help`; addresses without a network."""
-    for line, heavy in (("synapse-apply plan --", "yaml requests"), ("synapse-apply show ", "requests sqlite3")):  # fmt: skip
+    for line, heavy in (("synapse-apply plan --", "yaml requests"), ("synapse-apply import ", "requests sqlite3"), ("synapse-apply show ", "requests")):  # fmt: skip
         code = (
             "import sys; from synapse_apply.cli.main import run; run([]);"
             f"print('LOADED', *(set({heavy.split()}) & set(sys.modules)))"
