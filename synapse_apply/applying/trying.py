@@ -33,6 +33,8 @@ from synapse_apply.model.trial import Trial
 from synapse_apply.model.values import references
 
 RULE = "server"
+# How progress is told of it.
+VERB = "try"
 NOT_SHOWN = "the backend has not shown that it knows dry runs"
 _STOPPED = "nothing was tried after an answer that did not say it was a dry run"
 # What says something of the moment or of the line, and nothing of the call.
@@ -64,6 +66,13 @@ class Ended:
     refusal: Refusal | None = None
     why: str = ""
     doubt: Diagnostic | None = None
+
+    @property
+    def told(self) -> str:
+        """As progress is told of it."""
+        if self.refusal is not None:
+            return "refused"
+        return "failed" if self.why or self.doubt is not None else "done"
 
 
 @dataclass(slots=True)
@@ -210,6 +219,14 @@ def _why_not(step: Step, tools: Tools, live: Live) -> str:
 
 def _attempt(step: Step, tools: Tools, live: Live, *, known: bool) -> Ended:
     """Try one; once the server is known to make dry runs, a lost answer did no harm."""
+    address, began = step.task.address, tools.clock.seconds()
+    tools.progress.started(address, VERB)
+    ended = _tried(step, tools, live, known=known)
+    tools.progress.finished(address, VERB, ended.told, tools.clock.seconds() - began)
+    return ended
+
+
+def _tried(step: Step, tools: Tools, live: Live, *, known: bool) -> Ended:
     task, send = step.task, step.way.send
     try:
         if send is not None:

@@ -11,6 +11,7 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.aim import aimed_plan
 from synapse_apply.model.diagnostic import Diagnostic, warning
 from synapse_apply.model.plan import Base, Plan
+from synapse_apply.model.ports import Progress
 from synapse_apply.model.state import Record, State
 from synapse_apply.planning.moving import let_go, moving
 from synapse_apply.planning.planner import plan as make_plan
@@ -25,16 +26,16 @@ def plan(
     context: Context,
     choices: Choices,
     *,
-    server_dry_run: bool = False,
+    trying: Progress | None = None,
     looked_at: Collection[Address] = (),
 ) -> Planned:
     """A plan of the whole target as it stands now, held to the target's rules.
 
-    With `server_dry_run` every call that the backend can check without acting on it is sent so;
-    what it refuses is refused in the plan. Recorded addresses that are not declared are read where
-    a delete needs it, and where they are `looked_at`. RemoteError never leaves here: a read that
-    failed is a finding of its address. StateError and InputError as the stores and the manifests
-    raise them, LockLost where a lock that is held was lost meanwhile.
+    With `trying`, which is told of each, every call that the backend can check without acting on
+    it is sent so; what it refuses is refused in the plan. Recorded addresses that are not declared
+    are read where a delete needs it, and where they are `looked_at`. RemoteError never leaves here:
+    a read that failed is a finding of its address. StateError and InputError as the stores and the
+    manifests raise them, LockLost where a lock that is held was lost meanwhile.
     """
     state = context.store.read()
     observer = observing(context)
@@ -66,7 +67,7 @@ def plan(
     )
     plan = make_plan(situation)
     planned = Planned(plan, made, tuple(settled), observer.capabilities)
-    plan = _tried(context, planned, situation) if server_dry_run else plan
+    plan = plan if trying is None else _tried(context, planned, situation, trying)
     # Without the lock nothing more was sent: what could not be read then says nothing.
     context.store.check()
     return replace(planned, plan=aimed_plan(plan, context.aim))
@@ -84,12 +85,12 @@ def _base(context: Context, state: State) -> Base:
     )
 
 
-def _tried(context: Context, planned: Planned, situation: Situation) -> Plan:
+def _tried(context: Context, planned: Planned, situation: Situation, progress: Progress) -> Plan:
     """The plan of what is left when its calls were tried, and what was found by that."""
     # Here, not above: a plan that tries nothing needs no more than it reads.
     from synapse_apply.session.trials import told, trials_of
 
-    trials = trials_of(context, planned)
+    trials = trials_of(context, planned, progress)
     found = (*situation.diagnostics, *told(trials))
     return make_plan(
         replace(situation, refused=trials.refused, trial=trials.counts, diagnostics=found)

@@ -6,19 +6,19 @@ from collections.abc import Iterator
 
 from synapse_apply.applying.trying import Trials, rehearse
 from synapse_apply.model.diagnostic import Diagnostic, warning
+from synapse_apply.model.ports import Progress
 from synapse_apply.model.threads import threads
 from synapse_apply.planning.refusals import listing
 from synapse_apply.session.context import Context, Planned
 from synapse_apply.session.tasks import live_of, tasks_of, tools_of
-from synapse_apply.views.progress import Silent
 
 
-def trials_of(context: Context, planned: Planned) -> Trials:
+def trials_of(context: Context, planned: Planned, progress: Progress) -> Trials:
     """Send each call of a plan that can be tried as a dry run; nothing is written.
 
     Where a guard speaks against the plan, only a backend that is known to make dry runs is asked.
     """
-    tools = tools_of(context, planned, Silent())
+    tools = tools_of(context, planned, progress)
     with threads(context.parallelism) as pool:
         tasks, careful = tasks_of(planned), bool(planned.plan.guards)
         return rehearse(tasks, tools, live_of(planned), pool.map, careful=careful)

@@ -35,6 +35,7 @@ _WORDS = {
     "adopt": Words("Importing", "Import complete"),
     "forget": Words("Forgetting", "Removed from state"),
     "no-op": Words("Recording", "Record up to date"),
+    "try": Words("Trying", "Trial complete"),
     "verify": Words("Verifying", "Verification passed"),
 }
 _STEP = 0.25
@@ -50,6 +51,8 @@ def ending(verb: str, result: str, seconds: float) -> str:
     took = f"after {elapsed(seconds)}"
     if result in {"done", "passed"}:
         return f"{words_of(verb).done} {took}"
+    if result == "refused":
+        return f"Refused {took}"
     if result == "skipped":
         return "Skipped"
     if result == "unknown":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from synapse_apply.model.diagnostic import Diagnostic
     from synapse_apply.model.plan import Plan
     from synapse_apply.session.where import Where
+    from synapse_apply.views.progress import Display
 
 
 @manual(
@@ -159,7 +162,8 @@ def _online(
     found = _examined(where) if preflight else ()
     with open_context(where) as context:
         choices = Asked(**asked).choices(context)
-        plan = make_plan(context, choices, server_dry_run=server_dry_run).plan
+        with _trying(face) if server_dry_run else nullcontext() as trying:
+            plan = make_plan(context, choices, trying=trying).plan
         said = keeping.keep(face, where, context, plan, choices) if keeping is not None else ""
     _show(face, plan, show_unchanged=show_unchanged)
     if plan.summary.import_ and out is None and not face.on_terminal:
@@ -167,6 +171,13 @@ def _online(
     face.warn(finding for finding in found if finding not in plan.diagnostics)
     face.err(said)
     return plan
+
+
+def _trying(face: Face) -> Display:
+    """What tells of dry runs while they go on: packages may take long."""
+    from synapse_apply.views.progress import open_progress
+
+    return open_progress(sys.stderr, color=face.color_err, quiet=not face.on_terminal)
 
 
 def _keeping(where: Where, out: Path | None, *, with_packages: bool) -> Keeping | None:

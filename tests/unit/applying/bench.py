@@ -116,10 +116,11 @@ class FixedClock:
 
 
 class Silent:
-    """Progress that remembers the order of starts."""
+    """Progress that remembers the order of starts, and how each ended."""
 
     def __init__(self) -> None:
         self.order: list[str] = []
+        self.ends: list[tuple[str, str, str]] = []
 
     def started(self, address: Address, verb: str) -> None:
         self.order.append(str(address))
@@ -131,7 +132,7 @@ class Silent:
         """Not of interest here."""
 
     def finished(self, address: Address, verb: str, result: str, seconds: float) -> None:
-        """Not of interest here."""
+        self.ends.append((str(address), verb, result))
 
 
 class Bytes:

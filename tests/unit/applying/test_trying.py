@@ -64,7 +64,7 @@ def tried(bench: Bench) -> Callable[..., Plan]:
         side.bodies.clear()
         bench.catalogue = {"widget": widget_kind(harmless=harmless)}
         context = bench.context(*desired)
-        return plan(context, Choices(**choices), server_dry_run=True).plan
+        return plan(context, Choices(**choices), trying=bench.progress).plan
 
     return made
 
@@ -97,6 +97,21 @@ def test_secrets_are_sent_as_apply_sends_them(bench, tried):
     assert "1 of 2 calls not tried: OTHER is not set (widget/b)." in words(made)
     assert "k3y" not in render_plan(made, color=False) + repr(made)
     assert bench.api.writes() == []
+
+
+def test_progress_is_told_of_each_call_that_is_tried(there, tried):
+    """And of none that is not; a refusal is not a failure."""
+    there.progress.order.clear()
+    there.progress.ends.clear()
+    there.api.trying.fail("create_widget", refused(400, {"name": ["is odd"]}))
+    there.api.trying.fail("update_widget", lost())
+    key = widget("d", configuration={"key": SecretRef("env", "NOT_SET")})
+    tried(widget("a", note="2"), widget("b", note="1"), widget("c"), key)
+    assert sorted(there.progress.order) == ["widget/a", "widget/c"]
+    assert sorted(there.progress.ends) == [
+        ("widget/a", "try", "failed"),
+        ("widget/c", "try", "refused"),
+    ]
 
 
 def test_words_that_may_quote_a_secret_are_withheld(bench, tried):

@@ -48,6 +48,9 @@ def play(display):
         display.looked(RELEASE, Job("12", JobStatus.QUEUED))
         display.finished(RELEASE, "verify", "passed", 31.0)
         display.finished(RELEASE, "verify", "timed-out", 300.0)
+        display.started(YOLO, "try")
+        display.finished(YOLO, "try", "done", 0.2)
+        display.finished(YOLO, "try", "refused", 0.2)
         display.sent(Address("plugin", "never started"), 0, 0)
         display.started(Address("plugin", "[red]::x\x1b"), "run\x1b")
 
@@ -72,6 +75,9 @@ def test_lines_say_what_begins_and_ends():
         "release/yolo@1.2.0: Verifying... job 12 queued",
         "release/yolo@1.2.0: Verification passed after 31s",
         "release/yolo@1.2.0: Still running after 5m00s",
+        "plugin/yolo: Trying...",
+        "plugin/yolo: Trial complete after 0.2s",
+        "plugin/yolo: Refused after 0.2s",
         "plugin/[red]::x\\u001b: Run\\u001b...",
     ]
 
