@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
+import click
+
 from synapse_apply.model.diagnostic import error
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
@@ -19,6 +21,8 @@ class Planned(Selectable, Protocol):
 
     @property
     def target(self) -> Target: ...
+    @property
+    def partial(self) -> bool: ...
 
 
 @frozen
@@ -38,8 +42,13 @@ class Asked:
     def choices(self, context: Planned, *, asks: bool = False) -> Choices:
         """With the rules of the target; what is to be adopted is shown where somebody is asked.
 
-        InputError when a selection or an override fits nothing.
+        InputError when a selection or an override fits nothing. A usage error for what cannot be
+        meant: of a part of the manifests nobody can tell what is declared no more.
         """
+        if self.prune and context.partial:
+            raise click.UsageError(
+                "--prune needs all manifests: with -f, what other files declare would be deleted."
+            )
         target = context.target
         _check(self.overridden, target.policy)
         return Choices(

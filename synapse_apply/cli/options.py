@@ -250,7 +250,9 @@ selection = _adding(_ONLY, _EXCLUDE)
 choices = _adding(
     _ONLY,
     _EXCLUDE,
-    click.option("--prune", is_flag=True, help="Delete recorded objects no longer declared."),
+    click.option(
+        "--prune", is_flag=True, help="Delete recorded objects no longer declared; not with -f."
+    ),
     click.option(
         "--recreate",
         is_flag=True,

@@ -11,7 +11,7 @@ from synapse_apply.model.diagnostic import Position
 from synapse_apply.model.frozen import frozen
 
 if TYPE_CHECKING:  # what reads a project file needs no state
-    from synapse_apply.model.state import Record
+    from synapse_apply.model.state import Intent, Record
 
 
 @frozen
@@ -48,16 +48,16 @@ def renamed(records: Iterable[Record], renames: Renames) -> Iterator[Record]:
             yield made
 
 
-def with_members(records: Iterable[Record], renames: Renames) -> dict[Address, Address]:
+def with_members(known: Iterable[Record | Intent], renames: Renames) -> dict[Address, Address]:
     """The renames, and those of the members of each renamed series, which carry its name."""
     whole = dict(renames)
     owners = {str(old): (old, new) for old, new in renames.items()}
-    for record in records:
-        if record.series in owners and record.address not in renames:
-            old, new = owners[record.series]
-            owner, at, version = record.address.name.rpartition("@")
+    for one in known:
+        if one.series in owners and one.address not in renames:
+            old, new = owners[one.series]
+            owner, at, version = one.address.name.rpartition("@")
             if at and owner == old.name:
-                whole[record.address] = replace(record.address, name=f"{new.name}@{version}")
+                whole[one.address] = replace(one.address, name=f"{new.name}@{version}")
     return whole
 
 

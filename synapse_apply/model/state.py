@@ -64,6 +64,9 @@ class Record:
         return self.api != api and self.natural_key == natural_key != ""
 
 
+CREATE_VERB = "create"
+
+
 class IntentState(Enum):
     """An intent is open from its commit until the call it announces has been settled."""
 

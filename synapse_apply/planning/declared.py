@@ -12,7 +12,7 @@ from synapse_apply.model.diagnostic import Diagnostic, Path, error, lies_in
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.observed import FoundBy
 from synapse_apply.model.plan import Action, Refusal
-from synapse_apply.model.state import Intent, Record
+from synapse_apply.model.state import CREATE_VERB, Intent, Record
 from synapse_apply.model.values import ABSENT, SecretWant, dig
 from synapse_apply.model.verification import Elsewhere
 from synapse_apply.planning import holding, package, refusals
@@ -24,7 +24,7 @@ from synapse_apply.planning.series import Series
 from synapse_apply.planning.situation import Choices, Item
 from synapse_apply.planning.whole import is_secret, nested
 
-CREATE_VERB = "create"
+_TAKES = frozenset({Action.CREATE, Action.RECREATE, Action.ADOPT})
 _MUST_EXIST = "the backend must have it already: the manifest alone cannot create it"
 
 
@@ -32,7 +32,8 @@ _MUST_EXIST = "the backend must have it already: the manifest alone cannot creat
 class Survey:
     """What is known across all addresses before any is decided.
 
-    `needs` has what each declared address depends on.
+    `needs` has what each declared address depends on, `perhaps_made` the open create of another
+    address that may have made its object.
     """
 
     needs: Mapping[Address, tuple[Address, ...]]
@@ -42,15 +43,18 @@ class Survey:
     choices: Choices
     settles_in: Mapping[Address, float] = field(default_factory=dict)
     told: Mapping[Address, str] = field(default_factory=dict)
+    perhaps_made: Mapping[Address, Intent] = field(default_factory=dict)
     elsewhere: Mapping[str, Elsewhere] = field(default_factory=dict)
     removed: frozenset[Address] = frozenset()
     offline: bool = False
     refused: Mapping[Address, Refusal] = field(default_factory=dict)
 
-    def unsettled(self, address: Address) -> Refusal:
-        """Why the address waits: an earlier call of it is open."""
-        known = self.settles_in.get(address), self.told.get(address, "")
-        return refusals.outcome_unknown(self.intents[address], *known)
+    def unsettled(self, intent: Intent, *, new: bool = False) -> Refusal:
+        """Why an address waits: this earlier call of it is open, or of what is `new` there."""
+        at = intent.address
+        return refusals.outcome_unknown(
+            intent, self.settles_in.get(at), self.told.get(at, ""), new=new
+        )
 
 
 def decide(item: Item, survey: Survey) -> Ruling:
@@ -67,6 +71,8 @@ def decide(item: Item, survey: Survey) -> Ruling:
     else:
         ruling = _keep(item, item.record, survey)
     ruling = _sealed(item, ruling)
+    if item.address in survey.perhaps_made and ruling.change.action in _TAKES:
+        ruling = ruling.refuse(survey.unsettled(survey.perhaps_made[item.address], new=True))
     if _is_elsewhere(item):
         ruling = ruling.refuse(refusals.other_space(item))
     rename = survey.claims.rename_of(item.address)
@@ -119,9 +125,9 @@ def _not_carried(item: Item) -> tuple[Diagnostic, ...]:
 
 
 def _unsettled(item: Item, survey: Survey) -> Ruling:
-    created = survey.intents[item.address].verb == CREATE_VERB
-    action = Action.CREATE if created else Action.NO_OP
-    return Ruling(change_of(item, action)).refuse(survey.unsettled(item.address))
+    intent = survey.intents[item.address]
+    action = Action.CREATE if intent.verb == CREATE_VERB else Action.NO_OP
+    return Ruling(change_of(item, action)).refuse(survey.unsettled(intent))
 
 
 def _is_another(item: Item) -> bool:

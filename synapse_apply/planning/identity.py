@@ -11,6 +11,7 @@ from synapse_apply.model.diagnostic import Diagnostic, Path, Position, error
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.observed import FoundBy
 from synapse_apply.model.refactoring import with_members
+from synapse_apply.model.state import CREATE_VERB, Intent
 from synapse_apply.model.values import ABSENT, Fields, dig
 from synapse_apply.planning.refusals import listing
 from synapse_apply.planning.situation import Item
@@ -196,6 +197,26 @@ def _renames(items: Items) -> dict[Address, Address]:
         if old is not None:
             renames[address] = old
     return renames
+
+
+def perhaps_made(
+    items: Items, intents: Mapping[Address, Intent], waiting: Mapping[Address, Address]
+) -> dict[Address, Intent]:
+    """Declared addresses whose object an open create of another address may have made.
+
+    It has the same natural key, or a rename of the project file leads there, which is `waiting`.
+    """
+    keyed = {
+        (at.kind, intent.natural_key): intent
+        for at, intent in intents.items()
+        if intent.verb == CREATE_VERB and intent.natural_key
+    }
+    found = {new: intents[old] for new, old in waiting.items()}
+    for address, item in items.items():
+        intent = keyed.get((address.kind, item.natural_key))
+        if item.desired is not None and intent is not None and intent.address != address:
+            found.setdefault(address, intent)
+    return found
 
 
 def _along(items: Items, renames: Mapping[Address, Address]) -> dict[Address, Address]:

@@ -8,13 +8,13 @@ from dataclasses import replace
 from synapse_apply.model.address import Address, in_order
 from synapse_apply.model.diagnostic import Diagnostic, error, warning
 from synapse_apply.model.plan import Action, Change, Plan
-from synapse_apply.model.state import Intent
+from synapse_apply.model.state import CREATE_VERB, Intent
 from synapse_apply.model.unhurried import unhurried_gc
 from synapse_apply.planning import refusals
 from synapse_apply.planning.along import Along
-from synapse_apply.planning.declared import CREATE_VERB, Survey, decide
+from synapse_apply.planning.declared import Survey, decide
 from synapse_apply.planning.guards import trips
-from synapse_apply.planning.identity import claims
+from synapse_apply.planning.identity import claims, perhaps_made
 from synapse_apply.planning.order import Cycle, dependency_order
 from synapse_apply.planning.policy import Bench, bench_of, judged, tolerated
 from synapse_apply.planning.policy_stops import policy_stops
@@ -76,7 +76,8 @@ def _surveyed(items: Mapping[Address, Item], situation: Situation) -> Survey:
         needs={at: needs(item) for at, item in items.items() if item.desired is not None},
         claims=claims(items),
         series=series_of(items.values()),
-        intents={intent.address: intent for intent in situation.open_intents},
+        intents=(intents := {intent.address: intent for intent in situation.open_intents}),
+        perhaps_made=perhaps_made(items, intents, situation.waiting) if intents else {},
         choices=situation.choices,
         settles_in=situation.settles_in,
         told=situation.told,
@@ -192,7 +193,7 @@ def _orphan(intent: Intent, survey: Survey) -> Change:
     return Change(
         address=intent.address,
         action=Action.CREATE if intent.verb == CREATE_VERB else Action.NO_OP,
-        refusals=(survey.unsettled(intent.address),),
+        refusals=(survey.unsettled(intent),),
         remote_id=intent.remote_id,
         api=intent.api,
     )

@@ -259,24 +259,27 @@ def prevent_destroy(item: Item) -> Refusal:
     )
 
 
-def outcome_unknown(intent: Intent, settles_in: float | None = None, told: str = "") -> Refusal:
+def outcome_unknown(
+    intent: Intent, settles_in: float | None = None, told: str = "", *, new: bool = False
+) -> Refusal:
     """An earlier call that may or may not have been acted on, and no way to look it up yet.
 
     Where waiting settles it, that is the only way out: saying "it was not done" too early would
     make a second one. The same goes for `told`, the way out where a run kept in a file that it
-    was done.
+    was done. `new`: it is another address that is refused, where it may have made the object.
     """
+    call = f"{intent.verb} of {intent.address}, which may be this object," if new else intent.verb
     if told:
         return Refusal(
             "outcome-unknown",
-            f"an earlier {intent.verb} was done, and the state does not know of it yet",
+            f"an earlier {call} was done, and the state does not know of it yet",
             (told,),
             outcome_unknown=True,
         )
     if settles_in is not None:
         return Refusal(
             "outcome-unknown",
-            f"an earlier {intent.verb} was sent at {intent.sent_at}, and it is too early to tell "
+            f"an earlier {call} was sent at {intent.sent_at}, and it is too early to tell "
             "whether the server acted on it",
             (f"run again in {math.ceil(settles_in)} s: it is looked up then",),
             outcome_unknown=True,
@@ -291,7 +294,7 @@ def outcome_unknown(intent: Intent, settles_in: float | None = None, told: str =
         )
     return Refusal(
         "outcome-unknown",
-        f"an earlier {intent.verb} was sent at {intent.sent_at or 'an unknown time'} and nobody "
+        f"an earlier {call} was sent at {intent.sent_at or 'an unknown time'} and nobody "
         "can tell whether the server acted on it",
         ways,
         outcome_unknown=True,

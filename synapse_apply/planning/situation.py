@@ -89,7 +89,8 @@ class Situation:
 
     `settles_in` tells for open intents that are only too young to be settled in how many seconds
     a look-up will be conclusive, `told` how to record those of which a file tells that they were
-    done. `elsewhere` are the targets in which a release must have been
+    done. `waiting` are new addresses of what an open call may have made, each with that call's
+    address. `elsewhere` are the targets in which a release must have been
     verified before it is made here, by name. `moved` are the records that were renamed for it,
     `removed` the recorded addresses that the project file lets go. `refused` is what the backend
     refused when the calls of an earlier plan were tried, `trial` how many were.
@@ -104,6 +105,7 @@ class Situation:
     open_intents: tuple[Intent, ...] = ()
     settles_in: Mapping[Address, float] = field(default_factory=dict)
     told: Mapping[Address, str] = field(default_factory=dict)
+    waiting: Mapping[Address, Address] = field(default_factory=dict)
     choices: Choices = Choices()
     capabilities: Capabilities = Capabilities()
     diagnostics: tuple[Diagnostic, ...] = ()

@@ -16,7 +16,9 @@ from synapse_apply.planning.situation import Item
 def let_go(item: Item, survey: Survey) -> Ruling:
     """The ruling on a record without manifest, without regard to what depends on it."""
     if item.address in survey.intents:
-        return Ruling(change_of(item, Action.NO_OP)).refuse(survey.unsettled(item.address))
+        return Ruling(change_of(item, Action.NO_OP)).refuse(
+            survey.unsettled(survey.intents[item.address])
+        )
     if item.address in survey.claims.held:
         return _noted(item, Action.NO_OP, "kept in state: its address was renamed in the manifests")
     beyond = item.binding.delete is not None and is_beyond(item, survey.series)
@@ -26,7 +28,7 @@ def let_go(item: Item, survey: Survey) -> Ruling:
     conflicts = survey.claims.conflicts.get(item.address, ())
     if conflicts:
         return Ruling(change_of(item, Action.NO_OP), tuple(conflicts))
-    if survey.choices.partial and not survey.choices.prune:
+    if survey.choices.partial:
         return Ruling(change_of(item, Action.NO_OP))
     if item.address in survey.removed:
         return _noted(item, Action.FORGET, "removed: in the project file; the object stays")

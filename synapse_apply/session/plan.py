@@ -40,8 +40,8 @@ def plan(
     state = context.store.read()
     observer = observing(context)
     settled = look_up(context, state, observer)
-    busy = {item.intent.address for item in settled if item.is_open}
-    moves = moving(after_settling(state.records, settled), context.project.moved, busy)
+    opened = tuple(item.intent for item in settled if item.is_open)
+    moves = moving(after_settling(state.records, settled), context.project.moved, opened)
     records = moves.records
     desired = context.desired
     observer.observe(desired, records)
@@ -55,9 +55,10 @@ def plan(
         base=_base(context, state),
         catalogue=context.catalogue,
         items=made,
-        open_intents=tuple(item.intent for item in settled if item.is_open),
+        open_intents=opened,
         settles_in=_settles_in(settled),
         told=_told(context, state),
+        waiting=moves.waiting,
         choices=replace(choices.under(context.target), partial=context.partial),
         capabilities=observer.capabilities,
         diagnostics=(*context.diagnostics, *_unsettled(settled), *moves.diagnostics),

@@ -171,6 +171,19 @@ def test_prune_deletes_a_release_that_is_not_superseded(there: Workplace, server
     there.unchanged()
 
 
+def test_prune_needs_all_manifests(there: Workplace, server: Server) -> None:
+    """What the files named do not declare may be declared in others: nothing is deleted."""
+    declare(there, PLUGIN, RELEASE, NEWER)
+    there.apply()
+    only = there.write("other/plugin.yaml", PLUGIN)
+    for command in (["plan"], ["apply", "--auto-approve"]):
+        refused = there.run(*command, "--prune", "-f", str(only), code=64)
+        assert "--prune needs all manifests" in refused.err
+    there.apply("-f", str(only))
+    assert server.counts == (1, 2, 1)
+    there.unchanged()
+
+
 def test_a_saved_plan_makes_both_or_neither(there: Workplace, server: Server) -> None:
     """A release that is not what was planned stops the plugin, too."""
     there.plan("--out", "one.plan", code=0)

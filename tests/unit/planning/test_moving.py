@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.refactoring import Moved
-from synapse_apply.model.state import Record
+from synapse_apply.model.state import Intent, Record
 from synapse_apply.planning.moving import moving
 
 
@@ -21,6 +21,10 @@ def records(*names: str, series: str = "") -> dict[Address, Record]:
         for number, name in enumerate(names)
     ]
     return {record.address: record for record in made}
+
+
+def opened(name: str, series: str = "") -> Intent:
+    return Intent("i", "p", Address.parse(name), "create", "v1", "", series=series)
 
 
 def moves(*pairs: tuple[str, str]) -> list[Moved]:
@@ -58,13 +62,39 @@ def test_a_rename_that_cannot_be_is_left_out_with_a_warning() -> None:
     """Its new address is recorded, or a call of it is open; the others go."""
     known = records("plugin/a", "plugin/b", "plugin/x", "plugin/y")
     wanted = moves(("plugin/a", "plugin/b"), ("plugin/x", "plugin/z"), ("plugin/y", "plugin/w"))
-    made = moving(known, wanted, {Address("plugin", "x")})
+    made = moving(known, wanted, [opened("plugin/x")])
     assert told(made) == [("plugin/y", "plugin/w")]
     assert [found.detail for found in made.diagnostics] == [
         "plugin/a cannot become plugin/b: plugin/b is recorded, too.",
         "plugin/x cannot become plugin/z: an earlier call of plugin/x is open.",
     ]
     assert made.records.keys() >= {Address("plugin", "a"), Address("plugin", "b")}
+    assert made.waiting == {Address("plugin", "z"): Address("plugin", "x")}
+
+
+def test_what_an_open_call_may_have_made_waits() -> None:
+    """Its new address is held, and those of a series of which it is the owner or a member."""
+    wanted = moves(("plugin/a", "plugin/b"), ("plugin/x", "plugin/y"), ("plugin/y", "plugin/z"))
+    known = records("plugin/x", "release/x@1.0", series="plugin/x")
+    made = moving(known, wanted, [opened("plugin/a"), opened("release/x@2.0", "plugin/x")])
+    assert told(made) == []
+    assert {str(new): str(old) for new, old in made.waiting.items()} == {
+        "plugin/b": "plugin/a",
+        "plugin/z": "release/x@2.0",
+        "release/z@1.0": "release/x@2.0",
+        "release/z@2.0": "release/x@2.0",
+    }
+    assert [found.detail for found in made.diagnostics] == [
+        "plugin/a cannot become plugin/b: an earlier call of plugin/a is open.",
+        "plugin/x cannot become plugin/z: an earlier call of release/x@2.0 is open.",
+    ]
+
+
+def test_nothing_moves_to_where_a_call_is_open() -> None:
+    """What it makes would be a second object of that address."""
+    made = moving(records("plugin/a"), moves(("plugin/a", "plugin/b")), [opened("plugin/b")])
+    assert told(made) == []
+    assert list(made.waiting.values()) == [Address("plugin", "b")]
 
 
 def test_of_a_chain_that_is_recorded_twice_only_the_last_goes() -> None:

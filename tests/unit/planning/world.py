@@ -45,6 +45,7 @@ Data = Mapping[str, Any]
 def situation(objects: Mapping[str, Data], **choices: Any) -> Situation:
     """The situation of these objects; choices as the command line gives them."""
     intents = choices.pop("open_intents", ())
+    waiting = choices.pop("waiting", {})
     elsewhere = choices.pop("elsewhere", {})
     removed = frozenset(map(Address.parse, choices.pop("removed", ())))
     created = choices.pop("created", "2026-01-01T00:00:00Z")
@@ -59,13 +60,19 @@ def situation(objects: Mapping[str, Data], **choices: Any) -> Situation:
         catalogue=ALL_KINDS,
         items={item.address: item for item in items},
         open_intents=tuple(
-            Intent("i", "p", Address.parse(name), verb, "v1", "", sent_at="2026-01-01T00:00:00Z")
-            for name, verb in dict(intents).items()
+            _intent(Address.parse(name), call) for name, call in dict(intents).items()
         ),
+        waiting={Address.parse(new): Address.parse(old) for new, old in waiting.items()},
         choices=_choices(choices),
         elsewhere={target: _elsewhere(data) for target, data in elsewhere.items()},
         removed=removed,
     )
+
+
+def _intent(address: Address, call: str) -> Intent:
+    """VERB, or VERB KEY with the natural key."""
+    verb, _, key = call.partition(" ")
+    return Intent("i", "p", address, verb, "v1", key, sent_at="2026-01-01T00:00:00Z")
 
 
 def _elsewhere(data: Data) -> Elsewhere:
