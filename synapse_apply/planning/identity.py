@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from synapse_apply.kinds.compare import same
 from synapse_apply.model.address import Address, in_order
@@ -181,15 +181,15 @@ def _renames(items: Items) -> dict[Address, Address]:
     by_key: dict[tuple[str, str], Address] = {}
     by_id: dict[tuple[str, str, str], Address] = {}
     left = [at for at, item in items.items() if item.record is not None and item.desired is None]
+    new = [at for at, item in items.items() if item.record is None and item.desired is not None]
+    if not (left and new):
+        return {}
     for address in reversed(in_order(left)):
         item = items[address]
         by_id[_object(item)] = address
-        if item.record is not None and item.record.natural_key:
-            by_key[address.kind, item.record.natural_key] = address
-    if not left:
-        return {}
+        for key in _keys(item):
+            by_key[address.kind, key] = address
     renames: dict[Address, Address] = {}
-    new = [at for at, item in items.items() if item.record is None and item.desired is not None]
     for address in in_order(new):
         item = items[address]
         old = by_id.get(_object(item))
@@ -197,6 +197,17 @@ def _renames(items: Items) -> dict[Address, Address]:
         if old is not None:
             renames[address] = old
     return renames
+
+
+def _keys(item: Item) -> Iterator[str]:
+    """Every natural key that a recorded object has, of which its manifest may have given one.
+
+    A server may give an object a code that nobody declares.
+    """
+    if item.record is not None:
+        if item.record.natural_key:
+            yield item.record.natural_key
+        yield from item.binding.keys(nested(item.record.seen))
 
 
 def perhaps_made(
