@@ -71,10 +71,15 @@ class Server:
 
     def send(self, method: str, path: str, body: Any = None) -> Any:
         headers = {"Synapse-Access-Token": f"Token {TOKEN}", "Content-Type": "application/json"}
-        self._connection.request(
-            method, path, None if body is None else json.dumps(body).encode(), headers
-        )
-        answer = self._connection.getresponse()
+        data = None if body is None else json.dumps(body).encode()
+        try:
+            self._connection.request(method, path, data, headers)
+            answer = self._connection.getresponse()
+        except (ConnectionError, http.client.RemoteDisconnected):
+            # It lay idle too long, and the server closed it: what was asked, nobody read.
+            self._connection.close()
+            self._connection.request(method, path, data, headers)
+            answer = self._connection.getresponse()
         content = answer.read()
         assert answer.status < 300, (method, path, answer.status, content[:300])
         return json.loads(content) if content else None
