@@ -7,6 +7,7 @@ import re
 import shlex
 
 import pytest
+from e2e.scenarios.test_export_files import one_storage
 from e2e.scenarios.workplace import TOKEN, Workplace, project
 
 PLACE = ("-C", "it's here", "--project", "project.yaml", "-t", "prod")
@@ -26,6 +27,42 @@ def away(applied: Workplace, server) -> Workplace:
     applied.write("project.yaml", json.dumps(settings))
     applied.root.rename(applied.root.with_name("it's here"))
     return Workplace(applied.root.parent, {"PROD_TOKEN": TOKEN})
+
+
+def test_what_comes_next_can_be_run_as_it_is_printed(bare, server):
+    """With the target and the place that were given, and a state where there is none yet."""
+    one_storage(server)
+    home = bare(server)
+    settings = json.loads(project(server.url))
+    settings["targets"]["other"] = settings["targets"]["prod"] | {"url": "http://127.0.0.1:9"}
+    settings["default_target"] = "other"
+    home.write("it's here/project.yaml", json.dumps(settings))
+    away = Workplace(home.root, {"PROD_TOKEN": TOKEN})
+    place = ("-C", "it's here", "--project", "project.yaml", "-t", "prod")
+    ran = away.run("export", *place, code=0)
+    told = commands(ran.out)
+    assert [words[0] for words in told] == ["state", "import", "plan"]
+    for words in told:
+        assert words[-6:] == list(place)
+        ended = away.run(*words, code=0)
+    assert "No changes." in ended.out
+    assert [words[0] for words in commands(away.run("export", *place, code=0).out)] == [
+        "import",
+        "plan",
+    ]
+
+
+def test_a_pinned_state_is_brought_back_first(bare, server):
+    """An empty one is made only by saying its lineage."""
+    one_storage(server)
+    place = bare(server)
+    lineage = "5f1c2d60-0000-4000-8000-0123456789ab"
+    place.write("synapse-apply.yaml", project(server.url, state={"lineage": lineage}))
+    told = commands(place.run("export", code=0).out)
+    assert told[0] == ["state", "restore", "FILE"]
+    for words in told[1:]:
+        ended = place.run(*words, code=0)
+    assert "No changes." in ended.out
 
 
 def test_drift_names_where_it_looked(away, server):
