@@ -12,6 +12,7 @@ from synapse_apply.manifests.export_files import SCHEMA_FILE, Layout, Written, w
 from synapse_apply.manifests.exporting import Exporter
 from synapse_apply.manifests.inventory import inventory_text
 from synapse_apply.manifests.naming import free_name
+from synapse_apply.manifests.unseen import shows_secret
 from synapse_apply.model.address import Address
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.observed import Observed
@@ -111,8 +112,13 @@ class _Maker:
         self._chosen = chosen
         self._records = records
         self._catalogue = reach.catalogue
+        live = (one.spec for prefix in reach.catalogue for one in gatherer.found(prefix))
         self._exporter = Exporter(
-            reach.project, reach.target, reach.marks, f"../{SCHEMA_FILE.as_posix()}"
+            reach.project,
+            reach.target,
+            reach.marks,
+            f"../{SCHEMA_FILE.as_posix()}",
+            shows_secret(live),
         )
         self._taken: dict[str, set[str]] = defaultdict(set)
         for address in records.values():

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from e2e.scenarios.test_export import files
+from e2e.scenarios.test_export import files, storages
 from e2e.scenarios.workplace import project
 
 NAS = {"name": "Raw", "provider": "file_system", "configuration": {"base_path": "/"}}
@@ -146,3 +146,31 @@ def test_a_release_of_a_recorded_plugin_names_it(applied, server):
     applied.run("export", *wanted, "--out", "manifests/more", code=0)
     assert "plugin: yolo" in (applied.root / "manifests/more/releases/yolo@2.0.0.yaml").read_text()
     applied.run("validate", code=0)
+
+
+def test_secrets_that_a_server_does_not_show_are_told(serve, bare):
+    """Each storage that may have some, with what to write, which is what the server keeps."""
+    server = serve(secrets="omitted")
+    storages(server, 5)
+    place = bare(server)
+    ran = place.run("export", code=0)
+    shows = "may be missing: the server shows no secrets; declare each that it has as"
+    live = "{valueFrom: {live: true}}"
+    keys = "access_key, access_key_id, secret_access_key, secret_key"
+    assert f"storage/no: configuration: {keys} {shows} {live}" in ran.out
+    assert f"storage/1e3: configuration: private_key, private_key_passphrase {shows}" in ran.out
+    assert f"storage/raw-data: configuration: secrets {shows} {live}" in ran.out
+    assert "storage/storage-4" not in ran.out.partition("Left out")[2]
+    written = (place.root / "manifests/storages/no.yaml").read_text()
+    declared = written + f"    access_key_id: {live}\n    secret_access_key: {live}\n"
+    place.write("manifests/storages/no.yaml", declared)
+    place.run("state", "init", code=0)
+    place.run("import", "-f", "inventory.yaml", code=0)
+    place.unchanged()
+
+
+def test_nothing_is_told_of_secrets_where_the_server_shows_them(serve, bare):
+    """Masked or plain: what stands in no answer is not there."""
+    server = serve(secrets="masked")
+    storages(server, 5)
+    assert "may be missing" not in bare(server).run("export", code=0).out
