@@ -59,6 +59,7 @@ SHARED_BY_USE_CASES = {
     "plan_file",
     "carried",
     "gather",
+    "inventory",
     "threads",
 }
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
+from synapse_apply.cli.again import same_place
 from synapse_apply.cli.face import Face
 from synapse_apply.cli.reports import Reports
 from synapse_apply.model.address import Address
+from synapse_apply.model.aim import aimed_findings
 from synapse_apply.model.drift import Drift
 from synapse_apply.model.errors import Exit
 from synapse_apply.model.frozen import frozen
@@ -38,7 +41,9 @@ def look(
     if face.as_json:
         face.document(drift_document(found))
     else:
-        face.out(render_drift(found, color=face.color_out, width=face.width))
+        told = replace(found, diagnostics=aimed_findings(found.diagnostics, face.aim))
+        place = same_place(where)
+        face.out(render_drift(told, color=face.color_out, width=face.width, options=place))
     code = _exit_code(found, detailed=detailed)
     return reports.of_drift(found, code) if reports else code
 
@@ -59,5 +64,8 @@ def accept(face: Face, where: Where, addresses: Sequence[Address], *, write: boo
         face.document(drift_document(found))
     else:
         hints = "SYNAPSE_APPLY_IN_AUTOMATION" not in face.environ
-        face.out(render_accepted(found, color=face.color_out, written=write, hints=hints))
+        place = same_place(where)
+        face.out(
+            render_accepted(found, color=face.color_out, written=write, hints=hints, options=place)
+        )
     return Exit.OK

@@ -8,7 +8,7 @@ from typing import Any
 from synapse_apply.manifests.reader import read_mapping
 from synapse_apply.model.diagnostic import error
 from synapse_apply.model.errors import InputError
-from synapse_apply.session.adopt import Inventory, read_inventory
+from synapse_apply.session.inventory import Inventory, read_inventory
 
 
 def mapping_of(path: Path) -> dict[str, Any]:
@@ -21,7 +21,7 @@ def mapping_of(path: Path) -> dict[str, Any]:
 
 
 def wanted_from(path: Path) -> Inventory:
-    """The rows of the file; InputError with every finding."""
+    """The rows of the file by address; InputError with every finding."""
     try:
         mapping, positions = read_mapping(path.read_bytes(), str(path))
     except OSError as problem:
@@ -38,4 +38,4 @@ def wanted_from(path: Path) -> Inventory:
                 position=positions.get(()),
             )
         )
-    return read_inventory(rows, str(path))
+    return read_inventory(rows, str(path), positions)

@@ -9,6 +9,7 @@ from typing import Self
 
 import click
 
+from synapse_apply.cli.again import same_place
 from synapse_apply.cli.face import Face
 from synapse_apply.model.diagnostic import Diagnostic, warning
 from synapse_apply.model.frozen import frozen
@@ -71,8 +72,9 @@ class Keeping:
 
 def _same_again(where: Where) -> Iterator[str]:
     """The options without which apply would look at another target or other manifests."""
+    if place := same_place(where):
+        yield place
     said = {
-        "-t": where.target or "",
         "--project-from": f"git:{where.project_from}" if where.project_from else "",
         "--ref": where.as_of,
     }

@@ -7,9 +7,7 @@ from typing import Any
 import click
 
 from synapse_apply.cli.choices import Asked
-from synapse_apply.cli.inventories import mapping_of, wanted_from
-from synapse_apply.model.address import Address
-from synapse_apply.model.errors import InputError
+from synapse_apply.cli.inventories import wanted_from
 from synapse_apply.model.plan import Plan
 from synapse_apply.session.offline import Offline, Row, against_git, against_inventory, plan
 from synapse_apply.session.where import Where
@@ -43,15 +41,5 @@ def offline_plan(where: Where, against: str | None, said: dict[str, Any]) -> Pla
 
 def _against_file(where: Where, name: str) -> Offline:
     path = where.directory / name
-    ids = wanted_from(path).ids
-    rows = {address: Row(found) for address, found in ids.items()}
-    for row in mapping_of(path)["inventory"]:
-        digest, address = row.get("digest"), Address.parse(str(row["address"]))
-        if not (digest is None or isinstance(digest, str)):
-            raise InputError.of(
-                "A row of the inventory cannot be used",
-                f"The digest of {address} in {name} is no text.",
-                "Write it anew with `synapse-apply state inventory`.",
-            )
-        rows[address] = Row(ids[address], digest)
+    rows = {at: Row(row.remote_id, row.digest or None) for at, row in wanted_from(path).items()}
     return against_inventory(where, rows, f"state:{name}")

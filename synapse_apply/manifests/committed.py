@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from synapse_apply.manifests.files import is_manifest, is_passed_over
+from synapse_apply.manifests.inventory import is_inventory
 from synapse_apply.manifests.project import place_of
 from synapse_apply.manifests.reader import Reading, read
 from synapse_apply.model.diagnostic import Diagnostic, Position, error, warning
@@ -75,7 +76,9 @@ def committed(
         for path in _files(text, written, result):
             if path not in seen:
                 seen.add(path)
-                result.readings.append(_read(path, written))
+                reading = _read(path, written)
+                if path == posixpath.normpath(text) or not is_inventory(reading):
+                    result.readings.append(reading)
     return result
 
 

@@ -18,6 +18,7 @@ from synapse_apply.manifests.decode import (
 from synapse_apply.manifests.draft import Context
 from synapse_apply.manifests.reader import read
 from synapse_apply.manifests.scalars import LONGEST_NUMBER
+from synapse_apply.manifests.unseen import unseen
 from synapse_apply.manifests.variables import Values
 from synapse_apply.manifests.wording import VALUE_FROM, dotted
 from synapse_apply.manifests.writing import written
@@ -71,12 +72,16 @@ class Manifest:
 
 @frozen
 class Exporter:
-    """Makes manifests that are valid on one target; `schema` is what their first line names."""
+    """Makes manifests that are valid on one target; `schema` is what their first line names.
+
+    Where the server does not show secrets (`shows_secrets`), what may lack is left out, and told.
+    """
 
     project: Project
     target: Target
     marks: SecretMarks
     schema: str = ""
+    shows_secrets: bool = True
 
     def manifest(
         self, address: Address, spec: Mapping[str, Any], more: Mapping[str, Any]
@@ -95,7 +100,7 @@ class Exporter:
             text = written(self._document(address, tree), self.schema)
             findings = self._problems(address, text, tree)
             if not findings:
-                return Manifest(address, text, tuple(left))
+                return Manifest(address, text, (*left, *self._unseen(address.kind, spec, tree)))
             wrong = [found for found in findings if _prune(tree, found.path[1:])]
             left += [LeftOut(found.path[1:], found.why) for found in wrong]
             if not wrong:
@@ -118,6 +123,12 @@ class Exporter:
         for key in sorted(shapes.needed_keys(schema, given) if isinstance(given, dict) else ()):
             if schema["properties"][key].get("x-secret"):
                 plant(tree, (marks.container, key), _live())
+
+    def _unseen(
+        self, kind: str, spec: Mapping[str, Any], tree: Mapping[str, Any]
+    ) -> Iterator[LeftOut]:
+        if not self.shows_secrets and (why := unseen(kind, spec, self.marks, tree)):
+            yield LeftOut((self.marks.kinds[kind].container,), why)
 
     def _problems(self, address: Address, text: str, tree: Mapping[str, Any]) -> list[LeftOut]:
         """Why this text is not what was meant, at paths of the document."""

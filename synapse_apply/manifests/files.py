@@ -18,9 +18,13 @@ _PASSED_OVER = frozenset(("node_modules", "__pycache__"))
 
 @dataclass(slots=True)
 class ManifestFiles:
-    """The files of one target, each once; `implicit` when nobody named a folder."""
+    """The files of one target, each once; `implicit` when nobody named a folder.
+
+    `named` are those that were listed themselves, not found in a folder.
+    """
 
     files: list[FilePath] = field(default_factory=list)
+    named: set[FilePath] = field(default_factory=set)
     findings: list[Diagnostic] = field(default_factory=list)
     implicit: bool = False
 
@@ -53,6 +57,25 @@ def manifest_files(project: Project, target: Target, paths: Sequence[str] = ()) 
     return result
 
 
+def listed_by(project: Project, target: Target) -> tuple[str, ...]:
+    """What is read without being named, as the project file has it or leaves it out."""
+    if named := (*project.manifests, *target.manifests):
+        return named
+    return ("manifests/",) if (project.root / "manifests").is_dir() else (".",)
+
+
+def is_read(project: Project, target: Target, folder: FilePath) -> bool:
+    """Whether what lies in this folder is read without being named."""
+    place = os.path.realpath(folder)
+    for text in listed_by(project, target):
+        listed = os.path.realpath(project.root / text)
+        if is_inside(project, target, text) and _is_below(place, listed):
+            between = FilePath(place).relative_to(listed).parts
+            if not any(map(is_passed_over, between)):
+                return True
+    return False
+
+
 def is_passed_over(name: str) -> bool:
     """Whether a file or folder of this name is not looked at where nobody named it."""
     return name.startswith(".") or name in _PASSED_OVER
@@ -72,6 +95,7 @@ def _expand(
     except (OSError, ValueError):  # a name no file can have
         is_file = is_folder = False
     if is_file:
+        result.named.add(path)
         yield path
     elif is_folder:
         yield from _walk(str(path), project, result)

@@ -24,6 +24,7 @@ from synapse_apply.manifests.decode import (
 from synapse_apply.manifests.draft import Context, Draft, PackageConfig
 from synapse_apply.manifests.files import manifest_files, shown
 from synapse_apply.manifests.fitting import Fitting
+from synapse_apply.manifests.inventory import is_inventory
 from synapse_apply.manifests.overlays import Overlay
 from synapse_apply.manifests.reader import Document, Reading, read
 from synapse_apply.manifests.refactoring import check_declared
@@ -152,6 +153,8 @@ def _documents(context: Context, paths: Sequence[str], shelf: Shelf) -> list[Doc
     for file in listed.files:
         reading = shelf.read(file, shown(file, folder))
         if listed.implicit and not has_manifests(reading):
+            continue
+        if file not in listed.named and is_inventory(reading):
             continue
         context.findings.extend(reading.diagnostics)
         documents.extend(reading.documents)

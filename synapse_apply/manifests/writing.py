@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from synapse_apply.manifests.scalar_texts import as_literal, on_one_line
@@ -92,14 +91,3 @@ def _is_scalar(value: Any) -> bool:
 
 def _escaped(value: Any) -> Any:
     return value.replace("${", "$${") if isinstance(value, str) else value
-
-
-def inventory_text(rows: Sequence[Mapping[str, object]]) -> str:
-    """Rows of an inventory as YAML, for `import -f`."""
-    lines = ["# synapse-apply inventory: read by `synapse-apply import -f`", "inventory:"]
-    for row in rows:
-        known = [(key, value) for key, value in row.items() if value is not None]
-        # A JSON string is a YAML string, whatever it holds.
-        pairs = [f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in known]
-        lines += [f"  - {pairs[0]}", *(f"    {pair}" for pair in pairs[1:])]
-    return "\n".join(lines if rows else [lines[0], "inventory: []"]) + "\n"

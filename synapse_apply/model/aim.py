@@ -23,15 +23,20 @@ _AIMED = re.compile(r"\s(-t|--target)\b")
 
 def aimed(text: str, target: str) -> str:
     """A text whose commands name the target; "" leaves them as they are."""
-    if not target or "`synapse-apply " not in text:
+    return completed(text, f"-t {target}") if target else text
+
+
+def completed(text: str, options: str) -> str:
+    """A text whose commands have these options, too; "" leaves them as they are."""
+    if not options or "`synapse-apply " not in text:
         return text
-    return _COMMAND.sub(lambda found: _named(found, target), text)
+    return _COMMAND.sub(lambda found: _with(found, options), text)
 
 
-def _named(found: re.Match[str], target: str) -> str:
+def _with(found: re.Match[str], options: str) -> str:
     if found[1] in AIMLESS or _AIMED.search(found[2]):
         return found[0]
-    return f"`synapse-apply {found[1]}{found[2]} -t {target}`"
+    return f"`synapse-apply {found[1]}{found[2]} {options}`"
 
 
 def aimed_findings(findings: Iterable[Diagnostic], target: str) -> tuple[Diagnostic, ...]:

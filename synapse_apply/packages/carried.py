@@ -6,7 +6,6 @@ one gets the content that was planned, or Stale.
 
 from __future__ import annotations
 
-import re
 import shutil
 import zipfile
 import zlib
@@ -20,12 +19,11 @@ from synapse_apply.model.desired import Package
 from synapse_apply.model.diagnostic import Diagnostic, error
 from synapse_apply.model.errors import InputError, Stale
 from synapse_apply.packages.archive import gather_zip, open_zip
-from synapse_apply.packages.content import BLOCK, digest_of, measure
+from synapse_apply.packages.content import BLOCK, DIGEST, digest_of, measure
 from synapse_apply.packages.inspect import MAX_SIZE
 from synapse_apply.packages.opening import private_copy
 
 FOLDER = "packages/"
-_DIGEST = re.compile(r"pkg1:sha256:([0-9a-f]{64})")
 _FIXED_TIME = (1980, 1, 1, 0, 0, 0)
 _ENCRYPTED = 0x1
 # RuntimeError: what the library says of features that it does not know.
@@ -35,7 +33,7 @@ AGAIN = "Nothing was sent. Fetch the plan's file anew, or plan again with --with
 
 def name_of(digest: str) -> str:
     """`packages/HEX.zip`; ValueError for what is no digest of a package."""
-    found = _DIGEST.fullmatch(digest)
+    found = DIGEST.fullmatch(digest)
     if found is None:
         raise ValueError("this is no digest of a package")
     return f"{FOLDER}{found[1]}.zip"
@@ -78,7 +76,7 @@ class CarriedPackages:
     def open(self, address: Address) -> Iterator[BinaryIO]:
         """The zip as a file at its first byte; its content has the planned digest."""
         package = self._packages.get(address)
-        if package is None or not _DIGEST.fullmatch(package.digest):
+        if package is None or not DIGEST.fullmatch(package.digest):
             raise Stale(self._wrong("the plan tells no package for it").with_(address=str(address)))
         with private_copy(address, package, self._scratch, self._fill) as copy:
             yield copy

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
-from types import MappingProxyType
-from typing import NamedTuple
 
 from synapse_apply.applying.records import live_fields
 from synapse_apply.applying.runs import unverified
@@ -14,40 +12,29 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.desired import Desired
 from synapse_apply.model.diagnostic import Diagnostic, Path, error
 from synapse_apply.model.errors import InputError, NotFound, RemoteError, Unauthorized, Unreachable
-from synapse_apply.model.observed import Observed
+from synapse_apply.model.observed import Capabilities, Lookup, Observed
 from synapse_apply.model.state import IntentState, Record
 from synapse_apply.model.threads import threads
 from synapse_apply.model.values import Reference, leaves
 from synapse_apply.model.verification import RUN
 from synapse_apply.session.context import Context
+from synapse_apply.session.inventory import Inventory, InventoryRow
 from synapse_apply.session.unrecorded import check_untold
 
 
-class Inventory(NamedTuple):
-    """The server's ids by address, and of which API version an id is, where that is said."""
-
-    ids: Mapping[Address, str]
-    apis: Mapping[Address, str]
-
-
-def import_all(
-    context: Context,
-    wanted: Mapping[Address, str],
-    apis: Mapping[Address, str] = MappingProxyType({}),
-) -> list[Record]:
+def import_all(context: Context, wanted: Inventory) -> list[Record]:
     """Record live objects under addresses, all or none; InputError with every finding.
 
-    `wanted` maps an address to the server's id, `apis` to the API version that gave it, if that is
-    known. Runs under the state's lock. StateError when a file tells that an open call of one of
-    them was done on another object.
+    A row's digest is recorded where the server tells none. Runs under the state's lock.
+    StateError when a file tells that an open call of one of them was done on another object.
     """
     with context.lock("import"):
         state = context.store.read()
         for intent in state.open_intents:
             if intent.address in wanted and intent.verb != RUN:
-                to = wanted[intent.address]
+                to = wanted[intent.address].remote_id
                 check_untold(context.project, context.target, state, intent, to)
-        looking = _Looking(context, state.records, apis)
+        looking = _Looking(context, state.records)
         with threads(context.parallelism) as pool:
             looks = list(pool.map(looking.guarded, wanted.items()))
         findings = [found for look in looks if isinstance(look, tuple) for found in look]
@@ -59,38 +46,45 @@ def import_all(
     return records
 
 
+_WEAKEST_FIRST = (Lookup.NONE, Lookup.POSITIVE, Lookup.COMPLETE)
+
+
 class _Looking:
     """Looks at many objects at once; each owner is read about once."""
 
-    def __init__(
-        self, context: Context, records: Mapping[Address, Record], apis: Mapping[Address, str]
-    ) -> None:
+    def __init__(self, context: Context, records: Mapping[Address, Record]) -> None:
         self._context = context
-        self._apis = apis
         self._records = records
         self._addresses = {(at.kind, one.api, one.remote_id): at for at, one in records.items()}
         self._owners: dict[tuple[str, str], Observed | None] = {}
 
-    def guarded(self, wanted: tuple[Address, str]) -> Record | tuple[Diagnostic, ...]:
+    def guarded(self, wanted: tuple[Address, InventoryRow]) -> Record | tuple[Diagnostic, ...]:
         """The record of an object, or why there can be none."""
+        address, row = wanted
         try:
-            return self._record(*wanted)
+            return self._record(address, row)
         except InputError as problem:
-            return problem.diagnostics
+            at = row.position
+            return tuple(
+                found.with_(position=found.position or at) for found in problem.diagnostics
+            )
 
-    def _record(self, address: Address, remote_id: str) -> Record:
+    def _record(self, address: Address, row: InventoryRow) -> Record:
         context = self._context
         kind = context.catalogue.get(address.kind)
         if kind is None:
             kinds = ", ".join(context.catalogue)
             raise InputError.of("There is no such kind", f"{address}.", f"Kinds: {kinds}.")
         binding = kind.binding(context.target.api)
-        _check_api(context, binding, address, self._apis.get(address, binding.api))
-        self._check_free(address, remote_id, binding)
-        observed = _read(context, binding, address, remote_id)
+        if row.api and row.api != binding.api:
+            raise self._of_another_api(kind, binding, address, row.api)
+        self._check_free(address, row.remote_id, binding)
+        observed = _read(context, binding, address, row.remote_id)
         _check_version(kind, address, observed)
+        before = self._records.get(address)
+        digest = _digest(kind, address, row, observed, before)
         parents = self._parents(kind, observed)
-        return _recorded(context, kind, binding, address, observed, self._records, parents)
+        return _recorded(context, kind, binding, address, observed, before, digest, parents)
 
     def _check_free(self, address: Address, remote_id: str, binding: Binding) -> None:
         mine = self._records.get(address)
@@ -109,6 +103,39 @@ class _Looking:
                 f"Rename it: `synapse-apply state mv {other} {address}`.",
                 address=str(address),
             )
+
+    def _of_another_api(
+        self, kind: ResourceType, binding: Binding, address: Address, api: str
+    ) -> InputError:
+        """An id of another API version may be another object's here."""
+        way = "Leave the row out: `synapse-apply apply --adopt` finds what is declared by its key."
+        if self._proof(kind, binding, address) is not Lookup.COMPLETE:
+            way = (
+                f"API {binding.api} may not find a {kind.prefix} by its key: the row needs its id "
+                f"there. `synapse-apply export --ids {kind.prefix}=1-400` writes an inventory of "
+                "those that have such an id."
+            )
+        return InputError(
+            error(
+                "The id is of another API version",
+                f"{address}: its id is one of API {api}, and target {self._context.target.name} "
+                f"uses {binding.api} for it. Ids of two versions are not one space.",
+                way,
+                address=str(address),
+            )
+        )
+
+    def _proof(self, kind: ResourceType, binding: Binding, address: Address) -> Lookup:
+        """What a search for it proves here; where its key is not known, for the weakest form."""
+        context = self._context
+        needs, has_list = binding.list_needs, binding.has_list
+        has = has_list(context.api) if needs and has_list is not None else False
+        capabilities = Capabilities({needs: True} if has else {})
+        desired = context.desired.get(address)
+        key = kind.natural_key(desired.spec, {}) if desired else ""
+        keys = [key] if key else [f"{form}=" for form in binding.lookup]
+        proofs = {binding.proves(key, capabilities) for key in keys}
+        return next((one for one in _WEAKEST_FIRST if one in proofs), Lookup.NONE)
 
     def _parents(self, kind: ResourceType, observed: Observed) -> dict[str, Observed]:
         """Live owners, as far as they can be read: they only help to recognise a rename."""
@@ -131,6 +158,40 @@ class _Looking:
             except RemoteError:
                 self._owners[at] = None
         return self._owners[at]
+
+
+def _digest(
+    kind: ResourceType,
+    address: Address,
+    row: InventoryRow,
+    observed: Observed,
+    before: Record | None,
+) -> str | None:
+    """What is known of the published bytes: by the server, else by the record, else by the row.
+
+    InputError where a row says otherwise: what was published never changes.
+    """
+    live = observed.extra.get("digest")
+    # The same object as before: what was published under it has not changed.
+    known = live or (before.digest if before else None)
+    if row.digest and not kind.carries_package:
+        raise InputError.of(
+            "A digest of what has no package",
+            f"{address}: the inventory has the digest {row.digest}, and a {kind.prefix} has none.",
+            "Remove it from the row.",
+            address=str(address),
+        )
+    if row.digest and known and known != row.digest:
+        whose = "the server" if live else "the state"
+        raise InputError.of(
+            "The digest is another one",
+            f"{address} (id {row.remote_id}): the inventory has the digest {row.digest}, and "
+            f"{whose} has {known}.",
+            "Check the id: it may be that of another object. If it is right, remove the digest "
+            "from the row.",
+            address=str(address),
+        )
+    return known or row.digest or None
 
 
 def _check_version(kind: ResourceType, address: Address, observed: Observed) -> None:
@@ -186,11 +247,11 @@ def _recorded(
     binding: Binding,
     address: Address,
     observed: Observed,
-    records: Mapping[Address, Record],
+    before: Record | None,
+    digest: str | None,
     parents: Mapping[str, Observed],
 ) -> Record:
     desired = context.desired.get(address)
-    before = records.get(address)
     salt = before.salt if before and before.salt else context.new_salt()
     declared = leaves(desired.spec) if desired else {}
     series, version = _series(kind, address, observed, desired.spec if desired else {})
@@ -202,8 +263,7 @@ def _recorded(
         natural_key=kind.natural_key(observed.spec, parents),
         seen=live_fields(observed, declared, salt, context.secrets),
         salt=salt,
-        # The same object as before: what was published under it has not changed.
-        digest=observed.extra.get("digest") or (before.digest if before else None),
+        digest=digest,
         files=before.files if before else {},
         verification=before.verification if before else None,
         protected=bool(desired and desired.lifecycle.prevent_destroy),
@@ -257,36 +317,3 @@ def _settle_open(context: Context, records: Mapping[Address, Record]) -> None:
             verification=None if intent.verb == "create" else record.verification,
         )
         context.store.settle(closed, ours, entry)
-
-
-def _check_api(context: Context, binding: Binding, address: Address, api: str) -> None:
-    """An id of another API version may be another object's here."""
-    if api != binding.api:
-        raise InputError.of(
-            "The id is of another API version",
-            f"{address}: its id is one of API {api}, and target {context.target.name} uses "
-            f"{binding.api} for it. Ids of two versions are not one space.",
-            "Leave the row out: `synapse-apply apply --adopt` finds what is declared by its key.",
-            address=str(address),
-        )
-
-
-def read_inventory(rows: Sequence[Mapping[str, object]], where: str) -> Inventory:
-    """The rows of an inventory; InputError with every finding."""
-    wanted: dict[Address, str] = {}
-    apis: dict[Address, str] = {}
-    findings: list[Diagnostic] = []
-    for number, row in enumerate(rows, start=1):
-        try:
-            address = Address.parse(str(row["address"]))
-            wanted[address] = str(row["id"])
-            if api := row.get("api"):
-                apis[address] = str(api)
-        except (KeyError, TypeError, ValueError) as problem:
-            reason = f"row {number} of {where}: {problem}"
-            findings.append(
-                error("A row of the inventory cannot be used", reason, "Rows need address and id.")
-            )
-    if findings:
-        raise InputError(*findings)
-    return Inventory(wanted, apis)

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from synapse_apply.kinds.descriptor import ResourceType
+from synapse_apply.manifests.export_files import SCHEMA_FILE, Layout, Written, write_export
 from synapse_apply.manifests.exporting import Exporter
+from synapse_apply.manifests.inventory import inventory_text
 from synapse_apply.manifests.naming import free_name
-from synapse_apply.manifests.rewriting import Rewrite, rewrite, taken, write_new
-from synapse_apply.manifests.shapes import schema_text
-from synapse_apply.manifests.writing import inventory_text
+from synapse_apply.manifests.unseen import shows_secret
 from synapse_apply.model.address import Address
-from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.observed import Observed
 from synapse_apply.model.threads import threads
@@ -23,8 +21,6 @@ from synapse_apply.model.values import Reference
 from synapse_apply.session.gather import Gatherer, Missed, Wanted, called, owner_prefix
 from synapse_apply.session.reach import Reach, state_of
 
-# Dot folders are never read for manifests.
-SCHEMA_FILE = Path(".schema", "manifest.schema.json")
 PUBLISHED = {"source": "published"}
 
 
@@ -42,10 +38,11 @@ class Exported:
 
 @frozen
 class Export:
-    """What became manifests, by address, and what could not."""
+    """What became manifests, by address, and what could not; whether the target has a state."""
 
     exported: tuple[Exported, ...]
     missed: tuple[Missed, ...]
+    has_state: bool = True
 
     @property
     def inventory(self) -> list[dict[str, str | None]]:
@@ -61,14 +58,6 @@ class Export:
         ]
 
 
-@dataclass(slots=True)
-class Written:
-    """Files that were written, and those that were there with just this content."""
-
-    files: list[Path] = field(default_factory=list)
-    unchanged: list[Path] = field(default_factory=list)
-
-
 def export(
     reach: Reach, wanted: Wanted, *, only: Sequence[str] = (), unmanaged: bool = False
 ) -> Export:
@@ -77,14 +66,14 @@ def export(
     `only` are prefixes of kinds; `unmanaged` leaves out what the state records. RemoteError where
     a list cannot be had; what concerns one object alone is among what was missed.
     """
-    records = _recorded(reach)
+    records, has_state = _recorded(reach)
     with threads(reach.where.parallelism) as pool:
         gatherer = Gatherer(reach, wanted, pool)
         gatherer.gather()
-    maker = _Maker(reach, gatherer, records)
+    chosen = set(only or reach.catalogue)
+    maker = _Maker(reach, gatherer, records, chosen)
     for kind in sorted(reach.catalogue.values(), key=lambda kind: kind.rank):
         maker.make(kind)
-    chosen = set(only or reach.catalogue)
     known = set(records.values()) if unmanaged else set()
     return Export(
         tuple(
@@ -93,35 +82,43 @@ def export(
             if one.address.kind in chosen and one.address not in known
         ),
         tuple(one for one in maker.missed if one.prefix in chosen),
+        has_state,
     )
 
 
-def _recorded(reach: Reach) -> dict[tuple[str, str], Address]:
-    """The addresses that the state has for live objects, by kind and id.
+def _recorded(reach: Reach) -> tuple[dict[tuple[str, str], Address], bool]:
+    """The addresses that the state has for live objects, by kind and id; whether there is a state.
 
     Ids of another API version than the target's are none of its own.
     """
     with state_of(reach) as store:
-        records = store.read().records if store else {}
+        records, has_state = (store.read().records, True) if store else ({}, False)
     apis = {prefix: kind.binding(reach.target.api).api for prefix, kind in reach.catalogue.items()}
-    return {
-        (at.kind, record.remote_id): at
-        for at, record in records.items()
-        if record.api == apis.get(at.kind)
-    }
+    ours = {at: record for at, record in records.items() if record.api == apis.get(at.kind)}
+    return {(at.kind, record.remote_id): at for at, record in ours.items()}, has_state
 
 
 class _Maker:
     """Gives every object its name and its manifest, or the reason why it has none."""
 
     def __init__(
-        self, reach: Reach, gatherer: Gatherer, records: Mapping[tuple[str, str], Address]
+        self,
+        reach: Reach,
+        gatherer: Gatherer,
+        records: Mapping[tuple[str, str], Address],
+        chosen: Collection[str],
     ) -> None:
         self._gatherer = gatherer
+        self._chosen = chosen
         self._records = records
         self._catalogue = reach.catalogue
+        live = (one.spec for prefix in reach.catalogue for one in gatherer.found(prefix))
         self._exporter = Exporter(
-            reach.project, reach.target, reach.marks, f"../{SCHEMA_FILE.as_posix()}"
+            reach.project,
+            reach.target,
+            reach.marks,
+            f"../{SCHEMA_FILE.as_posix()}",
+            shows_secret(live),
         )
         self._taken: dict[str, set[str]] = defaultdict(set)
         for address in records.values():
@@ -168,17 +165,23 @@ class _Maker:
         if recorded is not None:
             return recorded
         if kind.series:
-            owner = self._addresses[owner_prefix(kind), str(one.spec[kind.series])]
-            return Address(kind.prefix, f"{owner.name}@{one.spec.get(kind.version, '')}")
+            owner = self._owner_name((owner_prefix(kind), str(one.spec[kind.series])))
+            return Address(kind.prefix, f"{owner}@{one.spec.get(kind.version, '')}")
         text = self._key(kind, one).partition("=")[2]
         names = self._taken[kind.prefix]
         return Address(kind.prefix, free_name(text, one.remote_id, kind.prefix, names))
+
+    def _owner_name(self, owner: tuple[str, str]) -> str:
+        """By its name, where a manifest can declare that; else by its id."""
+        declared = owner in self._records or owner[0] in self._chosen
+        return self._addresses[owner].name if declared else f"id={owner[1]}"
 
     def _why_not(self, kind: ResourceType, one: Observed, others: Sequence[Observed]) -> str:
         if kind.series:
             owner = (owner_prefix(kind), str(one.spec.get(kind.series)))
             recorded = self._records.get((kind.prefix, one.remote_id))
-            if owner not in self._addresses and recorded is None:
+            needed = owner[0] in self._chosen
+            if needed and owner not in self._addresses and recorded is None:
                 return f"its {owner[0]} (id {owner[1]}) was not exported"
         if others:
             form, _, text = self._key(kind, one).partition("=")
@@ -223,35 +226,14 @@ def write(made: Export, folder: Path, inventory: Path, *, force: bool = False) -
     """Write a file an object under `folder`, the schema that they name, and the inventory.
 
     All or nothing: InputError names every file that is there with other content, which only
-    `force` replaces.
+    `force` replaces, and every link in the way.
     """
+    if not made.exported:
+        return Written()
     files = {folder / name: text for name, text in _named(made.exported).items()}
-    if made.exported:
-        files[inventory] = inventory_text(made.inventory)
-    told = Written()
-    new: dict[Path, str] = {}
-    old: list[Rewrite] = []
-    for path, text in files.items():
-        before = _content(path)
-        if before is None:
-            new[path] = text
-        elif before == text.encode():
-            told.unchanged.append(path)
-        else:
-            old.append(Rewrite(path, str(path), before, text.encode()))
-    if old and not force:
-        raise InputError(*(taken(change.file, _FORCE) for change in old))
-    schema = folder / SCHEMA_FILE
-    if made.exported and not schema.exists():
-        new[schema] = schema_text("manifest")
-    rewrite(old)
-    for path, text in new.items():
-        write_new(path, text)
-    told.files += sorted({*new, *(change.file for change in old)} - {schema})
-    return told
-
-
-_FORCE = "Write elsewhere with --out or --inventory, or replace such files with --force."
+    return write_export(
+        Layout(folder, inventory), files, inventory_text(made.inventory), force=force
+    )
 
 
 def _named(exported: Sequence[Exported]) -> dict[str, str]:
@@ -265,16 +247,3 @@ def _named(exported: Sequence[Exported]) -> dict[str, str]:
         taken_names.add(name.lower())
         files[f"{name}.yaml"] = one.text
     return files
-
-
-def _content(path: Path) -> bytes | None:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        return None
-    except OSError as problem:
-        raise InputError.of(
-            "A file cannot be read",
-            f"{path}: {problem.strerror}.",
-            "Nothing was written. Write elsewhere with --out or --inventory.",
-        ) from None

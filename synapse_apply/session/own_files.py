@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from synapse_apply.manifests.files import manifest_files
+from synapse_apply.manifests.inventory import is_inventory
 from synapse_apply.manifests.loading import has_manifests
 from synapse_apply.manifests.project import find_project
 from synapse_apply.manifests.reader import read
@@ -61,7 +62,9 @@ def _is_manifest(path: Path, project: Project, where: Where) -> bool:
         for paths in asked:
             listed = manifest_files(project, target, paths)
             if any(_same(path, file) for file in listed.files):
-                return not listed.implicit or has_manifests(read(path.read_bytes(), path.name))
+                reading = read(path.read_bytes(), path.name)
+                found = not listed.implicit or has_manifests(reading)
+                return found and not is_inventory(reading)
     return False
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from synapse_apply.model.aim import completed
 from synapse_apply.model.diagnostic import pointer
 from synapse_apply.model.drift import Drift, Edited, ObjectDrift, Unmanaged
 from synapse_apply.model.plan import Cause, FieldChange
@@ -26,20 +27,28 @@ _WIDTH = 110
 _INDENT = 6
 
 
-def render_drift(drift: Drift, *, color: bool, width: int | None = None) -> str:
-    """What moved outside, as text that ends with a newline; `width` is the terminal's."""
+def render_drift(drift: Drift, *, color: bool, width: int | None = None, options: str = "") -> str:
+    """What moved outside, as text that ends with a newline.
+
+    `width` is the terminal's; the commands it names have `options`, too.
+    """
     pen = Pen(color)
     blocks = [object_block(one, pen, width or _WIDTH) for one in drift.objects]
     parts = [target_line(drift.base, pen)]
     parts += [_HEADER, *blocks] if blocks else []
     parts.append("\n".join([*_unmanaged(drift, pen)]))
-    parts.append("\n".join([*_totals(drift, pen)]))
+    parts.append("\n".join([*_totals(drift, pen, options)]))
     parts += finding_blocks(drift.diagnostics, pen)
     return disarm("\n\n".join(part for part in parts if part) + "\n")
 
 
-def render_accepted(drift: Drift, *, color: bool, written: bool, hints: bool) -> str:
-    """What was written into the files: where, which field, from what to what."""
+def render_accepted(
+    drift: Drift, *, color: bool, written: bool, hints: bool, options: str = ""
+) -> str:
+    """What was written into the files: where, which field, from what to what.
+
+    The commands it names have `options`, too.
+    """
     if not drift.accepted:
         return "Nothing to edit: the files say what is live already.\n"
     pen = Pen(color)
@@ -52,7 +61,8 @@ def render_accepted(drift: Drift, *, color: bool, written: bool, hints: bool) ->
     elif hints:
         waits = any(one.address in drift.waiting for one in drift.accepted)
         what = "no drift for it, only what Git changes besides" if waits else "no change for it"
-        lines += ["", f"Next: `synapse-apply plan` shows {what}; `apply` records that."]
+        following = f"`synapse-apply plan` shows {what}; `synapse-apply apply` records that."
+        lines += ["", f"Next: {completed(following, options)}"]
     return disarm("\n".join(lines) + "\n")
 
 
@@ -99,12 +109,12 @@ def object_block(one: ObjectDrift, pen: Pen, width: int) -> str:
     )
 
 
-def _totals(drift: Drift, pen: Pen) -> Iterator[str]:
+def _totals(drift: Drift, pen: Pen, options: str) -> Iterator[str]:
     yield pen(came_to(drift), "done" if not (drift.objects or drift.errored) else "bold")
     if drift.objects:
-        yield from ways_out(drift)
+        yield from (completed(way, options) for way in ways_out(drift))
     if drift.waiting:
-        yield waiting_line(drift)
+        yield completed(waiting_line(drift), options)
 
 
 def came_to(drift: Drift) -> str:

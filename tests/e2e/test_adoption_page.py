@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterator
+import shlex
+import sys
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 
 from e2e.scenarios.workplace import Server
 from e2e.test_readme import FENCE, MARK, Block, commands, normal, shell, write
@@ -35,8 +39,22 @@ def test_the_page_is_what_happens(tmp_path: Path) -> None:
     """Every console block, in order, prints what it shows; files are as the page has them."""
     with backend(tmp_path / "data", secrets="masked") as server:
         by_hand(server)
-        told = followed(PAGE, server.url, tmp_path / "project")
+        later = {"export --unmanaged": made_by_hand(server)}
+        told = followed(PAGE, server.url, tmp_path / "project", later)
     assert [command for command in told if "export" in command]
+
+
+def made_by_hand(server: Server) -> str:
+    """A line for a shell that makes one more storage, as somebody does in the product."""
+    nas = {"name": "Scratch", "provider": "file_system", "category": "internal"}
+    body = json.dumps({**nas, "configuration": {"base_path": "/scratch"}})
+    headers = {
+        "Synapse-Access-Token": f"Token {server.token}",
+        "Content-Type": "application/json",
+    }
+    request = f"Request('{server.url}/storages/', {body.encode()}, {headers})"
+    code = f"from urllib.request import *; build_opener(ProxyHandler({{}})).open({request})"
+    return shlex.join([sys.executable, "-c", code])
 
 
 @contextmanager
@@ -47,8 +65,13 @@ def backend(data: Path, **switches: str) -> Iterator[Server]:
         yield Server(up.url, token)
 
 
-def followed(page: str, url: str, folder: Path) -> list[str]:
-    """Do what a page says in a folder; every command, each of which printed what is shown."""
+def followed(
+    page: str, url: str, folder: Path, before: Mapping[str, str] = MappingProxyType({})
+) -> list[str]:
+    """Do what a page says in a folder; every command, each of which printed what is shown.
+
+    `before` has what happens elsewhere before the command with such words in it.
+    """
     told: list[tuple[str, str]] = []
     script = ""
     for block in (Block(*found) for found in FENCE.findall(page)):
@@ -58,6 +81,7 @@ def followed(page: str, url: str, folder: Path) -> list[str]:
             script += f"cp -r {aside}/. .\n"
         for command, output in commands(block.text) if block.language == "console" else ():
             told.append((command, output))
+            script += "".join(f"{line}\n" for words, line in before.items() if words in command)
             script += f"{command}\nprintf '{MARK}'\n"
     printed = [text.replace(url, URL) for text in shell(script, folder, TOKEN)]
     for (command, output), real in zip(told, printed, strict=True):

@@ -28,6 +28,7 @@ from synapse_apply.session import state_file, states
 from synapse_apply.session.adopt import import_all
 from synapse_apply.session.apply import apply, check
 from synapse_apply.session.context import Context, Planned, open_context, open_state
+from synapse_apply.session.inventory import InventoryRow
 from synapse_apply.session.plan import plan
 from synapse_apply.session.surroundings import base_url
 from synapse_apply.session.where import Where
@@ -243,7 +244,8 @@ class Project:
             remote_id = self.server.exists_already(world, address)
             if address.startswith("plugin/") and not listed:
                 with self.opened() as (context, _):
-                    import_all(context, {Address.parse(address): remote_id})
+                    row = InventoryRow(remote_id)
+                    import_all(context, {Address.parse(address): row})
 
     def state(self) -> State:
         with open_state(self.where) as state:

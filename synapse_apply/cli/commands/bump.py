@@ -53,6 +53,7 @@ def command(
     manifests of that target are looked at, otherwise those of all.
     """
     from synapse_apply.cli import bumping
+    from synapse_apply.cli.again import same_place
     from synapse_apply.session.bump import Wanted, bump
 
     if bool(part) == bool(to):
@@ -63,5 +64,6 @@ def command(
         face.document(bumping.document(made, written=not dry_run))
     else:
         hints = "SYNAPSE_APPLY_IN_AUTOMATION" not in face.environ
-        face.out(bumping.text(made, written=not dry_run, color=face.color_out, hints=hints))
+        place, color = same_place(where), face.color_out
+        face.out(bumping.text(made, place, written=not dry_run, color=color, hints=hints))
     return 0

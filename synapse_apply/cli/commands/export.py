@@ -15,7 +15,7 @@ from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.model.errors import Exit, InputError
 
 if TYPE_CHECKING:
-    from synapse_apply.session.export import Export, Written
+    from synapse_apply.session.export import Export
     from synapse_apply.session.gather import Named
     from synapse_apply.session.where import Where
 
@@ -107,6 +107,7 @@ def command(
     API v1 has no list of plugins: say which by --codes, --ids or --from-jobs. The same objects
     give the same files, so that an export can be compared with an earlier one.
     """
+    from synapse_apply.cli.exporting import following, show
     from synapse_apply.session.export import export, write
     from synapse_apply.session.gather import Wanted
     from synapse_apply.session.reach import open_backend
@@ -125,11 +126,13 @@ def command(
     rows = _inventory(where, folder, inventory)
     with open_backend(where) as reach:
         made = export(reach, wanted, only=only, unmanaged=unmanaged)
-    told = write(made, folder, rows, force=force)
-    if face.as_json:
-        face.document(_document(made, rows))
-    else:
-        _show(face, made, told, rows)
+        told = write(made, folder, rows, force=force)
+        if face.as_json:
+            face.document(_document(made, rows))
+        else:
+            show(face, made, told)
+            if made.exported and "SYNAPSE_APPLY_IN_AUTOMATION" not in face.environ:
+                face.out(following(reach, made, folder, rows))
     return Exit.INCOMPLETE if any(one.failed for one in made.missed) else Exit.OK
 
 
@@ -145,26 +148,6 @@ def _inventory(where: Where, folder: Path, named: Path | None) -> Path:
             "Choose another place with --inventory.",
         )
     return rows
-
-
-def _show(face: Face, made: Export, told: Written, inventory: Path) -> None:
-    from synapse_apply.session.declare import shown
-    from synapse_apply.views.export import rest
-    from synapse_apply.views.grammar import plural
-
-    for path in told.files:
-        face.out(f"Wrote {shown(path)}\n")
-    left = [(str(one.address), why) for one in made.exported for why in one.left_out]
-    face.out(rest(left, [(one.what, one.why) for one in made.missed]))
-    same = f", {len(told.unchanged)} files unchanged" if told.unchanged else ""
-    count = plural(len(made.exported), "resource")
-    failed = sum(one.failed for one in made.missed)
-    face.out(f"\nExport complete! {count} exported, {failed} not{same}.\n")
-    if made.exported and "SYNAPSE_APPLY_IN_AUTOMATION" not in face.environ:
-        face.out(
-            f"\nNext: `synapse-apply import -f {shown(inventory)}` takes them into the state, and "
-            "`synapse-apply plan`\nsays how they differ from the manifests.\n"
-        )
 
 
 def _document(made: Export, inventory: Path) -> dict[str, Any]:

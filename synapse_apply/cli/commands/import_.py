@@ -53,8 +53,9 @@ def command(
     Nothing is sent to them. The next plan shows how they differ from their manifests.
     """
     from synapse_apply.cli.inventories import wanted_from
-    from synapse_apply.session.adopt import Inventory, import_all
+    from synapse_apply.session.adopt import import_all
     from synapse_apply.session.context import open_context
+    from synapse_apply.session.inventory import InventoryRow
     from synapse_apply.views.record import record_document
 
     if (inventory is None) == (address is None or remote_id is None):
@@ -63,9 +64,9 @@ def command(
         wanted = wanted_from(inventory)
     else:
         assert address is not None  # noqa: S101 - said above, for the type checker
-        wanted = Inventory({address: str(remote_id)}, {})
+        wanted = {address: InventoryRow(str(remote_id))}
     with open_context(where) as context:
-        records = import_all(context, *wanted)
+        records = import_all(context, wanted)
     if face.as_json:
         face.document({"imported": [record_document(record) for record in records]})
         return 0

@@ -40,8 +40,11 @@ def command(*, face: Face, chdir: Path | None, plugin: Path | None) -> int:
     Nothing is ever overwritten, and nothing is sent. With --from inside a project, only the
     plugin's manifests are added.
     """
+    from synapse_apply.cli.again import same_place
+    from synapse_apply.model.aim import completed
     from synapse_apply.session import scaffold
     from synapse_apply.session.declare import shown
+    from synapse_apply.session.where import Where
 
     folder = Path.cwd() / chdir if chdir else Path.cwd()
     made = scaffold.from_plugin(folder, folder / plugin) if plugin else scaffold.project(folder)
@@ -49,5 +52,6 @@ def command(*, face: Face, chdir: Path | None, plugin: Path | None) -> int:
     for path in made.files:
         face.out(f"Wrote {shown(path)}\n")
     if "SYNAPSE_APPLY_IN_AUTOMATION" not in face.environ:
-        face.out("\nNext: `synapse-apply plan` shows what would be done on the embedded backend.\n")
+        following = "`synapse-apply plan` shows what would be done on the embedded backend."
+        face.out(f"\nNext: {completed(following, same_place(Where(folder)))}\n")
     return 0

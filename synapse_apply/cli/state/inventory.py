@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @options.place
 def command(*, face: Face, where: Where) -> int:
     """Print address, id, version and digest of every record as YAML, for `import -f`."""
-    from synapse_apply.manifests.writing import inventory_text
+    from synapse_apply.manifests.inventory import inventory_text
     from synapse_apply.session import states
     from synapse_apply.session.context import open_state
 

@@ -24,17 +24,21 @@ if TYPE_CHECKING:
 )
 @options.text_output
 @options.place
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--yes", is_flag=True, help="Do not ask before a state is replaced.")
 def command(*, face: Face, where: Where, file: Path, yes: bool) -> int:
     """Replace the state by a backup.
 
     What was applied since the backup is not remembered: plan afterwards, and look closely.
     """
+    from synapse_apply.cli.again import same_place
     from synapse_apply.cli.approval import ask, need_approval
+    from synapse_apply.model.aim import completed
     from synapse_apply.session import states
     from synapse_apply.session.context import open_state
 
+    if not (where.directory / file).is_file():
+        raise click.BadParameter(f"File {str(file)!r} does not exist.", param_hint="FILE")
     with open_state(where) as context:
         if context.store.exists() and not yes:
             need_approval(face, given=yes, verb="state restore", flag="--yes")
@@ -43,5 +47,6 @@ def command(*, face: Face, where: Where, file: Path, yes: bool) -> int:
                 face.err("Nothing was changed.\n")
                 return 1
         states.restore(context, where.directory / file)
-    face.out(f"Restored from {file}. Run `synapse-apply plan` next.\n")
+    again = completed("Run `synapse-apply plan` next.", same_place(where))
+    face.out(f"Restored from {file}. {again}\n")
     return 0

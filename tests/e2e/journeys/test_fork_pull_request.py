@@ -61,7 +61,7 @@ def test_an_inventory_in_place_of_a_base(runner: Path) -> None:
     (runner / ".git").rename(runner / "gone")
     (runner / "inventory.yaml").write_text(
         "inventory:\n  - address: plugin/yolo\n    id: 7\n"
-        '  - address: release/yolo@0.9.0\n    id: 3\n    digest: "pkg1:sha256:00"\n'
+        f"  - address: release/yolo@0.9.0\n    id: 3\n    digest: pkg1:sha256:{'0' * 64}\n"
     )
     done = run("plan --offline --against state:inventory.yaml", runner, {})
     assert "# release/yolo@1.0.0 will be created" in done.stdout

@@ -251,7 +251,10 @@ def test_an_inventory_tells_what_exists(repo: Repository) -> None:
         ("nothing: here\n", "This is no inventory"),
         ("inventory: [{address: plugin/yolo}]\n", "A row of the inventory cannot be used"),
         ("inventory: [{address: thing/x, id: 1}]\n", "There is no such kind"),
-        ("inventory: [{address: plugin/yolo, id: 1, digest: [x]}]\n", "The digest of plugin/yolo"),
+        (
+            "inventory: [{address: plugin/yolo, id: 1, digest: [x]}]\n",
+            "(plugin/yolo): its digest is",
+        ),
         (None, "The inventory cannot be read"),
     ],
 )

@@ -61,3 +61,16 @@ def make(tmp_path: Path) -> Callable[..., Workplace]:
         return there
 
     return made
+
+
+@pytest.fixture
+def bare(tmp_path: Path) -> Callable[..., Workplace]:
+    """A project on a server, without manifests and state."""
+
+    def made(server: Server, name: str = "project") -> Workplace:
+        place = Workplace(tmp_path / name, {"PROD_TOKEN": TOKEN})
+        place.write("synapse-apply.yaml", project(server.url))
+        (place.root / "manifests").mkdir()
+        return place
+
+    return made

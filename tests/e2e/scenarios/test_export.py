@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
-from e2e.scenarios.workplace import TOKEN, Server, Workplace, project
+from e2e.scenarios.workplace import TOKEN, Server, Workplace
 from installed import run
 
 CANARY = "canary-7f3a91"
@@ -53,19 +51,6 @@ def plugins(server: Server, count: int) -> None:
         for version in ("1.10", "1.9.0"):
             release = {"plugin": made["id"], "version": version, "changelog": "no\n: yes"}
             server.call("POST", "plugin_releases/", release)
-
-
-@pytest.fixture
-def bare(tmp_path: Path) -> Callable[..., Workplace]:
-    """A project on a server, without manifests and state."""
-
-    def made(server: Server, name: str = "project") -> Workplace:
-        place = Workplace(tmp_path / name, {"PROD_TOKEN": TOKEN})
-        place.write("synapse-apply.yaml", project(server.url))
-        (place.root / "manifests").mkdir()
-        return place
-
-    return made
 
 
 def files(place: Workplace) -> dict[str, bytes]:

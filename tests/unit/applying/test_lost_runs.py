@@ -18,6 +18,7 @@ from synapse_apply.model.verification import Verdict
 from synapse_apply.session import states
 from synapse_apply.session.adopt import import_all
 from synapse_apply.session.context import Planned, StateContext
+from synapse_apply.session.inventory import InventoryRow
 
 ADDRESS = Address.parse(AT)
 DECLARED = (plugin(), release(verify=PAGE))
@@ -261,7 +262,7 @@ def test_jobs_that_cannot_be_listed_settle_nothing(bench):
 def test_an_import_does_not_answer_for_a_run(bench):
     """It tells what the release is; whether it was run stays open, and its digest stays its own."""
     cut(bench)
-    import_all(bench.context(*DECLARED), {ADDRESS: "2"})
+    import_all(bench.context(*DECLARED), {ADDRESS: InventoryRow("2")})
     assert [intent.verb for intent in bench.store.read().open_intents] == ["run"]
     assert bench.record(AT).digest == "pkg1:sha256:aa"
     assert bench.apply(*DECLARED).exit_code == 0
@@ -273,7 +274,7 @@ def test_an_import_that_settles_a_create_leaves_the_run_due(bench):
     bench.api.fail("create_release", Killed(), done=True)
     with pytest.raises(Killed):
         bench.apply(*DECLARED)
-    import_all(bench.context(*DECLARED), {ADDRESS: "2"})
+    import_all(bench.context(*DECLARED), {ADDRESS: InventoryRow("2")})
     assert bench.apply(*DECLARED).exit_code == 0
     assert (runs(bench), last(bench).result) == (1, Verdict.PASSED)
 
@@ -283,7 +284,7 @@ def test_an_imported_release_is_not_run(bench):
     bench.apply(plugin(), release())
     with bench.store.lock("state rm"):
         bench.store.remove(ADDRESS)
-    import_all(bench.context(*DECLARED), {ADDRESS: "2"})
+    import_all(bench.context(*DECLARED), {ADDRESS: InventoryRow("2")})
     assert last(bench).result is Verdict.UNVERIFIED
     bench.apply(*DECLARED)
     assert runs(bench) == 0

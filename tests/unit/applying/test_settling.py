@@ -17,6 +17,7 @@ from synapse_apply.model.values import SecretRef
 from synapse_apply.session import states
 from synapse_apply.session.adopt import import_all
 from synapse_apply.session.context import StateContext
+from synapse_apply.session.inventory import InventoryRow
 
 W = Address("widget", "w")
 LATER = "2026-01-01T00:02:00.000000Z"
@@ -167,7 +168,7 @@ def test_settled_by_an_import_it_is_ours(bench):
     """`import ADDRESS ID`: the user found it; what the call carried is known to be published."""
     bench.catalogue = BLIND
     cut(bench, widget("w", note="a"), done=True)
-    import_all(bench.context(widget("w", note="a")), {W: "1"})
+    import_all(bench.context(widget("w", note="a")), {W: InventoryRow("1")})
     assert bench.store.read().open_intents == ()
     report = bench.apply(widget("w", note="a"))
     assert report.exit_code == 0
@@ -190,7 +191,7 @@ def test_a_plugin_whose_code_nobody_lists_cannot_be_told(bench):
     assert refusal(bench.plan(plugin()), "plugin/yolo").outcome_unknown
     assert bench.apply(plugin()).exit_code == 7
     assert len(bench.api.objects["plugin"]) == 1
-    import_all(bench.context(plugin()), {Address("plugin", "yolo"): "1"})
+    import_all(bench.context(plugin()), {Address("plugin", "yolo"): InventoryRow("1")})
     assert bench.apply(plugin()).exit_code == 0
     assert len(bench.api.objects["plugin"]) == 1
 

@@ -10,13 +10,14 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.errors import InputError, StateError
 from synapse_apply.model.values import SecretRef
 from synapse_apply.session.accept import accept
-from synapse_apply.session.adopt import import_all, read_inventory
+from synapse_apply.session.adopt import import_all
+from synapse_apply.session.inventory import InventoryRow, read_inventory
 
 W = Address("widget", "w")
 
 
 def imported(bench, *desired, **ids):
-    wanted = {Address("widget", name): pk for name, pk in ids.items()}
+    wanted = {Address("widget", name): InventoryRow(pk) for name, pk in ids.items()}
     return import_all(bench.context(*desired), wanted)
 
 
@@ -62,11 +63,11 @@ def test_a_release_is_imported_with_its_series(bench):
     bench.api.create_plugin({"name": "yolo", "code": "yolo"})
     bench.api.create_plugin_release({"plugin": 1, "version": "1.0.0"})
     at = Address("release", "yolo@1.0.0")
-    import_all(bench.context(plugin(), release()), {at: "2"})
+    import_all(bench.context(plugin(), release()), {at: InventoryRow("2")})
     assert (bench.record(str(at)).series, bench.record(str(at)).version) == ("plugin/yolo", "1.0.0")
     with bench.store.lock("rm"):
         bench.store.remove(at)
-    import_all(bench.context(), {at: "2"})
+    import_all(bench.context(), {at: InventoryRow("2")})
     assert (bench.record(str(at)).series, bench.record(str(at)).version) == ("plugin/yolo", "1.0.0")
     assert bench.record(str(at)).natural_key == "code=yolo@1.0.0"
 
@@ -99,18 +100,61 @@ def test_one_object_twice_in_one_import(bench):
 def test_an_unknown_kind_names_the_kinds_there_are(bench):
     """The address is wrong, not the id."""
     with pytest.raises(InputError) as caught:
-        import_all(bench.context(), {Address("gizmo", "w"): "1"})
+        import_all(bench.context(), {Address("gizmo", "w"): InventoryRow("1")})
     assert "storage" in caught.value.diagnostics[0].hint
 
 
 @pytest.mark.parametrize(
-    "row", [{}, {"address": "widget/w"}, {"address": "w", "id": 1}, "text", None]
+    ("row", "words"),
+    [
+        ({}, "it has no address"),
+        ({"address": "widget/w"}, "it has no id"),
+        ({"address": "widget/w", "id": ""}, "it has no id"),
+        ({"address": "widget/w", "id": [1]}, "its id is a list"),
+        ({"address": "widget/w", "id": True}, "its id is a boolean"),
+        ({"address": "w", "id": 1}, "an address is KIND/NAME"),
+        ({"address": "widget/w", "id": 1, "digest": "bogus"}, "the digest 'bogus' is none"),
+        ("plugin/x", "it is a string, 'plugin/x', where address and id are expected"),
+        (None, "it is null, where address and id are expected"),
+        ([], "it is a list, where address and id are expected"),
+    ],
 )
-def test_rows_of_an_inventory_that_cannot_be_read(row):
-    """Each with its number."""
+def test_rows_of_an_inventory_that_cannot_be_read(row, words):
+    """Each with its number and the reason."""
     with pytest.raises(InputError) as caught:
         read_inventory([{"address": "widget/a", "id": 1}, row], "inventory.yaml")
     assert "row 2 of inventory.yaml" in caught.value.diagnostics[0].detail
+    assert words in caught.value.diagnostics[0].detail
+
+
+def test_a_row_that_stands_twice_may_be_alike():
+    """Two files put together; what differs names both rows and what they say."""
+    rows = [{"address": "widget/a", "id": 1}, {"address": "widget/a", "id": "1", "digest": None}]
+    assert [row.remote_id for row in read_inventory(rows, "i.yaml").values()] == ["1"]
+    with pytest.raises(InputError) as caught:
+        read_inventory([*rows, {"address": "widget/a", "id": 2, "api": "v2"}], "i.yaml")
+    (found,) = caught.value.diagnostics
+    assert found.detail == (
+        "widget/a is in row 1 and in row 3 of i.yaml, with id 1 and 2, api (none) and v2."
+    )
+
+
+def test_the_digest_of_an_inventory_is_recorded_where_nothing_else_tells_one(bench):
+    """What the server or the record says is right; another one in the row is a finding."""
+    bench.api.create_plugin({"name": "yolo", "code": "yolo"})
+    bench.api.create_plugin_release({"plugin": 1, "version": "1.0.0"})
+    at = Address("release", "yolo@1.0.0")
+    ours, other = (f"pkg1:sha256:{digit * 64}" for digit in "ab")
+    (record,) = import_all(bench.context(), {at: InventoryRow("2", digest=ours)})
+    assert record.digest == ours
+    (record,) = import_all(bench.context(), {at: InventoryRow("2")})
+    assert record.digest == ours
+    with pytest.raises(InputError) as caught:
+        import_all(bench.context(), {at: InventoryRow("2", digest=other)})
+    assert f"has the digest {other}, and the state has {ours}" in caught.value.diagnostics[0].detail
+    with pytest.raises(InputError) as caught:
+        import_all(bench.context(), {Address("plugin", "yolo"): InventoryRow("1", digest=ours)})
+    assert "a plugin has none" in caught.value.diagnostics[0].detail
 
 
 def test_accepting_settles_what_cannot_be_sent(bench):
@@ -158,7 +202,7 @@ def test_an_object_that_is_recorded_already_keeps_what_is_known_of_its_bytes(ben
     bench.apply(plugin(), release())
     at = Address("release", "yolo@1.0.0")
     before = bench.record(str(at))
-    import_all(bench.context(plugin(), release()), {at: before.remote_id})
+    import_all(bench.context(plugin(), release()), {at: InventoryRow(before.remote_id)})
     after = bench.record(str(at))
     assert (after.digest, after.files, after.salt) == (before.digest, before.files, before.salt)
     assert after.created_at == before.created_at
@@ -177,6 +221,6 @@ def test_an_address_that_does_not_fit_the_version(bench, name, words):
     bench.api.create_plugin({"name": "yolo", "code": "yolo"})
     bench.api.create_plugin_release({"plugin": 1, "version": "1.0.0"})
     with pytest.raises(InputError) as caught:
-        import_all(bench.context(), {Address("release", name): "2"})
+        import_all(bench.context(), {Address("release", name): InventoryRow("2")})
     assert words in caught.value.diagnostics[0].detail
     assert bench.store.read().records == {}

@@ -69,3 +69,23 @@ def test_the_same_files_are_passed_over(tmp_path: Path, monkeypatch: pytest.Monk
     places = sorted(str(one.position) for one in there.desired.values())
     assert places[0] == "HEAD:a.yaml:1:1"
     assert "HEAD:sub/deep/er/i.yaml:1:1" in places
+
+
+def test_an_inventory_among_listed_manifests_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a folder, here and in a commit; a broken one and one with more in it are told."""
+    listed = "apiVersion: synapse-apply/v1\nkind: Project\nmanifests: [.]\n"
+    rows = "inventory:\n  - {address: storage/a, id: 1}\n"
+    broken = {"b.yaml": rows + "\t-", "c.yaml": rows + "more: 1\n", "d.yaml": f"{rows}---\n{rows}"}
+    write(tmp_path, {"synapse-apply.yaml": listed, "a.yaml": ONE.replace("NAME", "a")})
+    write(tmp_path, {"inventory.yaml": rows, **broken})
+    commit(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    project = project_of(Where(tmp_path))
+    target = project.targets["embedded"]
+    for as_of in ("", "HEAD"):
+        found = declared(Where(tmp_path, as_of=as_of), project, target)
+        told = {str(one.position).rpartition("/")[2] for one in found.diagnostics}
+        assert {name.split(":")[-3] for name in told} == broken.keys()
+        assert [str(address) for address in found.desired] == ["storage/a"]

@@ -92,7 +92,10 @@ def test_what_was_accepted() -> None:
     assert text.endswith("\nNothing was written (--dry-run).\n")
     waits = replace(ACCEPTED, waiting=(YOLO,))
     text = render_accepted(waits, color=False, written=True, hints=True)
-    assert "shows no drift for it, only what Git changes besides; `apply` records that." in text
+    assert (
+        "shows no drift for it, only what Git changes besides; `synapse-apply apply` records that."
+        in text
+    )
 
 
 @pytest.mark.parametrize("drift", [NOTHING, EVERYTHING, ACCEPTED])
