@@ -36,7 +36,12 @@ class Written(Protocol):
         """How messages call the commit."""
         ...
 
-    def at(self, path: str) -> Listed | None: ...
+    def at(self, path: str) -> Listed | None:
+        """What stands at a path, or what is on the way to it and has nothing below that is known.
+
+        None only where it is certain that nothing stood there.
+        """
+        ...
 
     def below(self, folder: str) -> list[Listed]:
         """What a folder holds, by name."""
@@ -117,7 +122,7 @@ def _read(path: str, written: Written) -> Reading:
 
 def _missing(text: str, written: Written, found: Listed | None, *, outside: bool) -> Diagnostic:
     if found is not None:
-        return _unfit(found, written)
+        return _unfit(found, written).with_(position=place_of(text))
     why = f"is not in {written.name}"
     if outside:
         why = f"lies outside the project's folder, which is all that is read of {written.name}"

@@ -12,10 +12,11 @@ from synapse_apply.packages.content import UnreadableError
 from synapse_apply.packages.git import Commit, GitTree
 from synapse_apply.packages.tree import Kind, Node, Tree, bytes_at, leads_to_folder
 
-_WHY_NOT = {
-    Kind.SUBMODULE: "is a Git submodule; its files are in another repository",
-    Kind.SPECIAL: "is no file",
-}
+_SUBMODULE = "is a Git submodule; its files are in another repository"
+_LINK = "is a link to a folder; such links are not followed"
+_WHY_NOT = {Kind.SUBMODULE: _SUBMODULE, Kind.SPECIAL: "is no file"}
+# Whatever such a name leads to, nothing behind it is known of the commit.
+_ELSEWHERE = {Kind.SUBMODULE: _SUBMODULE, Kind.LINK: _LINK}
 
 
 class WrittenTree:
@@ -30,9 +31,14 @@ class WrittenTree:
         return self._name
 
     def at(self, path: str) -> Listed | None:
-        """What stands at a path; links on the way are not followed."""
+        """What stands at a path, or the submodule or link on the way behind which it would."""
         if path == ".":
             return Listed(".", is_folder=True)
+        parts = path.split("/")
+        for depth in range(1, len(parts)):
+            above = self._tree.node("/".join(parts[:depth]))
+            if above is not None and above.kind in _ELSEWHERE:
+                return Listed(above.path, why_not=_ELSEWHERE[above.kind])
         node = self._tree.node(path)
         return None if node is None else self._listed(node)
 
@@ -58,7 +64,7 @@ class WrittenTree:
     def _listed(self, node: Node) -> Listed:
         why_not = _WHY_NOT.get(node.kind, "")
         if node.kind is Kind.LINK and leads_to_folder(self._tree, node):
-            why_not = "is a link to a folder; such links are not followed"
+            why_not = _LINK
         return Listed(node.path, node.kind is Kind.FOLDER, why_not)
 
 
