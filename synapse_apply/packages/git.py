@@ -23,6 +23,8 @@ _SAFE = (
     *("-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null"),
     *("-c", "protocol.allow=never", "--no-replace-objects"),
 )
+# The summary of what a clone lacks: no fault of the commit.
+NOT_HERE = "Git object cannot be read"
 _FETCH = (
     "A shallow or partial clone may lack it: git fetch --unshallow --tags "
     "(on GitHub Actions: fetch-depth: 0)."
@@ -50,6 +52,15 @@ def commit_at(root: Path, ref: str) -> Commit:
     found = _commit(root, ref)
     short = plumbing(root, "rev-parse", "--short=7", found)[1].decode().strip()
     return Commit(root, ref, found, short)
+
+
+def is_unborn(root: Path, ref: str) -> bool:
+    """Whether a ref is the branch that is checked out, and that has no commit yet."""
+    code, out, _ = plumbing(root, "symbolic-ref", "--quiet", "HEAD")
+    branch = out.decode(errors="surrogateescape").strip()
+    if code or ref not in {"HEAD", "@", branch, branch.removeprefix("refs/heads/")}:
+        return False
+    return plumbing(root, "show-ref", "--verify", "--quiet", branch)[0] != 0
 
 
 def file_at(commit: Commit, path: str) -> bytes | None:
@@ -123,7 +134,7 @@ class _Reader:
         head = answer.readline().split()
         if len(head) != 3 or head[1] != b"blob":
             raise UnreadableError(
-                "Git object cannot be read",
+                NOT_HERE,
                 f"{printable(file.path)} ({file.key[:12]}) is not in this clone.",
                 _FETCH,
             )
@@ -181,6 +192,8 @@ def _commit(root: Path, ref: str) -> str:
             "A source without ref is taken as it is.",
         )
     code, out, _ = plumbing(root, "rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}")
+    if code and is_unborn(root, ref):
+        _stop("No commit yet", f"The branch that {ref!r} means has none.", "Commit first.")
     if code:
         _stop("Unknown Git ref", f"{ref!r} names no commit here.", f"Check its spelling. {_FETCH}")
     return out.decode().strip()

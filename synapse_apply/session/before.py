@@ -4,26 +4,69 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import field, replace
 from pathlib import Path
 
 from synapse_apply.manifests.project import given_variables
 from synapse_apply.model.address import Address
 from synapse_apply.model.desired import Desired, Package
-from synapse_apply.model.diagnostic import Diagnostic, Severity, error, warning
+from synapse_apply.model.diagnostic import Diagnostic, Severity, warning
 from synapse_apply.model.errors import InputError
+from synapse_apply.model.frozen import frozen
 from synapse_apply.model.project import Project, Target
 from synapse_apply.model.state import Record
-from synapse_apply.packages.git import Commit
+from synapse_apply.packages.git import NOT_HERE, Commit, commit_at, is_unborn
 from synapse_apply.session import declare
 from synapse_apply.session.revisions import written_at
 from synapse_apply.session.where import Where
 
 
-def declared_at(
+@frozen
+class Before:
+    """What was declared, under the name that views call it by, and what is to be said of it.
+
+    `compared` is False where it cannot be used, so that nothing is known of it.
+    """
+
+    label: str
+    declared: Mapping[Address, Desired] = field(default_factory=dict)
+    diagnostics: tuple[Diagnostic, ...] = ()
+    compared: bool = True
+
+
+def before_at(where: Where, project: Project, target: Target, ref: str) -> Before:
+    """What a Git ref declares by its own project file.
+
+    InputError where the ref cannot be read: what it holds may then be right.
+    """
+    if is_unborn(project.root, ref):
+        told = warning("Everything counts as new", f"{ref} has no commit yet.")
+        return Before(f"git:{ref} (no commit yet)", {}, (told,))
+    commit = commit_at(project.root, ref)
+    try:
+        found, doubts = _declared_at(where, project, target, commit)
+    except InputError as problem:
+        if any(one.summary == NOT_HERE for one in problem.diagnostics):
+            raise
+        return Before(f"git:{commit}", {}, _not_compared(commit, problem), compared=False)
+    return Before(f"git:{commit}", found, doubts)
+
+
+def _not_compared(commit: Commit, problem: InputError) -> tuple[Diagnostic, ...]:
+    """What is wrong there is no fault of the checkout, which may be what mends it."""
+    lead = warning(
+        "Nothing was compared",
+        f"What is declared at {commit} cannot be used, so that everything counts as new.",
+        "What is declared here is valid. If it mends the findings below, plans compare again "
+        "once it is committed; a commit that is valid can be named now: --against git:REF.",
+    )
+    return lead, *(one.with_(severity=Severity.WARNING) for one in problem.diagnostics)
+
+
+def _declared_at(
     where: Where, project: Project, target: Target, commit: Commit
 ) -> tuple[Mapping[Address, Desired], tuple[Diagnostic, ...]]:
-    """What a commit declares by its own project file, and what is to be said of it."""
+    """What a commit declares, and what is to be said of it; InputError with what is wrong."""
     then: Project | None = project
     if project.file is not None:
         then = declare.project_at(commit, project.file)
@@ -41,12 +84,7 @@ def declared_at(
     )
     found = declare.declared(there, then, same, given=given)
     if found.loaded.has_errors:
-        lead = error(
-            "What is compared with cannot be used",
-            f"The manifests at {commit} have errors, so that what they declared is not known.",
-            "Compare with a commit whose manifests are valid: --against git:REF.",
-        )
-        raise InputError(lead, *(one for one in found.loaded.diagnostics if one.is_error))
+        raise InputError(*(one for one in found.loaded.diagnostics if one.is_error))
     known = set(found.loaded.diagnostics)
     doubts = [one for one in found.diagnostics if one not in known and one not in then.findings]
     return found.desired, tuple(one.with_(severity=Severity.WARNING) for one in doubts)

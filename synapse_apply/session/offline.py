@@ -30,13 +30,12 @@ from synapse_apply.model.values import (
     Fields,
     SecretWant,
 )
-from synapse_apply.packages.git import commit_at
 from synapse_apply.planning import refusals as refused
 from synapse_apply.planning.moving import let_go, moving
 from synapse_apply.planning.planner import plan as make_plan
 from synapse_apply.planning.situation import Choices, Item, Situation
 from synapse_apply.session import declare
-from synapse_apply.session.before import as_checked_out, declared_at
+from synapse_apply.session.before import as_checked_out, before_at
 from synapse_apply.session.prepare import wanted
 from synapse_apply.session.supposed import (
     References,
@@ -50,6 +49,11 @@ from synapse_apply.session.surroundings import SystemClock, commit_of
 from synapse_apply.session.where import Where
 
 _OTHER_REFERENCE = "reference changed"
+# What pre-commit gives a hook is all that stands in `args`.
+_IN_A_HOOK = (
+    "name it in .pre-commit-config.yaml, `args: [--against, git:HEAD, -t, NAME]`, "
+    "or set default_target in synapse-apply.yaml"
+)
 _NOWHERE = Binding(url="")
 
 
@@ -66,7 +70,7 @@ class Offline:
     """A target's manifests, and what they are compared with: `label` is how views call it.
 
     `then` is what was declared before, where that is known; `made_up` are the ids in `before` that
-    stand in for those nobody knows.
+    stand in for those nobody knows. `compared` is False where what was declared cannot be used.
     """
 
     label: str
@@ -79,6 +83,7 @@ class Offline:
     then: Mapping[Address, Desired] = field(default_factory=dict)
     made_up: frozenset[str] = frozenset()
     commit: str = ""
+    compared: bool = True
     partial: bool = False
     aim: str = ""
     moved: tuple[Moved, ...] = ()
@@ -93,18 +98,17 @@ class Offline:
 def against_git(where: Where, ref: str) -> Offline:
     """The checkout beside the manifests of a Git ref; InputError with every finding."""
     project, target, now = _checkout(where)
-    commit, secrets = commit_at(project.root, ref), References()
-    then, findings = declared_at(where, project, target, commit)
+    base, secrets = before_at(where, project, target, ref), References()
     pins = {at: one.remote_id for at, one in now.desired.items() if one.remote_id}
-    before = records(then, target, pins, secrets)
-    label = f"git:{commit}"
-    found = _offline(where, project, target, now, label, before, findings, secrets)
+    before = records(base.declared, target, pins, secrets)
+    found = _offline(where, project, target, now, base.label, before, base.diagnostics, secrets)
     made_up = frozenset(str(at) for at, one in before.items() if one.remote_id == str(at))
     now_at = {move.old: move.new for move in found.moved}
-    then = {now_at.get(at, at): one for at, one in then.items()}
+    then = {now_at.get(at, at): one for at, one in base.declared.items()}
     before, doubts = as_checked_out(found.before, then, found.desired, project.root)
     told = (*found.diagnostics, *doubts)
-    return replace(found, then=then, made_up=made_up, before=before, diagnostics=told)
+    found = replace(found, then=then, made_up=made_up, before=before, diagnostics=told)
+    return replace(found, compared=base.compared)
 
 
 def against_inventory(where: Where, rows: Mapping[Address, Row], label: str) -> Offline:
@@ -146,6 +150,7 @@ def plan(offline: Offline, choices: Choices) -> Plan:
             manifests_digest=offline.loaded.manifests_digest,
             commit=offline.commit,
             against=offline.label,
+            compared=offline.compared,
         ),
         catalogue=offline.catalogue,
         items=made,
@@ -167,11 +172,20 @@ def _checkout(where: Where) -> tuple[Project, Target, declare.Declared]:
     ManifestError with every finding.
     """
     project = declare.project_of(where)
-    target = choose_target(project, where.target, {}, on_terminal=True)
+    target = _meant(project, where)
     now = declare.declared(where, project, target)
     if any(finding.is_error for finding in now.diagnostics):
         raise ManifestError(*now.diagnostics)
     return project, target, now
+
+
+def _meant(project: Project, where: Where) -> Target:
+    try:
+        return choose_target(project, where.target, {}, on_terminal=True)
+    except InputError as problem:
+        if where.target or not where.environ.get("PRE_COMMIT"):
+            raise
+        raise InputError(*(one.with_(hint=_IN_A_HOOK) for one in problem.diagnostics)) from None
 
 
 def _offline(
