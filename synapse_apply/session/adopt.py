@@ -271,15 +271,27 @@ def _check_api(context: Context, binding: Binding, address: Address, api: str) -
         )
 
 
+def _twice(address: Address, first: int, second: int, where: str) -> Diagnostic:
+    return error(
+        "An address stands twice in the inventory",
+        f"{address}: rows {first} and {second} of {where} differ, and it is one object.",
+        "Keep the row that is right; the product shows the id of the object.",
+    )
+
+
 def read_inventory(rows: Sequence[Mapping[str, object]], where: str) -> Inventory:
     """The rows of an inventory; InputError with every finding."""
     wanted: dict[Address, str] = {}
     apis: dict[Address, str] = {}
+    first: dict[Address, tuple[int, Mapping[str, object]]] = {}
     findings: list[Diagnostic] = []
     for number, row in enumerate(rows, start=1):
         try:
             address = Address.parse(str(row["address"]))
             wanted[address] = str(row["id"])
+            known, same = first.setdefault(address, (number, row))
+            if same != row:
+                findings.append(_twice(address, known, number, where))
             if api := row.get("api"):
                 apis[address] = str(api)
         except (KeyError, TypeError, ValueError) as problem:

@@ -246,6 +246,10 @@ def test_an_inventory_tells_what_exists(repo: Repository) -> None:
         ("inventory: [{address: plugin/yolo}]\n", "A row of the inventory cannot be used"),
         ("inventory: [{address: thing/x, id: 1}]\n", "There is no such kind"),
         ("inventory: [{address: plugin/yolo, id: 1, digest: [x]}]\n", "The digest of plugin/yolo"),
+        (
+            "inventory: [{address: plugin/x, id: 1}, {address: plugin/x, id: 2}]\n",
+            "plugin/x: rows 1 and 2 of ",
+        ),
         (None, "The inventory cannot be read"),
     ],
 )
