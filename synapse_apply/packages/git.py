@@ -63,6 +63,13 @@ def is_unborn(root: Path, ref: str) -> bool:
     return plumbing(root, "show-ref", "--verify", "--quiet", branch)[0] != 0
 
 
+def place_in_repository(root: Path) -> tuple[Path, str]:
+    """The top of a folder's repository, and where below it the folder lies ("" at the top)."""
+    top = os.fsdecode(plumbing(root, "rev-parse", "--show-toplevel")[1]).removesuffix("\n")
+    prefix = os.fsdecode(plumbing(root, "rev-parse", "--show-prefix")[1]).removesuffix("\n")
+    return Path(top), prefix.rstrip("/")
+
+
 def file_at(commit: Commit, path: str) -> bytes | None:
     """The content of a file of a commit, None where there is none.
 

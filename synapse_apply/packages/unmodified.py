@@ -14,7 +14,7 @@ from synapse_apply.model.desired import PackageSource
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.frozen import frozen
 from synapse_apply.packages.content import UnreadableError
-from synapse_apply.packages.git import GitTree, plumbing
+from synapse_apply.packages.git import GitTree, place_in_repository, plumbing
 from synapse_apply.packages.tree import file_behind
 
 _CONVERTS = ("text", "crlf", "eol", "ident", "working-tree-encoding")
@@ -36,7 +36,7 @@ def unmodified(then: PackageSource, root: Path, folder: str, names: Collection[s
     filter runs. A file that is converted otherwise than at that ref is not among them. InputError
     as reading the Git ref raises it.
     """
-    top = Path(os.fsdecode(plumbing(root, "rev-parse", "--show-toplevel")[1].rstrip(b"\n")))
+    top, _ = place_in_repository(root)
     places = dict(_places(top.resolve(), root / folder, names))
     blobs = _blobs(then, root, places)
     now = _attributes(top, places.values())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -58,3 +59,53 @@ def test_what_lies_behind_a_submodule_or_a_link_is_never_forgotten(
     repo.place.unchanged()
     ran = repo.place.plan("--offline", "--against", "git:HEAD")
     assert why.format("HEAD") in ran.text
+
+
+@pytest.fixture
+def beside(unapplied: Repository) -> Repository:
+    """A project in a folder of its repository that lists one beside it, applied and committed."""
+    unapplied.place.write("shared/sub/shared.yaml", SHARED)
+    for name in ("manifests", "plugins", "synapse-apply.yaml"):
+        unapplied.place.write("deploy/.keep")
+        (unapplied.root / name).rename(unapplied.root / "deploy" / name)
+    unapplied.place.root /= "deploy"
+    document = json.loads((unapplied.root / "synapse-apply.yaml").read_text())
+    document |= {"manifests": ["manifests/", "../shared"], "allow_files": ["../shared"]}
+    unapplied.place.write("synapse-apply.yaml", json.dumps(document))
+    unapplied.commit("beside")
+    unapplied.place.run("state", "init", code=0)
+    unapplied.place.apply()
+    return unapplied
+
+
+def test_what_lies_beside_the_project_is_read_as_it_was(beside: Repository) -> None:
+    """In the same repository, and allowed: at a ref as on the disk."""
+    assert "No changes." in beside.place.plan("--ref", "HEAD", code=0).out
+    against = ("--offline", "--against", "git:HEAD")
+    assert "No changes." in beside.place.plan(*against, code=0).out
+    beside.place.edit("../shared/sub/shared.yaml", "/data/raw", "/data/new")
+    assert "storage/shared cannot be updated" in beside.place.plan(*against, code=0).out
+    ran = beside.place.plan(*against, "-f", "../shared/sub/shared.yaml", code=0)
+    assert "storage/shared cannot be updated" in ran.out
+    assert "No changes." in beside.place.plan("--ref", "HEAD", code=0).out
+
+
+def test_what_is_not_allowed_or_behind_a_link_is_an_error(
+    beside: Repository, tmp_path: Path
+) -> None:
+    """Nothing that a checkout may not read is read from a commit, and nothing is forgotten."""
+    text = (beside.root / "synapse-apply.yaml").read_text()
+    beside.place.write("synapse-apply.yaml", text.replace('"allow_files"', '"max_package_size"')
+                       .replace('"max_package_size": ["../shared"]', '"max_package_size": 9999'))  # fmt: skip
+    ran = beside.place.plan("--ref", "HEAD", code=1)
+    assert "`../shared` lies outside " in ran.text
+    assert "list it under allow_files" in ran.text
+    beside.place.write("synapse-apply.yaml", text.replace('"../shared"', '"../../elsewhere"'))
+    write(tmp_path, {"elsewhere/shared.yaml": SHARED})
+    ran = beside.place.plan("--ref", "HEAD", code=1)
+    assert "`../../elsewhere` lies outside the repository" in ran.text
+    beside.place.write("synapse-apply.yaml", text.replace('"../shared"', '"../linked/sub"'))
+    (beside.root / "../linked").symlink_to("shared")
+    beside.commit("linked")
+    ran = beside.place.plan("--ref", "HEAD", code=1)
+    assert "../linked in HEAD is a link to a folder" in ran.text
