@@ -41,6 +41,7 @@ SHARED_BY_USE_CASES = {
     "declare",
     "revisions",
     "supposed",
+    "before",
     "context",
     "backend",
     "reach",

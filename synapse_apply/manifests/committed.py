@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from synapse_apply.manifests.files import is_manifest, is_passed_over
+from synapse_apply.manifests.files import is_inside, is_manifest, is_passed_over, outside
 from synapse_apply.manifests.inventory import is_inventory
 from synapse_apply.manifests.project import place_of
 from synapse_apply.manifests.reader import Reading, read
@@ -30,14 +30,26 @@ class Listed:
 
 
 class Written(Protocol):
-    """The project's folder in a commit; paths are relative to it, `.` is itself."""
+    """The project's folder in a commit; paths are relative to it, `.` is itself.
+
+    What lies beside it in the same repository begins with `../`.
+    """
 
     @property
     def name(self) -> str:
         """How messages call the commit."""
         ...
 
-    def at(self, path: str) -> Listed | None: ...
+    def holds(self, path: str) -> bool:
+        """Whether a path lies in the repository."""
+        ...
+
+    def at(self, path: str) -> Listed | None:
+        """What stands at a path, or what is on the way to it and has nothing below that is known.
+
+        None only where it is certain that nothing stood there.
+        """
+        ...
 
     def below(self, folder: str) -> list[Listed]:
         """What a folder holds, by name."""
@@ -73,6 +85,9 @@ def committed(
         named = (".",) if result.implicit else ("manifests",)
     seen: set[str] = set()
     for text in named:
+        if not paths and not is_inside(project, target, text):
+            result.findings.append(outside(text, project, place_of(text)))
+            continue
         for path in _files(text, written, result):
             if path not in seen:
                 seen.add(path)
@@ -84,12 +99,12 @@ def committed(
 
 def _files(text: str, written: Written, result: Committed) -> Iterator[str]:
     path = posixpath.normpath(text)
-    outside = path == ".." or path.startswith(("../", "/"))
-    found = None if outside else written.at(path)
-    if found is None and place_of(text) is not None and not outside:
+    elsewhere = not written.holds(path)
+    found = None if elsewhere else written.at(path)
+    if found is None and place_of(text) is not None and not elsewhere:
         result.findings.append(_not_yet(text, written))
     elif found is None or found.why_not:
-        result.findings.append(_missing(text, written, found, outside=outside))
+        result.findings.append(_missing(text, written, found, elsewhere=elsewhere))
     elif found.is_folder:
         yield from _walk(path, written, result)
     else:
@@ -118,16 +133,18 @@ def _read(path: str, written: Written) -> Reading:
         return Reading((), tuple(one.with_(position=place) for one in problem.diagnostics))
 
 
-def _missing(text: str, written: Written, found: Listed | None, *, outside: bool) -> Diagnostic:
+def _missing(text: str, written: Written, found: Listed | None, *, elsewhere: bool) -> Diagnostic:
     if found is not None:
-        return _unfit(found, written)
+        return _unfit(found, written).with_(position=place_of(text))
     why = f"is not in {written.name}"
-    if outside:
-        why = f"lies outside the project's folder, which is all that is read of {written.name}"
+    hint = "choose another Git ref, or another path"
+    if elsewhere:
+        why = f"lies outside the repository, which is all that {written.name} has"
+        hint = "keep it in this repository, or leave out the Git ref to read it as it is now"
     return error(
         "No such file or folder at that Git ref",
         f"`{text}` {why}",
-        "choose another Git ref, or another path",
+        hint,
         position=place_of(text),
     )
 

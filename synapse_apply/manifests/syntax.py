@@ -9,6 +9,7 @@ import yaml
 from synapse_apply.model.diagnostic import Diagnostic, Position, error
 
 _QUOTE = 'quote the text: "..."'
+_PAIR = r"\\u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})"
 # (what libyaml or PyYAML says, our detail, our hint), first match wins.
 _KNOWN = (
     (
@@ -72,7 +73,10 @@ def explain_syntax(
     said = " ".join(part for part in (problem.context, problem.problem) if part)
     lines = text.split("\n", line + 1)
     here = lines[line] if line < len(lines) else ""
-    detail, hint = _in_words(said, here[column : column + 1] == "\t")
+    if "Unicode character escape" in said:
+        detail, hint = _no_character(here[max(column - 2, 0) :])
+    else:
+        detail, hint = _in_words(said, here[column : column + 1] == "\t")
     return (
         error(
             "YAML syntax",
@@ -90,6 +94,22 @@ def _opened(problem: yaml.MarkedYAMLError, first_line: int) -> str:
     if begin is None or end is None or begin.line == end.line:
         return ""
     return f", begun at line {begin.line + first_line + 1}"
+
+
+def _no_character(escape: str) -> tuple[str, str]:
+    """An escape that names none; JSON writes each character above U+FFFF as two of them."""
+    pair = re.match(_PAIR, escape)
+    if pair is not None:
+        high, low = (int(half, 16) for half in pair.groups())
+        name = f"\\U{0x10000 + (high - 0xD800) * 0x400 + low - 0xDC00:08X}"
+        return (
+            f"{pair[0]} is a pair of surrogates: JSON writes one character so, YAML cannot",
+            f"write the character itself, or {name} (in Python json.dump(..., ensure_ascii=False))",
+        )
+    return (
+        f"{escape[:2]} stands before a number that is no character's",
+        "write the character itself; single quotes keep what looks like an escape as it is",
+    )
 
 
 def _in_words(said: str, is_tab: bool) -> tuple[str, str]:

@@ -153,6 +153,7 @@ class Base:
 
     `revision` names the commit whose manifests they are, where that is not the checkout. `against`
     is what stands in for state and backend in a plan that asked neither: it is never applied.
+    `compared` is False where even that could not be used, so that everything counts as new.
     """
 
     target: str
@@ -163,6 +164,7 @@ class Base:
     commit: str = ""
     revision: str = ""
     against: str = ""
+    compared: bool = True
 
     @property
     def offline(self) -> bool:
@@ -229,12 +231,19 @@ class Plan:
 
     @property
     def has_changes(self) -> bool:
-        """Whether a reader should see something to do: re-basing the record alone is nothing."""
-        return bool(self.moved) or any(
-            (change.action is not Action.NO_OP or change.verification is not None)
-            and not change.superseded
-            and not change.refused
-            for change in self.changes
+        """Whether a reader should see something to do: re-basing the record alone is nothing.
+
+        Nobody knows of a plan that was compared with nothing: it has some.
+        """
+        return (
+            not self.base.compared
+            or bool(self.moved)
+            or any(
+                (change.action is not Action.NO_OP or change.verification is not None)
+                and not change.superseded
+                and not change.refused
+                for change in self.changes
+            )
         )
 
     @property

@@ -23,6 +23,8 @@ _SAFE = (
     *("-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null"),
     *("-c", "protocol.allow=never", "--no-replace-objects"),
 )
+# The summary of what a clone lacks: no fault of the commit.
+NOT_HERE = "Git object cannot be read"
 _FETCH = (
     "A shallow or partial clone may lack it: git fetch --unshallow --tags "
     "(on GitHub Actions: fetch-depth: 0)."
@@ -48,8 +50,24 @@ class Commit:
 def commit_at(root: Path, ref: str) -> Commit:
     """The commit that a ref names, for a folder of its repository; InputError."""
     found = _commit(root, ref)
-    short = _git(root, "rev-parse", "--short=7", found)[1].decode().strip()
+    short = plumbing(root, "rev-parse", "--short=7", found)[1].decode().strip()
     return Commit(root, ref, found, short)
+
+
+def is_unborn(root: Path, ref: str) -> bool:
+    """Whether a ref is the branch that is checked out, and that has no commit yet."""
+    code, out, _ = plumbing(root, "symbolic-ref", "--quiet", "HEAD")
+    branch = out.decode(errors="surrogateescape").strip()
+    if code or ref not in {"HEAD", "@", branch, branch.removeprefix("refs/heads/")}:
+        return False
+    return plumbing(root, "show-ref", "--verify", "--quiet", branch)[0] != 0
+
+
+def place_in_repository(root: Path) -> tuple[Path, str]:
+    """The top of a folder's repository, and where below it the folder lies ("" at the top)."""
+    top = os.fsdecode(plumbing(root, "rev-parse", "--show-toplevel")[1]).removesuffix("\n")
+    prefix = os.fsdecode(plumbing(root, "rev-parse", "--show-prefix")[1]).removesuffix("\n")
+    return Path(top), prefix.rstrip("/")
 
 
 def file_at(commit: Commit, path: str) -> bytes | None:
@@ -123,7 +141,7 @@ class _Reader:
         head = answer.readline().split()
         if len(head) != 3 or head[1] != b"blob":
             raise UnreadableError(
-                "Git object cannot be read",
+                NOT_HERE,
                 f"{printable(file.path)} ({file.key[:12]}) is not in this clone.",
                 _FETCH,
             )
@@ -171,7 +189,7 @@ def _commit(root: Path, ref: str) -> str:
     """The commit that a ref names, or InputError."""
     if not ref or ref.startswith("-") or not ref.isprintable():
         _stop("Git ref not allowed", f"{ref!r} is no ref.", "Name a tag, a branch or a commit.")
-    code, _, complaint = _git(root, "rev-parse", "--git-dir")
+    code, _, complaint = plumbing(root, "rev-parse", "--git-dir")
     if code:
         why = complaint.strip().removeprefix("fatal: ")
         _stop(
@@ -180,7 +198,9 @@ def _commit(root: Path, ref: str) -> str:
             "What has a Git ref is read from the repository that the project lies in. "
             "A source without ref is taken as it is.",
         )
-    code, out, _ = _git(root, "rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}")
+    code, out, _ = plumbing(root, "rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}")
+    if code and is_unborn(root, ref):
+        _stop("No commit yet", f"The branch that {ref!r} means has none.", "Commit first.")
     if code:
         _stop("Unknown Git ref", f"{ref!r} names no commit here.", f"Check its spelling. {_FETCH}")
     return out.decode().strip()
@@ -189,7 +209,7 @@ def _commit(root: Path, ref: str) -> str:
 def _nodes(root: Path, commit: str, path: str, ref: str) -> Iterator[Node]:
     full = _from_top(root, path)
     place = f"{commit}:" if full == "." else f"{commit}:{full}"
-    code, out, complaint = _git(root, "ls-tree", "-r", "-t", "-l", "-z", "--full-tree", place)
+    code, out, complaint = plumbing(root, "ls-tree", "-r", "-t", "-l", "-z", "--full-tree", place)
     if code:
         _no_folder(root, commit, full, ref, complaint)
     for line in out.split(b"\0"):
@@ -212,7 +232,7 @@ def _node(facts: list[str], path: str) -> Node:
 def _node_at(commit: Commit, path: str) -> Node | None:
     full = _from_top(commit.root, path)
     place = ("-l", "-z", "--full-tree", commit.id, "--", f":(literal){full}")
-    code, out, complaint = _git(commit.root, "ls-tree", *place)
+    code, out, complaint = plumbing(commit.root, "ls-tree", *place)
     if code:
         _stop("Git cannot read the file", f"{path} at {commit.ref}: {complaint.strip()}", _FETCH)
     for line in out.split(b"\0"):
@@ -224,7 +244,7 @@ def _node_at(commit: Commit, path: str) -> Node | None:
 
 def _from_top(root: Path, path: str) -> str:
     """A path below a folder as seen from the top of its repository."""
-    prefix = _git(root, "rev-parse", "--show-prefix")[1].decode(errors="surrogateescape")
+    prefix = plumbing(root, "rev-parse", "--show-prefix")[1].decode(errors="surrogateescape")
     return os.path.normpath(prefix.rstrip("\n") + path).replace(os.sep, "/")
 
 
@@ -232,7 +252,9 @@ def _no_folder(root: Path, commit: str, full: str, ref: str, complaint: str) -> 
     parts = full.split("/")
     for depth in range(1, len(parts) + 1):
         above = "/".join(parts[:depth])
-        found = _git(root, "ls-tree", "-z", "--full-tree", commit, "--", f":(literal){above}")[1]
+        found = plumbing(root, "ls-tree", "-z", "--full-tree", commit, "--", f":(literal){above}")[
+            1
+        ]
         if found.startswith(b"160000"):
             _stop(
                 "Package lies in a Git submodule",
@@ -254,13 +276,13 @@ def _no_folder(root: Path, commit: str, full: str, ref: str, complaint: str) -> 
     _stop("Git cannot read the folder", f"{full} at {ref}: {complaint.strip()}", _FETCH)
 
 
-def _git(root: Path, *words: str) -> tuple[int, bytes, str]:
-    """(exit code, output, complaint) of one plumbing command."""
+def plumbing(root: Path, *words: str, given: bytes = b"") -> tuple[int, bytes, str]:
+    """(exit code, output, complaint) of one plumbing command, which reads what is `given`."""
     try:
         done = subprocess.run(
             ("git", "-C", str(root), *_SAFE, *words),
             env=_environment(),
-            stdin=subprocess.DEVNULL,
+            input=given,
             capture_output=True,
             check=False,
         )

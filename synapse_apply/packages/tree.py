@@ -102,7 +102,7 @@ def left_out(tree: Tree, path: str) -> str | None:
 def _take(tree: Tree, node: Node, made: Gathered) -> None:
     made.findings += name_findings(canonical(node.path))
     try:
-        found = _file_behind(tree, node)
+        found = file_behind(tree, node)
     except UnreadableError as problem:
         found = problem.finding
     if isinstance(found, Diagnostic):
@@ -115,7 +115,8 @@ def _take(tree: Tree, node: Node, made: Gathered) -> None:
     )
 
 
-def _file_behind(tree: Tree, node: Node) -> Node | Diagnostic:
+def file_behind(tree: Tree, node: Node) -> Node | Diagnostic:
+    """The file that a node is, or that its link leads to inside the tree; else why it is none."""
     name = printable(node.path)
     if node.kind is Kind.LINK:
         return _follow(tree, node)
@@ -177,7 +178,7 @@ def read_text(tree: Tree, path: str) -> str | None:
     node = tree.node(path)
     if node is None or node.kind is Kind.FOLDER:
         return None
-    found = _file_behind(tree, node)
+    found = file_behind(tree, node)
     if isinstance(found, Diagnostic):
         raise UnreadableError(found.summary, found.detail, found.hint)
     return text_of(path, found.size, tree.blocks(found))
@@ -188,7 +189,7 @@ def bytes_at(tree: Tree, path: str) -> bytes:
     node = tree.node(path)
     if node is None:
         raise UnreadableError("File not found", f"There is no {printable(path)}.")
-    found = _file_behind(tree, node)
+    found = file_behind(tree, node)
     if isinstance(found, Diagnostic):
         raise UnreadableError(found.summary, found.detail, found.hint)
     return b"".join(tree.blocks(found))

@@ -6,22 +6,19 @@ and live. Secrets are compared as references; nothing is resolved and nothing is
 
 from __future__ import annotations
 
-import os
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import field, replace
-from pathlib import Path
 
 from synapse_apply import __version__
 from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.kinds.descriptor import Catalogue
 from synapse_apply.manifests.loading import Loaded
-from synapse_apply.manifests.project import given_variables
 from synapse_apply.manifests.targets import choose_target
 from synapse_apply.model.address import Address
 from synapse_apply.model.aim import aimed_plan
 from synapse_apply.model.desired import Desired
-from synapse_apply.model.diagnostic import Diagnostic, Severity, error, warning
+from synapse_apply.model.diagnostic import Diagnostic, warning
 from synapse_apply.model.errors import InputError, ManifestError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.observed import FoundBy, Lookup, Observed, Sighting
@@ -33,14 +30,13 @@ from synapse_apply.model.values import (
     Fields,
     SecretWant,
 )
-from synapse_apply.packages.git import Commit, commit_at
 from synapse_apply.planning import refusals as refused
 from synapse_apply.planning.moving import let_go, moving
 from synapse_apply.planning.planner import plan as make_plan
 from synapse_apply.planning.situation import Choices, Item, Situation
 from synapse_apply.session import declare
+from synapse_apply.session.before import as_checked_out, before_at
 from synapse_apply.session.prepare import wanted
-from synapse_apply.session.revisions import written_at
 from synapse_apply.session.supposed import (
     References,
     natural_key,
@@ -53,6 +49,11 @@ from synapse_apply.session.surroundings import SystemClock, commit_of
 from synapse_apply.session.where import Where
 
 _OTHER_REFERENCE = "reference changed"
+# What pre-commit gives a hook is all that stands in `args`.
+_IN_A_HOOK = (
+    "name it in .pre-commit-config.yaml, `args: [--against, git:HEAD, -t, NAME]`, "
+    "or set default_target in synapse-apply.yaml"
+)
 _NOWHERE = Binding(url="")
 
 
@@ -69,7 +70,7 @@ class Offline:
     """A target's manifests, and what they are compared with: `label` is how views call it.
 
     `then` is what was declared before, where that is known; `made_up` are the ids in `before` that
-    stand in for those nobody knows.
+    stand in for those nobody knows. `compared` is False where what was declared cannot be used.
     """
 
     label: str
@@ -82,6 +83,7 @@ class Offline:
     then: Mapping[Address, Desired] = field(default_factory=dict)
     made_up: frozenset[str] = frozenset()
     commit: str = ""
+    compared: bool = True
     partial: bool = False
     aim: str = ""
     moved: tuple[Moved, ...] = ()
@@ -96,16 +98,17 @@ class Offline:
 def against_git(where: Where, ref: str) -> Offline:
     """The checkout beside the manifests of a Git ref; InputError with every finding."""
     project, target, now = _checkout(where)
-    commit, secrets = commit_at(project.root, ref), References()
-    then, findings = _declared_at(where, project, target, commit)
+    base, secrets = before_at(where, project, target, ref), References()
     pins = {at: one.remote_id for at, one in now.desired.items() if one.remote_id}
-    before = records(then, target, pins, secrets)
-    label = f"git:{commit}"
-    found = _offline(where, project, target, now, label, before, findings, secrets)
+    before = records(base.declared, target, pins, secrets)
+    found = _offline(where, project, target, now, base.label, before, base.diagnostics, secrets)
     made_up = frozenset(str(at) for at, one in before.items() if one.remote_id == str(at))
     now_at = {move.old: move.new for move in found.moved}
-    then = {now_at.get(at, at): one for at, one in then.items()}
-    return replace(found, then=then, made_up=made_up)
+    then = {now_at.get(at, at): one for at, one in base.declared.items()}
+    before, doubts = as_checked_out(found.before, then, found.desired, project.root)
+    told = (*found.diagnostics, *doubts)
+    found = replace(found, then=then, made_up=made_up, before=before, diagnostics=told)
+    return replace(found, compared=base.compared)
 
 
 def against_inventory(where: Where, rows: Mapping[Address, Row], label: str) -> Offline:
@@ -147,6 +150,7 @@ def plan(offline: Offline, choices: Choices) -> Plan:
             manifests_digest=offline.loaded.manifests_digest,
             commit=offline.commit,
             against=offline.label,
+            compared=offline.compared,
         ),
         catalogue=offline.catalogue,
         items=made,
@@ -168,11 +172,20 @@ def _checkout(where: Where) -> tuple[Project, Target, declare.Declared]:
     ManifestError with every finding.
     """
     project = declare.project_of(where)
-    target = choose_target(project, where.target, {}, on_terminal=True)
+    target = _meant(project, where)
     now = declare.declared(where, project, target)
     if any(finding.is_error for finding in now.diagnostics):
         raise ManifestError(*now.diagnostics)
     return project, target, now
+
+
+def _meant(project: Project, where: Where) -> Target:
+    try:
+        return choose_target(project, where.target, {}, on_terminal=True)
+    except InputError as problem:
+        if where.target or not where.environ.get("PRE_COMMIT"):
+            raise
+        raise InputError(*(one.with_(hint=_IN_A_HOOK) for one in problem.diagnostics)) from None
 
 
 def _offline(
@@ -200,57 +213,6 @@ def _offline(
         moved=moves.moved,
         removed=let_go(project.removed, moves.records, now.desired),
     )
-
-
-def _declared_at(
-    where: Where, project: Project, target: Target, commit: Commit
-) -> tuple[Mapping[Address, Desired], tuple[Diagnostic, ...]]:
-    """What a commit declares by its own project file, and what is to be said of it."""
-    then: Project | None = project
-    if project.file is not None:
-        then = declare.project_at(commit, project.file)
-    if then is None:
-        name = declare.shown(project.file or project.root)
-        return {}, (_all_new(f"{name} is not in {commit.ref}."),)
-    same = then.targets.get(target.name)
-    if same is None:
-        return {}, (_all_new(f"{commit.ref} has no target `{target.name}`."),)
-    there = replace(where, as_of=commit.ref, strict=False, paths=_existing(where, project, commit))
-    if where.paths and not there.paths:
-        return {}, ()
-    given, _ = given_variables(
-        then, [f"{name}={value}" for name, value in where.variables.items()], _files(where)
-    )
-    found = declare.declared(there, then, same, given=given)
-    if found.loaded.has_errors:
-        lead = error(
-            "What is compared with cannot be used",
-            f"The manifests at {commit} have errors, so that what they declared is not known.",
-            "Compare with a commit whose manifests are valid: --against git:REF.",
-        )
-        raise InputError(lead, *(one for one in found.loaded.diagnostics if one.is_error))
-    known = set(found.loaded.diagnostics)
-    doubts = [one for one in found.diagnostics if one not in known and one not in then.findings]
-    return found.desired, tuple(one.with_(severity=Severity.WARNING) for one in doubts)
-
-
-def _all_new(why: str) -> Diagnostic:
-    return warning("Everything counts as new", why, "Compare with a Git ref that has it.")
-
-
-def _existing(where: Where, project: Project, commit: Commit) -> tuple[Path, ...]:
-    """The named manifests that a commit has: the others are new."""
-    if not where.paths:
-        return ()
-    root = project.root.resolve()
-    with written_at(commit) as tree:
-        return tuple(
-            path for path in where.paths if tree.at(os.path.relpath(path, root)) is not None
-        )
-
-
-def _files(where: Where) -> list[tuple[str, bytes]]:
-    return [(str(path), path.read_bytes()) for path in where.variable_files]
 
 
 def _items(offline: Offline) -> dict[Address, Item]:

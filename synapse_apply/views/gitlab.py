@@ -27,8 +27,8 @@ NO_COUNTS: dict[str, int] = {}
 
 
 def plan_counts(plan: Plan) -> dict[str, int]:
-    """The counts of the `Plan:` line; none of a plan that is incomplete."""
-    if plan.errored:
+    """The counts of the `Plan:` line; none of a plan that is incomplete, or compares nothing."""
+    if plan.errored or not plan.base.compared:
         return NO_COUNTS
     counts = plan.summary
     return {"create": counts.add, "update": counts.change, "delete": counts.destroy}

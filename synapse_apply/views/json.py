@@ -70,7 +70,7 @@ def plan_document(plan: Plan) -> dict[str, Any]:
         "plan_id": plan.id,
         "errored": plan.errored,
         "applyable": plan.applyable,
-        "complete": not plan.errored and not plan.refused,
+        "complete": not plan.errored and not plan.refused and plan.base.compared,
         **({"offline": True} if plan.base.offline else {}),
         "base": base_document(plan.base),
         "summary": _summary(plan),
@@ -151,6 +151,7 @@ def base_document(base: Base) -> dict[str, Any]:
         "manifests_digest": base.manifests_digest,
         "commit": base.commit,
         **{name: text for name in _WHERE_SAID if (text := getattr(base, name))},
+        **({} if base.compared else {"compared": False}),
     }
 
 

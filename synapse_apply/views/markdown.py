@@ -51,7 +51,8 @@ def plan_markdown(
     ended = "" if command == "plan" else f"{command.capitalize()} failed: "
     title = f"## {ended}Plan for {code(plan.base.target, LONGEST_NAME)}"
     if plan.base.offline:
-        title += f" against {code(plan.base.against, LONGEST_NAME)}; the backend was not asked"
+        how = "against" if plan.base.compared else "not compared with"
+        title += f" {how} {code(plan.base.against, LONGEST_NAME)}; the backend was not asked"
     facts = prose(target_line(plan.base, _PLAIN, plan.trial), 2 * LONGEST_NAME)
     kind = "" if command == "plan" else command
     head = "\n\n".join([_marker(plan.base, kind), title, *map(_bold, _counts(plan)), facts])

@@ -17,6 +17,7 @@ __all__ = ["render_diagnostics", "render_plan", "render_report"]
 
 _HEADER = "synapse-apply will perform the following actions:"
 _OFFLINE = "If {} is what is live, synapse-apply will perform the following actions:"
+_NOT_COMPARED = "What is declared, as if nothing of it were there yet:"
 _ERRORED = "synapse-apply planned the following actions, but then met a problem:"
 _NO_CHANGES = "No changes. Live state matches the configuration."
 _HELD = "No changes. What was changed outside is kept (on_drift: hold)."
@@ -59,8 +60,13 @@ def _actions(plan: Plan, blocks: Blocks) -> list[str]:
     moves = ["\n".join(moved_lines(plan.moved))] if plan.moved else []
     if not (rows or moves):
         return []
-    header = _OFFLINE.format(clean(plan.base.against)) if plan.base.offline else _HEADER
-    return [_ERRORED if plan.errored else header, *moves, *rows]
+    return [_ERRORED if plan.errored else _header(plan.base), *moves, *rows]
+
+
+def _header(base: Base) -> str:
+    if not base.compared:
+        return _NOT_COMPARED
+    return _OFFLINE.format(clean(base.against)) if base.offline else _HEADER
 
 
 def _dots(plan: Plan, blocks: Blocks) -> list[str]:
@@ -107,6 +113,8 @@ def target_line(base: Base, pen: Pen, trial: Trial | None = None) -> str:
 
 def compared_with(base: Base) -> str:
     """What a plan says of itself that asked nobody."""
+    if not base.compared:
+        return f"not compared with {clean(base.against)}; the backend was not asked"
     return f"against {clean(base.against)}; the backend was not asked"
 
 
@@ -122,6 +130,9 @@ def totals(plan: Plan, pen: Pen) -> str:
         held = _HELD if any(change.held for change in plan.changes) else _NO_CHANGES
         return pen(_NONE_OF_THIS_PLAN if left_out else held, "done")
     refused = [refused_line(len(plan.refused), pen)] if plan.refused else []
+    if not plan.base.compared:
+        said = f"Not compared with {clean(plan.base.against)}: all that is declared counts as new."
+        refused.insert(0, pen(said, "bold"))
     return "\n".join([*refused, *verify_line(plan, pen), pen(plan_line(plan.summary), "bold")])
 
 

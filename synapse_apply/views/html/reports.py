@@ -37,7 +37,7 @@ def plan_html(plan: Plan, *, run_url: str = "", command: str = "plan") -> str:
     failed = "" if command == "plan" else f"{command.capitalize()} failed: "
     return Page(
         f"{failed}Plan for {plan.base.target}",
-        "bad" if plan.errored or plan.guards or plan.refused or failed else "good",
+        _mood(plan, failed),
         [text(line) for line in plan_totals(plan, _PLAIN).splitlines()],
         text(target_line(plan.base, _PLAIN, plan.trial), 1000),
         [
@@ -56,6 +56,11 @@ def plan_html(plan: Plan, *, run_url: str = "", command: str = "plan") -> str:
         planned_nodes(plan),
         _foot(run_url, plan.tool_version, plan.created, f"plan {code(plan.id)}"),
     ).html()  # fmt: skip
+
+
+def _mood(plan: Plan, failed: str) -> str:
+    stopped = plan.errored or plan.guards or plan.refused or failed
+    return "bad" if stopped or not plan.base.compared else "good"
 
 
 def report_html(report: Report, *, run_url: str = "") -> str:

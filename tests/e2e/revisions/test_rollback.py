@@ -85,7 +85,7 @@ def test_named_files_are_those_of_the_commit(repo: Repository) -> None:
     ran = repo.place.plan("--ref", "main", "-f", "manifests/new.yaml", code=1)
     assert "`manifests/new.yaml` is not in main" in ran.text
     ran = repo.place.plan("--ref", "main", "-f", "../else.yaml", code=1)
-    assert "`../else.yaml` lies outside the project's folder" in ran.text
+    assert "`../else.yaml` lies outside the repository" in ran.text
 
 
 def test_a_list_that_has_grown_since(repo: Repository) -> None:
