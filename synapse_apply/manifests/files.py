@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 
 from synapse_apply.manifests.project import FILE_NAME, place_of
+from synapse_apply.manifests.submodules import is_not_checked_out
 from synapse_apply.model.diagnostic import Diagnostic, Position, error
 from synapse_apply.model.project import Project, Target
 
@@ -111,7 +112,10 @@ def _expand(
 
 
 def _walk(folder: str, project: Project, result: ManifestFiles) -> Iterator[FilePath]:
-    for entry in _listed(folder, result):
+    found = _listed(folder, result)
+    if not found and is_not_checked_out(FilePath(folder)):
+        result.findings.append(_not_checked_out(folder))
+    for entry in found:
         if is_passed_over(entry.name):
             continue
         if entry.is_dir(follow_symlinks=False):
@@ -169,6 +173,15 @@ def _linked_folder(path: str) -> Diagnostic:
         f"{shown(FilePath(path), str(FilePath.cwd()))} is a link to a folder, "
         f"{os.path.realpath(path)}; such links are not followed",
         "put the folder itself there, or list the one it leads to under `manifests:`",
+    )
+
+
+def _not_checked_out(folder: str) -> Diagnostic:
+    """What it declares must not be taken for removed."""
+    return error(
+        "A Git submodule that is not checked out",
+        f"{shown(FilePath(folder), str(FilePath.cwd()))} is empty, and .gitmodules has it",
+        "`git submodule update --init`, or have the CI job check submodules out",
     )
 
 

@@ -13,12 +13,12 @@ from unit.packages.trees import commit, write
 SHARED = STORAGE.replace("raw-data", "shared").replace("Raw data", "Shared")
 
 
-def as_submodule(repo: Repository, tmp_path: Path) -> None:
+def as_submodule(repo: Repository, tmp_path: Path, at: str = "mods") -> None:
     """The folder of shared manifests is another repository's."""
     write(tmp_path / "library", {"manifests/shared.yaml": SHARED})
     commit(tmp_path / "library")
     add = ("-c", "protocol.file.allow=always", "submodule", "add", "-q")
-    repo.git(*add, str(tmp_path / "library"), "mods")
+    repo.git(*add, str(tmp_path / "library"), at)
 
 
 def as_link(repo: Repository, _tmp_path: Path) -> None:
@@ -109,3 +109,23 @@ def test_what_is_not_allowed_or_behind_a_link_is_an_error(
     beside.commit("linked")
     ran = beside.place.plan("--ref", "HEAD", code=1)
     assert "../linked in HEAD is a link to a folder" in ran.text
+
+
+@pytest.mark.parametrize("at", ["mods", "manifests/mods"])
+def test_a_submodule_that_is_not_checked_out_is_never_taken_for_empty(
+    repo: Repository, tmp_path: Path, at: str
+) -> None:
+    """A CI job checks none out unless it is told to: what it declares would be forgotten."""
+    as_submodule(repo, tmp_path, at)
+    repo.place.edit("synapse-apply.yaml", '["manifests/"]', f'["manifests/", "{at}"]')
+    repo.commit("shared")
+    repo.place.apply()
+    repo.git("submodule", "deinit", "-q", "-f", at)
+    assert list((repo.root / at).iterdir()) == []
+    said = repo.place.apply(code=1).text
+    assert "A Git submodule that is not checked out" in said
+    assert "`git submodule update --init`" in said
+    assert "storage/shared" in repo.place.run("state", "list", code=0).out
+    (repo.root / "manifests" / "empty").mkdir()  # another empty folder says nothing
+    repo.git("-c", "protocol.file.allow=always", "submodule", "update", "-q", "--init")
+    repo.place.unchanged()
