@@ -37,7 +37,7 @@ def plan(situation: Situation) -> Plan:
     """
     items = {address: situation.items[address] for address in in_order(situation.items)}
     survey = _surveyed(items, situation)
-    bench = bench_of(items.values(), situation.choices.policy.rules)
+    bench = bench_of(items.values(), situation.choices.policy.rules, situation.published)
     declared, cycles = _declared(items, survey, bench)
     undeclared = _undeclared(items, survey, declared, bench)
     # What its series went on without is no loss, also where it is deleted.
