@@ -50,6 +50,8 @@ SHARED_BY_USE_CASES = {
     "surroundings",
     "unrecorded",
     "observe",
+    "unseen",
+    "published",
     "intents",
     "prepare",
     "takeover",

@@ -36,6 +36,21 @@ def probe(api: Api, binding: Binding) -> Sequence[Raw] | None:
         raise
 
 
+def members_of(api: Api, binding: Binding, owner: Observed) -> Sequence[Raw] | None:
+    """What belongs to one live owner, of a kind that is listed by owner only.
+
+    None where this owner has none that could be listed, or this backend no such list.
+    """
+    if binding.members is None:
+        return None
+    try:
+        return binding.members(api, owner)
+    except RemoteError as failure:
+        if failure.status_code in _NO_SUCH_ENDPOINT:
+            return None
+        raise
+
+
 def search(
     api: Api, binding: Binding, key: str, capabilities: Capabilities, marks: SecretMarks
 ) -> list[Observed]:

@@ -102,6 +102,14 @@ class Api(JobCalls, Protocol):
     def health_check_agent(self, token: str) -> dict[str, Any]: ...
 
 
+# Raises StateError where a backup with this binding and lineage must not be used.
+Vet = Callable[[Binding, str], None]
+
+
+def any_state(_binding: Binding, _lineage: str) -> None:
+    """Every backup will do."""
+
+
 class StateStore(Protocol):
     """One state. Every write is durable when the call returns and needs the lock.
 
@@ -199,8 +207,12 @@ class StateStore(Protocol):
         """A consistent copy of the whole state as a file that `restore` reads."""
         ...
 
-    def restore(self, source: str) -> None:
-        """Replace this state by a backup; StateError when it is not one."""
+    def restore(self, source: str, vet: Vet = any_state, keep: str = "") -> str:
+        """Replace this state by a backup; StateError when it is not one, or `vet` raises it.
+
+        Gives where what was here is kept, "" where it is not. A state that is no file is kept at
+        the path `keep` or at a like one: what is there already is never overwritten.
+        """
         ...
 
     def close(self) -> None: ...

@@ -37,7 +37,7 @@ def narrowed(saved: Plan, fresh: Plan, *, reviewed: bool) -> Plan:
     rows: list[Change] = []
     for change in fresh.changes:
         row = made[change.address]
-        if row.changes_server and (needs := stopped & {*row.depends_on, carried(row)}):
+        if _waits(row) and (needs := stopped & {*row.depends_on, carried(row)}):
             row = stale.dependent(row, needs, reviewed=reviewed)
         if row.refused or _lacking(row, change):
             stopped.add(row.address)
@@ -73,6 +73,11 @@ def _goes(change: Change) -> bool:
     """Whether a reader of the plan was told that something will be done about it."""
     due = change.action is not Action.NO_OP or change.verification is not None
     return due and not change.superseded and not change.refused
+
+
+def _waits(row: Change) -> bool:
+    """Whether it is not done where what it depends on is not: a call, or a record's end."""
+    return row.changes_server or (row.action is Action.FORGET and not row.refused)
 
 
 def _only_the_run_is_left(before: Change, now: Change) -> bool:

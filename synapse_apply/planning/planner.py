@@ -20,9 +20,9 @@ from synapse_apply.planning.policy import Bench, bench_of, judged, tolerated
 from synapse_apply.planning.policy_stops import policy_stops
 from synapse_apply.planning.refusals import dotted, listing
 from synapse_apply.planning.rulings import Ruling, needs
-from synapse_apply.planning.series import is_beyond, is_history, series_of, went_back
+from synapse_apply.planning.series import is_history, series_of, went_back
 from synapse_apply.planning.situation import Item, Situation
-from synapse_apply.planning.undeclared import let_go
+from synapse_apply.planning.undeclared import after_new, let_go
 from synapse_apply.planning.verification import proven
 
 Rulings = dict[Address, Ruling]
@@ -37,7 +37,7 @@ def plan(situation: Situation) -> Plan:
     """
     items = {address: situation.items[address] for address in in_order(situation.items)}
     survey = _surveyed(items, situation)
-    bench = bench_of(items.values(), situation.choices.policy.rules)
+    bench = bench_of(items.values(), situation.choices.policy.rules, situation.published)
     declared, cycles = _declared(items, survey, bench)
     undeclared = _undeclared(items, survey, declared, bench)
     # What its series went on without is no loss, also where it is deleted.
@@ -142,8 +142,7 @@ def _undeclared(
         ruling = _tried(judged(items[address], let_go(items[address], survey), bench), survey)
         if ruling.change.action is Action.DELETE:
             ruling = _after_users(ruling, items[address], users.get(address, ()), rulings, declared)
-            ruling = _after_newer(ruling, items[address], survey, declared)
-        rulings[address] = ruling
+        rulings[address] = after_new(ruling, items[address], survey, declared)
     return rulings
 
 
@@ -164,19 +163,6 @@ def _after_users(
     waits = tuple(sorted(user for user, other in before.items() if other is not None))
     stopped = [user for user in waits if (other := before[user]) is not None and other.blocked]
     ruling = replace(ruling, change=replace(ruling.change, depends_on=waits))
-    return ruling.refuse(refusals.dependency(item, stopped)) if stopped else ruling
-
-
-def _after_newer(ruling: Ruling, item: Item, survey: Survey, declared: Rulings) -> Ruling:
-    """An older member goes once those are made that its series is to keep instead."""
-    if not is_beyond(item, survey.series):
-        return ruling
-    members = survey.series[item.address.kind, item.record.series if item.record else ""]
-    newer = [at for at in members.declared if at in declared]
-    made = [at for at in newer if declared[at].change.changes_server or declared[at].blocked]
-    waits = tuple(sorted({*ruling.change.depends_on, *made}))
-    ruling = replace(ruling, change=replace(ruling.change, depends_on=waits))
-    stopped = [at for at in made if declared[at].blocked]
     return ruling.refuse(refusals.dependency(item, stopped)) if stopped else ruling
 
 

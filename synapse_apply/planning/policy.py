@@ -20,13 +20,14 @@ from synapse_apply.model.values import ABSENT, SecretWant, dig
 from synapse_apply.model.versions import Order, order
 from synapse_apply.planning.refusals import dotted, listing
 from synapse_apply.planning.rulings import Ruling
-from synapse_apply.planning.situation import Item
+from synapse_apply.planning.situation import Item, Published
 
 SUMMARY = "Against the policy"
 _SHORT = 60
 _SENT = frozenset({Action.CREATE, Action.UPDATE, Action.RECREATE, Action.DELETE})
 
-Newest = Mapping[tuple[str, str], tuple[Order, Address]]
+# By series the highest version that is there, and whose it is, in words.
+Newest = Mapping[tuple[str, str], tuple[Order, str]]
 
 
 def changes_object(change: Change) -> bool:
@@ -152,15 +153,15 @@ def grows(case: Case) -> Violation | None:
     series, version = item.type.place_in_series(item.desired.spec)
     if not series or (item.address.kind, series) not in case.newest:
         return None
-    newest, address = case.newest[item.address.kind, series]
+    newest, whose = case.newest[item.address.kind, series]
     mine, name = order(version), item.type.version
     if mine is not None and mine > newest:
         return None
     if mine is None:
         why = f"{name} {version} is no semantic version: nothing tells that it is newer than"
     else:
-        why = f"{name} {version} is not newer than that of"
-    return Violation(f"{why} {address}, which is there", f"declare a higher {name}", (name,))
+        why = f"{name} {version} is not newer than"
+    return Violation(f"{why} {whose}", f"declare a higher {name}", (name,))
 
 
 def untouched(_case: Case) -> Violation | None:
@@ -170,10 +171,14 @@ def untouched(_case: Case) -> Violation | None:
 
 @frozen
 class Check:
-    """A built-in; one that is `of_changes` has nothing to say of what stays as it is."""
+    """A built-in; one that is `of_changes` has nothing to say of what stays as it is.
+
+    One `of_series` judges what is new by all that is live of its series.
+    """
 
     test: Test
     of_changes: bool = False
+    of_series: bool = False
 
 
 CHECKS: Mapping[str, Check] = {
@@ -182,7 +187,7 @@ CHECKS: Mapping[str, Check] = {
     "changelog": Check(field_given("changelog")),
     "allowed-providers": Check(field_in("provider")),
     "allowed-categories": Check(field_in("category")),
-    "version-grows": Check(grows, of_changes=True),
+    "version-grows": Check(grows, of_changes=True, of_series=True),
     "required-labels": Check(labelled),
     "protected": Check(untouched, of_changes=True),
 }
@@ -193,14 +198,25 @@ def _shown(value: Any) -> str:
     return text if text and len(text) <= _SHORT else "another"
 
 
-def bench_of(items: Iterable[Item], rules: Iterable[Rule]) -> Bench:
+def of_series(rules: Iterable[Rule]) -> tuple[Rule, ...]:
+    """Those rules that judge a new resource by all that is live of its series."""
+    return tuple(rule for rule in rules if rule.check in CHECKS and CHECKS[rule.check].of_series)
+
+
+def bench_of(items: Iterable[Item], rules: Iterable[Rule], published: Published) -> Bench:
     """The rules that judge resources, with what they must know of all of them."""
     found = tuple(rule for rule in rules if rule.check in CHECKS)
-    return Bench(found, _newest(items) if found else {})
+    return Bench(found, _newest(items, published) if found else {})
 
 
-def _newest(items: Iterable[Item]) -> Newest:
-    newest: dict[tuple[str, str], tuple[Order, Address]] = {}
+def _newest(items: Iterable[Item], published: Published) -> Newest:
+    newest: dict[tuple[str, str], tuple[Order, str]] = {}
+
+    def there(at: tuple[str, str], version: str, whose: str) -> None:
+        mine = order(version)
+        if mine is not None and (at not in newest or newest[at][0] < mine):
+            newest[at] = (mine, whose)
+
     for item in items:
         if not item.type.series or (item.record is None and item.sighting.observed is None):
             continue
@@ -208,9 +224,10 @@ def _newest(items: Iterable[Item]) -> Newest:
             series, version = item.type.place_in_series(item.desired.spec)
         elif item.record is not None:
             series, version = item.record.series, item.record.version
-        mine, at = order(version), (item.address.kind, series)
-        if mine is not None and (at not in newest or newest[at][0] < mine):
-            newest[at] = (mine, item.address)
+        there((item.address.kind, series), version, f"that of {item.address}, which is there")
+    for at, versions in published.items():
+        for version in versions:
+            there(at, version, f"{version}, which is live and not recorded")
     return newest
 
 

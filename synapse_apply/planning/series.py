@@ -85,6 +85,15 @@ def is_beyond(item: Item, series: Series) -> bool:
     return not members.keeps(mine)
 
 
+def members_beside(item: Item, series: Series) -> tuple[Address, ...]:
+    """The declared members of the series that an undeclared record belongs to."""
+    record = item.record
+    if record is None or not record.series:
+        return ()
+    members = series.get((item.address.kind, record.series))
+    return tuple(members.declared) if members is not None else ()
+
+
 def went_back(series: Series, items: Mapping[Address, Item]) -> list[Diagnostic]:
     """A warning for each series whose declared version is lower than one already recorded."""
     found = []

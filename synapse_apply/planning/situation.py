@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import field, replace
 
 from synapse_apply.kinds.descriptor import Binding, Catalogue, ResourceType
@@ -19,6 +19,8 @@ from synapse_apply.model.state import Intent, Record
 from synapse_apply.model.trial import Trial
 from synapse_apply.model.values import Fields
 from synapse_apply.model.verification import Elsewhere
+
+Published = Mapping[tuple[str, str], Sequence[str]]
 
 
 @frozen
@@ -93,7 +95,8 @@ class Situation:
     address. `elsewhere` are the targets in which a release must have been
     verified before it is made here, by name. `moved` are the records that were renamed for it,
     `removed` the recorded addresses that the project file lets go. `refused` is what the backend
-    refused when the calls of an earlier plan were tried, `trial` how many were.
+    refused when the calls of an earlier plan were tried, `trial` how many were. `published` are the
+    versions that are live of a series, by (prefix, series), where a rule of the policy asks.
     """
 
     plan_id: str
@@ -114,3 +117,4 @@ class Situation:
     refused: Mapping[Address, Refusal] = field(default_factory=dict)
     trial: Trial | None = None
     removed: frozenset[Address] = frozenset()
+    published: Published = field(default_factory=dict)

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
+from synapse_apply.model.address import Address
 from synapse_apply.model.plan import Action
 from synapse_apply.planning import refusals
 from synapse_apply.planning.declared import Survey
 from synapse_apply.planning.identity import differing_identity
+from synapse_apply.planning.refusals import listing
 from synapse_apply.planning.rulings import Ruling, change_of
-from synapse_apply.planning.series import is_beyond, is_history
+from synapse_apply.planning.series import is_beyond, is_history, members_beside
 from synapse_apply.planning.situation import Item
+
+_ENDS = frozenset({Action.DELETE, Action.FORGET})
+_MAKES = frozenset({Action.CREATE, Action.RECREATE})
 
 
 def let_go(item: Item, survey: Survey) -> Ruling:
@@ -64,3 +70,30 @@ def _prune(item: Item, survey: Survey) -> Ruling:
 
 def _noted(item: Item, action: Action, note: str) -> Ruling:
     return Ruling(replace(change_of(item, action), notes=(note,)))
+
+
+def after_new(
+    ruling: Ruling, item: Item, survey: Survey, declared: Mapping[Address, Ruling]
+) -> Ruling:
+    """A member of a series goes once those are there that the manifests have in its stead.
+
+    Where one of them cannot be, its record stays and nothing is deleted. What the project file
+    lets go by name waits for nobody.
+    """
+    if ruling.change.action not in _ENDS or item.address in survey.removed:
+        return ruling
+    members = members_beside(item, survey.series)
+    made = [at for at in members if declared[at].change.changes_server or declared[at].blocked]
+    stopped = [at for at in made if declared[at].blocked or _is_left_out(declared[at], survey)]
+    if stopped and ruling.change.action is Action.FORGET and not ruling.blocked:
+        return _noted(item, Action.NO_OP, f"kept in state until {listing(stopped)} is there")
+    waits = tuple(sorted({*ruling.change.depends_on, *made}))
+    ruling = replace(ruling, change=replace(ruling.change, depends_on=waits))
+    return ruling.refuse(refusals.dependency(item, stopped)) if stopped else ruling
+
+
+def _is_left_out(made: Ruling, survey: Survey) -> bool:
+    """Whether it is to be made, and not by this plan."""
+    selected = survey.choices.selected
+    left_out = selected is not None and made.change.address not in selected
+    return left_out and made.change.action in _MAKES

@@ -11,12 +11,12 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
+from itertools import chain
 from threading import Lock
 
 from synapse_apply.kinds.descriptor import Binding, Catalogue, Raw, ResourceType
 from synapse_apply.kinds.glances import FEW, Glances
-from synapse_apply.kinds.search import probe, whole
-from synapse_apply.kinds.wire import remote_id
+from synapse_apply.kinds.search import members_of, probe, whole
 from synapse_apply.model.address import Address, in_order
 from synapse_apply.model.desired import Desired
 from synapse_apply.model.diagnostic import Diagnostic, Path, error
@@ -26,7 +26,6 @@ from synapse_apply.model.errors import (
     RemoteTimeout,
     Unauthorized,
     Unreachable,
-    recourse,
 )
 from synapse_apply.model.marks import SecretMarks
 from synapse_apply.model.observed import Capabilities, FoundBy, Lookup, Observed, Sighting
@@ -34,6 +33,8 @@ from synapse_apply.model.ports import Api
 from synapse_apply.model.state import Record
 from synapse_apply.model.threads import threads
 from synapse_apply.model.values import Reference, leaves
+from synapse_apply.session.unseen import ambiguous
+from synapse_apply.session.unseen import problem as problem_of
 
 # Whoever is asked next would be told the same, and a client's own retries are over by then.
 _FINAL = (Unauthorized, Unreachable)
@@ -72,6 +73,7 @@ class Observer:
         self._marks = marks
         self._parallelism = parallelism
         self._lists: dict[str, dict[str, list[Raw]] | None] = {}
+        self._by_owner: dict[str, dict[str, list[Observed]]] = {}
         self._unlisted: dict[str, _Unlisted] = {}
         self._down: Diagnostic | None = None
         self._timeouts = 0
@@ -164,6 +166,38 @@ class Observer:
                 address, partial(self._by_own_record, address, records[address])
             )
 
+    def beside(self, desired: Desired) -> list[Observed] | None:
+        """What is live of the series that a declared resource belongs to, of all versions.
+
+        None where this backend does not tell. A read that failed is a problem of its sighting.
+        """
+        kind = self._catalogue[desired.address.kind]
+        binding = self.binding(kind)
+        try:
+            owner = self._parents(kind, desired)[0].get(kind.series)
+            if owner is None:
+                return []
+            return self._members(kind, binding, owner) if owner.api == binding.api else None
+        except RemoteError as failure:
+            finding = self._failed(desired.address, failure)
+            self.sightings[desired.address] = Sighting(desired.address, problem=finding)
+            return []
+
+    def _members(
+        self, kind: ResourceType, binding: Binding, owner: Observed
+    ) -> list[Observed] | None:
+        listed = self._listed(kind.prefix, binding)
+        if listed is None:
+            raws = members_of(self._api, binding, owner)
+            return None if raws is None else [binding.decode(raw, self._marks) for raw in raws]
+        with self._lock:
+            if kind.prefix not in self._by_owner:
+                groups = self._by_owner[kind.prefix] = defaultdict(list)
+                for raw in chain.from_iterable(listed.values()):
+                    found = binding.decode(raw, self._marks)
+                    groups[str(found.spec.get(kind.series))].append(found)
+        return self._by_owner[kind.prefix].get(owner.remote_id, [])
+
     def _by_own_record(self, address: Address, record: Record) -> Sighting:
         kind = self._catalogue[address.kind]
         return self._by_record(address, kind.bindings.get(record.api, self.binding(kind)), record)
@@ -186,8 +220,8 @@ class Observer:
         with self._lock:
             self._timeouts += isinstance(failure, RemoteTimeout)
             if isinstance(failure, _FINAL) or self._timeouts >= _MOST_TIMEOUTS:
-                self._down = self._down or _problem(None, failure)
-        return self._down or _problem(address, failure)
+                self._down = self._down or problem_of(None, failure)
+        return self._down or problem_of(address, failure)
 
     def _identify(self, desired: Desired, record: Record | None) -> Sighting:
         address = desired.address
@@ -236,7 +270,7 @@ class Observer:
         hits = self._hits(address.kind, binding, key)
         lookup = binding.proves(key, self.capabilities)
         if len(hits) > 1:
-            return Sighting(address, problem=_ambiguous(desired, key, hits))
+            return Sighting(address, problem=ambiguous(desired, key, hits))
         if not hits:
             return Sighting(address, lookup=lookup)
         return Sighting(
@@ -283,7 +317,7 @@ class Observer:
         except (*_FINAL, RemoteTimeout):
             raise
         except RemoteError as failure:
-            self._unlisted[kind] = _Unlisted(_problem(None, failure))
+            self._unlisted[kind] = _Unlisted(problem_of(None, failure))
             raise self._unlisted[kind] from None
 
     def _parents(self, kind: ResourceType, desired: Desired) -> tuple[dict[str, Observed], bool]:
@@ -313,30 +347,3 @@ class Observer:
                 raw = binding.read(self._api, remote_id)
                 self._referred[at] = binding.decode(raw, self._marks)
             return self._referred[at]
-
-
-def _problem(address: Address | None, failure: RemoteError) -> Diagnostic:
-    """What to say of a read that failed: of one address, or of all that it would concern."""
-    status = failure.status_code
-    other = "Run again; nothing was changed."
-    if 200 <= status < 300:
-        other = "That is no answer of this API: check the target's url."
-    return error(
-        "Reading the live state failed",
-        f"{f'{address}: ' if address else ''}{str(failure).removesuffix('.')}.",
-        recourse(failure, "run again", other),
-        address=str(address) if address else None,
-        request_id=failure.request_id,
-    )
-
-
-def _ambiguous(desired: Desired, key: str, hits: Sequence[Raw]) -> Diagnostic:
-    form, _, text = key.partition("=")
-    ids = ", ".join(remote_id(raw) for raw in hits)
-    return error(
-        "Several live objects have one natural key",
-        f"{desired.address}: {form} {text!r} belongs to ids {ids}.",
-        f"Say which one is meant: `synapse-apply import {desired.address} ID`, or metadata.id.",
-        address=str(desired.address),
-        position=desired.position,
-    )

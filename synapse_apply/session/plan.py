@@ -18,7 +18,9 @@ from synapse_apply.planning.planner import plan as make_plan
 from synapse_apply.planning.situation import Choices, Item, Situation
 from synapse_apply.session.context import Context, Planned
 from synapse_apply.session.intents import look_up, observing
+from synapse_apply.session.observe import Observer
 from synapse_apply.session.prepare import items
+from synapse_apply.session.published import published
 from synapse_apply.session.unrecorded import told_done
 
 
@@ -45,8 +47,8 @@ def plan(
     records = moves.records
     desired = context.desired
     observer.observe(desired, records)
-    deletable = _deletable(context, desired, records) if choices.prune else []
-    observer.read({*deletable, *_undeclared(context, records, looked_at)}, records)
+    _read_undeclared(context, observer, records, looked_at, prune=choices.prune)
+    live, untold = published(context, observer, records, choices.selected)
     made = items(context.catalogue, observer, desired, records, context.secrets, context.new_salt)
     situation = Situation(
         plan_id=str(uuid.uuid4()),
@@ -61,10 +63,11 @@ def plan(
         waiting=moves.waiting,
         choices=replace(choices.under(context.target), partial=context.partial),
         capabilities=observer.capabilities,
-        diagnostics=(*context.diagnostics, *_unsettled(settled), *moves.diagnostics),
+        diagnostics=(*context.diagnostics, *_unsettled(settled), *moves.diagnostics, *untold),
         elsewhere=context.elsewhere() if any(map(_may_be_proved, made.values())) else {},
         moved=moves.moved,
         removed=let_go(context.project.removed, records, context.desired),
+        published=live,
     )
     plan = make_plan(situation)
     planned = Planned(plan, made, tuple(settled), observer.capabilities)
@@ -130,6 +133,19 @@ def _may_be_proved(item: Item) -> bool:
     """Whether it is to be made here, and could have been verified elsewhere before."""
     makes = item.desired is not None and item.sighting.observed is None
     return makes and item.type.proof is not None
+
+
+def _read_undeclared(
+    context: Context,
+    observer: Observer,
+    records: Mapping[Address, Record],
+    looked_at: Collection[Address],
+    *,
+    prune: bool,
+) -> None:
+    """Look at what is recorded and not declared, where a delete or somebody wants to know."""
+    deletable = _deletable(context, context.desired, records) if prune else []
+    observer.read({*deletable, *_undeclared(context, records, looked_at)}, records)
 
 
 def _undeclared(

@@ -126,11 +126,6 @@ def migrate(context: StateContext, url: str, environ: Mapping[str, str]) -> Stat
         target.close()
 
 
-def restore(context: StateContext, path: Path) -> None:
-    """Replace the state by a backup."""
-    context.store.restore(str(path))
-
-
 def inventory(context: StateContext) -> list[dict[str, object]]:
     """Address, id, version and digest of every record: what `import -f` reads."""
     return [dict(row) for row in inventory_of(context.store.read())]

@@ -8,7 +8,7 @@ from synapse_apply.applying.task import Task, Tools
 from synapse_apply.applying.uploading import WatchedPackages
 from synapse_apply.model.address import Address
 from synapse_apply.model.observed import Observed
-from synapse_apply.model.plan import Action, Change
+from synapse_apply.model.plan import Change
 from synapse_apply.model.ports import Progress
 from synapse_apply.model.values import Reference
 from synapse_apply.planning.along import carried
@@ -71,7 +71,7 @@ def _task(planned: Planned, change: Change) -> Task:
         change=change,
         type=item.type,
         binding=item.binding,
-        after=() if change.action is Action.FORGET else change.depends_on,
+        after=change.depends_on,
         desired=item.desired,
         record=item.record,
         observed=item.sighting.observed,

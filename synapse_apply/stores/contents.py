@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from synapse_apply.model.address import in_order
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.state import AuditEntry, Binding, State
+from synapse_apply.model.state import STATE_FORMAT, AuditEntry, Binding, State
 from synapse_apply.model.unhurried import unhurried_gc
-from synapse_apply.stores import schema, texts
+from synapse_apply.stores import faults, schema, texts
 from synapse_apply.stores.database import Row, Run, Statement
 
 
@@ -62,6 +62,32 @@ def statements(contents: Contents, where: str) -> list[Statement]:
         text = texts.audit_to(entry, where)
         made.append((schema.ADD_AUDIT, (entry.at, entry.address, text)))
     return made
+
+
+@frozen
+class Origin:
+    """Which state it is: whose, its lineage, and how many objects it remembers."""
+
+    binding: Binding
+    lineage: str
+    records: int
+
+
+def origin_of(run: Run, where: str) -> Origin:
+    """StateError as `meta_of`."""
+    meta = meta_of(run, where)
+    ((records,),) = run(schema.COUNT_RECORDS, ())
+    return Origin(Binding(*meta[schema.BINDING]), str(meta[1]), records)
+
+
+def meta_of(run: Run, where: str) -> Row:
+    """The answer to GET_META; StateError without one, or from a newer version."""
+    rows = run(schema.GET_META, ())
+    if not rows:
+        raise faults.damaged(where, "its first row is missing")
+    if rows[0][0] > STATE_FORMAT:
+        raise faults.newer(where, rows[0][0])
+    return rows[0]
 
 
 def all_rows(run: Run) -> list[Statement]:

@@ -52,10 +52,14 @@ class Database(Protocol):
         """A consistent copy, as a SQLite file, at a path that does not exist yet."""
         ...
 
-    def replace(self, source: str, check: Callable[[Run], Sequence[Statement]]) -> None:
-        """Become a copy of a backup in one step.
+    def replace(
+        self, source: str, check: Callable[[Run], Sequence[Statement]], keep: str = ""
+    ) -> str:
+        """Become a copy of a backup in one step; where what was here is kept, "" where it is not.
 
         `check` sees the backup, may refuse it, and gives statements to carry out on the copy.
+        What was here is kept beside a file, else at the path `keep`, where one is given. Nothing
+        that has a name already is overwritten: the next one gets a number.
         """
         ...
 

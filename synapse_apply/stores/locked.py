@@ -7,8 +7,8 @@ from contextlib import contextmanager
 
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import RemoteError, SynapseApplyError
-from synapse_apply.model.state import STATE_FORMAT
 from synapse_apply.stores import faults, schema
+from synapse_apply.stores.contents import meta_of
 from synapse_apply.stores.database import Database, Row, Run
 from synapse_apply.stores.group import Group
 from synapse_apply.stores.holding import Holding
@@ -102,12 +102,7 @@ class Locked:
         self._database.write(whole)
 
     def _meta(self, run: Run, where: str = "") -> Row:
-        rows = run(schema.GET_META, ())
-        if not rows:
-            raise faults.damaged(where or self.where, "its first row is missing")
-        if rows[0][0] > STATE_FORMAT:
-            raise faults.newer(where or self.where, rows[0][0])
-        return rows[0]
+        return meta_of(run, where or self.where)
 
     @contextmanager
     def _locked(

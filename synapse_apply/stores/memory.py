@@ -14,6 +14,7 @@ from uuid import uuid4
 from synapse_apply.model import codec
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic
+from synapse_apply.model.ports import Vet, any_state
 from synapse_apply.model.refactoring import Renames, renamed
 from synapse_apply.model.state import (
     STATE_FORMAT,
@@ -224,11 +225,15 @@ class MemoryStore:
         except FileExistsError:
             raise faults.backup_exists(to) from None
 
-    def restore(self, source: str) -> None:
+    def restore(self, source: str, vet: Vet = any_state, keep: str = "") -> str:
+        """Nothing is kept: memory has no place for it."""
+        del keep
         rows = _restored(source)
+        vet(rows.binding, rows.lineage)
         with self._turn:
             serial = self._rows.serial if self._rows else 0
             self._rows = replace(rows, serial=max(serial, rows.serial) + 1)
+        return ""
 
     def close(self) -> None:
         """Nothing to let go of: the state stays for the next use."""

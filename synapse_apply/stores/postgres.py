@@ -18,35 +18,26 @@ from uuid import uuid4
 from zlib import crc32
 
 import psycopg
-from psycopg import conninfo, pq, sql
+from psycopg import pq, sql
 
-from synapse_apply.model.diagnostic import Diagnostic, error
-from synapse_apply.model.errors import InputError, StateError
+from synapse_apply.model.diagnostic import Diagnostic
+from synapse_apply.model.errors import StateError
 from synapse_apply.stores import faults, postgres_faults, schema, sqlite_faults
 from synapse_apply.stores.contents import all_rows
 from synapse_apply.stores.database import Row, Run, Statement, T
 from synapse_apply.stores.lock import Runner
 from synapse_apply.stores.postgres_faults import NoTable, Unreachable
+from synapse_apply.stores.postgres_parameters import parameters
 from synapse_apply.stores.postgres_url import Place, place
 from synapse_apply.stores.postgres_watch import LONGEST, watched
 from synapse_apply.stores.sql import SqlStore, utc_now
-from synapse_apply.stores.sqlite import SqliteDatabase, opened_backup
+from synapse_apply.stores.sqlite import opened_backup, written
 from synapse_apply.stores.sqlite import runner as sqlite_runner
 
 Connection = psycopg.Connection[Row]
 
 # The first halves of our advisory locks: "SynA" in ASCII, and the number after it.
 WRITERS, MAKERS = 0x53796E41, 0x53796E42
-
-# So that a connection that went silent is noticed well before a lease is over.
-DEFAULTS = {
-    "application_name": "synapse-apply",
-    "connect_timeout": "10",
-    "keepalives_idle": "10",
-    "keepalives_interval": "3",
-    "keepalives_count": "3",
-    "tcp_user_timeout": "15000",
-}
 
 # A stopped client's transaction is ended by the server before the next writer gives up waiting.
 _READ = """
@@ -99,7 +90,7 @@ class PostgresDatabase:
     def __init__(self, at: Place, patience: float = 10.0, longest: float = LONGEST) -> None:
         """InputError for a URL that the client library does not understand."""
         self._place = at
-        self._parameters = _parameters(at)
+        self._parameters = parameters(at)
         self._patience = patience
         self._longest = longest
         self._client = str(uuid4())
@@ -153,16 +144,17 @@ class PostgresDatabase:
     def backup(self, to: str) -> None:
         if Path(to).exists():
             raise faults.backup_exists(to)
-        rows = self.read(all_rows)
-        tables: list[Statement] = [(table, ()) for table in schema.TABLES]
-        with closing(SqliteDatabase(Path(to))) as copy:
-            copy.create([*tables, *rows])
+        written(self.read(all_rows), Path(to))
 
-    def replace(self, source: str, check: Callable[[Run], Sequence[Statement]]) -> None:
-        """What was here is gone then: make a backup before."""
+    def replace(
+        self, source: str, check: Callable[[Run], Sequence[Statement]], keep: str = ""
+    ) -> str:
+        """What was here is kept as a backup is, unless it cannot be read."""
         with opened_backup(source) as connection, sqlite_faults.in_words(source, "Reading"):
             backup = sqlite_runner(connection)
             statements = [*all_rows(backup), *check(backup)]
+
+        kept = str(written(rows, Path(keep))) if keep and (rows := self._readable()) else ""
 
         def work(run: Run) -> None:
             if self._is_there(run):
@@ -175,6 +167,16 @@ class PostgresDatabase:
             _carry_out(statements, run)
 
         self._write(work, in_place=False)
+        return kept
+
+    def _readable(self) -> list[Statement]:
+        """All rows that are here, none where they cannot be read: a restore is for that, too."""
+        try:
+            return self.read(all_rows)
+        except Unreachable:
+            raise
+        except StateError:
+            return []
 
     def warnings(self) -> tuple[Diagnostic, ...]:
         return ()
@@ -312,24 +314,6 @@ class PostgresDatabase:
             raise finding from None
         except UnicodeEncodeError:
             raise faults.unstorable(self.where, "a text is not valid Unicode") from None
-
-
-def _parameters(at: Place) -> dict[str, Any]:
-    """What the client library is told; the URL's own parameters come first."""
-    try:
-        given = conninfo.conninfo_to_dict(at.url.reveal())
-    except psycopg.Error:
-        given = None
-    if given is None:  # its message may repeat a part of the URL
-        raise InputError(
-            error(
-                "The state's url cannot be used",
-                f"{at.where}: the PostgreSQL client does not understand it.",
-                "Write postgresql://USER@HOST:PORT/DATABASE?sslmode=verify-full; the parameters"
-                " are those of libpq.",
-            )
-        )
-    return {**DEFAULTS, **given, "client_encoding": "UTF8"}
 
 
 def _runner(connection: Connection) -> Run:

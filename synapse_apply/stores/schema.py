@@ -143,6 +143,7 @@ SET_FENCE = "UPDATE meta SET fence = ? WHERE id = 1"
 
 # Unordered: each database has its own idea of the order of texts.
 ALL_RECORDS = "SELECT address, record FROM records"
+COUNT_RECORDS = "SELECT COUNT(*) FROM records"
 GET_RECORD = "SELECT record FROM records WHERE address = ?"
 # To be ended by `among`.
 OPEN_INTENTS, DROP_INTENTS = "SELECT id FROM intents WHERE id", "DELETE FROM intents WHERE id"

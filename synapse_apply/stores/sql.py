@@ -12,6 +12,7 @@ from typing import Any
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import StateError
+from synapse_apply.model.ports import Vet, any_state
 from synapse_apply.model.refactoring import Renames, renamed
 from synapse_apply.model.state import (
     STATE_FORMAT,
@@ -178,7 +179,7 @@ class SqlStore(Locked):
         self.serial()
         self._database.backup(to)
 
-    def restore(self, source: str) -> None:
+    def restore(self, source: str, vet: Vet = any_state, keep: str = "") -> str:
         """Also without the lock: it is taken for the moment then.
 
         The serial ends above both, so that no plan made before fits by accident.
@@ -186,6 +187,7 @@ class SqlStore(Locked):
 
         def check(run: Run) -> list[Statement]:
             meta = self._meta(run, source)
+            vet(Binding(*meta[schema.BINDING]), str(meta[1]))
             at_least = max(int(meta[schema.SERIAL]), serial) + 1
             holder, made = holding.entry(int(meta[schema.FENCE]))
             entered.append(holder)
@@ -196,8 +198,9 @@ class SqlStore(Locked):
             holding.check()
             serial = self._serial_if_readable()
             written_at = self._runner.timing.boottime()
-            self._database.replace(source, check)
+            kept = self._database.replace(source, check, keep)
             holding.seat(entered[-1], written_at)
+        return kept
 
     def contents(self) -> Contents:
         """The state with its history, as one snapshot."""

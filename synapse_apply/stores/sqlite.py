@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from pathlib import Path
 from threading import RLock
 from urllib.parse import quote
@@ -18,7 +18,9 @@ from uuid import uuid4
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.state import STATE_FORMAT
 from synapse_apply.stores import faults, schema, sqlite_faults
+from synapse_apply.stores.contents import Origin, origin_of
 from synapse_apply.stores.database import Row, Run, Statement, T
+from synapse_apply.stores.kept import KEPT, keep, names
 from synapse_apply.stores.lock import Runner
 from synapse_apply.stores.lockfile import locked
 from synapse_apply.stores.mounts import MOUNTS, network_warning
@@ -100,27 +102,29 @@ class SqliteDatabase:
                 source.backup(copy)
                 copy.execute(schema.DROP_LOCK)
 
-    def replace(self, source: str, check: Callable[[Run], Sequence[Statement]]) -> None:
-        """The file that was here is kept as `<name>.before-restore`."""
+    def replace(
+        self, source: str, check: Callable[[Run], Sequence[Statement]], keep: str = ""
+    ) -> str:
+        """The file that was here is kept as `<name>.before-restore`, a file whatever is in it."""
+        del keep  # a link must lie beside it
+        kept: list[Path] = []
         with self._turn, opened_backup(source) as backup:
             with sqlite_faults.in_words(source, "Reading"):
                 statements = check(runner(backup))
-            with _new_file(self._path, self._make_way) as new, _connect(new) as copy:
+            with _new_file(self._path, lambda: self._make_way(kept)) as new, _connect(new) as copy:
                 backup.backup(copy)
                 copy.execute("BEGIN IMMEDIATE")
                 _carry_out(statements, copy)
                 copy.execute("COMMIT")
+        return str(kept[0]) if kept else ""
 
-    def _make_way(self) -> None:
+    def _make_way(self, kept: list[Path]) -> None:
         """What the old file leaves behind must not meet the new one."""
         self.close()
+        if self._path.exists():
+            kept.append(keep(self._path, self._path.with_name(f"{self._path.name}.{KEPT}")))
         # SQLite would play the old file's journal into the new one.
         _journal(self._path).unlink(missing_ok=True)
-        kept = self._path.with_name(f"{self._path.name}.before-restore")
-        if self._path.exists():
-            kept.unlink(missing_ok=True)
-            with suppress(OSError):  # a file system without links
-                kept.hardlink_to(self._path)
 
     def warnings(self) -> tuple[Diagnostic, ...]:
         return network_warning(self._path, self._mounts)
@@ -222,6 +226,20 @@ def opened_backup(source: str) -> Iterator[sqlite3.Connection]:
         with sqlite_faults.in_words(source, "Reading"):
             _verify_whole(connection, source)
         yield connection
+
+
+def origin(source: str) -> Origin:
+    """Which state a backup is of; StateError as `opened_backup`."""
+    with opened_backup(source) as connection, sqlite_faults.in_words(source, "Reading"):
+        return origin_of(runner(connection), source)
+
+
+def written(rows: Sequence[Statement], first: Path) -> Path:
+    """A new state file with these rows, at this path or the next one that nothing has."""
+    path = next(name for name in names(first) if not name.exists())
+    with closing(SqliteDatabase(path)) as copy:
+        copy.create([*((table, ()) for table in schema.TABLES), *rows])
+    return path
 
 
 def runner(connection: sqlite3.Connection) -> Run:

@@ -12,15 +12,18 @@ if TYPE_CHECKING:
     from synapse_apply.session.context import StateContext
 
 
-def binding_now(context: StateContext) -> Binding:
-    """The binding of a target without sending anything; InputError without a url."""
+def binding_now(context: StateContext, *, looking: bool = False) -> Binding:
+    """The binding of a target without sending anything; InputError without a url.
+
+    `looking`: where the embedded backend has no data yet, none is made.
+    """
     from synapse_apply.session.embedded import running
     from synapse_apply.session.state_file import binding_of
     from synapse_apply.session.surroundings import base_url
 
     target = context.target
     if target.is_embedded:
-        with running(context.project.root) as embedded:
+        with running(context.project.root, looking=looking) as embedded:
             return binding_of(embedded.url, target, embedded)
     if not target.url:
         raise InputError(

@@ -29,24 +29,35 @@ if TYPE_CHECKING:
 def command(*, face: Face, where: Where, file: Path, yes: bool) -> int:
     """Replace the state by a backup.
 
-    What was applied since the backup is not remembered: plan afterwards, and look closely.
+    It must be one of this target: of its url and tenant, and of the lineage that the project
+    file pins. The state that was there is kept under a new name, which is printed: a file beside
+    it, one in PostgreSQL in .synapse-apply/state. What was applied since the backup is not
+    remembered: plan afterwards, and look closely.
     """
     from synapse_apply.cli.again import same_place
     from synapse_apply.cli.approval import ask, need_approval
+    from synapse_apply.cli.state.bound import binding_now
     from synapse_apply.model.aim import completed
-    from synapse_apply.session import states
     from synapse_apply.session.context import open_state
+    from synapse_apply.session.restore import exchange, replaced, restore
 
-    if not (where.directory / file).is_file():
+    path = where.directory / file
+    if not path.is_file():
         raise click.BadParameter(f"File {str(file)!r} does not exist.", param_hint="FILE")
     with open_state(where) as context:
+        binding = binding_now(context, looking=True)
+        found = exchange(context, path, binding)
         if context.store.exists() and not yes:
             need_approval(face, given=yes, verb="state restore", flag="--yes")
             name = context.target.name
-            if not ask(face, f"Replace the state of target {name}?", "Back it up first."):
+            detail = found.of_another or "What was applied since the backup is forgotten."
+            if not ask(face, f"Replace the state of target {name}?", detail):
                 face.err("Nothing was changed.\n")
                 return 1
-        states.restore(context, where.directory / file)
+        kept = restore(context, path, binding)
+        face.warn(replaced(found, kept, context.target))
+    if kept:
+        face.out(f"The state that was there is kept as {kept}.\n")
     again = completed("Run `synapse-apply plan` next.", same_place(where))
     face.out(f"Restored from {file}. {again}\n")
     return 0

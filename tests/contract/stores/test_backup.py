@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from pathlib import Path
 
 import pytest
 from contract.stores.samples import BINDING, LINEAGE, entry, intent, record
@@ -12,7 +13,7 @@ from synapse_apply.model.errors import LockHeld, StateError
 from synapse_apply.model.state import IntentState
 from synapse_apply.stores.inventory import inventory
 from synapse_apply.stores.memory import MemoryStore
-from synapse_apply.stores.sqlite import open_sqlite
+from synapse_apply.stores.sqlite import open_sqlite, origin
 
 
 def fill(store):
@@ -159,6 +160,62 @@ def test_what_a_restore_replaces_is_kept_beside(sqlite, path, tmp_path):
     assert sqlite.read().records == {}
     sqlite.restore(str(path.with_name("prod.db.before-restore")))
     assert len(sqlite.read().records) == 2
+
+
+def test_no_kept_state_takes_the_place_of_another(sqlite, path, tmp_path):
+    """Each restore says under which name it kept what it replaced, also what cannot be read."""
+    sqlite.backup(str(tmp_path / "backup.db"))
+    fill(sqlite)
+    kept = [sqlite.restore(str(tmp_path / "backup.db")) for _ in range(2)]
+    path.write_bytes(b"rubbish")
+    kept.append(sqlite.restore(str(tmp_path / "backup.db")))
+    first = f"{path}.before-restore"
+    assert kept == [first, f"{first}-2", f"{first}-3"]
+    assert [origin(name).records for name in kept[:2]] == [2, 0]
+    assert path.with_name("prod.db.before-restore-3").read_bytes() == b"rubbish"
+
+
+def test_what_a_restore_replaces_is_kept_where_files_have_no_links(
+    sqlite, path, tmp_path, monkeypatch
+):
+    """As a copy, as private as the state."""
+    sqlite.backup(str(tmp_path / "backup.db"))
+    fill(sqlite)
+    monkeypatch.setattr(Path, "hardlink_to", no_links)
+    first, second = (Path(sqlite.restore(str(tmp_path / "backup.db"))) for _ in range(2))
+    assert (origin(str(first)).records, origin(str(second)).records) == (2, 0)
+    assert first.stat().st_mode & 0o777 == 0o600
+
+
+def no_links(_path, _target):
+    """As FAT answers."""
+    raise PermissionError(1, "Operation not permitted")
+
+
+def test_a_first_state_replaces_nothing(open_store, sort, store, tmp_path):
+    """Nothing is kept then."""
+    store.backup(str(tmp_path / "backup"))
+    fresh = open_store(sort, "new")
+    assert fresh.restore(str(tmp_path / "backup"), keep=str(tmp_path / "kept")) == ""
+    assert not (tmp_path / "kept").exists()
+    fresh.close()
+
+
+def test_a_backup_that_is_not_wanted_replaces_nothing(store, tmp_path):
+    """Whose it is is seen before; in every sort of store."""
+    store.backup(str(tmp_path / "backup"))
+    fill(store)
+    seen = []
+
+    def vet(binding, lineage):
+        seen.append((binding, lineage))
+        raise StateError.of("Not this one", "It is another's.")
+
+    with pytest.raises(StateError, match="Not this one"):
+        store.restore(str(tmp_path / "backup"), vet, str(tmp_path / "kept"))
+    assert seen == [(BINDING, LINEAGE)]
+    assert len(store.read().records) == 2
+    assert not list(tmp_path.rglob("*kept*")) + list(tmp_path.rglob("*before-restore*"))
 
 
 def test_another_store_on_the_file_sees_the_restored_state(sqlite, path, tmp_path):

@@ -13,7 +13,7 @@ from synapse_apply.model.errors import StateError
 from synapse_apply.model.state import IntentState
 from synapse_apply.stores.postgres import PostgresDatabase, open_postgres
 from synapse_apply.stores.postgres_url import place
-from synapse_apply.stores.sqlite import open_sqlite
+from synapse_apply.stores.sqlite import open_sqlite, origin
 
 
 def told(caught):
@@ -219,6 +219,20 @@ def test_a_backup_is_a_file_that_every_store_reads(pg, tmp_path, opened, url):
     with sqlite3.connect(tmp_path / "copy.db") as raw:
         assert raw.execute("SELECT COUNT(*) FROM lock").fetchone() == (0,)
     raw.close()
+
+
+def test_what_a_restore_replaces_is_kept_as_a_backup(pg, tmp_path):
+    """Under a name that nothing has; a state that cannot be read is replaced all the same."""
+    pg.backup(str(tmp_path / "copy.db"))
+    with pg.lock("fill"):
+        pg.put(record())
+    keep = str(tmp_path / "state" / "prod.before-restore")
+    kept = [pg.restore(str(tmp_path / "copy.db"), keep=keep) for _ in range(2)]
+    assert kept == [keep, f"{keep}-2"]
+    assert [origin(name).records for name in kept] == [1, 0]
+    pg._database.write(lambda run: run("DROP TABLE records", ()))
+    assert pg.restore(kept[0], keep=keep) == ""
+    assert len(pg.read().records) == 1
 
 
 def test_each_write_costs_the_same(pg, monkeypatch):

@@ -40,7 +40,7 @@ def write_project(folder: Path, at: str, **state: object) -> None:
 
 
 def test_a_state_moves_to_postgresql_and_goes_on_there(tmp_path: Path, database: str) -> None:
-    """init, apply, migrate, then plan and apply from the database, without the local file."""
+    """init, apply, migrate; plan, apply and restore from the database, without the local file."""
     (tmp_path / "manifests").mkdir()
     (tmp_path / "manifests" / "raw.yaml").write_text(MANIFEST, encoding="utf-8")
     environ = {**os.environ, "STATE_URL": database, "SYNAPSE_ACCESS_TOKEN": "any"}
@@ -66,3 +66,12 @@ def test_a_state_moves_to_postgresql_and_goes_on_there(tmp_path: Path, database:
         assert "Resources: 1 added" in run("apply", "--auto-approve")
         assert run("plan").startswith("No changes.")
         assert "storage/more" in run("state", "list")
+        run("state", "backup", "before.db")
+        run("state", "rm", "storage/more")
+        kept = tmp_path / ".synapse-apply" / "state" / "prod.before-restore"
+        for name in (kept, Path(f"{kept}-2")):
+            told = run("state", "restore", "before.db", "--yes")
+            assert f"The state that was there is kept as {name}.\n" in told
+        assert "storage/more" in run("state", "list")
+        run("state", "restore", str(kept), "--yes")
+        assert "storage/more" not in run("state", "list")

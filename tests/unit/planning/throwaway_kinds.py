@@ -70,6 +70,9 @@ _WIDGET = (
 KINDS: Catalogue = {
     "widget": _kind("widget", 1, _WIDGET),
     "gadget": _kind("gadget", 0, _WIDGET, mode=UpdateMode.PUT),
+    "volume": _kind(
+        "volume", 2, (FieldRule("line"), FieldRule("version")), series="line", version="version"
+    ),
     "edition": _kind(
         "edition",
         2,

@@ -48,6 +48,11 @@ def situation(objects: Mapping[str, Data], **choices: Any) -> Situation:
     waiting = choices.pop("waiting", {})
     elsewhere = choices.pop("elsewhere", {})
     removed = frozenset(map(Address.parse, choices.pop("removed", ())))
+    published = {
+        (kind, series): tuple(versions)
+        for kind, of_kind in choices.pop("published", {}).items()
+        for series, versions in of_kind.items()
+    }
     created = choices.pop("created", "2026-01-01T00:00:00Z")
     ids = {name: str(data.get("id", n)) for n, (name, data) in enumerate(objects.items(), 1)}
     live = {name: ids[name] for name, data in objects.items() if "live" in data}
@@ -66,6 +71,7 @@ def situation(objects: Mapping[str, Data], **choices: Any) -> Situation:
         choices=_choices(choices),
         elsewhere={target: _elsewhere(data) for target, data in elsewhere.items()},
         removed=removed,
+        published=published,
     )
 
 
