@@ -13,7 +13,8 @@ from synapse_apply.manifests import scalars
 from synapse_apply.manifests.builder import parser_for
 
 # What ends a line for the parser.
-BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
+BREAKS = "\n\r\x85\u2028\u2029"
+BREAK = re.compile(f"\r\n|[{BREAKS}]")
 _BLANK_LINES = re.compile(f"(?:(?:{BREAK.pattern})[ \t]*)+\\Z")
 
 
@@ -80,9 +81,9 @@ def line_end(text: str, offset: int) -> int:
 
 def column(text: str, offset: int) -> int:
     """How many characters stand before an offset in its line."""
-    start = 0
-    for found in BREAK.finditer(text, 0, offset):
-        start = found.end()
+    start = offset
+    while start and text[start - 1] not in BREAKS:
+        start -= 1
     return offset - start
 
 
