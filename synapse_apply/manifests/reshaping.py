@@ -135,7 +135,8 @@ def _for_lines(text: str, slot: Slot, value: Any, line_break: str) -> Iterator[C
         if apart:
             yield line_start(text, start), line_end(text, last), made
         else:
-            yield start, last, made.lstrip(" ")
+            end = line_end(text, last)
+            yield start, last if line_end(text, start) == end else end, made.lstrip(" ")
         return
     shown = _on_a_line(value)
     if apart and slot.base >= 0:

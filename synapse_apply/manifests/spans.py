@@ -16,6 +16,8 @@ from synapse_apply.manifests.builder import parser_for
 BREAKS = "\n\r\x85\u2028\u2029"
 BREAK = re.compile(f"\r\n|[{BREAKS}]")
 _BLANK_LINES = re.compile(f"(?:(?:{BREAK.pattern})[ \t]*)+\\Z")
+_LAST_BREAK = re.compile(f"(?:{BREAK.pattern})[ \t]*\\Z")
+_KEPT = re.compile(r"[|>][0-9]?\+")
 
 
 @dataclass(slots=True)
@@ -64,9 +66,14 @@ def documents(text: str) -> list[Node]:
 
 
 def last_offset(text: str, node: Node) -> int:
-    """Where the last character of a value stands, and no blank line or comment after it."""
+    """Where the last character of a value stands, and no blank line or comment after it.
+
+    Blank lines that a block scalar keeps (`|+`) are part of it.
+    """
     if node.is_scalar and node.style in {"|", ">"}:
-        return node.start + len(_BLANK_LINES.sub("", text[node.start : node.end]))
+        written = text[node.start : node.end]
+        kept = _KEPT.match(written)
+        return node.start + len((_LAST_BREAK if kept else _BLANK_LINES).sub("", written))
     if node.flow or node.is_scalar or node.alias:
         return node.end
     below = [value for _, value in node.pairs] or node.items

@@ -111,6 +111,9 @@ def test_only_what_differs_is_written(
         ('v:\n  - "a"\n  - "b"\n', ["a", "b", "c"], 'v:\n  - "a"\n  - "b"\n  - "c"\n'),
         ("v:\n  -\n  - # two\n    k: 1\n", [5, {"k": 2}], "v:\n  - 5\n  - # two\n    k: 2\n"),
         ("v:\n  - &a x # one\n  - y # two\n", ["x", "z"], "v:\n  - &a x # one\n  - z # two\n"),
+        ("v:\n- a # one\n- |+\n  x\n\nw: 1\n", ["a", "x\n\n", "c"],
+         "v:\n- a # one\n- |+\n  x\n\n- c\nw: 1\n"),
+        ("v:\n  - a: 1\n    b: 2 # two\n  - c\n", [["l"], "c"], "v:\n  - - l\n  - c\n"),
         ("v:\n  - a: 1 # one\n", [{}], "v:\n  - {} # one\n"),
     ],
 )  # fmt: skip
