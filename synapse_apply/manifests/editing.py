@@ -7,19 +7,16 @@ when reading it again shows the very change that was asked for and no other.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, NoReturn
 
-from synapse_apply.manifests.reader import read
-from synapse_apply.manifests.reshaping import (
-    as_lines,
-    in_brackets,
-    is_collection,
-    removed,
-    replaced,
-)
+from synapse_apply.manifests.likeness import told
+from synapse_apply.manifests.merging import merged
+from synapse_apply.manifests.reader import Document, Reading, read
+from synapse_apply.manifests.reshaping import as_lines, in_brackets, instead, is_collection
 from synapse_apply.manifests.scalar_texts import as_literal, on_one_line
+from synapse_apply.manifests.slots import Slot, cut, entries, remarks
 from synapse_apply.manifests.spans import BREAK, Node, column, documents, last_offset, line_end
 from synapse_apply.manifests.wording import dotted
 from synapse_apply.model.diagnostic import Diagnostic, Path, error
@@ -28,7 +25,6 @@ from synapse_apply.model.frozen import frozen
 from synapse_apply.model.values import ABSENT
 
 _BOM = "\ufeff"
-_BLOCK = frozenset("|>")
 
 
 @frozen
@@ -63,20 +59,22 @@ def edited(text: str, name: str, edits: Iterable[Edit]) -> str:
 def _with(text: str, name: str, edit: Edit) -> str:
     asked = _Asked(text, name, edit)
     candidates = list(asked.candidates())
-    wanted = _same_as(asked.expected())
+    wanted = asked.expected()
     if wanted == asked.now:
         return text
     for candidate in candidates:
         reading = read(candidate, name)
-        if not reading.diagnostics and _same_as([d.value for d in reading.documents]) == wanted:
+        if not reading.diagnostics and asked.said(reading) == wanted:
             return candidate
-    why = "changing it would change more than it"
-    raise InputError(asked.problem(why, "It may be shared through an alias."))
+    why, hint = "changing it would change more than it", "It may be shared through an alias."
+    if asked.lost:
+        why, hint = f"the comment `{asked.lost[0]}` in it would be lost", ""
+    raise InputError(asked.problem(why, hint))
 
 
-def _same_as(values: list[Any]) -> str:
-    """Two lists of documents with one text are equal, the order of keys and 1 and 1.0 included."""
-    return json.dumps(values)
+def _copied(found: Sequence[Document]) -> list[Any]:
+    """The values of documents, by way of JSON: what aliases share must not change in two places."""
+    return list(json.loads(json.dumps([document.value for document in found])))
 
 
 class _Asked:
@@ -93,16 +91,20 @@ class _Asked:
         roots = documents(text)
         if edit.document >= len(roots):
             raise IndexError(f"{name} has no document {edit.document}")
-        self._root = roots[edit.document]
+        self._root = Slot(roots[edit.document], reading.documents[edit.document].value)
+        self.now = self.said(reading)
+        self.lost: list[str] = []
 
-    @property
-    def now(self) -> str:
-        return _same_as([document.value for document in self._documents])
+    def said(self, reading: Reading) -> str:
+        """What a text says; equal for two that differ in nothing that counts.
 
-    def expected(self) -> list[Any]:
-        """The values of all documents after the edit."""
-        # By way of JSON, since what aliases share in memory must not change in two places.
-        values = json.loads(json.dumps([document.value for document in self._documents]))
+        Outside of the edit the order of keys counts, and 1 is not 1.0.
+        """
+        return self._said(_copied(reading.documents))
+
+    def expected(self) -> str:
+        """What is said after the edit."""
+        values = _copied(self._documents)
         at: Any = values[self._edit.document]
         last: Any = self._edit.path[-1]
         for part in self._edit.path[:-1]:
@@ -117,74 +119,75 @@ class _Asked:
             pairs.insert(behind, (last, self._edit.value))
             at.clear()
             at.update(pairs)
-        return list(values)
+        return self._said(values)
+
+    def _said(self, values: list[Any]) -> str:
+        edit, inside = self._edit, ""
+        if is_collection(edit.value) and edit.document < len(values):
+            at: Any = values[edit.document]
+            try:
+                for part in edit.path[:-1]:
+                    at = at[part]
+                inside = told(at[edit.path[-1]])
+                at[edit.path[-1]] = None
+            except (KeyError, IndexError, TypeError):
+                pass  # it is not there
+        return json.dumps(values) + inside
 
     def candidates(self) -> Iterator[str]:
         """Texts that may be what is wanted, the one that keeps most of the style first."""
-        parent = self._parent()
-        key, value = self._edit.path[-1], self._edit.value
-        node = parent.get(key)
+        parent, slot = self._slots()
+        value = self._edit.value
         if value is ABSENT:
-            yield from removed(self._text, parent, key)
-        elif node is None:
-            yield from self._inserted(parent)
+            key = self._edit.path[-1]
+            yield from self._merged(parent, {k: v for k, v in parent.value.items() if k != key})
+        elif slot is None:
+            yield from self._inserted(parent.node)
         else:
-            self._check(node, "its value")
-            if node.is_scalar and not is_collection(value):
-                yield from self._replaced(parent, node)
-            elif self._edit.whole:
-                yield from replaced(self._text, parent, key, value, self._line_break())
-            else:
+            self._check(slot.node, "its value")
+            if not (self._edit.whole or (slot.node.is_scalar and not is_collection(value))):
                 self.refuse("a list or a mapping stands there")
+            yield from self._merged(slot, value)
+            if slot.node.is_scalar:
+                return
+            self.lost = remarks(self._text, slot.node)
+            if not self.lost:
+                for lines in (True, False):
+                    yield cut(
+                        self._text,
+                        instead(self._text, slot, value, self._line_break(), lines=lines),
+                    )
 
-    def _parent(self) -> Node:
-        """What the value stands in; refused where there is no such thing."""
+    def _merged(self, slot: Slot, value: Any) -> Iterator[str]:
+        for literals in (True, False):
+            made = merged(self._text, slot, value, self._line_break(), literals=literals)
+            yield cut(self._text, made)
+
+    def _slots(self) -> tuple[Slot, Slot | None]:
+        """What the value stands in, and the value; refused where there is no such thing."""
         parent = self._root
         for part in self._edit.path[:-1]:
-            self._check(parent, "what it stands in")
-            below = parent.get(part)
+            self._check(parent.node, "what it stands in")
+            below = self._below(parent, part)
             if below is None:
                 self.refuse("there is nothing it could stand in")
             parent = below
-        self._check(parent, "what it stands in")
-        if not parent.is_map and parent.get(self._edit.path[-1]) is None:
+        self._check(parent.node, "what it stands in")
+        found = self._below(parent, self._edit.path[-1])
+        if not parent.node.is_map and found is None:
             self.refuse("there is nothing it could stand in")
-        return parent
+        return parent, found
+
+    def _below(self, slot: Slot, part: str | int) -> Slot | None:
+        """The value of a key, or an item; None where there is none."""
+        found = (one.slot for one in entries(self._text, slot) if one.key == part)
+        return next(found, None)
 
     def _check(self, node: Node, what: str) -> None:
         if node.alias:
             self.refuse(f"{what} is the alias *{node.alias}", "Write the value out.")
         if node.is_scalar and node.mark:
             self.refuse(f"{what} has an anchor or a tag ({node.mark})", "Write it without.")
-
-    def _replaced(self, parent: Node, node: Node) -> Iterator[str]:
-        text, value = self._text, self._edit.value
-        end = last_offset(text, node)
-        before, rest = text[: node.start], text[end:]
-        rest_of_line = text[end : line_end(text, end)]
-        is_block = node.style in _BLOCK
-        many = isinstance(value, str) and "\n" in value and "\n" not in (node.value or "")
-        if (is_block or many) and not parent.flow and not (rest_of_line.strip() and not is_block):
-            literal = as_literal(value, self._indent(parent, node), self._line_break())
-            if literal:
-                remark = self._remark(node) if is_block else ""
-                yield before + literal[0] + remark + literal[1] + rest
-        gap = " " if node.start == node.end and before[-1:] == ":" else ""
-        style = "" if is_block else node.style
-        yield before + gap + on_one_line(value, style, flow=parent.flow) + rest
-
-    def _remark(self, node: Node) -> str:
-        """What stands behind the header of a block scalar: a comment."""
-        head = self._text[node.start : line_end(self._text, node.start)]
-        return head.lstrip("|>+-0123456789").rstrip()
-
-    def _indent(self, parent: Node, node: Node) -> str:
-        """The indentation of a block scalar's lines: those it has, else two more than its key."""
-        for line in BREAK.split(self._text[node.start : node.end])[1:]:
-            if line.strip() and node.style in _BLOCK:
-                return line[: len(line) - len(line.lstrip(" "))]
-        first = parent.pairs[0][0] if parent.pairs else parent.items[0]
-        return " " * (column(self._text, first.start) + 2)
 
     def _inserted(self, parent: Node) -> Iterator[str]:
         text, value = self._text, self._edit.value

@@ -1,14 +1,22 @@
-"""Texts in which a list, a map or a whole key of a YAML text is another one.
-
-They are candidates: who edits reads each again and takes the first that says what was asked for.
-"""
+"""Values as lines or in brackets, and cuts that put one in the place of quite another value."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from synapse_apply.manifests.scalar_texts import on_one_line
+from synapse_apply.manifests.scalar_texts import as_literal, on_one_line
+from synapse_apply.manifests.slots import (
+    Cut,
+    Slot,
+    alone,
+    content,
+    entries,
+    head_remark,
+    line_before,
+    line_start,
+    properties_end,
+)
 from synapse_apply.manifests.spans import BREAK, Node, column, last_offset, line_end
 
 
@@ -17,121 +25,141 @@ def is_collection(value: Any) -> bool:
     return isinstance(value, Mapping | list | tuple)
 
 
-def in_brackets(value: Any) -> str:
-    """A JSON value on one line, lists and maps in brackets."""
+def in_brackets(value: Any, quote: str = "") -> str:
+    """A JSON value on one line, lists and maps in brackets; `quote` for keys and texts."""
     if isinstance(value, Mapping):
-        pairs = (f"{on_one_line(str(k), flow=True)}: {in_brackets(v)}" for k, v in value.items())
+        pairs = (
+            f"{on_one_line(str(k), quote, flow=True)}: {in_brackets(v, quote)}"
+            for k, v in value.items()
+        )
         return "{" + ", ".join(pairs) + "}"
     if isinstance(value, list | tuple):
-        return "[" + ", ".join(map(in_brackets, value)) + "]"
-    return on_one_line(value, flow=True)
+        return "[" + ", ".join(in_brackets(one, quote) for one in value) + "]"
+    return on_one_line(value, quote, flow=True)
 
 
-def as_lines(value: Any, indent: str) -> list[str]:
-    """A list or a map with something in it as lines, each with its indentation; items in one."""
+def as_lines(value: Any, indent: str, *, literals: bool = False, name: str = "") -> list[str]:
+    """A list or a map with something in it as lines, each with its indentation; items in one.
+
+    `literals`: texts of several lines below a key are block scalars; `name` is the quote of keys.
+    """
     if not isinstance(value, Mapping):
-        return [f"{indent}- {_item(one)}" for one in value]
+        return [f"{indent}- {_on_a_line(one)}" for one in value]
     lines: list[str] = []
     for key, below in value.items():
-        name = f"{indent}{on_one_line(str(key))}:"
+        head = f"{indent}{on_one_line(str(key), name)}:"
+        literal = as_literal(below, indent + "  ", "\n") if literals else None
         if is_collection(below) and below:
-            lines += [name, *as_lines(below, indent + "  ")]
+            lines += [head, *as_lines(below, indent + "  ", literals=literals)]
+        elif literal and "\n" in below:
+            lines += "".join((head, " ", *literal)).split("\n")
         else:
-            lines.append(f"{name} {_item(below)}")
+            lines.append(f"{head} {_on_a_line(below)}")
     return lines
 
 
-def _item(value: Any) -> str:
+def _on_a_line(value: Any) -> str:
     return in_brackets(value) if is_collection(value) else on_one_line(value)
 
 
-def replaced(text: str, parent: Node, key: str | int, value: Any, line_break: str) -> Iterator[str]:
-    """Texts with another value at a key or an item, where the old or the new one is no scalar."""
-    node = parent.get(key)
-    if node is None:
-        return
-    end = last_offset(text, node)
-    in_block = not (parent.flow or node.flow or node.is_scalar)
-    if in_block and is_collection(value) and value:
-        if not node.is_map and not isinstance(value, Mapping):
-            yield from _other_items(text, node, list(value), line_break)
-        lines = as_lines(value, " " * column(text, node.start))
-        yield text[: node.start] + line_break.join(lines).lstrip(" ") + text[end:]
-    start = node.start
-    if in_block:
-        yield from _behind_the_key(text, parent, node, in_brackets(value))
-        return
-    gap = " " if text[:start].endswith(":") else ""
-    yield text[:start] + gap + in_brackets(value) + text[end:]
+def scalar_instead(
+    text: str, slot: Slot, value: Any, line_break: str, *, literals: bool
+) -> Iterator[Cut]:
+    """Cuts that put a scalar in the place of another one, in its style where that can hold it.
 
-
-def _behind_the_key(text: str, parent: Node, node: Node, value: str) -> Iterator[str]:
-    """Texts with a value on the line of its key or dash, where lines below held one.
-
-    A comment behind the key stays there.
+    `literals`: a text of several lines becomes a block scalar, where one can stand.
     """
+    node = slot.node
     end = last_offset(text, node)
-    for name, below in parent.pairs:
-        if below is node:
-            colon = text.find(":", name.end) + 1
-            yield f"{text[:colon]} {value}{text[colon : node.start].rstrip()}{text[end:]}"
-    yield text[: node.start] + value + text[end:]
-    before = [last_offset(text, item) for item in parent.items if item.start < node.start]
-    for dash in range(node.start - 1, max(before, default=parent.start) - 1, -1):
-        if text[dash] == "-":
-            between = text[dash + 1 : node.start].rstrip()
-            yield f"{text[: dash + 1]} {value}{between}{text[end:]}"
+    remark = head_remark(text, node)
+    many = isinstance(value, str) and "\n" in value and "\n" not in (node.value or "")
+    block = node.style in {"|", ">"}
+    fits = block or (many and not slot.flow and not text[end : line_end(text, end)].strip())
+    if literals and not slot.flow and fits:
+        literal = as_literal(value, _indent(text, slot), line_break)
+        if literal:
+            yield node.start, end, _gap(text, slot) + literal[0] + remark + literal[1]
+            return
+    style = "" if block else node.style
+    shown = on_one_line(value, style, flow=slot.flow)
+    yield node.start, end, _gap(text, slot) + shown + remark
 
 
-def _other_items(text: str, node: Node, new: Sequence[Any], line_break: str) -> Iterator[str]:
-    """Lines of a block list that differ, written anew; those before and after them stay."""
-    old = [_plain(text, item) for item in node.items]
-    wanted = [_item(one) for one in new]
-    most = min(len(old), len(wanted))
-    head = next((n for n in range(most) if old[n] != wanted[n]), most)
-    tail = next((n for n in range(most - head) if old[-1 - n] != wanted[-1 - n]), most - head)
-    lines = [
-        f"{' ' * column(text, node.start)}- {one}" for one in wanted[head : len(wanted) - tail]
-    ]
-    gone = node.items[head : len(old) - tail]
-    if gone:
-        start, end = _line(text, gone[0].start), line_end(text, last_offset(text, gone[-1]))
-        if not lines:
-            yield text[:start] + text[_next_line(text, end) :]
-        yield text[:start] + line_break.join(lines) + text[end:]
-    elif head:
-        end = line_end(text, last_offset(text, node.items[head - 1]))
-        yield text[:end] + "".join(line_break + line for line in lines) + text[end:]
+def _gap(text: str, slot: Slot) -> str:
+    """What has to stand between a key or a dash and a value where there was none."""
+    if not slot.named:
+        return ": "
+    start = slot.node.start
+    return " " if start == slot.node.end and text[start - 1 : start] in {":", "-"} else ""
 
 
-def _plain(text: str, item: Node) -> str:
-    """An item as it would be written anew, as far as that can be told of how it is written."""
-    if item.is_scalar and item.style in {"'", '"'}:
-        return on_one_line(item.value)
-    return text[item.start : last_offset(text, item)]
+def _indent(text: str, slot: Slot) -> str:
+    """The indentation of a block scalar's lines: those it has, else two more than its key."""
+    node = slot.node
+    for line in BREAK.split(text[node.start : node.end])[1:]:
+        if line.strip() and node.style in {"|", ">"}:
+            return line[: len(line) - len(line.lstrip(" "))]
+    return " " * (slot.base + 2)
 
 
-def removed(text: str, parent: Node, key: str | int) -> Iterator[str]:
-    """Texts without a key of a map: its lines, or its part of the brackets."""
-    at = next((n for n, (name, _) in enumerate(parent.pairs) if name.value == key), None)
-    if at is None:
-        return
-    name, value = parent.pairs[at]
-    end = last_offset(text, value)
-    if not parent.flow:
-        yield text[: _line(text, name.start)] + text[_next_line(text, line_end(text, end)) :]
-    elif at + 1 < len(parent.pairs):
-        yield text[: name.start] + text[parent.pairs[at + 1][0].start :]
+def instead(
+    text: str, slot: Slot, value: Any, line_break: str, *, lines: bool, literals: bool = True
+) -> Iterator[Cut]:
+    """Cuts that put a value in the place of one that nothing is kept of.
+
+    `lines`: a list or a map may have lines of its own where there are lines now.
+    """
+    node = slot.node
+    if slot.in_lines:
+        lines = lines and is_collection(value) and bool(value)
+        yield from _for_lines(text, slot, value, line_break if lines else "")
+    elif is_collection(value) or is_collection(slot.value):
+        shown = in_brackets(value) if slot.flow or is_collection(value) else on_one_line(value)
+        yield (
+            node.start,
+            last_offset(text, node),
+            _gap(text, slot) + shown + head_remark(text, node),
+        )
     else:
-        start = last_offset(text, parent.pairs[at - 1][1]) if at else name.start
-        yield text[:start] + text[end:]
+        yield from scalar_instead(text, slot, value, line_break, literals=literals)
 
 
-def _line(text: str, offset: int) -> int:
-    """Where the line around an offset begins."""
-    return offset - column(text, offset)
+def _for_lines(text: str, slot: Slot, value: Any, line_break: str) -> Iterator[Cut]:
+    """Cuts for lines of a list or a map: others, or a value behind the key or dash above them."""
+    start, last = content(text, slot.node), last_offset(text, slot.node)
+    apart = alone(text, start)
+    if line_break:
+        width = column(text, start)
+        width = max(width, slot.base + 2) if apart and isinstance(value, Mapping) else width
+        made = line_break.join(as_lines(value, " " * width, literals=line_break == "\n"))
+        if apart:
+            yield line_start(text, start), line_end(text, last), made
+        else:
+            end = line_end(text, last)
+            yield start, last if line_end(text, start) == end else end, made.lstrip(" ")
+        return
+    shown = _on_a_line(value)
+    if apart and slot.base >= 0:
+        behind = start_behind(text, slot)
+        yield behind, behind, f" {shown}"
+        yield line_before(text, line_start(text, start)), line_end(text, last), ""
+        return
+    # The comment on the line of a dash is the item's.
+    end, first = line_end(text, start), entries(text, slot)[0].last
+    if end == line_end(text, last):
+        yield start, last, shown
+    else:
+        kept = text[first:end].rstrip() if first <= end else ""
+        yield start, line_end(text, last), shown + kept
 
 
-def _next_line(text: str, end: int) -> int:
-    found = BREAK.match(text, end)
-    return found.end() if found else end
+def start_behind(text: str, slot: Slot) -> int:
+    """Where a value can stand behind the key or dash of lines that hold one, and its anchor."""
+    return properties_end(text, slot.node) if slot.node.mark else slot.behind
+
+
+def quotes(nodes: list[Node]) -> str:
+    """The quote that all of these scalars are written in; "" where they are not."""
+    styles = {node.style for node in nodes if node.is_scalar}
+    (style,) = styles if len(styles) == 1 else ("",)
+    return style if style in {"'", '"'} else ""

@@ -13,8 +13,11 @@ from synapse_apply.manifests import scalars
 from synapse_apply.manifests.builder import parser_for
 
 # What ends a line for the parser.
-BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
+BREAKS = "\n\r\x85\u2028\u2029"
+BREAK = re.compile(f"\r\n|[{BREAKS}]")
 _BLANK_LINES = re.compile(f"(?:(?:{BREAK.pattern})[ \t]*)+\\Z")
+_LAST_BREAK = re.compile(f"(?:{BREAK.pattern})[ \t]*\\Z")
+_KEPT = re.compile(r"[|>][0-9]?\+")
 
 
 @dataclass(slots=True)
@@ -63,9 +66,14 @@ def documents(text: str) -> list[Node]:
 
 
 def last_offset(text: str, node: Node) -> int:
-    """Where the last character of a value stands, and no blank line or comment after it."""
+    """Where the last character of a value stands, and no blank line or comment after it.
+
+    Blank lines that a block scalar keeps (`|+`) are part of it.
+    """
     if node.is_scalar and node.style in {"|", ">"}:
-        return node.start + len(_BLANK_LINES.sub("", text[node.start : node.end]))
+        written = text[node.start : node.end]
+        kept = _KEPT.match(written)
+        return node.start + len((_LAST_BREAK if kept else _BLANK_LINES).sub("", written))
     if node.flow or node.is_scalar or node.alias:
         return node.end
     below = [value for _, value in node.pairs] or node.items
@@ -80,9 +88,9 @@ def line_end(text: str, offset: int) -> int:
 
 def column(text: str, offset: int) -> int:
     """How many characters stand before an offset in its line."""
-    start = 0
-    for found in BREAK.finditer(text, 0, offset):
-        start = found.end()
+    start = offset
+    while start and text[start - 1] not in BREAKS:
+        start -= 1
     return offset - start
 
 

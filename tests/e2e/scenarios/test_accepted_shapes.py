@@ -103,11 +103,11 @@ SHAPES: dict[str, tuple[Any, Any, Any, list[str]]] = {
         {"n": 1, "a": {}},
         ["a.b: { c = 1 } -> (not there)"],
     ),
-    "a map that has nothing but nulls is no map to a plan": (
+    "a map that has nothing but nulls is an empty one": (
         {"n": 1, "a": {"b": 1}},
         {"n": 1, "a": {"b": None}},
-        {"n": 1},
-        ["a: { b = 1 } -> (not there)"],
+        {"n": 1, "a": {}},
+        ["a.b: 1 -> (not there)"],
     ),
     "some keys of a map": (
         {"a": {"b": 1, "c": 2, "d": {"e": 3}}},

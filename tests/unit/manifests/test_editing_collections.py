@@ -20,7 +20,7 @@ def put(text: str, path: tuple[str | int, ...], value: object) -> str:
         ("v: [a]\n", [], "v: []\n"),
         ("v:\n  - a  # first\n  - b\n# end\n", ["a", "b", "c"],
          "v:\n  - a  # first\n  - b\n  - c\n# end\n"),
-        ("v:\n- a\n# why b\n- 'b'\n- c # last\nw: 1\n", ["a", "c"], "v:\n- a\n# why b\n- c # last\nw: 1\n"),
+        ("v:\n- a\n# why b\n- 'b'\n- c # last\nw: 1\n", ["a", "c"], "v:\n- a\n- c # last\nw: 1\n"),
         ("v:\r\n  - a # one\r\n  - b\r\n", ["a", "x", "b"], "v:\r\n  - a # one\r\n  - x\r\n  - b\r\n"),
         ("v:\n  - a\n  - b # two\n", ["x", "b"], "v:\n  - x\n  - b # two\n"),
         ("v:\n  - a\n", ["x", {"k": [1]}], "v:\n  - x\n  - {k: [1]}\n"),
@@ -48,6 +48,8 @@ def test_a_list_or_a_map_becomes_another_one(before: str, value: object, after: 
         ("{a: 1, v: [2]}", "{a: 1}"),
         ("{v: 2}", "{}"),
         ("a: 1\r\nv: |\r\n  x\r\n", "a: 1\r\n"),
+        ("v: 2\n", "{}\n"),
+        ("a: 1\nv: 2", "a: 1\n"),
     ],
 )
 def test_a_key_is_taken_out(before: str, after: str) -> None:
@@ -73,8 +75,8 @@ def test_a_new_key_may_hold_a_map_or_a_list(before: str, value: object, after: s
 @pytest.mark.parametrize(
     ("text", "path", "value"),
     [
-        ("s:\n  v: 1\n", ("s", "v"), ABSENT),
-        ("l:\n  - v: 1\n    w: 2\n", ("l", 0, "v"), ABSENT),
+        ("s: &s\n  v: 1\nt: *s\n", ("s", "v"), ABSENT),
+        ("l:\n  - &a {x: 1}\n  - *a\n", ("l", 0, "x"), 2),
         ("v: &a [1]\nw: *a\n", ("v",), [2]),
         ("v: [&a 1]\nw: *a\n", ("v",), [2]),
     ],
@@ -82,6 +84,6 @@ def test_a_new_key_may_hold_a_map_or_a_list(before: str, value: object, after: s
 def test_what_would_change_more_is_refused(
     text: str, path: tuple[str | int, ...], value: object
 ) -> None:
-    """A map that would be left without keys, a dash that would go too, what others share."""
+    """What others share through an alias."""
     with pytest.raises(InputError, match="cannot be edited in place"):
         put(text, path, value)
