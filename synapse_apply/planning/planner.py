@@ -18,7 +18,7 @@ from synapse_apply.planning.identity import claims
 from synapse_apply.planning.order import Cycle, dependency_order
 from synapse_apply.planning.policy import Bench, bench_of, judged, tolerated
 from synapse_apply.planning.policy_stops import policy_stops
-from synapse_apply.planning.refusals import dotted, listing
+from synapse_apply.planning.refusals import changed_since, dotted, listing
 from synapse_apply.planning.rulings import Ruling, needs
 from synapse_apply.planning.series import is_beyond, is_history, series_of, went_back
 from synapse_apply.planning.situation import Item, Situation
@@ -59,7 +59,7 @@ def plan(situation: Situation) -> Plan:
                 *_limited(rulings, situation),
                 *(_cycle(cycle, items) for cycle in cycles),
                 *(finding for ruling in rulings.values() for finding in ruling.diagnostics),
-                *_foreign_keys(rulings),
+                *_foreign_keys(rulings, items),
                 *stopped,
                 *tolerated(rulings, bench),
                 *_concerning(rulings, went_back(survey.series, items)),
@@ -227,7 +227,7 @@ def _cycle(cycle: Cycle, items: Mapping[Address, Item]) -> Diagnostic:
     )
 
 
-def _foreign_keys(rulings: Rulings) -> tuple[Diagnostic, ...]:
+def _foreign_keys(rulings: Rulings, items: Mapping[Address, Item]) -> tuple[Diagnostic, ...]:
     """One warning a run for all secrets that were recorded under another state key."""
     foreign = {address: ruling.foreign for address, ruling in rulings.items() if ruling.foreign}
     fields = [
@@ -235,10 +235,12 @@ def _foreign_keys(rulings: Rulings) -> tuple[Diagnostic, ...]:
     ]
     if not fields:
         return ()
+    bindings = [(address, items[address].binding) for address in sorted(foreign)]
     finding = warning(
         "Secrets not checked: recorded under another state key",
         f"{listing(fields)}.",
-        "Give the state's own key, or `synapse-apply state rekey`; --resend-secrets sends them.",
+        "Give the state's own key, or `synapse-apply state rekey`. "
+        f"Where the value has changed since: {changed_since(bindings)}.",
     )
     return (finding,)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
+from synapse_apply.kinds.descriptor import Binding
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Path, Position, pointer
 from synapse_apply.model.plan import Action, Change, Refusal
@@ -44,6 +45,26 @@ def _accept(item: Item) -> str:
 
 def _ignore(paths: Sequence[Path]) -> str:
     return f"leave it as it is: lifecycle.ignore_changes: [{listing(map(pointer, paths))}]"
+
+
+def changed_since(secrets: Iterable[tuple[Address, Binding]]) -> str:
+    """The way out of another state key and another value at once, as far as the API has one."""
+    sent: list[Address] = []
+    fixed: list[Address] = []
+    for address, binding in secrets:
+        (fixed if binding.update is None else sent).append(address)
+    ways = []
+    if sent:
+        ways.append(f"`synapse-apply apply --resend-secrets --only {_one(sent)}` sends it")
+    if fixed:
+        accept = f"`synapse-apply state accept {_one(fixed)}`"
+        ways.append(f"bring it to the product, then {accept}")
+    return "; ".join(ways)
+
+
+def _one(addresses: Sequence[Address]) -> str:
+    """The address of a command that is printed once for all of them."""
+    return str(addresses[0]) if len(addresses) == 1 else "ADDRESS"
 
 
 def fixed(item: Item, paths: Sequence[Path]) -> Refusal:

@@ -40,5 +40,6 @@ def command(*, face: Face, where: Where) -> int:
         return 0
     for kept in made.kept:
         face.err(f"Kept under its old key: {kept}\n")
-    face.out(f"Digested {made.done} secrets under key {made.key_id}.\n")
+    noun = "secret" if made.done == 1 else "secrets"
+    face.out(f"Digested {made.done} {noun} under key {made.key_id}.\n")
     return 0
