@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.diagnostic import Path as FieldPath
 from synapse_apply.model.errors import SecretUnavailable
 from synapse_apply.model.frozen import frozen
@@ -26,6 +27,7 @@ class Rekeyed:
     key_id: str
     done: int
     kept: tuple[str, ...]
+    warnings: tuple[Diagnostic, ...] = ()
 
 
 def rekey(context: Context, environ: Mapping[str, str]) -> Rekeyed:
@@ -49,7 +51,7 @@ def rekey(context: Context, environ: Mapping[str, str]) -> Rekeyed:
                 records.append(changed)
         if records:
             context.store.put(*records)
-    return Rekeyed(secrets.key_id, done, tuple(dict.fromkeys(kept)))
+    return Rekeyed(secrets.key_id, done, tuple(dict.fromkeys(kept)), old.warnings)
 
 
 def _renew(path: Path) -> None:

@@ -35,6 +35,7 @@ def command(*, face: Face, where: Where) -> int:
 
     with open_context(where) as context:
         made = rekey(context, where.environ)
+    face.warn(made.warnings)
     if face.as_json:
         face.document({"key_id": made.key_id, "done": made.done, "kept": list(made.kept)})
         return 0

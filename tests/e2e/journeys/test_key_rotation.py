@@ -153,3 +153,15 @@ def test_each_secret_is_counted_once(team: Workplace, server: Server) -> None:
     team.environ["SYNAPSE_APPLY_STATE_KEY"] = KEYS[1]
     assert "Digested 2 secrets under key" in team.run("state", "rekey", code=0).out
     assert team.run("state", "rekey", "--json", code=0).document["done"] == 0
+
+
+def test_a_broken_key_file_beside_the_variable(team: Workplace) -> None:
+    """The variable is the key; the file that cannot be used is told and stops nothing."""
+    file = team.root / ".synapse-apply/state/prod.key"
+    file.write_text("")
+    for typed in (("plan", "--detailed-exitcode"), ("state", "rekey"), ("doctor",)):
+        told = team.run(*typed, code=0).text
+        assert "State key is too short" in told
+        assert "prod.key has 0 bytes" in told
+    del team.environ["SYNAPSE_APPLY_STATE_KEY"]
+    assert "State key is too short" in team.plan(code=1).err
