@@ -12,6 +12,7 @@ from synapse_apply.model.aim import aimed_plan
 from synapse_apply.model.diagnostic import Diagnostic, warning
 from synapse_apply.model.plan import Base, Plan
 from synapse_apply.model.ports import Progress
+from synapse_apply.model.refactoring import turned
 from synapse_apply.model.state import Record, State
 from synapse_apply.planning.moving import let_go, moving
 from synapse_apply.planning.planner import plan as make_plan
@@ -41,7 +42,10 @@ def plan(
     observer = observing(context)
     settled = look_up(context, state, observer)
     busy = {item.intent.address for item in settled if item.is_open}
-    moves = moving(after_settling(state.records, settled), context.project.moved, busy)
+    wanted = context.project.moved
+    if context.revision:  # its manifests may have the addresses of before
+        wanted = turned(wanted, context.desired)
+    moves = moving(after_settling(state.records, settled), wanted, busy)
     records = moves.records
     desired = context.desired
     observer.observe(desired, records)
