@@ -104,8 +104,11 @@ def _declared(
         ruling = along.settled(item, ruled(item))
         if ruling.change.changes_server:
             unmet = [need for need in graph[address] if _unmet(need, items, rulings, survey)]
-            if unmet:
-                ruling = ruling.refuse(refusals.dependency(item, unmet))
+            left = [need for need in unmet if _is_left_out(need, rulings, survey)]
+            if left:
+                ruling = ruling.refuse(refusals.not_selected(item, left))
+            if stopped := [need for need in unmet if need not in left]:
+                ruling = ruling.refuse(refusals.dependency(item, stopped))
         rulings[address] = ruling
     return rulings, cycles
 
@@ -123,6 +126,17 @@ def _unmet(need: Address, items: Mapping[Address, Item], rulings: Rulings, surve
     selected = survey.choices.selected
     made = need in rulings and (selected is None or need in selected)
     return not made and (need not in items or items[need].sighting.observed is None)
+
+
+def _is_left_out(need: Address, rulings: Rulings, survey: Survey) -> bool:
+    """Whether nothing but the selection is in the way of what would be made."""
+    selected = survey.choices.selected
+    return (
+        selected is not None
+        and need not in selected
+        and need in rulings
+        and not rulings[need].blocked
+    )
 
 
 def _undeclared(

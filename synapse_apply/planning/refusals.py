@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from synapse_apply.kinds.descriptor import Binding
 from synapse_apply.model.address import Address
@@ -163,13 +163,21 @@ def sealed(item: Item) -> Refusal:
     )
 
 
-def nothing_goes_along(item: Item, kind: str, members: Sequence[Change]) -> Refusal:
-    """A create that makes a member of another kind along with it, and no member to make."""
+def nothing_goes_along(
+    item: Item, kind: str, members: Sequence[Change], left_out: Callable[[Address], bool]
+) -> Refusal:
+    """A create that makes a member of another kind along with it, and no member to make.
+
+    `left_out` tells what is not selected.
+    """
     what, api = item.type.prefix, item.binding.api
     reason = f"API {api} makes a {what} together with its first {kind}, and "
     if members:
         reason += f"none that is declared can be made with it: {listing(map(_hindrance, members))}"
-        ways: tuple[str, ...] = (f"solve {listing(change.address for change in members)} first",)
+        waiting = [at for at in (one.address for one in members if not one.refused) if left_out(at)]
+        wrong = [one.address for one in members if one.address not in waiting]
+        ways: tuple[str, ...] = (f"solve {listing(wrong)} first",) if wrong else ()
+        ways += (_select(waiting),) if waiting else ()
     else:
         reason += "none is declared"
         ways = (f"declare a {kind.capitalize()} of {item.address.name}",)
@@ -266,6 +274,21 @@ def dependency(item: Item, needs: Sequence[Address]) -> Refusal:
         (f"solve {listing(needs)} first",),
         item.desired.position if item.desired else None,
     )
+
+
+def not_selected(item: Item, needs: Sequence[Address]) -> Refusal:
+    """Something it needs is to be made first, and the selection leaves it out."""
+    return Refusal(
+        "dependency",
+        f"it depends on {listing(needs)}, which is not there yet and is not selected",
+        (_select(needs),),
+        item.desired.position if item.desired else None,
+    )
+
+
+def _select(needs: Sequence[Address]) -> str:
+    options = " ".join(f"--only {address}" for address in needs[:_SHOWN])
+    return f"select it as well: add `{options}`, or leave it out of --exclude"
 
 
 def prevent_destroy(item: Item) -> Refusal:
