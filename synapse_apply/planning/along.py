@@ -10,7 +10,7 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.plan import Action, Change
 from synapse_apply.model.values import Reference
 from synapse_apply.model.versions import Order, order
-from synapse_apply.planning import refusals
+from synapse_apply.planning import needed
 from synapse_apply.planning.rulings import Ruling, needs
 from synapse_apply.planning.situation import Item
 
@@ -64,7 +64,7 @@ class Along:
             stopped.append(there)
         changes = [one.change for one in stopped]
         return ruling.refuse(
-            refusals.nothing_goes_along(item, bootstraps.kind, changes, self._is_left_out)
+            needed.nothing_goes_along(item, bootstraps.kind, changes, self._is_left_out)
         )
 
     def _is_left_out(self, address: Address) -> bool:

@@ -10,7 +10,7 @@ from synapse_apply.model.diagnostic import Diagnostic, error, warning
 from synapse_apply.model.plan import Action, Change, Plan
 from synapse_apply.model.state import Intent
 from synapse_apply.model.unhurried import unhurried_gc
-from synapse_apply.planning import refusals
+from synapse_apply.planning import needed
 from synapse_apply.planning.along import Along
 from synapse_apply.planning.declared import CREATE_VERB, Survey, decide
 from synapse_apply.planning.guards import trips
@@ -106,9 +106,9 @@ def _declared(
             unmet = [need for need in graph[address] if _unmet(need, items, rulings, survey)]
             left = [need for need in unmet if _is_left_out(need, rulings, survey)]
             if left:
-                ruling = ruling.refuse(refusals.not_selected(item, left))
+                ruling = ruling.refuse(needed.not_selected(item, left))
             if stopped := [need for need in unmet if need not in left]:
-                ruling = ruling.refuse(refusals.dependency(item, stopped))
+                ruling = ruling.refuse(needed.dependency(item, stopped))
         rulings[address] = ruling
     return rulings, cycles
 
@@ -177,7 +177,7 @@ def _after_users(
     waits = tuple(sorted(user for user, other in before.items() if other is not None))
     stopped = [user for user in waits if (other := before[user]) is not None and other.blocked]
     ruling = replace(ruling, change=replace(ruling.change, depends_on=waits))
-    return ruling.refuse(refusals.dependency(item, stopped)) if stopped else ruling
+    return ruling.refuse(needed.dependency(item, stopped)) if stopped else ruling
 
 
 def _after_newer(ruling: Ruling, item: Item, survey: Survey, declared: Rulings) -> Ruling:
@@ -190,7 +190,7 @@ def _after_newer(ruling: Ruling, item: Item, survey: Survey, declared: Rulings) 
     waits = tuple(sorted({*ruling.change.depends_on, *made}))
     ruling = replace(ruling, change=replace(ruling.change, depends_on=waits))
     stopped = [at for at in made if declared[at].blocked]
-    return ruling.refuse(refusals.dependency(item, stopped)) if stopped else ruling
+    return ruling.refuse(needed.dependency(item, stopped)) if stopped else ruling
 
 
 def _orphans(items: Mapping[Address, Item], survey: Survey) -> Rulings:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 from synapse_apply.kinds.descriptor import Binding
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Path, Position, pointer
-from synapse_apply.model.plan import Action, Change, Refusal
+from synapse_apply.model.observed import FoundBy
+from synapse_apply.model.plan import Refusal
 from synapse_apply.model.state import Intent
 from synapse_apply.model.verification import RUN
 from synapse_apply.planning.situation import Item
@@ -67,6 +68,13 @@ def _one(addresses: Sequence[Address]) -> str:
     return str(addresses[0]) if len(addresses) == 1 else "ADDRESS"
 
 
+def was_given(item: Item) -> bool:
+    """Whether the object is only known by an id that somebody gave: pinned, or imported."""
+    if item.sighting.observed is None or item.sighting.found_by is FoundBy.KEY:
+        return False
+    return not (item.record is not None and item.record.applied)
+
+
 def fixed(item: Item, paths: Sequence[Path]) -> Refusal:
     """Fields that never change once the object exists, or a kind this API cannot update."""
     here = [item.binding.immutable.get(str(path[0]), "") for path in paths]
@@ -75,11 +83,12 @@ def fixed(item: Item, paths: Sequence[Path]) -> Refusal:
         hints.insert(0, item.type.update_hint)
     hint = next((text for text in (*here, *hints, item.type.update_hint) if text), "")
     new = "a new version" if item.type.series else "a new name"
+    by_id = (f"if it is the wrong object: {_correct_id(item)}",) if was_given(item) else ()
     return Refusal(
         FIXED,
         f"{listing(map(dotted, paths))} cannot be changed: "
         f"{hint or f'API {item.binding.api} has no update for this kind'}",
-        (_accept(item), _ignore(paths), f"declare it under {new}"),
+        (_accept(item), _ignore(paths), f"declare it under {new}", *by_id),
         _place(item, paths),
     )
 
@@ -163,36 +172,6 @@ def sealed(item: Item) -> Refusal:
     )
 
 
-def nothing_goes_along(
-    item: Item, kind: str, members: Sequence[Change], left_out: Callable[[Address], bool]
-) -> Refusal:
-    """A create that makes a member of another kind along with it, and no member to make.
-
-    `left_out` tells what is not selected.
-    """
-    what, api = item.type.prefix, item.binding.api
-    reason = f"API {api} makes a {what} together with its first {kind}, and "
-    if members:
-        reason += f"none that is declared can be made with it: {listing(map(_hindrance, members))}"
-        waiting = [at for at in (one.address for one in members if not one.refused) if left_out(at)]
-        wrong = [one.address for one in members if one.address not in waiting]
-        ways: tuple[str, ...] = (f"solve {listing(wrong)} first",) if wrong else ()
-        ways += (_select(waiting),) if waiting else ()
-    else:
-        reason += "none is declared"
-        ways = (f"declare a {kind.capitalize()} of {item.address.name}",)
-    if others := sorted(set(item.type.bindings) - {api}):
-        ways += (f"or let the target use another API version: `api: {others[0]}`",)
-    return Refusal("no-first-member", reason, ways, item.desired.position if item.desired else None)
-
-
-def _hindrance(change: Change) -> str:
-    why = change.refusals[0].reason if change.refusals else "it is not selected, or in error"
-    if not change.refusals and change.action is not Action.CREATE:
-        why = f"{change.action.value} is due for it"
-    return f"{change.address} ({why})"
-
-
 def not_taken(item: Item, names: Sequence[str]) -> Refusal:
     """Values that an object may have, and that nothing can be made with on this API version."""
     takes = "; ".join(f"{name}: {item.binding.takes[name].words}" for name in names)
@@ -233,6 +212,30 @@ def other_object(item: Item, names: Sequence[str]) -> Refusal:
     )
 
 
+def wrong_id(item: Item, paths: Sequence[Path]) -> Refusal:
+    """An id that somebody gave leads to an object that cannot be the one declared."""
+    remote_id = item.sighting.observed.remote_id if item.sighting.observed else ""
+    names = listing(map(dotted, paths))
+    return Refusal(
+        "other-object",
+        f"id {remote_id} is another object than the one declared: its {names} differs, which "
+        "never changes",
+        (_correct_id(item), f"if it is the right one: declare {names} as it is live"),
+        _place(item, paths),
+    )
+
+
+def _correct_id(item: Item) -> str:
+    at = item.address
+    if item.record is None:
+        return "correct `metadata.id` in the manifest"
+    pin = ", correct `metadata.id`" if item.desired and item.desired.remote_id else ""
+    return (
+        f"correct the id: `synapse-apply state rm {at}`{pin}, then `synapse-apply import {at} ID` "
+        "with the right one"
+    )
+
+
 def other_space(item: Item) -> Refusal:
     """An id that a manifest names leads to another object since the API version changed."""
     record = item.record
@@ -264,31 +267,6 @@ def renamed(item: Item, old: Address, new: Address) -> Refusal:
         ),
         item.desired.position if item.desired else None,
     )
-
-
-def dependency(item: Item, needs: Sequence[Address]) -> Refusal:
-    """Something it needs is refused, in error, or does not exist."""
-    return Refusal(
-        "dependency",
-        f"it depends on {listing(needs)}, which cannot be brought about in this plan",
-        (f"solve {listing(needs)} first",),
-        item.desired.position if item.desired else None,
-    )
-
-
-def not_selected(item: Item, needs: Sequence[Address]) -> Refusal:
-    """Something it needs is to be made first, and the selection leaves it out."""
-    return Refusal(
-        "dependency",
-        f"it depends on {listing(needs)}, which is not there yet and is not selected",
-        (_select(needs),),
-        item.desired.position if item.desired else None,
-    )
-
-
-def _select(needs: Sequence[Address]) -> str:
-    options = " ".join(f"--only {address}" for address in needs[:_SHOWN])
-    return f"select it as well: add `{options}`, or leave it out of --exclude"
 
 
 def prevent_destroy(item: Item) -> Refusal:

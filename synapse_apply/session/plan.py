@@ -12,7 +12,7 @@ from synapse_apply.model.aim import aimed_plan
 from synapse_apply.model.diagnostic import Diagnostic, warning
 from synapse_apply.model.plan import Base, Plan
 from synapse_apply.model.ports import Progress
-from synapse_apply.model.refactoring import turned
+from synapse_apply.model.refactoring import Moved, turned
 from synapse_apply.model.state import Record, State
 from synapse_apply.planning.moving import let_go, moving
 from synapse_apply.planning.planner import plan as make_plan
@@ -42,10 +42,7 @@ def plan(
     observer = observing(context)
     settled = look_up(context, state, observer)
     busy = {item.intent.address for item in settled if item.is_open}
-    wanted = context.project.moved
-    if context.revision:  # its manifests may have the addresses of before
-        wanted = turned(wanted, context.desired)
-    moves = moving(after_settling(state.records, settled), wanted, busy)
+    moves = moving(after_settling(state.records, settled), _moves(context), busy)
     records = moves.records
     desired = context.desired
     observer.observe(desired, records)
@@ -75,6 +72,12 @@ def plan(
     # Without the lock nothing more was sent: what could not be read then says nothing.
     context.store.check()
     return replace(planned, plan=aimed_plan(plan, context.aim))
+
+
+def _moves(context: Context) -> tuple[Moved, ...]:
+    """The project's moves; manifests of a Git ref may have the addresses of before."""
+    moved = context.project.moved
+    return turned(moved, context.desired) if context.revision else moved
 
 
 def _base(context: Context, state: State) -> Base:
