@@ -17,6 +17,7 @@ from synapse_apply.planning.guards import trips
 from synapse_apply.planning.identity import claims
 from synapse_apply.planning.order import Cycle, dependency_order
 from synapse_apply.planning.policy import Bench, bench_of, judged, tolerated
+from synapse_apply.planning.policy_names import strange_names
 from synapse_apply.planning.policy_stops import policy_stops
 from synapse_apply.planning.refusals import changed_since, dotted, listing
 from synapse_apply.planning.rulings import Ruling, needs
@@ -62,6 +63,7 @@ def plan(situation: Situation) -> Plan:
                 *_foreign_keys(rulings, items),
                 *stopped,
                 *tolerated(rulings, bench),
+                *strange_names(situation),
                 *_concerning(rulings, went_back(survey.series, items)),
             )
         ),
