@@ -89,6 +89,7 @@ def _dispatch(task: Task, tools: Tools, live: Live) -> Outcome:
         return _delete(task, tools)
     if action is Action.FORGET:
         tools.store.remove(task.address)
+        _note(task, tools)
         return outcome_of(task, Result.DONE)
     record = task.record
     if action is Action.ADOPT:
@@ -96,12 +97,23 @@ def _dispatch(task: Task, tools: Tools, live: Live) -> Outcome:
             raise ValueError(f"{task.address} is to be adopted but was not seen")
         record = adopted(task, task.observed, tools)
         tools.store.put(record)
+        _note(task, tools)
     if task.fields:
         others = replace(task.change, fields=task.fields)
         return _update(replace(task, record=record, change=others), tools, live)
     if record is not None:
         tools.store.put(rebased(task, record, tools))
     return outcome_of(task, Result.DONE, remote_id=record.remote_id if record else "")
+
+
+def _note(task: Task, tools: Tools) -> None:
+    """What no call tells of stands in the audit, too."""
+    remote_id = task.observed.remote_id if task.observed is not None else ""
+    if not remote_id and task.record is not None:
+        remote_id = task.record.remote_id
+    verb, at = task.change.action.value, tools.clock.now()
+    told = tools.actor.deed(task.address, verb, at=at, plan_id=tools.plan_id, remote_id=remote_id)
+    tools.store.note(told)
 
 
 def _update(task: Task, tools: Tools, live: Live) -> Outcome:

@@ -117,6 +117,23 @@ class Actor:
             digest=intent.digest or "sha256:" + hashlib.sha256(text.encode()).hexdigest(),
         )
 
+    def deed(
+        self, address: Address, verb: str, *, at: str, plan_id: str, remote_id: str = ""
+    ) -> AuditEntry:
+        """What history keeps of a change of the state that no call made, such as a rename."""
+        return AuditEntry(
+            at=at,
+            who=self.who,
+            run=self.run,
+            commit=self.commit,
+            plan_id=plan_id,
+            address=str(address),
+            verb=verb,
+            remote_id=remote_id,
+            request_id="",
+            result="done",
+        )
+
 
 class NotBegun(Exception):
     """The run shall end, and nothing was sent of this task."""

@@ -7,21 +7,29 @@ import traceback
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import click
+
 from synapse_apply import __version__
 from synapse_apply.cli.face import Face
 from synapse_apply.cli.manual import Terminated
 from synapse_apply.model.aim import aimed_findings
 from synapse_apply.model.diagnostic import Diagnostic, error
-from synapse_apply.model.errors import Exit, RemoteError, SynapseApplyError, recourse
+from synapse_apply.model.errors import Exit, LockHeld, RemoteError, SynapseApplyError, recourse
 from synapse_apply.model.frozen import frozen
 
 if TYPE_CHECKING:
     from synapse_apply.model.plan import Plan
 
 
+_PATIENCE = "--lock-timeout"
+_WAITS = f"{_PATIENCE} SECONDS waits by itself."
+
+
 def tell(problem: BaseException, face: Face, command: str = "") -> int:
     """Word a failure for people, or as the document of a command, and give the exit code."""
     found, code = worded(problem)
+    if isinstance(problem, LockHeld) and _can_wait():
+        found = [one.with_(hint=f"{one.hint} {_WAITS}") for one in found]
     findings = aimed_findings(found, face.aim)
     if not isinstance(problem, (SynapseApplyError, RemoteError, *_STOPPED)):
         _show_traceback(problem, face)
@@ -38,6 +46,13 @@ def tell(problem: BaseException, face: Face, command: str = "") -> int:
 
     face.err(render_diagnostics(findings, color=face.color_err))
     return code
+
+
+def _can_wait() -> bool:
+    """Whether the command that ends has the option to wait for the lock."""
+    context = click.get_current_context(silent=True)
+    options = [param.opts for param in context.command.params] if context is not None else []
+    return any(_PATIENCE in names for names in options)
 
 
 def worded(problem: BaseException) -> tuple[Sequence[Diagnostic], int]:

@@ -110,16 +110,24 @@ def check_codes(context: Context, declared: Mapping[Address, Desired]) -> Iterab
 
 
 def check_overlays(
-    overlays: Iterable[Overlay], used: Collection[str], known: Collection[Address], target: str
+    overlays: Iterable[Overlay],
+    used: Collection[str],
+    known: Collection[Address],
+    target: str,
+    ref: str = "",
 ) -> Iterable[Diagnostic]:
-    """Overlays that fit nothing: an error for an address, a warning for a pattern."""
+    """Overlays that fit nothing: an error for an address, a warning for a pattern.
+
+    Manifests of a Git ref may not have the address yet, which is a warning, too.
+    """
     for overlay in overlays:
         if overlay.pattern in used:
             continue
         yield Diagnostic(
-            Severity.WARNING if overlay.is_pattern else Severity.ERROR,
+            Severity.WARNING if overlay.is_pattern or ref else Severity.ERROR,
             "Overlay of nothing",
-            f"no manifest of target {target} declares {overlay.pattern}",
+            f"no manifest of target {target} declares {overlay.pattern}"
+            + (f" in {ref}: it is passed over" if ref else ""),
             did_you_mean(overlay.pattern, [str(address) for address in known]),
             overlay.position,
             target=target,

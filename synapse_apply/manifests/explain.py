@@ -6,6 +6,7 @@ jsonschema is imported here, when there is something to explain: a fitting docum
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import field
 from functools import cache
@@ -177,11 +178,14 @@ def _type_finding(problem: Any, subject: Subject, path: Path, wanted: Any) -> Di
 
 def _mend(problem: Any, value: Any, names: list[str], shown: str) -> str:
     """What to write instead of a value of the wrong type."""
+    schema = problem.schema if isinstance(problem.schema, dict) else {}
+    rule = schema.get("x-rule")
     if "string" in names and isinstance(value, (bool, int, float)):
+        if rule and shown and re.search(schema.get("pattern", ""), shown) is None:
+            return f"write {rule}"  # in quotes it would be wrong, too
         return f'quote it: "{shown}"' if shown else "quote it"
     if isinstance(value, str) and _would_fit(value, names):
         return "remove the quotes"
-    rule = problem.schema.get("x-rule") if isinstance(problem.schema, dict) else None
     return "write " + (rule or " or ".join(_EXAMPLES[name] for name in names))
 
 

@@ -131,7 +131,8 @@ class Fitting:
         if value is None:
             told, hint = f"{what}without `{name}`", f"add `{name}:`, {takes.words}"
         else:
-            told = f"{what}with {name} {value}"
+            shown = value if value != "" else '""'
+            told = f"{what}with {name} {shown}"
             hint = f"it takes {takes.words}; what is there already may be as it is"
         say = error if value is None and takes.required else warning
         return say(

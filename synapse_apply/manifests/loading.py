@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path as FilePath
@@ -27,7 +27,7 @@ from synapse_apply.manifests.fitting import Fitting
 from synapse_apply.manifests.inventory import is_inventory
 from synapse_apply.manifests.overlays import Overlay
 from synapse_apply.manifests.reader import Document, Reading, read
-from synapse_apply.manifests.refactoring import check_declared
+from synapse_apply.manifests.refactoring import check_declared, check_declared_at, later_names
 from synapse_apply.manifests.variables import Values
 from synapse_apply.model.address import Address, in_order
 from synapse_apply.model.desired import Desired
@@ -105,7 +105,7 @@ def load(
             documents = _documents(context, paths, shelf or Shelf())
         else:
             documents = _committed(context, paths, written)
-        declared = _decoded(context, documents, values)
+        declared = _decoded(context, documents, values, written.name if written else "")
     findings = [*values.findings, *context.findings]
     if strict:
         findings = [finding.with_(severity=Severity.ERROR) for finding in findings]
@@ -184,10 +184,9 @@ def has_manifests(reading: Reading) -> bool:
 
 
 def _decoded(
-    context: Context, documents: Iterable[Document], values: Values
+    context: Context, documents: Iterable[Document], values: Values, ref: str
 ) -> dict[Address, Desired]:
-    overlays: list[Overlay] = list(context.target.overlays.values())
-    used: set[str] = set()
+    overlays = Overlays(context, ref)
     known: dict[Address, Position | None] = {}
     declared: dict[Address, Desired] = {}
     for document in documents:
@@ -195,11 +194,12 @@ def _decoded(
         if draft is None:
             continue
         if draft.broken:
-            _name(context, draft, overlays, used, known)
+            _name(context, draft, overlays, known)
             continue
         place_address(context, draft)
         if draft.address is not None:
-            _overlay(context, draft, overlays, used, values)
+            for overlay in overlays.of(draft.address):
+                overlaid(context, draft, overlay, values)
             if draft.address in known:
                 first = known[draft.address]
                 context.findings.append(across.duplicate(draft.address, first, draft.position))
@@ -212,9 +212,8 @@ def _decoded(
     context.findings.extend(across.check_references(declared, known))
     context.findings.extend(across.check_sources(declared))
     context.findings.extend(across.check_codes(context, declared))
-    context.findings.extend(across.check_overlays(overlays, used, known, context.target.name))
-    moved, removed = context.project.moved, context.project.removed
-    context.findings.extend(check_declared(moved, removed, known, context.target.name))
+    context.findings.extend(overlays.check(known))
+    context.findings.extend(_check_moves(context, known, ref))
     fitting = Fitting(context.target, context.findings)
     return fitting.of(declared)
 
@@ -222,8 +221,7 @@ def _decoded(
 def _name(
     context: Context,
     draft: Draft,
-    overlays: Iterable[Overlay],
-    used: set[str],
+    overlays: Overlays,
     known: dict[Address, Position | None],
 ) -> None:
     """Let others know of a broken document, so that none is told that it is not there."""
@@ -232,17 +230,41 @@ def _name(
     del context.findings[found:]
     if draft.address is not None:
         known.setdefault(draft.address, draft.position)
-        used.update(one.pattern for one in overlays if one.fits(str(draft.address)))
+        overlays.of(draft.address)
 
 
-def _overlay(
-    context: Context, draft: Draft, overlays: list[Overlay], used: set[str], values: Values
-) -> None:
-    address = str(draft.address) if overlays else ""
-    for overlay in overlays:
-        if overlay.fits(address):
-            used.add(overlay.pattern)
-            overlaid(context, draft, overlay, values)
+def _check_moves(context: Context, known: Collection[Address], ref: str) -> Iterable[Diagnostic]:
+    project, target = context.project, context.target.name
+    if ref:
+        return check_declared_at(ref, project.moved, project.removed, known, target)
+    return check_declared(project.moved, project.removed, known, target)
+
+
+class Overlays:
+    """The overlays of a target, and which of them fitted something.
+
+    Manifests of a Git ref may have an address that was moved since: its overlay goes along.
+    """
+
+    def __init__(self, context: Context, ref: str) -> None:
+        self._all: list[Overlay] = list(context.target.overlays.values())
+        self._target = context.target.name
+        self._ref = ref
+        self._moved = context.project.moved if ref else ()
+        self._used: set[str] = set()
+
+    def of(self, address: Address) -> list[Overlay]:
+        """Those that fit an address, in the order of the project file."""
+        if not self._all:
+            return []
+        names = later_names(address, self._moved) if self._moved else (str(address),)
+        fitting = [one for one in self._all if any(map(one.fits, names))]
+        self._used.update(one.pattern for one in fitting)
+        return fitting
+
+    def check(self, known: Collection[Address]) -> Iterable[Diagnostic]:
+        """Those that fitted nothing."""
+        return across.check_overlays(self._all, self._used, known, self._target, self._ref)
 
 
 def _as_json(one: Desired) -> dict[str, Any]:

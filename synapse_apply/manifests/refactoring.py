@@ -8,8 +8,8 @@ from typing import Any
 from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.manifests.wording import did_you_mean
 from synapse_apply.model.address import Address
-from synapse_apply.model.diagnostic import Diagnostic, Path, Position, error
-from synapse_apply.model.refactoring import Moved, Removed
+from synapse_apply.model.diagnostic import Diagnostic, Path, Position, error, warning
+from synapse_apply.model.refactoring import Moved, Removed, chains
 
 Find = Callable[[Path, str, str, str], None]
 """Told where in the project file, and summary, detail and hint."""
@@ -123,3 +123,55 @@ def check_declared(
                 address=str(gone.address),
                 target=target,
             )
+
+
+def check_declared_at(
+    ref: str,
+    moved: Iterable[Moved],
+    removed: Iterable[Removed],
+    known: Collection[Address],
+    target: str,
+) -> Iterable[Diagnostic]:
+    """The same for manifests of an earlier time, which nobody can change any more.
+
+    What they declare counts as not removed, and moves go towards what they declare; only where
+    they declare both ends of a move does nobody know which of the two the record is.
+    """
+    for chain, way in chains(moved):
+        both = [address for address in way if address in known]
+        if len(both) > 1:
+            yield error(
+                "Moved and still declared",
+                f"{both[0]} is moved to {both[-1]}, and the manifests of {ref} declare both",
+                "take that move out of the project file for this run",
+                position=chain[0].position,
+                address=str(both[0]),
+                target=target,
+            )
+    for gone in removed:
+        if gone.address in known:
+            yield warning(
+                "Removed and declared again",
+                f"the manifests of {ref} declare {gone.address}, so it counts as not removed",
+                "if it was forgotten already and the plan would make a second one: `synapse-apply "
+                f"import {gone.address} ID` records the one that is there",
+                position=gone.position,
+                address=str(gone.address),
+                target=target,
+            )
+
+
+def later_names(address: Address, moved: Iterable[Moved]) -> tuple[str, ...]:
+    """An address and those that moves gave it since, or its owner, as overlays name it today."""
+    after = {move.old: move.new for move in moved}
+    names, at = [str(address)], address
+    while at in after:
+        at = after[at]
+        names.append(str(at))
+    kind = CATALOGUE.get(address.kind)
+    owner, sign, version = address.name.rpartition("@")
+    if kind is not None and kind.series and sign:
+        above = Address(kind.rules[kind.series].references, owner)
+        later = later_names(above, moved)[1:]
+        names += (f"{address.kind}/{name.partition('/')[2]}@{version}" for name in later)
+    return tuple(names)

@@ -166,8 +166,8 @@ class StateStore(Protocol):
         """What is risky about the place where this state is kept."""
         ...
 
-    def note(self, entry: AuditEntry) -> None:
-        """Add to the audit a call that belongs to no record and had no intent."""
+    def note(self, *entries: AuditEntry) -> None:
+        """Add to the audit, in one transaction, what was done without an intent."""
         ...
 
     def begin(self, intent: Intent) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -32,6 +32,28 @@ class Removed:
 
 
 Renames = Mapping[Address, Address]
+
+
+def chains(moves: Iterable[Moved]) -> Iterator[tuple[list[Moved], list[Address]]]:
+    """Moves that follow on each other, and the addresses on their way; a circle is none."""
+    by_old = {move.old: move for move in moves}
+    later = {move.new for move in by_old.values()}
+    for start in (old for old in by_old if old not in later):
+        chain = [by_old[start]]
+        while chain[-1].new in by_old:
+            chain.append(by_old[chain[-1].new])
+        yield chain, [start, *(move.new for move in chain)]
+
+
+def turned(moves: Sequence[Moved], declared: Collection[Address]) -> tuple[Moved, ...]:
+    """The moves as manifests of an earlier time need them: towards the address they declare."""
+    found: list[Moved] = []
+    for chain, way in chains(moves):
+        ends = [index for index, address in enumerate(way) if address in declared]
+        end = ends[0] if len(ends) == 1 else len(chain)
+        found += chain[:end]
+        found += (Moved(move.new, move.old, move.position) for move in chain[end:])
+    return tuple(found)
 
 
 def renamed(records: Iterable[Record], renames: Renames) -> Iterator[Record]:

@@ -10,7 +10,7 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.plan import Action, Change
 from synapse_apply.model.values import Reference
 from synapse_apply.model.versions import Order, order
-from synapse_apply.planning import refusals
+from synapse_apply.planning import needed
 from synapse_apply.planning.rulings import Ruling, needs
 from synapse_apply.planning.situation import Item
 
@@ -62,16 +62,20 @@ class Along:
                 first = f"its first {bootstraps.kind} {member.address} is made by the same call"
                 return _told(ruling, CARRIES, member.address, first)
             stopped.append(there)
+        changes = [one.change for one in stopped]
         return ruling.refuse(
-            refusals.nothing_goes_along(item, bootstraps.kind, [one.change for one in stopped])
+            needed.nothing_goes_along(item, bootstraps.kind, changes, self._is_left_out)
         )
+
+    def _is_left_out(self, address: Address) -> bool:
+        return self.selected is not None and address not in self.selected
 
     def _may_go(self, owner: Item, member: Item, ruling: Ruling) -> bool:
         return (
             ruling.change.action in _MAKES
             and not ruling.blocked
             and needs(member) == (owner.address,)
-            and (self.selected is None or member.address in self.selected)
+            and not self._is_left_out(member.address)
         )
 
 

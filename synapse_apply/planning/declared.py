@@ -268,6 +268,8 @@ def _obstacles(item: Item, found: Differences) -> list[Refusal]:
             or (change.path[0] in item.type.rules and item.type.rule(change.path).immutable)
         )
     ]
+    if refusals.was_given(item) and (other := [path for path in fixed if path[0] in identity]):
+        return [refusals.wrong_id(item, other)]
     refused = [refusals.fixed(item, fixed)] if fixed else []
     if found.changes and not refused and (lost := _held_secrets(item, found)):
         return [refusals.held_secret(item, lost)]

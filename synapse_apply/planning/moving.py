@@ -73,7 +73,7 @@ def let_go(
     removed: Iterable[Removed], records: Mapping[Address, Record], declared: Collection[Address]
 ) -> frozenset[Address]:
     """What a project file lets go, members of such series too, unless it is declared again."""
-    named = {gone.address for gone in removed}
+    named = {gone.address for gone in removed} - set(declared)
     return frozenset(named | members(records.values(), named)) - frozenset(declared)
 
 

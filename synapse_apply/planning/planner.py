@@ -10,19 +10,20 @@ from synapse_apply.model.diagnostic import Diagnostic, error, warning
 from synapse_apply.model.plan import Action, Change, Plan
 from synapse_apply.model.state import CREATE_VERB, Intent
 from synapse_apply.model.unhurried import unhurried_gc
-from synapse_apply.planning import refusals
+from synapse_apply.planning import needed
 from synapse_apply.planning.along import Along
 from synapse_apply.planning.declared import Survey, decide
 from synapse_apply.planning.guards import trips
 from synapse_apply.planning.identity import claims, perhaps_made
 from synapse_apply.planning.order import Cycle, dependency_order
 from synapse_apply.planning.policy import Bench, bench_of, judged, tolerated
+from synapse_apply.planning.policy_names import strange_names
 from synapse_apply.planning.policy_stops import policy_stops
-from synapse_apply.planning.refusals import dotted, listing
+from synapse_apply.planning.refusals import changed_since, dotted, listing
 from synapse_apply.planning.rulings import Ruling, needs
 from synapse_apply.planning.series import is_history, series_of, went_back
 from synapse_apply.planning.situation import Item, Situation
-from synapse_apply.planning.undeclared import after_new, let_go
+from synapse_apply.planning.undeclared import Successors, let_go
 from synapse_apply.planning.verification import proven
 
 Rulings = dict[Address, Ruling]
@@ -59,9 +60,10 @@ def plan(situation: Situation) -> Plan:
                 *_limited(rulings, situation),
                 *(_cycle(cycle, items) for cycle in cycles),
                 *(finding for ruling in rulings.values() for finding in ruling.diagnostics),
-                *_foreign_keys(rulings),
+                *_foreign_keys(rulings, items),
                 *stopped,
                 *tolerated(rulings, bench),
+                *strange_names(situation),
                 *_concerning(rulings, went_back(survey.series, items)),
             )
         ),
@@ -105,8 +107,11 @@ def _declared(
         ruling = along.settled(item, ruled(item))
         if ruling.change.changes_server:
             unmet = [need for need in graph[address] if _unmet(need, items, rulings, survey)]
-            if unmet:
-                ruling = ruling.refuse(refusals.dependency(item, unmet))
+            left = [need for need in unmet if _is_left_out(need, rulings, survey)]
+            if left:
+                ruling = ruling.refuse(needed.not_selected(item, left))
+            if stopped := [need for need in unmet if need not in left]:
+                ruling = ruling.refuse(needed.dependency(item, stopped))
         rulings[address] = ruling
     return rulings, cycles
 
@@ -126,6 +131,17 @@ def _unmet(need: Address, items: Mapping[Address, Item], rulings: Rulings, surve
     return not made and (need not in items or items[need].sighting.observed is None)
 
 
+def _is_left_out(need: Address, rulings: Rulings, survey: Survey) -> bool:
+    """Whether nothing but the selection is in the way of what would be made."""
+    selected = survey.choices.selected
+    return (
+        selected is not None
+        and need not in selected
+        and need in rulings
+        and not rulings[need].blocked
+    )
+
+
 def _undeclared(
     items: Mapping[Address, Item], survey: Survey, declared: Rulings, bench: Bench
 ) -> Rulings:
@@ -136,13 +152,13 @@ def _undeclared(
         if item.desired is None and item.record is not None
     }
     ordered, _ = dependency_order(graph, lambda address: items[address].type.rank)
-    users = _users(items)
+    users, successors = _users(items), Successors(survey, declared)
     rulings: Rulings = {}
     for address in reversed(ordered):
         ruling = _tried(judged(items[address], let_go(items[address], survey), bench), survey)
         if ruling.change.action is Action.DELETE:
             ruling = _after_users(ruling, items[address], users.get(address, ()), rulings, declared)
-        rulings[address] = after_new(ruling, items[address], survey, declared)
+        rulings[address] = successors.awaited(ruling, items[address])
     return rulings
 
 
@@ -163,7 +179,7 @@ def _after_users(
     waits = tuple(sorted(user for user, other in before.items() if other is not None))
     stopped = [user for user in waits if (other := before[user]) is not None and other.blocked]
     ruling = replace(ruling, change=replace(ruling.change, depends_on=waits))
-    return ruling.refuse(refusals.dependency(item, stopped)) if stopped else ruling
+    return ruling.refuse(needed.dependency(item, stopped)) if stopped else ruling
 
 
 def _orphans(items: Mapping[Address, Item], survey: Survey) -> Rulings:
@@ -214,7 +230,7 @@ def _cycle(cycle: Cycle, items: Mapping[Address, Item]) -> Diagnostic:
     )
 
 
-def _foreign_keys(rulings: Rulings) -> tuple[Diagnostic, ...]:
+def _foreign_keys(rulings: Rulings, items: Mapping[Address, Item]) -> tuple[Diagnostic, ...]:
     """One warning a run for all secrets that were recorded under another state key."""
     foreign = {address: ruling.foreign for address, ruling in rulings.items() if ruling.foreign}
     fields = [
@@ -222,10 +238,12 @@ def _foreign_keys(rulings: Rulings) -> tuple[Diagnostic, ...]:
     ]
     if not fields:
         return ()
+    bindings = [(address, items[address].binding) for address in sorted(foreign)]
     finding = warning(
         "Secrets not checked: recorded under another state key",
         f"{listing(fields)}.",
-        "Give the state's own key, or `synapse-apply state rekey`; --resend-secrets sends them.",
+        "Give the state's own key, or `synapse-apply state rekey`. "
+        f"Where the value has changed since: {changed_since(bindings)}.",
     )
     return (finding,)
 

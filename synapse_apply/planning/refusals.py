@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
+from synapse_apply.kinds.descriptor import Binding
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Path, Position, pointer
-from synapse_apply.model.plan import Action, Change, Refusal
+from synapse_apply.model.observed import FoundBy
+from synapse_apply.model.plan import Refusal
 from synapse_apply.model.state import Intent
 from synapse_apply.model.verification import RUN
 from synapse_apply.planning.situation import Item
@@ -46,6 +48,33 @@ def _ignore(paths: Sequence[Path]) -> str:
     return f"leave it as it is: lifecycle.ignore_changes: [{listing(map(pointer, paths))}]"
 
 
+def changed_since(secrets: Iterable[tuple[Address, Binding]]) -> str:
+    """The way out of another state key and another value at once, as far as the API has one."""
+    sent: list[Address] = []
+    fixed: list[Address] = []
+    for address, binding in secrets:
+        (fixed if binding.update is None else sent).append(address)
+    ways = []
+    if sent:
+        ways.append(f"`synapse-apply apply --resend-secrets --only {_one(sent)}` sends it")
+    if fixed:
+        accept = f"`synapse-apply state accept {_one(fixed)}`"
+        ways.append(f"bring it to the product, then {accept}")
+    return "; ".join(ways)
+
+
+def _one(addresses: Sequence[Address]) -> str:
+    """The address of a command that is printed once for all of them."""
+    return str(addresses[0]) if len(addresses) == 1 else "ADDRESS"
+
+
+def was_given(item: Item) -> bool:
+    """Whether the object is only known by an id that somebody gave: pinned, or imported."""
+    if item.sighting.observed is None or item.sighting.found_by is FoundBy.KEY:
+        return False
+    return not (item.record is not None and item.record.applied)
+
+
 def fixed(item: Item, paths: Sequence[Path]) -> Refusal:
     """Fields that never change once the object exists, or a kind this API cannot update."""
     here = [item.binding.immutable.get(str(path[0]), "") for path in paths]
@@ -54,11 +83,12 @@ def fixed(item: Item, paths: Sequence[Path]) -> Refusal:
         hints.insert(0, item.type.update_hint)
     hint = next((text for text in (*here, *hints, item.type.update_hint) if text), "")
     new = "a new version" if item.type.series else "a new name"
+    by_id = (f"if it is the wrong object: {_correct_id(item)}",) if was_given(item) else ()
     return Refusal(
         FIXED,
         f"{listing(map(dotted, paths))} cannot be changed: "
         f"{hint or f'API {item.binding.api} has no update for this kind'}",
-        (_accept(item), _ignore(paths), f"declare it under {new}"),
+        (_accept(item), _ignore(paths), f"declare it under {new}", *by_id),
         _place(item, paths),
     )
 
@@ -142,28 +172,6 @@ def sealed(item: Item) -> Refusal:
     )
 
 
-def nothing_goes_along(item: Item, kind: str, members: Sequence[Change]) -> Refusal:
-    """A create that makes a member of another kind along with it, and no member to make."""
-    what, api = item.type.prefix, item.binding.api
-    reason = f"API {api} makes a {what} together with its first {kind}, and "
-    if members:
-        reason += f"none that is declared can be made with it: {listing(map(_hindrance, members))}"
-        ways: tuple[str, ...] = (f"solve {listing(change.address for change in members)} first",)
-    else:
-        reason += "none is declared"
-        ways = (f"declare a {kind.capitalize()} of {item.address.name}",)
-    if others := sorted(set(item.type.bindings) - {api}):
-        ways += (f"or let the target use another API version: `api: {others[0]}`",)
-    return Refusal("no-first-member", reason, ways, item.desired.position if item.desired else None)
-
-
-def _hindrance(change: Change) -> str:
-    why = change.refusals[0].reason if change.refusals else "it is not selected, or in error"
-    if not change.refusals and change.action is not Action.CREATE:
-        why = f"{change.action.value} is due for it"
-    return f"{change.address} ({why})"
-
-
 def not_taken(item: Item, names: Sequence[str]) -> Refusal:
     """Values that an object may have, and that nothing can be made with on this API version."""
     takes = "; ".join(f"{name}: {item.binding.takes[name].words}" for name in names)
@@ -204,6 +212,30 @@ def other_object(item: Item, names: Sequence[str]) -> Refusal:
     )
 
 
+def wrong_id(item: Item, paths: Sequence[Path]) -> Refusal:
+    """An id that somebody gave leads to an object that cannot be the one declared."""
+    remote_id = item.sighting.observed.remote_id if item.sighting.observed else ""
+    names = listing(map(dotted, paths))
+    return Refusal(
+        "other-object",
+        f"id {remote_id} is another object than the one declared: its {names} differs, which "
+        "never changes",
+        (_correct_id(item), f"if it is the right one: declare {names} as it is live"),
+        _place(item, paths),
+    )
+
+
+def _correct_id(item: Item) -> str:
+    at = item.address
+    if item.record is None:
+        return "correct `metadata.id` in the manifest"
+    pin = ", correct `metadata.id`" if item.desired and item.desired.remote_id else ""
+    return (
+        f"correct the id: `synapse-apply state rm {at}`{pin}, then `synapse-apply import {at} ID` "
+        "with the right one"
+    )
+
+
 def other_space(item: Item) -> Refusal:
     """An id that a manifest names leads to another object since the API version changed."""
     record = item.record
@@ -233,16 +265,6 @@ def renamed(item: Item, old: Address, new: Address) -> Refusal:
             f"`synapse-apply state mv {old} {new}`",
             f"in the project file, for every target: moved: [{{from: {old}, to: {new}}}]",
         ),
-        item.desired.position if item.desired else None,
-    )
-
-
-def dependency(item: Item, needs: Sequence[Address]) -> Refusal:
-    """Something it needs is refused, in error, or does not exist."""
-    return Refusal(
-        "dependency",
-        f"it depends on {listing(needs)}, which cannot be brought about in this plan",
-        (f"solve {listing(needs)} first",),
         item.desired.position if item.desired else None,
     )
 

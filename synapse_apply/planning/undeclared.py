@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.plan import Action
-from synapse_apply.planning import refusals
+from synapse_apply.planning import needed, refusals
 from synapse_apply.planning.declared import Survey
 from synapse_apply.planning.identity import differing_identity
 from synapse_apply.planning.refusals import listing
@@ -72,28 +72,49 @@ def _noted(item: Item, action: Action, note: str) -> Ruling:
     return Ruling(replace(change_of(item, action), notes=(note,)))
 
 
-def after_new(
-    ruling: Ruling, item: Item, survey: Survey, declared: Mapping[Address, Ruling]
-) -> Ruling:
-    """A member of a series goes once those are there that the manifests have in its stead.
+@dataclass(slots=True)
+class Successors:
+    """What the manifests have of a series in the stead of its members that go; told once each.
 
-    Where one of them cannot be, its record stays and nothing is deleted. What the project file
-    lets go by name waits for nobody.
+    `declared` are the rulings on all that is declared.
     """
-    if ruling.change.action not in _ENDS or item.address in survey.removed:
-        return ruling
-    members = members_beside(item, survey.series)
-    made = [at for at in members if declared[at].change.changes_server or declared[at].blocked]
-    stopped = [at for at in made if declared[at].blocked or _is_left_out(declared[at], survey)]
-    if stopped and ruling.change.action is Action.FORGET and not ruling.blocked:
-        return _noted(item, Action.NO_OP, f"kept in state until {listing(stopped)} is there")
-    waits = tuple(sorted({*ruling.change.depends_on, *made}))
-    ruling = replace(ruling, change=replace(ruling.change, depends_on=waits))
-    return ruling.refuse(refusals.dependency(item, stopped)) if stopped else ruling
 
+    survey: Survey
+    declared: Mapping[Address, Ruling]
+    _made: dict[tuple[str, str], tuple[list[Address], list[Address]]] = field(default_factory=dict)
 
-def _is_left_out(made: Ruling, survey: Survey) -> bool:
-    """Whether it is to be made, and not by this plan."""
-    selected = survey.choices.selected
-    left_out = selected is not None and made.change.address not in selected
-    return left_out and made.change.action in _MAKES
+    def awaited(self, ruling: Ruling, item: Item) -> Ruling:
+        """A member of a series goes once those are there that stand in its stead.
+
+        Where one of them cannot be, its record stays and nothing is deleted. What the project file
+        lets go by name waits for nobody.
+        """
+        if ruling.change.action not in _ENDS or item.address in self.survey.removed:
+            return ruling
+        made, stopped = self._beside(item)
+        if stopped and ruling.change.action is Action.FORGET and not ruling.blocked:
+            return _noted(item, Action.NO_OP, f"kept in state until {listing(stopped)} is there")
+        waits = tuple(sorted({*ruling.change.depends_on, *made}))
+        ruling = replace(ruling, change=replace(ruling.change, depends_on=waits))
+        left_out = [at for at in stopped if not self.declared[at].blocked]
+        if left_out:
+            ruling = ruling.refuse(needed.not_selected(item, left_out))
+        wrong = [at for at in stopped if at not in left_out]
+        return ruling.refuse(needed.dependency(item, wrong)) if wrong else ruling
+
+    def _beside(self, item: Item) -> tuple[list[Address], list[Address]]:
+        """Those of a series that are to be made or changed, and those among them that are not."""
+        series = item.address.kind, item.record.series if item.record is not None else ""
+        if series not in self._made:
+            members = members_beside(item, self.survey.series)
+            rulings = {at: self.declared[at] for at in members}
+            made = [at for at, one in rulings.items() if one.change.changes_server or one.blocked]
+            stopped = [at for at in made if rulings[at].blocked or self._is_left_out(rulings[at])]
+            self._made[series] = made, stopped
+        return self._made[series]
+
+    def _is_left_out(self, made: Ruling) -> bool:
+        """Whether it is to be made, and not by this plan."""
+        selected = self.survey.choices.selected
+        left_out = selected is not None and made.change.address not in selected
+        return left_out and made.change.action in _MAKES

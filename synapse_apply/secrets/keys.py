@@ -65,22 +65,42 @@ class Keys:
         return self.known[0] if self.known else None
 
 
-def load_keys(environ: Mapping[str, str], path: Path, *, create: bool = False) -> Keys:
-    """The keys of one target: the variable's first, then the file's.
+def load_keys(
+    environ: Mapping[str, str], path: Path, *, create: bool = False, previous: Path | None = None
+) -> Keys:
+    """The keys of one target: the variable's first, then those of files, which check.
 
-    `path` is `.synapse-apply/state/<target>.key`. With `create` and no key at all, one is made in
-    that file. InputError when a key that is there cannot be used.
+    `path` is `.synapse-apply/state/<target>.key`, `previous` has the key before it. With `create`
+    and no key at all, one is made in `path`. InputError when the key in use cannot be used; a file
+    that is only there to check gets a warning.
     """
     known: list[StateKey] = []
     warnings: list[Diagnostic] = []
     if text := environ.get(KEY_VARIABLE, ""):
         known.append(_key_of(text, KEY_VARIABLE))
-    if path.exists():
-        warnings += _narrow(path)
-        known.append(_read_key(path))
+    for file in (path, previous):
+        if file is None or not file.exists():
+            continue
+        try:
+            warnings += _narrow(file)
+            known.append(_read_key(file))
+        except InputError as unusable:
+            if file == path and not known:
+                raise
+            warnings += [_not_needed(finding) for finding in unusable.diagnostics]
     if create and not known:
         known.append(create_key(path))
     return Keys(tuple(dict.fromkeys(known)), tuple(warnings))
+
+
+def _not_needed(finding: Diagnostic) -> Diagnostic:
+    """A file's key that cannot be used, where another one is in use."""
+    return warning(
+        "A file of a state key cannot be used",
+        f"{finding.summary}: {finding.detail.rstrip('.')}. Secrets that were digested with it are "
+        "not checked.",
+        "Restore the file, or remove it if no such secrets are left.",
+    )
 
 
 def create_key(path: Path) -> StateKey:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from uuid import uuid4
+
 from synapse_apply.applying.records import agreed
 from synapse_apply.applying.task import Task
 from synapse_apply.model.address import Address
@@ -48,4 +50,8 @@ def accept(context: Context, planned: Planned, address: Address) -> Record:
             task, item.record, item.sighting.observed, context.secrets, context.clock.now()
         )
         context.store.put(record)
+        at, run = context.clock.now(), str(uuid4())
+        context.store.note(
+            context.actor.deed(address, "accept", at=at, plan_id=run, remote_id=record.remote_id)
+        )
     return record

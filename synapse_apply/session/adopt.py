@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from uuid import uuid4
 
 from synapse_apply.applying.records import live_fields
 from synapse_apply.applying.runs import unverified
@@ -42,8 +43,19 @@ def import_all(context: Context, wanted: Inventory) -> list[Record]:
             raise InputError(*findings)
         records = [look for look in looks if isinstance(look, Record)]
         context.store.put(*records)
+        _note(context, records)
         _settle_open(context, {record.address: record for record in records})
     return records
+
+
+def _note(context: Context, records: Sequence[Record]) -> None:
+    at, run, actor = context.clock.now(), str(uuid4()), context.actor
+    context.store.note(
+        *(
+            actor.deed(one.address, "import", at=at, plan_id=run, remote_id=one.remote_id)
+            for one in records
+        )
+    )
 
 
 _WEAKEST_FIRST = (Lookup.NONE, Lookup.POSITIVE, Lookup.COMPLETE)

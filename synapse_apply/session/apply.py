@@ -76,7 +76,7 @@ def apply(
         context.store.mark_applied(plan.id)
     close(context, planned.settled, plan.id)
     if plan.moved:
-        context.store.move({move.old: move.new for move in plan.moved})
+        _move(context, plan)
     tools = replace(tools_of(context, planned, progress), adopts=adopts)
     store = context.store
 
@@ -98,6 +98,17 @@ def apply(
     lost = not store.still_ours()
     report = Report(plan, applier.outcomes, stop(), lost, verified=applier.verified)
     return aimed_report(report, context.aim)
+
+
+def _move(context: Context, plan: Plan) -> None:
+    context.store.move({move.old: move.new for move in plan.moved})
+    at, actor = context.clock.now(), context.actor
+    context.store.note(
+        *(
+            actor.deed(move.old, f"move to {move.new}", at=at, plan_id=plan.id)
+            for move in plan.moved
+        )
+    )
 
 
 def _check_secrets(context: Context, tasks: list[Task]) -> None:

@@ -12,6 +12,7 @@ from synapse_apply.model.aim import aimed_plan
 from synapse_apply.model.diagnostic import Diagnostic, warning
 from synapse_apply.model.plan import Base, Plan
 from synapse_apply.model.ports import Progress
+from synapse_apply.model.refactoring import Moved, turned
 from synapse_apply.model.state import Record, State
 from synapse_apply.planning.moving import let_go, moving
 from synapse_apply.planning.planner import plan as make_plan
@@ -43,9 +44,8 @@ def plan(
     observer = observing(context)
     settled = look_up(context, state, observer)
     opened = tuple(item.intent for item in settled if item.is_open)
-    moves = moving(after_settling(state.records, settled), context.project.moved, opened)
-    records = moves.records
-    desired = context.desired
+    moves = moving(after_settling(state.records, settled), _moves(context), opened)
+    records, desired = moves.records, context.desired
     observer.observe(desired, records)
     _read_undeclared(context, observer, records, looked_at, prune=choices.prune)
     live, untold = published(context, observer, records, choices.selected)
@@ -75,6 +75,12 @@ def plan(
     # Without the lock nothing more was sent: what could not be read then says nothing.
     context.store.check()
     return replace(planned, plan=aimed_plan(plan, context.aim))
+
+
+def _moves(context: Context) -> tuple[Moved, ...]:
+    """The project's moves; manifests of a Git ref may have the addresses of before."""
+    moved = context.project.moved
+    return turned(moved, context.desired) if context.revision else moved
 
 
 def _base(context: Context, state: State) -> Base:

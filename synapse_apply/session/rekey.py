@@ -7,11 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.diagnostic import Path as FieldPath
 from synapse_apply.model.errors import SecretUnavailable
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.state import Record
 from synapse_apply.model.values import Mac, SecretRef, Sensitive, leaves
+from synapse_apply.planning.refusals import changed_since
 from synapse_apply.secrets.keys import KEY_VARIABLE, Keys, create_key
 from synapse_apply.secrets.store import SecretStore
 from synapse_apply.session import state_file
@@ -20,11 +22,12 @@ from synapse_apply.session.context import Context
 
 @frozen
 class Rekeyed:
-    """How many digests are under the new key, and which kept the old one and why."""
+    """How many secrets are under the new key now, and which kept the old one and why."""
 
     key_id: str
     done: int
     kept: tuple[str, ...]
+    warnings: tuple[Diagnostic, ...] = ()
 
 
 def rekey(context: Context, environ: Mapping[str, str]) -> Rekeyed:
@@ -44,11 +47,11 @@ def rekey(context: Context, environ: Mapping[str, str]) -> Rekeyed:
             changed, count, left = _record(context, secrets, record)
             done += count
             kept += left
-            if count:
+            if changed != record:
                 records.append(changed)
         if records:
             context.store.put(*records)
-    return Rekeyed(secrets.key_id, done, tuple(dict.fromkeys(kept)))
+    return Rekeyed(secrets.key_id, done, tuple(dict.fromkeys(kept)), old.warnings)
 
 
 def _renew(path: Path) -> None:
@@ -64,22 +67,23 @@ def _record(
     desired = context.desired.get(record.address)
     refs = leaves(desired.spec) if desired else {}
     kept: list[str] = []
-    done = 0
+    done: set[FieldPath] = set()
+    left: set[FieldPath] = set()
 
     def again(path: FieldPath, value: Any) -> Any:
-        nonlocal done
         if not isinstance(value, Mac) or value.key_id == secrets.key_id:
             return value
-        made = _again(secrets, record, path, value, refs.get(path), kept.append)
-        done += made is not value
+        made = _again(context, secrets, record, path, value, refs.get(path), kept.append)
+        (left if made is value else done).add(path)
         return made
 
     applied = {path: again(path, value) for path, value in record.applied.items()}
     seen = {path: again(path, value) for path, value in record.seen.items()}
-    return replace(record, applied=applied, seen=seen), done, kept
+    return replace(record, applied=applied, seen=seen), len(done - left), kept
 
 
 def _again(
+    context: Context,
     secrets: SecretStore,
     record: Record,
     path: FieldPath,
@@ -97,6 +101,8 @@ def _again(
         keep(f"{where}: {missing.diagnostics[0].detail}")
         return value
     if secrets.matches(value, record.salt, path, found) is False:
-        keep(f"{where}: its value has changed since; apply first")
+        binding = context.catalogue[record.address.kind].binding(context.target.api)
+        way = changed_since([(record.address, binding)])
+        keep(f"{where}: its value has changed since; {way}")
         return value
     return secrets.mac(record.salt, path, found) or value

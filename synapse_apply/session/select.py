@@ -57,15 +57,17 @@ def _fitting(
     desired: Mapping[Address, Desired],
     catalogue: Catalogue,
 ) -> list[Address]:
-    if "/" in name:
-        return [at for at in known if str(at) == name] or [
-            at for at in desired if catalogue[at.kind].series and _series(at) == name
-        ]
-    if "=" in name:
-        key, _, value = name.partition("=")
-        return [at for at, one in desired.items() if one.labels.get(key) == value]
+    found = [at for at in known if str(at) == name] or [
+        at for at in desired if catalogue[at.kind].series and _series(at) == name
+    ]
+    if found or "=" in name:  # keys of labels may have a `/`, names of addresses a `=`
+        return found or [at for at, one in desired.items() if _has_label(one, name)]
     kinds = _kinds(name, catalogue)
     return [at for at in known if at.kind in kinds]
+
+
+def _has_label(one: Desired, name: str) -> bool:
+    return any(f"{key}={value}" == name for key, value in one.labels.items())
 
 
 def _kinds(name: str, catalogue: Catalogue) -> set[str]:
@@ -79,18 +81,18 @@ def _series(address: Address) -> str:
 def _nothing(name: str, known: Sequence[Address], context: Selectable) -> Diagnostic:
     if _kinds(name, context.catalogue):
         return _none_of_kind(name, known)
-    words: Iterable[str] = map(str, known)
-    if "/" not in name:
-        labels = {
-            f"{key}={value}"
-            for one in context.desired.values()
-            for key, value in one.labels.items()
-        }
-        words = sorted(labels) if "=" in name else context.catalogue
+    words: set[str] = set()
+    if "/" in name:
+        words.update(map(str, known))
+    if "=" in name:
+        labelled = (one.labels.items() for one in context.desired.values())
+        words.update(f"{key}={value}" for labels in labelled for key, value in labels)
+    if "/" not in name and "=" not in name:
+        words.update(context.catalogue)
     return error(
         "The selection fits nothing",
         f"`{name}` is no address, kind or label of what is declared or recorded",
-        did_you_mean(name, words) or "write KIND/NAME, a kind, or KEY=VALUE of a label",
+        did_you_mean(name, sorted(words)) or "write KIND/NAME, a kind, or KEY=VALUE of a label",
     )
 
 

@@ -51,9 +51,7 @@ def keys(
 ) -> Keys:
     """The state keys of a target: the one in use first, then those that can still check."""
     path = key_path(project, target)
-    known = load_keys(environ, path, create=create)
-    before = load_keys({}, previous_key_path(path))
-    return Keys(tuple(dict.fromkeys((*known.known, *before.known))), known.warnings)
+    return load_keys(environ, path, create=create, previous=previous_key_path(path))
 
 
 def key_findings(

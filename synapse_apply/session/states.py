@@ -9,6 +9,7 @@ from pathlib import Path
 
 from synapse_apply.applying.runs import recorded_jobs, started
 from synapse_apply.kinds.catalogue import CATALOGUE
+from synapse_apply.manifests.naming import misnamed
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import InputError, StateError
 from synapse_apply.model.observed import Capabilities, Lookup
@@ -73,6 +74,7 @@ def remove(context: StateContext, addresses: list[Address]) -> None:
             if context.store.record(address) is None:
                 raise _unknown(context, address)
         context.store.remove(*addresses)
+        _note(context, dict.fromkeys(addresses, "forget"))
 
 
 def move(context: StateContext, old: Address, new: Address) -> dict[Address, Address]:
@@ -86,6 +88,12 @@ def move(context: StateContext, old: Address, new: Address) -> dict[Address, Add
             f"{old} cannot become {new}: they are of different kinds.",
             "Give two addresses of one kind.",
         )
+    if why := misnamed(new):
+        raise InputError.of(
+            "No manifest can have this address",
+            f"{new}: {why}.",
+            "Give it the address that its manifest has.",
+        )
     with context.lock("state mv"):
         state = context.store.read()
         renames = with_members(state.records.values(), {old: new})
@@ -97,7 +105,14 @@ def move(context: StateContext, old: Address, new: Address) -> dict[Address, Add
         ) in waiting:  # a member that has no record yet would be recorded under the old name
             raise unsettled(intent.address, intent.verb)
         context.store.move(renames)
+        _note(context, {was: f"move to {now}" for was, now in renames.items()})
     return renames
+
+
+def _note(context: StateContext, deeds: Mapping[Address, str]) -> None:
+    """What was done to the records, as one run of the audit."""
+    at, run, actor = context.clock.now(), str(uuid.uuid4()), context.actor
+    context.store.note(*(actor.deed(one, verb, at=at, plan_id=run) for one, verb in deeds.items()))
 
 
 def rebind(context: StateContext, binding: Binding) -> tuple[str, str]:

@@ -78,7 +78,7 @@ def locked_here(where: str, operation: str) -> StateError:
 
 def held(where: str, holder: str, unlock: str = "") -> LockHeld:
     """`holder` is the subject of a sentence; `unlock` the command that removes this very lock."""
-    wait = "Wait until it has ended and try again; --lock-timeout SECONDS waits by itself."
+    wait = "Wait until it has ended and try again."
     gone = f" If it is gone for good: {unlock}." if unlock else ""
     return LockHeld(error("The state is locked", f"{holder} holds {where}.", wait + gone))
 

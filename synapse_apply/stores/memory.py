@@ -130,10 +130,10 @@ class MemoryStore:
                 raise faults.not_that_lock(WHERE, lock_id, None)
             self._lock_id = ""
 
-    def note(self, entry: AuditEntry) -> None:
-        text = texts.audit_to(entry, WHERE)
+    def note(self, *entries: AuditEntry) -> None:
+        told = [texts.audit_to(entry, WHERE) for entry in entries]
         with self._writing() as rows:
-            rows.audit.append(text)
+            rows.audit.extend(told)
 
     def begin(self, intent: Intent) -> None:
         with self._writing() as rows:

@@ -83,9 +83,16 @@ class SqlStore(Locked):
         rows = self._database.read(work)
         return texts.record_from(rows[0][0], self.where, str(address)) if rows else None
 
-    def note(self, entry: AuditEntry) -> None:
-        row = (entry.at, entry.address, texts.audit_to(entry, self.where))
-        self._write(lambda run: bool(run(schema.ADD_AUDIT, row)))
+    def note(self, *entries: AuditEntry) -> None:
+        rows = [(one.at, one.address, texts.audit_to(one, self.where)) for one in entries]
+
+        def work(run: Run) -> bool:
+            for row in rows:
+                run(schema.ADD_AUDIT, row)
+            return False
+
+        if rows:
+            self._write(work)
 
     def begin(self, intent: Intent) -> None:
         self._group.write(Note(intent, begun=texts.intent_to(intent, self.where)))

@@ -20,6 +20,7 @@ _OFFLINE = "If {} is what is live, synapse-apply will perform the following acti
 _NOT_COMPARED = "What is declared, as if nothing of it were there yet:"
 _ERRORED = "synapse-apply planned the following actions, but then met a problem:"
 _NO_CHANGES = "No changes. Live state matches the configuration."
+_EMPTY = "No changes. No resource is in this plan."
 _HELD = "No changes. What was changed outside is kept (on_drift: hold)."
 _NO_OFFLINE = "No changes. If {} is what is live, there is nothing to do."
 _NONE_OF_THIS_PLAN = "No changes. What differs now is not in this plan."
@@ -126,6 +127,8 @@ def totals(plan: Plan, pen: Pen) -> str:
     if not (plan.has_changes or plan.refused):
         if plan.base.offline:
             return pen(_NO_OFFLINE.format(clean(plan.base.against)), "done")
+        if not plan.changes:  # nothing is declared, or all of it is left out
+            return pen(_EMPTY, "done")
         left_out = any("left_out" in change.extras for change in plan.changes)
         held = _HELD if any(change.held for change in plan.changes) else _NO_CHANGES
         return pen(_NONE_OF_THIS_PLAN if left_out else held, "done")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 @manual(
     "history",
     examples=[
-        ("synapse-apply history -t prod", "The newest runs that called for a change."),
+        ("synapse-apply history -t prod", "The newest runs that changed anything."),
         ("synapse-apply history show 5f1c2d", "Every call of one, by the beginning of its plan."),
         ("synapse-apply history --limit 1 --json", "The newest run with its calls, for a script."),
     ],
@@ -39,6 +39,7 @@ def command(*, face: Face, where: Where, words: tuple[str, ...], limit: int) -> 
 
     `history show PLAN_ID` tells every mutating call of one plan: address, verb, id of the object,
     the server's request id, a digest of what was sent, and how it ended. There is never a value.
+    What only the state was told is there as well: moves, imports, what was adopted or forgotten.
     """
     from synapse_apply.cli.past import list_runs, show_run
     from synapse_apply.session.context import open_state

@@ -35,10 +35,12 @@ def command(*, face: Face, where: Where) -> int:
 
     with open_context(where) as context:
         made = rekey(context, where.environ)
+    face.warn(made.warnings)
     if face.as_json:
         face.document({"key_id": made.key_id, "done": made.done, "kept": list(made.kept)})
         return 0
     for kept in made.kept:
         face.err(f"Kept under its old key: {kept}\n")
-    face.out(f"Digested {made.done} secrets under key {made.key_id}.\n")
+    noun = "secret" if made.done == 1 else "secrets"
+    face.out(f"Digested {made.done} {noun} under key {made.key_id}.\n")
     return 0

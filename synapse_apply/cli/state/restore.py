@@ -20,7 +20,11 @@ if TYPE_CHECKING:
     examples=[
         ("synapse-apply state restore prod.backup -t prod", "Put a backup in the state's place."),
     ],
-    exits=[("0", "restored"), ("1", "no backup, another target's, or the answer was not `yes`")],
+    exits=[
+        ("0", "restored"),
+        ("1", "no backup, another target's, or the answer was not `yes`"),
+        ("6", "the state is locked by another run"),
+    ],
 )
 @options.text_output
 @options.place

@@ -119,3 +119,49 @@ def test_a_key_file_that_leaked(place: Workplace, server: Server) -> None:
     place.unchanged()
     place.environ["S3_KEY"] = "secret-2"
     assert "(sensitive, changed)" in place.plan("--detailed-exitcode", code=2).out
+
+
+def test_both_at_once(place: Workplace, server: Server) -> None:
+    """A new value under a new key: each advice in turn ends with nothing left to do."""
+    server.switch(secrets="omitted")
+    place.environ.update(S3_ID="id-1", S3_KEY="secret-1")
+    place.write("manifests/s3.yaml", json.dumps(STORAGE))
+    place.run("state", "init", code=0)
+    place.apply()
+    place.environ.update(SYNAPSE_APPLY_STATE_KEY=KEYS[1], S3_KEY="secret-2")
+    way = "bring it to the product, then `synapse-apply state accept storage/s3`"
+    warned = place.apply().text
+    assert f"Where the value has changed since: {way}." in warned
+    assert "--resend-secrets" not in warned
+
+    rekeyed = place.run("state", "rekey", code=0)
+    kept = "storage/s3 configuration.secret_access_key: its value has changed since"
+    assert f"{kept}; {way}\n" in rekeyed.err
+    assert "Digested 1 secret under key" in rekeyed.out
+    rotate(server, "secret-2")
+    place.run("state", "accept", "storage/s3", code=0)
+    assert "another state key" not in place.plan(code=0).text
+    place.unchanged()
+    place.environ["S3_KEY"] = "secret-3"
+    assert "(sensitive, changed)" in place.plan("--detailed-exitcode", code=2).out
+
+
+def test_each_secret_is_counted_once(team: Workplace, server: Server) -> None:
+    """Also where the backend shows it, so that two digests of it are kept."""
+    server.switch(secrets="plain")
+    team.run("state", "accept", "storage/s3", code=0)
+    team.environ["SYNAPSE_APPLY_STATE_KEY"] = KEYS[1]
+    assert "Digested 2 secrets under key" in team.run("state", "rekey", code=0).out
+    assert team.run("state", "rekey", "--json", code=0).document["done"] == 0
+
+
+def test_a_broken_key_file_beside_the_variable(team: Workplace) -> None:
+    """The variable is the key; the file that cannot be used is told and stops nothing."""
+    file = team.root / ".synapse-apply/state/prod.key"
+    file.write_text("")
+    for typed in (("plan", "--detailed-exitcode"), ("state", "rekey"), ("doctor",)):
+        told = team.run(*typed, code=0).text
+        assert "State key is too short" in told
+        assert "prod.key has 0 bytes" in told
+    del team.environ["SYNAPSE_APPLY_STATE_KEY"]
+    assert "State key is too short" in team.plan(code=1).err

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 import pytest
 from e2e.revisions.conftest import Repository
-from e2e.scenarios.workplace import PLUGIN
+from e2e.scenarios.workplace import PLUGIN, Server
 
 
 def test_an_edit_is_taken_back(repo: Repository) -> None:
@@ -172,3 +175,92 @@ def test_a_saved_plan_of_a_ref_is_applied_with_it(repo: Repository) -> None:
 def test_an_empty_ref_is_no_ref(repo: Repository) -> None:
     """A variable of CI that is not set must not plan the checkout in its place."""
     assert "a tag, a branch or a commit is wanted" in repo.place.plan("--ref", "", code=64).err
+
+
+def says(repo: Repository, *, overlays: dict[str, Any] | None = None, **more: Any) -> None:
+    """Adds to the project file, overlays to its target."""
+    path = repo.root / "synapse-apply.yaml"
+    project = json.loads(path.read_text()) | more
+    project["targets"]["prod"]["overlays"] = overlays or {}
+    path.write_text(json.dumps(project))
+
+
+MOVE = {"from": "plugin/yolo", "to": "plugin/detector"}
+
+
+def rename(repo: Repository) -> None:
+    """The plugin gets another name in Git, and the change is applied."""
+    repo.place.edit("manifests/plugin.yaml", "name: yolo}", "name: detector}")
+    repo.place.edit("manifests/plugin.yaml", "plugin: yolo", "plugin: detector")
+    repo.place.edit("manifests/plugin.yaml", "Finds things", "Finds trouble")
+    says(repo, moved=[MOVE], overlays={"plugin/detector": {"spec": {"author": "Platform"}}})
+    repo.commit("renamed")
+    repo.place.apply()
+
+
+def test_a_move_that_came_later_goes_back(repo: Repository, server: Server) -> None:
+    """Record, releases and overlay follow what the tag declares, and come back afterwards."""
+    rename(repo)
+    planned = repo.place.plan("--ref", "main", code=0).out
+    assert "# plugin/detector has moved to plugin/yolo" in planned
+    assert "# release/detector@1.0.0 has moved to release/yolo@1.0.0" in planned
+    assert '"Finds trouble" -> "Finds things"' in planned
+    assert "Plan: 0 to add, 1 to change, 0 to destroy." in planned
+    repo.place.apply("--ref", "main")
+    assert "No changes." in repo.place.plan("--ref", "main", "--detailed-exitcode", code=0).out
+    assert server.objects("plugin")[0]["body"]["author"] == "Platform"
+    assert "# plugin/yolo has moved to plugin/detector" in repo.place.apply().out
+    repo.place.unchanged()
+    assert server.counts == (1, 1, 1)
+
+
+def test_a_move_that_was_never_carried_out_is_not_made(repo: Repository) -> None:
+    """The record has the address of the tag already."""
+    says(repo, moved=[MOVE])
+    assert "No changes." in repo.place.plan("--ref", "main", "--detailed-exitcode", code=0).out
+
+
+def test_both_ends_of_a_move_are_declared(repo: Repository) -> None:
+    """Nobody knows which is meant; the way out is in the project file, which is the checkout's."""
+    more = PLUGIN.replace("yolo", "detector").replace("Yolo", "Detector")
+    repo.place.write("manifests/detector.yaml", more)
+    repo.commit("both")
+    repo.git("tag", "both")
+    repo.place.apply()
+    (repo.root / "manifests/plugin.yaml").unlink()
+    says(repo, moved=[MOVE])
+    ran = repo.place.plan("--ref", "both", code=1)
+    assert "the manifests of both declare both" in ran.err
+    assert "take that move out of the project file" in ran.err
+    says(repo, moved=[])
+    assert "No changes." in repo.place.plan("--ref", "both", code=0).out
+
+
+def test_what_was_removed_is_declared_again(repo: Repository, server: Server) -> None:
+    """It counts as not removed; what the hint says takes the object that is still there."""
+    (repo.root / "manifests/storage.yaml").unlink()
+    (repo.root / "manifests/plugin.yaml").unlink()
+    says(repo, removed=[{"address": "storage/raw-data"}, {"address": "plugin/yolo"}])
+    repo.commit("removed")
+    before = repo.place.plan("--ref", "main", "--detailed-exitcode", code=0)
+    assert "the manifests of main declare storage/raw-data, so it counts as not" in before.text
+    assert "synapse-apply.yaml:1:" in before.text
+    repo.place.apply("--override-guard", "no-manifests")
+    assert server.counts == (1, 1, 1)
+    told = repo.place.plan("--ref", "main", code=0).text
+    assert "`synapse-apply import plugin/yolo ID` records the one that is there" in told
+    plugin = server.objects("plugin")[0]["id"]
+    repo.place.run("import", "plugin/yolo", str(plugin), code=0)
+    repo.place.apply("--ref", "main", "--adopt")
+    assert "No changes." in repo.place.plan("--ref", "main", "--detailed-exitcode", code=0).out
+    assert server.counts == (1, 1, 1)
+
+
+def test_an_overlay_that_came_later(repo: Repository) -> None:
+    """It is passed over with a warning, and is the error that it was without `--ref`."""
+    says(repo, overlays={"storage/later": {"spec": {"category": "internal"}}})
+    ran = repo.place.plan("--ref", "main", "--detailed-exitcode", code=0)
+    assert (
+        "no manifest of target prod declares storage/later in main: it is passed over" in ran.text
+    )
+    assert "Overlay of nothing" in repo.place.plan(code=1).err

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import re
 import subprocess
 
 import pytest
-from e2e.scenarios.workplace import Workplace
+from e2e.scenarios.workplace import STORAGE, Server, Workplace
 
 
 def test_nothing_was_done(place):
@@ -72,3 +74,44 @@ def test_what_is_not_there(told):
     assert "Several plans begin so" in told.run("history", "show", "", code=1).err
     for words in (["show"], ["list"], ["show", "a", "b"]):
         assert "`history show PLAN_ID`" in told.run("history", *words, code=64).err
+
+
+def deeds(place: Workplace) -> list[tuple[str, str, str]]:
+    """Call, address and how it ended, of the newest run."""
+    newest = place.run("history", "--json", code=0).document["runs"][0]
+    return [(call["verb"], call["address"], call["result"]) for call in newest["calls"]]
+
+
+def test_an_apply_of_moves_alone(planned: Workplace):
+    """`history show` tells them, as the message about a plan that is used up says."""
+    file = planned.root / "synapse-apply.yaml"
+    move = {"from": "storage/raw-data", "to": "storage/raw"}
+    planned.run("apply", "next", code=0)
+    planned.edit("manifests/storage.yaml", "name: raw-data", "name: raw")
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"moved": [move]}))
+    planned.plan("--out", "moves", code=0)
+    planned.run("apply", "moves", "--allow-unsigned", code=0)
+    again = planned.run("apply", "moves", "--allow-unsigned", code=4).err
+    typed = re.search(r"`synapse-apply (history show \S+)`", again)
+    assert typed is not None, again
+    shown = planned.run(*typed[1].split(), code=0).out
+    assert "storage/raw-data  move to storage/raw" in shown
+
+
+def test_what_only_the_state_is_told(applied: Workplace, server: Server):
+    """Who renamed, forgot, took over or accepted what is asked as often as who called."""
+    number = str(server.objects("storage")[0]["id"])
+    applied.run("state", "mv", "storage/raw-data", "storage/raw", code=0)
+    assert deeds(applied) == [("move to storage/raw", "storage/raw-data", "done")]
+    applied.run("state", "rm", "storage/raw", code=0)
+    assert deeds(applied) == [("forget", "storage/raw", "done")]
+    applied.run("import", "storage/raw-data", number, code=0)
+    assert deeds(applied) == [("import", "storage/raw-data", "done")]
+    applied.run("state", "accept", "storage/raw-data", code=0)
+    assert deeds(applied) == [("accept", "storage/raw-data", "done")]
+    (applied.root / "manifests/storage.yaml").unlink()
+    applied.apply()
+    assert deeds(applied) == [("forget", "storage/raw-data", "done")]
+    applied.write("manifests/storage.yaml", STORAGE)
+    applied.apply("--adopt")
+    assert deeds(applied) == [("adopt", "storage/raw-data", "done")]

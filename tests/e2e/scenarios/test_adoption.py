@@ -199,9 +199,17 @@ def test_a_wrong_object_that_was_imported_is_told(empty, server):
     empty.run("import", "plugin/yolo", "1", code=0)
     ran = empty.apply(code=5)
     assert "! plugin/yolo" in ran.out
-    assert "code" in ran.out
+    assert "id 1 is another object than the one declared: its code differs" in ran.out
     (plugin,) = server.objects("plugin")
     assert plugin["body"]["code"] == "other"
+    assert "`synapse-apply state rm plugin/yolo`, then `synapse-apply import plugin/yolo ID`" in (
+        ran.out
+    )
+    server.call("POST", "plugins/", PLUGIN_BODY)
+    empty.run("state", "rm", "plugin/yolo", code=0)
+    empty.run("import", "plugin/yolo", "2", code=0)
+    empty.apply()
+    empty.unchanged()
 
 
 def test_what_a_create_meets_is_adopted_only_where_that_was_asked_for(empty, server):

@@ -231,6 +231,11 @@ def test_a_second_apply_while_one_runs(applied, server):
         ran = applied.apply("--lock-timeout", "0", code=6)
         assert "The state is locked" in ran.err
         assert "running apply since" in ran.err
+        assert "--lock-timeout SECONDS waits by itself" in ran.err
+        applied.run("state", "backup", "copy", code=0)
+        without = applied.run("state", "restore", "copy", "--yes", code=6).err
+        assert "synapse-apply unlock" in without
+        assert "--lock-timeout" not in without
         applied.plan(code=0)
         document = applied.apply("--json", "--lock-timeout", "0", code=6).document
         assert document["exit_code"] == 6

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from synapse_apply.model.address import Address
-from synapse_apply.model.refactoring import Moved
+from synapse_apply.model.refactoring import Moved, turned
 from synapse_apply.model.state import Intent, Record
 from synapse_apply.planning.moving import moving
 
@@ -103,3 +103,18 @@ def test_of_a_chain_that_is_recorded_twice_only_the_last_goes() -> None:
     made = moving(records("plugin/a", "plugin/b"), chain, ())
     assert told(made) == [("plugin/b", "plugin/c")]
     assert len(made.records) == 2
+
+
+def test_a_chain_leads_to_what_earlier_manifests_declare() -> None:
+    """From both sides; to its end where they declare nothing of it."""
+    chain = moves(("plugin/a", "plugin/b"), ("plugin/b", "plugin/c"), ("plugin/x", "plugin/y"))
+    for declared, expected in (
+        ("plugin/a", {("plugin/b", "plugin/a"), ("plugin/c", "plugin/b")}),
+        ("plugin/b", {("plugin/a", "plugin/b"), ("plugin/c", "plugin/b")}),
+        ("plugin/z", {("plugin/a", "plugin/b"), ("plugin/b", "plugin/c")}),
+    ):
+        back = turned(chain, {Address.parse(declared)})
+        pairs = {(str(move.old), str(move.new)) for move in back}
+        assert pairs == expected | {("plugin/x", "plugin/y")}
+    back = turned(chain, {Address.parse("plugin/a")})
+    assert told(moving(records("plugin/c"), back, ())) == [("plugin/c", "plugin/a")]

@@ -123,6 +123,22 @@ def test_unusable_keys_are_explained(tmp_path: Path, text: str, summary: str) ->
         assert text.strip() == "" or text not in repr(found)
 
 
+def test_a_file_that_is_not_needed_stops_nothing(tmp_path: Path) -> None:
+    """The variable is enough, and so is the file beside the key before it; a warning says which."""
+    file, previous = tmp_path / "k", tmp_path / "k.previous"
+    for one in (file, previous):
+        one.touch(0o600)
+    environ = {KEY_VARIABLE: base64.b64encode(KEY.reveal()).decode()}
+    keys = load_keys(environ, file, create=True, previous=previous)
+    assert keys.known == (KEY,)
+    for one, finding in zip((file, previous), keys.warnings, strict=True):
+        assert f"State key is too short: The key in {one} has 0 bytes" in finding.detail
+    file.unlink()
+    keys = load_keys({}, file, create=True, previous=previous)
+    assert keys.current is not None
+    assert len(keys.warnings) == 1
+
+
 def test_a_key_that_cannot_be_written_is_an_error_with_a_way_out(tmp_path: Path) -> None:
     """A file stands where the folder should be."""
     (tmp_path / "state").write_text("")

@@ -13,7 +13,7 @@ from synapse_apply.session.select import selection
 
 def declared():
     """Two plugins, one of team vision, three releases of them, a widget."""
-    vision = replace(plugin("yolo"), labels={"team": "vision"})
+    vision = replace(plugin("yolo"), labels={"team": "vision", "example.org/part-of": "a=b"})
     other = release("3.0.0")
     other = replace(other, address=replace(other.address, name="sam@3.0.0"))
     return [vision, plugin("sam"), release("1.0.0"), release("2.0.0"), other, widget("w")]
@@ -44,6 +44,8 @@ ALL = [
         (["plugin"], [], ["plugin/sam", "plugin/yolo"]),
         (["Widget"], [], ["widget/old", "widget/w"]),
         (["team=vision"], [], ["plugin/yolo"]),
+        (["example.org/part-of=a=b"], [], ["plugin/yolo"]),
+        ([], ["example.org/part-of=a=b", "release", "widget"], ["plugin/sam"]),
         (["release/yolo"], [], ["release/yolo@1.0.0", "release/yolo@2.0.0"]),
         (["release/yolo@1.0.0", "widget/old"], [], ["release/yolo@1.0.0", "widget/old"]),
         (["release"], ["release/yolo"], ["release/sam@3.0.0"]),
@@ -66,12 +68,20 @@ def test_nothing_is_limited_by_default(context):
 def test_every_name_that_fits_nothing_is_said(context):
     """A mistyped name must not plan nothing, or leave nothing out."""
     with pytest.raises(InputError) as caught:
-        selection(context, ["plugin/yola", "plugin"], ["team=visoin", "storages"])
+        selection(
+            context, ["plugin/yola", "plugin"], ["team=visoin", "storages", "example.org/x=a"]
+        )
     told = [(one.detail.split("`")[1], one.hint) for one in caught.value.diagnostics]
-    assert [name for name, _ in told] == ["plugin/yola", "team=visoin", "storages"]
+    assert [name for name, _ in told] == [
+        "plugin/yola",
+        "team=visoin",
+        "storages",
+        "example.org/x=a",
+    ]
     assert told[0][1] == "did you mean `plugin/yolo`?"
     assert told[1][1] == "did you mean `team=vision`?"
     assert told[2][1] == "did you mean `storage`?"
+    assert told[3][1] == "did you mean `example.org/part-of=a=b`?"
 
 
 @pytest.mark.parametrize("name", ["release", "Release"])

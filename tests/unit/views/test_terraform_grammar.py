@@ -93,7 +93,8 @@ def test_a_manifest_cannot_forge_rows_or_totals():
         ((samples.ADOPT_AND_UPDATE,), "Plan: 1 to import, 0 to add, 1 to change, 0 to destroy."),
         ((samples.FORGET,), "Plan: 0 to add, 0 to change, 0 to destroy, 1 to forget."),
         ((samples.REFUSED_STORAGE,), "Plan: 0 to add, 0 to change, 0 to destroy."),
-        ((), "No changes. Live state matches the configuration."),
+        ((samples.NO_OP,), "No changes. Live state matches the configuration."),
+        ((), "No changes. No resource is in this plan."),
     ],
 )
 def test_the_last_line_counts(changes, line):
