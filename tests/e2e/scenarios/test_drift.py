@@ -207,7 +207,6 @@ def test_the_same_under_its_name_elsewhere(applied: Workplace, server: Server) -
     outside(server, description="Changed by hand")
     ran = applied.plan("--refresh-only", "--detailed-exitcode", code=2)
     assert ran.out == applied.run("drift").out
-    applied.plan("--refresh-only", "--out", "x.plan", code=64)
     ran = applied.apply("--refresh-only", code=64)
     assert "drift that is recorded would never be shown again" in ran.err
 
@@ -220,6 +219,25 @@ def test_the_same_under_its_name_elsewhere(applied: Workplace, server: Server) -
 def test_what_does_not_go_together(applied: Workplace, typed: str) -> None:
     """Usage errors."""
     applied.run("drift", *typed.split(), code=64)
+
+
+@pytest.mark.parametrize(
+    "typed",
+    ["--out x.plan", "--with-packages", "--preflight", "--against git:nonexistent", "--prune",
+     "--offline --against state:inventory.yaml", "--override-guard policy:x", "--revert-drift"],
+)  # fmt: skip
+def test_what_does_not_go_with_it_under_its_other_name(
+    applied: Workplace, server: Server, typed: str
+) -> None:
+    """A usage error that names both, before anybody is asked."""
+    applied.write("inventory.yaml", applied.run("state", "inventory", code=0).out)
+    server.call("DELETE", "_emulator/requests/")
+    ran = applied.plan("--refresh-only", *typed.split(), "--detailed-exitcode", code=64)
+    assert "does not go with" in ran.err
+    assert "--refresh-only" in ran.err
+    assert typed.split(maxsplit=1)[0] in ran.err
+    asked = server.call("GET", "_emulator/requests/")["counts"]
+    assert not [at for at in asked if "_emulator" not in at]
 
 
 def test_a_project_with_hold_says_so(applied: Workplace, server: Server) -> None:
