@@ -7,6 +7,7 @@ from difflib import SequenceMatcher
 from typing import Any
 
 from synapse_apply.manifests.rewriting import Rewrite
+from synapse_apply.model.aim import aimed
 from synapse_apply.model.diagnostic import pointer
 from synapse_apply.packages.sources import FOLDER, GIT
 from synapse_apply.session.bump import Bumped
@@ -31,8 +32,8 @@ def document(made: Bumped, *, written: bool) -> dict[str, Any]:
     }
 
 
-def text(made: Bumped, *, written: bool, color: bool, hints: bool) -> str:
-    """The lines that changed, by file, and what comes next."""
+def text(made: Bumped, *, written: bool, color: bool, hints: bool, aim: str = "") -> str:
+    """The lines that changed, by file, and what comes next; `aim` is the target that was typed."""
     pen = Pen(color)
     lines = [f"{clean(made.before)} -> {clean(made.after)}"]
     for file in made.files:
@@ -40,7 +41,7 @@ def text(made: Bumped, *, written: bool, color: bool, hints: bool) -> str:
     if not written:
         lines += ["", "Nothing was written (--dry-run)."]
     elif hints:
-        lines += ["", *_next(made)]
+        lines += ["", *_next(made, aim)]
     return disarm("\n".join(lines) + "\n")
 
 
@@ -71,7 +72,7 @@ def _short(line: str, cut: bool = False) -> str:
     return ("…" if cut else "") + (line if len(line) <= _LONGEST else line[: _LONGEST - 1] + "…")
 
 
-def _next(made: Bumped) -> Iterator[str]:
+def _next(made: Bumped, aim: str) -> Iterator[str]:
     version = made.version
     edited = {edit.path[-1] for _, edit, _ in made.edits}
     if made.changelog and "changelog" not in edited:
@@ -84,4 +85,4 @@ def _next(made: Bumped) -> Iterator[str]:
             )
         elif source.kind != FOLDER:
             yield f"The source is {clean(source)}: see that it holds the code of {version}."
-    yield "Next: `synapse-apply plan` shows the new release."
+    yield aimed("Next: `synapse-apply plan` shows the new release.", aim)

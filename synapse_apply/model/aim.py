@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import replace
 
+from synapse_apply.model.checkup import Checkup, Row
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.plan import Change, GuardTrip, Plan, Refusal
 from synapse_apply.model.report import Report
@@ -75,10 +76,30 @@ def aimed_report(report: Report, target: str) -> Report:
     )
 
 
+def aimed_checkup(checkup: Checkup, target: str) -> Checkup:
+    """What was found by looking at a target, with commands that name it."""
+    if not target:
+        return checkup
+    sections = tuple(
+        (title, tuple(_row(row, target) for row in rows)) for title, rows in checkup.sections
+    )
+    return replace(checkup, sections=sections)
+
+
 def aimed_refusal(refusal: Refusal, target: str) -> Refusal:
     """A refusal whose ways out name the target."""
     ways = tuple(aimed(way, target) for way in refusal.ways_out)
     return replace(refusal, reason=aimed(refusal.reason, target), ways_out=ways)
+
+
+def _row(row: Row, target: str) -> Row:
+    return replace(
+        row,
+        summary=aimed(row.summary, target),
+        detail=aimed(row.detail, target),
+        hint=aimed(row.hint, target),
+        findings=aimed_findings(row.findings, target),
+    )
 
 
 def _change(change: Change, target: str) -> Change:

@@ -58,7 +58,8 @@ class Drift:
 
     `waiting` are addresses with declared changes that are not applied yet: no drift. `held` says
     that apply keeps drift on this target. `unmanaged` is None where nobody asked for it, `unlisted`
-    the kinds that this backend cannot list. `accepted` is what was taken into the files.
+    the kinds that this backend cannot list. `accepted` is what was taken into the files. `aim` is
+    the target that was typed: commands in the advice name it, too.
     """
 
     created: str
@@ -71,6 +72,7 @@ class Drift:
     unlisted: tuple[str, ...] = ()
     accepted: tuple[Edited, ...] = ()
     diagnostics: tuple[Diagnostic, ...] = ()
+    aim: str = ""
 
     @property
     def errored(self) -> bool:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from synapse_apply.kinds.search import probe
 from synapse_apply.kinds.wire import remote_id
 from synapse_apply.model.address import Address
+from synapse_apply.model.aim import aimed_findings
 from synapse_apply.model.diagnostic import Diagnostic, error
 from synapse_apply.model.drift import Drift, Unmanaged
 from synapse_apply.model.errors import RemoteError, recourse
@@ -29,7 +30,7 @@ def drift(context: Context, planned: Planned, *, unmanaged: bool = False) -> Dri
     that failed is an error among the diagnostics, never absence.
     """
     held = context.target.on_drift == "hold"
-    found = drift_of(planned.plan, planned.items, held=held)
+    found = replace(drift_of(planned.plan, planned.items, held=held), aim=context.aim)
     return _with_unmanaged(context, planned, found) if unmanaged else found
 
 
@@ -56,7 +57,7 @@ def _with_unmanaged(context: Context, planned: Planned, found: Drift) -> Drift:
         found,
         unmanaged=tuple(sorted(strangers, key=lambda one: (one.kind, one.keys, one.remote_id))),
         unlisted=tuple(unlisted),
-        diagnostics=(*found.diagnostics, *problems),
+        diagnostics=(*found.diagnostics, *aimed_findings(problems, context.aim)),
     )
 
 

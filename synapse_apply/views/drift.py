@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from synapse_apply.model.aim import aimed
 from synapse_apply.model.diagnostic import pointer
 from synapse_apply.model.drift import Drift, Edited, ObjectDrift, Unmanaged
 from synapse_apply.model.plan import Cause, FieldChange
@@ -52,7 +53,8 @@ def render_accepted(drift: Drift, *, color: bool, written: bool, hints: bool) ->
     elif hints:
         waits = any(one.address in drift.waiting for one in drift.accepted)
         what = "no drift for it, only what Git changes besides" if waits else "no change for it"
-        lines += ["", f"Next: `synapse-apply plan` shows {what}; `apply` records that."]
+        told = f"Next: `synapse-apply plan` shows {what}; `apply` records that."
+        lines += ["", aimed(told, drift.aim)]
     return disarm("\n".join(lines) + "\n")
 
 
@@ -119,6 +121,10 @@ def came_to(drift: Drift) -> str:
 
 def ways_out(drift: Drift) -> Iterator[str]:
     """What can be done about it, a sentence each; words in backticks are commands."""
+    return (aimed(way, drift.aim) for way in _ways_out(drift))
+
+
+def _ways_out(drift: Drift) -> Iterator[str]:
     if all(one.stuck for one in drift.objects):
         yield "Apply cannot undo it: `synapse-apply plan --revert-drift` tells the ways out."
     elif not drift.held:
@@ -135,7 +141,8 @@ def waiting_line(drift: Drift) -> str:
     """What is no drift: what Git has and nobody applied yet."""
     count = len(drift.waiting)
     verb = "waits" if count == 1 else "wait"
-    return f"{plural(count, 'declared change')} {verb} to be applied: see `synapse-apply plan`."
+    told = f"{plural(count, 'declared change')} {verb} to be applied: see `synapse-apply plan`."
+    return aimed(told, drift.aim)
 
 
 def _unmanaged(drift: Drift, pen: Pen) -> Iterator[str]:

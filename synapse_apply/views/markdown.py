@@ -88,7 +88,7 @@ def report_markdown(report: Report, *, budget: Budget = COMMENT, run_url: str = 
     came_to = " ".join(said[:headline])
     head += [_bold(f"{refused} {came_to}" if report.plan.refused else came_to)]
     head += [prose(target_line(base, _PLAIN), 2 * LONGEST_NAME)]
-    see = f"synapse-apply history show {report.plan.id}"
+    see = f"synapse-apply history show {report.plan.id} -t {base.target[:LONGEST_NAME]}"
     foot = _foot(see, run_url, f"Plan {code(report.plan.id)}")
     return fit("\n\n".join(part for part in head if part), sections, foot, budget)
 
@@ -138,7 +138,7 @@ def findings_markdown(
         *_found("Errors", errors),
         *_found("Warnings", [finding for finding in found if not finding.is_error]),
     ]
-    see = f"synapse-apply {command}"
+    see = f"synapse-apply {command}" + (f" -t {target[:LONGEST_NAME]}" if target else "")
     return fit("\n\n".join(head), sections, _foot(see, run_url), budget)
 
 

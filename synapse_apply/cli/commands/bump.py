@@ -63,5 +63,6 @@ def command(
         face.document(bumping.document(made, written=not dry_run))
     else:
         hints = "SYNAPSE_APPLY_IN_AUTOMATION" not in face.environ
-        face.out(bumping.text(made, written=not dry_run, color=face.color_out, hints=hints))
+        told = {"written": not dry_run, "color": face.color_out, "hints": hints}
+        face.out(bumping.text(made, **told, aim=face.aim))
     return 0

@@ -32,6 +32,7 @@ def command(*, face: Face, where: Where, file: Path, yes: bool) -> int:
     What was applied since the backup is not remembered: plan afterwards, and look closely.
     """
     from synapse_apply.cli.approval import ask, need_approval
+    from synapse_apply.model.aim import aimed
     from synapse_apply.session import states
     from synapse_apply.session.context import open_state
 
@@ -43,5 +44,5 @@ def command(*, face: Face, where: Where, file: Path, yes: bool) -> int:
                 face.err("Nothing was changed.\n")
                 return 1
         states.restore(context, where.directory / file)
-    face.out(f"Restored from {file}. Run `synapse-apply plan` next.\n")
+    face.out(f"Restored from {file}. {aimed('Run `synapse-apply plan` next.', face.aim)}\n")
     return 0

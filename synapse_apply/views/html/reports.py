@@ -55,6 +55,7 @@ def plan_html(plan: Plan, *, run_url: str = "", command: str = "plan") -> str:
         _plan_counts(plan),
         planned_nodes(plan),
         _foot(run_url, plan.tool_version, plan.created, f"plan {code(plan.id)}"),
+        target=plan.base.target,
     ).html()  # fmt: skip
 
 
@@ -86,6 +87,7 @@ def report_html(report: Report, *, run_url: str = "") -> str:
         planned_nodes(report.plan),
         _foot(run_url, report.plan.tool_version, "", f"plan {code(report.plan.id)}"),
         "Only what is not done",
+        report.plan.base.target,
     ).html()
 
 
