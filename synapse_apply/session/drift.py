@@ -19,8 +19,11 @@ from synapse_apply.session.context import Context, Planned
 
 
 def choices_of(selected: frozenset[Address] | None) -> Choices:
-    """What to plan with: drift is seen as what apply would undo, and no run is looked for."""
-    return Choices(selected=selected, verify=False)
+    """What to plan with: drift is seen as what apply would undo, and no run is looked for.
+
+    Also where the target keeps drift: only so the plan tells what could not be undone.
+    """
+    return Choices(selected=selected, verify=False, revert_drift=True)
 
 
 def drift(context: Context, planned: Planned, *, unmanaged: bool = False) -> Drift:

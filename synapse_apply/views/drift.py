@@ -125,7 +125,8 @@ def ways_out(drift: Drift) -> Iterator[str]:
 
 
 def _ways_out(drift: Drift) -> Iterator[str]:
-    if all(one.stuck for one in drift.objects):
+    stuck = [one for one in drift.objects if one.stuck]
+    if len(stuck) == len(drift.objects):
         yield "Apply cannot undo it: `synapse-apply plan --revert-drift` tells the ways out."
     elif not drift.held:
         yield "`synapse-apply apply` makes it again what is declared."
@@ -133,6 +134,9 @@ def _ways_out(drift: Drift) -> Iterator[str]:
         yield "`synapse-apply apply` keeps it (on_drift: hold); with `--revert-drift` it undoes it."
         if drift.gone:
             yield "What is gone is made again in any case."
+    if 0 < len(stuck) < len(drift.objects):
+        those = f"{len(stuck)} of {len(drift.objects)}"
+        yield f"Apply cannot undo {those}: `synapse-apply plan --revert-drift` tells the ways out."
     if drift.changed:
         yield "`synapse-apply drift --accept ADDRESS` writes live values into the manifests."
 
