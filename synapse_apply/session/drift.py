@@ -41,12 +41,14 @@ def _with_unmanaged(context: Context, planned: Planned, found: Drift) -> Drift:
     known = set(_known(planned, context.store.read()))
     strangers: list[Unmanaged] = []
     unlisted: list[str] = []
+    unseen: list[str] = []
     problems: list[Diagnostic] = []
     for prefix, kind in context.catalogue.items():
         binding = kind.binding(context.target.api)
         try:
             listed = probe(context.api, binding)
         except RemoteError as failure:
+            unseen.append(prefix)
             problems.append(_not_listed(prefix, failure))
             continue
         if listed is None:
@@ -60,6 +62,7 @@ def _with_unmanaged(context: Context, planned: Planned, found: Drift) -> Drift:
         found,
         unmanaged=tuple(sorted(strangers, key=lambda one: (one.kind, one.keys, one.remote_id))),
         unlisted=tuple(unlisted),
+        unseen=tuple(unseen),
         diagnostics=(*found.diagnostics, *aimed_findings(problems, context.aim)),
     )
 

@@ -159,15 +159,26 @@ def _unmanaged(drift: Drift, pen: Pen) -> Iterator[str]:
     for one in found:
         row = f"  ? {one.kind:{kinds}}  id {clean(one.remote_id):{ids}}  {clean(names(one))}"
         yield row.rstrip()
+    yield from (f"  ({line})" for line in unlisted_lines(drift))
+
+
+def unlisted_lines(drift: Drift) -> Iterator[str]:
+    """Of which kinds nobody knows what is unmanaged, and why."""
+    if drift.unseen:
+        yield f"not known: {', '.join(map(clean, drift.unseen))}, whose list could not be read"
     if drift.unlisted:
         unlisted = ", ".join(map(clean, drift.unlisted))
-        yield f"  (not looked for: {unlisted}, which this backend does not list)"
+        yield f"not looked for: {unlisted}, which this backend does not list"
 
 
 def unmanaged_line(drift: Drift) -> str:
     """How many live objects nobody looks after."""
-    count = len(drift.unmanaged or ())
-    return f"Unmanaged: {plural(count, 'live object')} that nothing declares or records."
+    count = plural(len(drift.unmanaged or ()), "live object")
+    if drift.unseen and not drift.unmanaged:
+        return "Unmanaged: none among what could be listed."
+    if drift.unseen:
+        count = f"at least {count}"
+    return f"Unmanaged: {count} that nothing declares or records."
 
 
 def names(one: Unmanaged) -> str:
@@ -189,12 +200,12 @@ def drift_document(drift: Drift) -> dict[str, Any]:
             "changed": len(drift.changed),
             "gone": len(drift.gone),
             "waiting": len(drift.waiting),
-            "unmanaged": None if drift.unmanaged is None else len(drift.unmanaged),
+            "unmanaged": drift.strangers,
         },
         "resource_drift": [_object(one) for one in drift.objects],
         "waiting": [str(address) for address in drift.waiting],
         "unmanaged": None if drift.unmanaged is None else list(map(_stranger, drift.unmanaged)),
-        "not_listed": list(drift.unlisted),
+        "not_listed": sorted((*drift.unlisted, *drift.unseen)),
         "accepted": [_edited(one) for one in drift.accepted],
         "diagnostics": [finding.to_json() for finding in drift.diagnostics],
     }

@@ -71,12 +71,12 @@ def plan_outputs(plan: Plan, exit_code: int) -> dict[str, str]:
 
 
 def drift_outputs(drift: Drift, exit_code: int) -> dict[str, str]:
-    """The counts of drift. `has_changes` is what `--detailed-exitcode` means by 2."""
+    """The known counts of drift. `has_changes` is what `--detailed-exitcode` means by 2."""
     return {
         "drifted": str(len(drift.changed)),
         "gone": str(len(drift.gone)),
         "waiting": str(len(drift.waiting)),
-        "unmanaged": str(len(drift.unmanaged or ())),
+        **({} if drift.unseen else {"unmanaged": str(len(drift.unmanaged or ()))}),
         "exit_code": str(exit_code),
         "has_changes": _word(bool(drift.objects)),
     }

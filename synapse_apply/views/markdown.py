@@ -11,7 +11,14 @@ from synapse_apply.model.plan import Action, Base, Change, Plan
 from synapse_apply.model.report import Outcome, Report, Result
 from synapse_apply.views import entries
 from synapse_apply.views.budget import COMMENT, Budget, Section, fit
-from synapse_apply.views.drift import came_to, names, unmanaged_line, waiting_line, ways_out
+from synapse_apply.views.drift import (
+    came_to,
+    names,
+    unlisted_lines,
+    unmanaged_line,
+    waiting_line,
+    ways_out,
+)
 from synapse_apply.views.grammar import plan_line, plural
 from synapse_apply.views.markup import LONGEST_NAME, code, in_marker, link, marker, prose
 from synapse_apply.views.outcomes import findings, totals, worth_a_row
@@ -109,7 +116,8 @@ def drift_markdown(drift: Drift, *, budget: Budget = COMMENT, run_url: str = "")
     ]
     head = [_marker(drift.base, "drift"), f"## Drift of {code(drift.base.target, LONGEST_NAME)}"]
     head += [_bold(came_to(drift))]
-    head += [prose(unmanaged_line(drift))] if drift.unmanaged is not None else []
+    if drift.unmanaged is not None:
+        head += [prose(unmanaged_line(drift)), *map(prose, unlisted_lines(drift))]
     head += [prose(waiting_line(drift))] if drift.waiting else []
     head += [prose(target_line(drift.base, _PLAIN), 2 * LONGEST_NAME)]
     see = f"synapse-apply drift -t {drift.base.target[:LONGEST_NAME]}"

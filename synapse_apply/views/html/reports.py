@@ -8,7 +8,13 @@ from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.drift import Drift
 from synapse_apply.model.plan import Action, Plan
 from synapse_apply.model.report import Report, Result
-from synapse_apply.views.drift import came_to, unmanaged_line, waiting_line, ways_out
+from synapse_apply.views.drift import (
+    came_to,
+    unlisted_lines,
+    unmanaged_line,
+    waiting_line,
+    ways_out,
+)
 from synapse_apply.views.entries import Parted
 from synapse_apply.views.grammar import plural
 from synapse_apply.views.graph import planned_nodes
@@ -95,7 +101,8 @@ def drift_html(drift: Drift, *, run_url: str = "") -> str:
     """What moved outside: what could not be looked at first, then a row an object."""
     strangers = drift.unmanaged or ()
     said = [text(came_to(drift))]
-    said += [text(unmanaged_line(drift))] if drift.unmanaged is not None else []
+    if drift.unmanaged is not None:
+        said += [text(unmanaged_line(drift)), *map(text, unlisted_lines(drift))]
     said += [prose(waiting_line(drift))] if drift.waiting else []
     return Page(
         f"Drift of {drift.base.target}",
@@ -110,7 +117,8 @@ def drift_html(drift: Drift, *, run_url: str = "") -> str:
             _found("warnings", "Warnings", [f for f in drift.diagnostics if not f.is_error]),
         ],
         [("changed", len(drift.changed), "moved"), ("gone", len(drift.gone), "gone"),
-         ("unmanaged", len(strangers), "quiet"), ("waiting", len(drift.waiting), "quiet")],
+         *([] if drift.unseen else [("unmanaged", len(strangers), "quiet")]),
+         ("waiting", len(drift.waiting), "quiet")],
         foot=_foot(run_url, drift.tool_version, drift.created),
         trouble="Only what apply cannot undo",
     ).html()  # fmt: skip

@@ -120,6 +120,27 @@ def test_what_nobody_looks_after(applied: Workplace, server: Server) -> None:
     assert document(applied)["unmanaged"] is None
 
 
+def test_a_list_that_cannot_be_read_is_no_zero(applied: Workplace, server: Server) -> None:
+    """Nobody knows how many there are: no view, document or output says 0."""
+    server.call("POST", "storages/", {"name": "stranger", "provider": "minio"})
+    rule = {"match": {"method": "GET", "path": "/storages/"}, "do": {"status": 403}}
+    server.call("PUT", "_emulator/faults/", {"rules": [rule]})
+    outputs = applied.root / "outputs"
+    applied.environ["GITHUB_OUTPUT"] = str(outputs)
+    typed = ("--report=markdown=d.md", "--report=html=d.html", "--report=github")
+    ran = applied.run("drift", "--unmanaged", *typed, code=1)
+    pages = [(applied.root / f"d.{kind}").read_text(encoding="utf-8") for kind in ("md", "html")]
+    for said in (ran.out, *pages):
+        assert "Unmanaged: none among what could be listed." in said
+        assert "not known: storage, whose list could not be read" in said
+        assert "0 live objects" not in said
+        assert "Listing live objects failed" in said
+    assert "unmanaged" not in outputs.read_text(encoding="utf-8")
+    told = document(applied, "--unmanaged", code=1)
+    assert (told["unmanaged"], told["summary"]["unmanaged"]) == ([], None)
+    assert "storage" in told["not_listed"]
+
+
 def test_looking_changes_nothing(applied: Workplace, server: Server) -> None:
     """Not one byte of the state, no call that could change anything, and no lock is taken."""
     outside(server, description="Changed by hand")
