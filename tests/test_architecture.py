@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,28 @@ SHARED_BY_USE_CASES = {
     "inventory",
     "threads",
 }
+
+
+# Commands in what is printed name the target that was typed (model/aim.py). These texts are made
+# elsewhere than in the call that completes them.
+NAMES_COMMANDS = {
+    "cli/commands/completion.py": "a line of a shell's settings; it knows no target",
+    "cli/commands/init.py": "there is one target, which it has just made",
+    "cli/exporting.py": "each line is completed where it is printed",
+    "cli/applying.py": "a question about this very run",
+    "cli/approval.py": "the hint of an error",
+    "cli/keeping.py": "it repeats the options that were typed, -t among them",
+    "cli/sides.py": "the hint of an error",
+    "cli/state/listing.py": "a part of a text that is completed as a whole",
+    "views/drift.py": "ways_out completes all of them",
+    "views/html/drawing.py": "it names the target of its page",
+    "views/markdown.py": "each names the target of its report",
+    "views/outcomes.py": "it names the target of its report",
+    "views/text.py": "headings: the name of the program",
+}
+# Findings are completed where they are shown (cli/face.py, cli/endings.py, cli/reports.py).
+COMPLETED_BY = {"aimed", "completed", "error", "warning", "InputError.of"}
+OF_HELP = {"manual", "click.option"}
 
 
 def modules() -> list[Path]:
@@ -139,6 +162,28 @@ def test_the_engine_names_no_api_version() -> None:
                 if isinstance(node, ast.Constant) and isinstance(node.value, str):
                     named = re.search(r"\bv[0-9]\b(?!/)", node.value)
                     assert not named, (path, node.value)
+
+
+def test_commands_in_what_is_printed_name_the_target() -> None:
+    """Of cli and views: each goes through `aimed` or `completed`, or is a finding."""
+    for path in [*(PACKAGE / "cli").rglob("*.py"), *(PACKAGE / "views").rglob("*.py")]:
+        if str(path.relative_to(PACKAGE)) in NAMES_COMMANDS:
+            continue
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        bare = [node.value for node in _texts(tree) if re.search("synapse-apply [a-z]", node.value)]
+        assert not bare, (path, bare)
+
+
+def _texts(node: ast.AST) -> Iterator[ast.Constant]:
+    """Texts that people may meet outside of --help: no docstring, no decorator, nothing aimed."""
+    for below in ast.iter_child_nodes(node):
+        if isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant):
+            continue
+        if isinstance(below, ast.Call) and ast.unparse(below.func) in {*COMPLETED_BY, *OF_HELP}:
+            continue
+        if isinstance(below, ast.Constant) and isinstance(below.value, str):
+            yield below
+        yield from _texts(below)
 
 
 def test_every_folder_says_what_belongs_there() -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from synapse_apply.applying.tailing import Watcher
 from synapse_apply.cli.face import Face
 from synapse_apply.cli.job_texts import reason, standing
+from synapse_apply.model.aim import aimed
 from synapse_apply.model.errors import Exit
 from synapse_apply.model.job import Job, JobStatus
 from synapse_apply.model.logs import LogLine
@@ -55,7 +56,7 @@ class Onlooker:
             self.face.err(f"Job {clean(job.id)}: {clean(standing(job))}\n")
 
     def note(self, text: str) -> None:
-        self.face.err(f"{clean(text)}\n")
+        self.face.err(f"{clean(aimed(text, self.face.aim))}\n")
 
     def end(self, job: Job, timeout: float | None) -> int:
         """How the job ended, in words, and the exit code that says so."""
@@ -63,7 +64,7 @@ class Onlooker:
         if not job.status.ended:
             self.face.err(
                 f"{name} has not ended after {timeout:g} s: {clean(standing(job))}. It goes on; "
-                f"{_how_to_follow(job.id)}.\n"
+                f"{_how_to_follow(job.id, self.face)}.\n"
             )
             return Exit.ERROR
         why = reason(job)
@@ -92,12 +93,12 @@ def _staying(face: Face, job_id: str) -> Iterator[None]:
     try:
         yield
     except (KeyboardInterrupt, Terminated):
-        face.err(f"\nJob {clean(job_id)} goes on; {_how_to_follow(job_id)}.")
+        face.err(f"\nJob {clean(job_id)} goes on; {_how_to_follow(job_id, face)}.")
         raise
 
 
-def _how_to_follow(job_id: str) -> str:
-    return f"`synapse-apply jobs logs {clean(job_id)} --follow` follows it"
+def _how_to_follow(job_id: str, face: Face) -> str:
+    return aimed(f"`synapse-apply jobs logs {clean(job_id)} --follow` follows it", face.aim)
 
 
 def _went_well(job: Job) -> bool:

@@ -1,4 +1,4 @@
-"""`plan --offline`: what it is compared with, and what does not go with it."""
+"""`plan --offline`: what it is compared with."""
 
 from __future__ import annotations
 
@@ -12,23 +12,11 @@ from synapse_apply.model.plan import Plan
 from synapse_apply.session.offline import Offline, Row, against_git, against_inventory, plan
 from synapse_apply.session.where import Where
 
-# What needs a state, a backend or a plan that can be applied.
-_NOT_WITH = {
-    "out": "--out: such a plan cannot be applied",
-    "with_packages": "--with-packages: such a plan cannot be applied",
-    "preflight": "--preflight: nothing is asked",
-    "server_dry_run": "--server-dry-run: nothing is asked",
-    "resend_secrets": "--resend-secrets: no secret is read",
-}
-
 
 def offline_plan(where: Where, against: str | None, said: dict[str, Any]) -> Plan:
     """The plan; a usage error for what cannot be meant, InputError with every finding."""
-    for name, why in _NOT_WITH.items():
-        if said.pop(name, None):
-            raise click.UsageError(f"--offline does not go with {why}.")
-    if where.as_of:
-        raise click.UsageError("--offline compares the checkout: it does not go with --ref.")
+    for name in ("out", "with_packages", "preflight", "server_dry_run", "resend_secrets"):
+        del said[name]
     kind, _, name = (against or "").partition(":")
     if kind not in {"git", "state"} or not name:
         raise click.UsageError(

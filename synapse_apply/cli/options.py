@@ -92,7 +92,8 @@ def reports(body: Body) -> Body:
                 raise click.UsageError("--json and a report to stdout do not go together.")
             face = dataclasses.replace(face, taken=True)
         command = spoken(click.get_current_context())
-        made, misplaced = Reports(asked, face, where, command, rest.get("out")).apart()
+        beside = (rest.get("out"), rest.get("against") or "")
+        made, misplaced = Reports(asked, face, where, command, *beside).apart()
         try:
             refuse(misplaced)
             return body(face=face, where=where, reports=made, **rest)

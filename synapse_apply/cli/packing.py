@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from synapse_apply.model.aim import aimed
 from synapse_apply.model.desired import Package
 from synapse_apply.packages.changes import FileChange
 from synapse_apply.packages.content import EXECUTABLE
@@ -100,8 +101,8 @@ def difference_document(found: Difference) -> dict[str, Any]:
     }
 
 
-def difference_text(found: Difference, *, color: bool, hints: bool) -> str:
-    """A line a file, and what may be done."""
+def difference_text(found: Difference, *, color: bool, hints: bool, aim: str = "") -> str:
+    """A line a file, and what may be done; `aim` is the target that was typed."""
     pen = Pen(color)
     address = clean(found.release.address)
     same = found.release.address == found.against
@@ -118,9 +119,8 @@ def difference_text(found: Difference, *, color: bool, hints: bool) -> str:
         text += f"  {pen.mark(_SIGNS[change.verb])}{clean(change.path)}{_remark(change)}\n"
     if same and hints:
         series = clean(found.release.address.name.rpartition("@")[0])
-        text += (
-            "\nPublished bytes never change. "
-            f"Next: `synapse-apply bump {series} patch` makes this a new version.\n"
+        text += "\nPublished bytes never change. " + aimed(
+            f"Next: `synapse-apply bump {series} patch` makes this a new version.\n", aim
         )
     return disarm(text)
 

@@ -49,7 +49,8 @@ class Told:
 class Reports:
     """The reports that were asked for: pairs of a kind and a file, "" or "-" among the files.
 
-    `out` is the file that the command itself makes, where it makes one.
+    `out` is the file that the command itself makes, where it makes one; `against` is what it
+    compares with, as KIND:NAME.
     """
 
     asked: Sequence[tuple[str, str]]
@@ -57,6 +58,7 @@ class Reports:
     where: Where
     command: str
     out: Path | None = None
+    against: str = ""
 
     def apart(self) -> tuple[Reports, list[Diagnostic]]:
         """Those that can be written, and a finding for each that would replace what is kept.
@@ -65,6 +67,9 @@ class Reports:
         before a command does anything; `refuse` ends it then.
         """
         taken = {self._real(self.out): "is where the plan goes"} if self.out else {}
+        kind, _, name = self.against.partition(":")
+        if kind == "state":
+            taken[self._real(name)] = "is the inventory to compare with"
         kept, lost = [], []
         for kind, file in self.asked:
             if file in {"", "-"}:

@@ -9,6 +9,7 @@ from typing import Any
 
 from synapse_apply.cli.face import Face
 from synapse_apply.cli.reports import Reports
+from synapse_apply.model.aim import aimed_findings
 from synapse_apply.model.diagnostic import Diagnostic, warning
 from synapse_apply.model.errors import Exit, SynapseApplyError
 from synapse_apply.session import carried, declare
@@ -38,7 +39,8 @@ def show_plan(
         face.err(f"\nPlan {saved.plan.id}, made at {saved.plan.created}, {signed}.\n")
         if saved.carrier is not None:
             face.err(_carried(carried.parts(saved.carrier, saved.plan)))
-    face.warn(found)
+    # The commands are for the target of the plan, whatever the default is.
+    face.warn(aimed_findings(found, where.target or saved.plan.base.target))
     if reports is None:
         return Exit.OK
     # It is the plan that is reported: a comment takes the place of the plan's own.

@@ -38,14 +38,8 @@ def manifest_files(project: Project, target: Target, paths: Sequence[str] = ()) 
     """
     result = ManifestFiles()
     named = (*project.manifests, *target.manifests)
-    if paths:
-        entries = [(text, FilePath.cwd() / text) for text in paths]
-    elif named:
-        entries = [(text, project.root / text) for text in named]
-    else:
-        usual = project.root / "manifests"
-        result.implicit = not usual.is_dir()
-        entries = [("manifests", usual)] if usual.is_dir() else [(".", project.root)]
+    entries = _entries(project, target, paths)
+    result.implicit = not paths and not named and entries[0][0] == "."
     seen: set[FilePath] = set()
     for text, path in entries:
         if not paths and named and not is_inside(project, target, text):
@@ -74,6 +68,26 @@ def is_read(project: Project, target: Target, folder: FilePath) -> bool:
             between = FilePath(place).relative_to(listed).parts
             if not any(map(is_passed_over, between)):
                 return True
+    return False
+
+
+def _entries(project: Project, target: Target, paths: Sequence[str]) -> list[tuple[str, FilePath]]:
+    """The folders and files to look in, each as it is written and where it is."""
+    if paths:
+        return [(text, FilePath.cwd() / text) for text in paths]
+    return [(text, project.root / text) for text in listed_by(project, target)]
+
+
+def would_be_read(
+    path: FilePath, project: Project, target: Target, paths: Sequence[str] = ()
+) -> bool:
+    """Whether a new file at this path, links followed, would be read as a manifest."""
+    if not is_manifest(path.name):
+        return False
+    for _, folder in _entries(project, target, paths):
+        above = FilePath(os.path.realpath(folder))
+        if above.is_dir() and path.is_relative_to(above):
+            return not any(map(is_passed_over, path.relative_to(above).parts))
     return False
 
 

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import replace
 
+from synapse_apply.model.checkup import Checkup, Row
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.plan import Change, GuardTrip, Plan, Refusal
 from synapse_apply.model.report import Report
@@ -19,6 +20,7 @@ AIMLESS = frozenset({"completion", "init", "new", "emulator", "schema", "version
 # Texts set commands off by backticks.
 _COMMAND = re.compile(r"`synapse-apply ([a-z]+)([^`]*)`")
 _AIMED = re.compile(r"\s(-t|--target)\b")
+_TARGET = re.compile(r"(?:^|\s)-t\s+(?:'[^']*'|\S+)")
 
 
 def aimed(text: str, target: str) -> str:
@@ -34,9 +36,14 @@ def completed(text: str, options: str) -> str:
 
 
 def _with(found: re.Match[str], options: str) -> str:
-    if found[1] in AIMLESS or _AIMED.search(found[2]):
+    if found[1] in AIMLESS:
         return found[0]
-    return f"`synapse-apply {found[1]}{found[2]} {options}`"
+    said, mine = found[2], _TARGET.search(options)
+    if mine is not None and said.endswith(mine[0].strip()):  # by whoever knew the target alone
+        said = said.removesuffix(mine[0].strip()).rstrip()
+    elif _AIMED.search(said):
+        options = _TARGET.sub("", options).strip()
+    return f"`synapse-apply {found[1]}{said} {options}".rstrip() + "`"
 
 
 def aimed_findings(findings: Iterable[Diagnostic], target: str) -> tuple[Diagnostic, ...]:
@@ -80,10 +87,30 @@ def aimed_report(report: Report, target: str) -> Report:
     )
 
 
+def aimed_checkup(checkup: Checkup, target: str) -> Checkup:
+    """What was found by looking at a target, with commands that name it."""
+    if not target:
+        return checkup
+    sections = tuple(
+        (title, tuple(_row(row, target) for row in rows)) for title, rows in checkup.sections
+    )
+    return replace(checkup, sections=sections)
+
+
 def aimed_refusal(refusal: Refusal, target: str) -> Refusal:
     """A refusal whose ways out name the target."""
     ways = tuple(aimed(way, target) for way in refusal.ways_out)
     return replace(refusal, reason=aimed(refusal.reason, target), ways_out=ways)
+
+
+def _row(row: Row, target: str) -> Row:
+    return replace(
+        row,
+        summary=aimed(row.summary, target),
+        detail=aimed(row.detail, target),
+        hint=aimed(row.hint, target),
+        findings=aimed_findings(row.findings, target),
+    )
 
 
 def _change(change: Change, target: str) -> Change:

@@ -58,7 +58,8 @@ class Drift:
 
     `waiting` are addresses with declared changes that are not applied yet: no drift. `held` says
     that apply keeps drift on this target. `unmanaged` is None where nobody asked for it, `unlisted`
-    the kinds that this backend cannot list. `accepted` is what was taken into the files.
+    the kinds that this backend cannot list, `unseen` those whose list failed. `accepted` is what
+    was taken into the files. `aim` is the target that was typed: commands in the advice name it.
     """
 
     created: str
@@ -69,13 +70,20 @@ class Drift:
     held: bool = False
     unmanaged: tuple[Unmanaged, ...] | None = None
     unlisted: tuple[str, ...] = ()
+    unseen: tuple[str, ...] = ()
     accepted: tuple[Edited, ...] = ()
     diagnostics: tuple[Diagnostic, ...] = ()
+    aim: str = ""
 
     @property
     def errored(self) -> bool:
         """Whether something could not be looked at."""
         return any(finding.is_error for finding in self.diagnostics)
+
+    @property
+    def strangers(self) -> int | None:
+        """How many live objects are unmanaged; None where that was not asked, or is not known."""
+        return None if self.unmanaged is None or self.unseen else len(self.unmanaged)
 
     @property
     def changed(self) -> tuple[ObjectDrift, ...]:

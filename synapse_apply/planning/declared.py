@@ -254,21 +254,16 @@ def _packaged(item: Item, ruling: Ruling, survey: Survey) -> Ruling:
 
 def _obstacles(item: Item, found: Differences) -> list[Refusal]:
     """Why the differences cannot be sent."""
-    identity = item.type.identity
     stuck = [path for path in found.stuck if item.binding.update is not None]
     seal = item.binding.seal
     fixed = [
         change.path
         for change in found.changes
-        if not (seal is not None and seals(seal, change))
-        and (
-            item.binding.update is None
-            or change.path[0] in identity
-            or change.path[0] in item.binding.immutable
-            or (change.path[0] in item.type.rules and item.type.rule(change.path).immutable)
-        )
+        if not (seal is not None and seals(seal, change)) and refusals.is_fixed(item, change.path)
     ]
-    if refusals.was_given(item) and (other := [path for path in fixed if path[0] in identity]):
+    if refusals.was_given(item) and (
+        other := [path for path in fixed if path[0] in item.type.identity]
+    ):
         return [refusals.wrong_id(item, other)]
     refused = [refusals.fixed(item, fixed)] if fixed else []
     if found.changes and not refused and (lost := _held_secrets(item, found)):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from synapse_apply.model.plan import FieldChange
-from synapse_apply.planning.refusals import dotted, listing
+from synapse_apply.planning.refusals import dotted, is_fixed, listing
 from synapse_apply.planning.situation import Item
 
 
@@ -15,7 +15,7 @@ def notes(item: Item, held: Sequence[FieldChange]) -> tuple[str, ...]:
         return ()
     names = listing(dotted(change.path) for change in held)
     was, is_, it = ("was", "is", "it") if len(held) == 1 else ("were", "are", "them")
-    address, fixed = item.address, item.binding.update is None
+    address, fixed = item.address, any(is_fixed(item, change.path) for change in held)
     accept = f"`synapse-apply drift --accept {address}` takes {it} into the manifest"
     if any(change.sensitive for change in held):
         accept = "a secret is taken over where its value is read from"

@@ -75,6 +75,16 @@ def was_given(item: Item) -> bool:
     return not (item.record is not None and item.record.applied)
 
 
+def is_fixed(item: Item, path: Path) -> bool:
+    """Whether this API can never change this field of an object that exists."""
+    return (
+        item.binding.update is None
+        or path[0] in item.type.identity
+        or path[0] in item.binding.immutable
+        or (path[0] in item.type.rules and item.type.rule(path).immutable)
+    )
+
+
 def fixed(item: Item, paths: Sequence[Path]) -> Refusal:
     """Fields that never change once the object exists, or a kind this API cannot update."""
     here = [item.binding.immutable.get(str(path[0]), "") for path in paths]

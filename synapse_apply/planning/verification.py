@@ -137,6 +137,8 @@ def _lacks(item: Item, target: str, there: Elsewhere) -> tuple[str, tuple[str, .
         f"`synapse-apply apply -t {target}`",
         f"make it a new version, then apply it to {target}",
     )
+    # It runs whatever the last run was; an apply leaves a failure alone that is only a warning.
+    verify = f"`synapse-apply verify {item.address} -t {target}`"
     if there.missing:
         init = f"`synapse-apply state init -t {target}`, then " if target != EMBEDDED else ""
         restore = f"`synapse-apply state restore FILE -t {target}`, if there was one"
@@ -154,10 +156,9 @@ def _lacks(item: Item, target: str, there: Elsewhere) -> tuple[str, tuple[str, .
         return f"{must} what is released there under this version {what}", (renew,)
     last = there.runs.get(item.address)
     if last is None or last.result is Verdict.UNVERIFIED:
-        verify = f"`synapse-apply verify {item.address} -t {target}`"
         return f"{must} it was never verified there", (apply, verify)
     if last.result is Verdict.PASSED:
-        other = f"{must} what passed there had other content", (apply,)
+        other = f"{must} what passed there had other content", (verify,)
         return None if last.digest == mine else other
     how = f" (job {last.job})" if last.job else ""
-    return f"{must} its run there has not passed: {last.result.value}{how}", (apply,)
+    return f"{must} its run there has not passed: {last.result.value}{how}", (verify, renew)

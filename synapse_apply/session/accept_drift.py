@@ -113,7 +113,7 @@ def accept(
             continue
         for change in edits(planned.items[address], origins.resource.spec, one.fields):
             try:
-                wanted += _wanted(context, origins, change)
+                wanted += _wanted(context, origins, change, one.stuck)
             except InputError as problem:
                 findings += problem.diagnostics
     if findings:
@@ -152,8 +152,13 @@ def _refused(address: Address, detail: str, hint: str, **more: Any) -> InputErro
     return InputError(error(_REFUSED, f"{detail}.", hint, address=str(address), **more))
 
 
-def _wanted(context: Context, origins: Origins, change: FieldChange) -> Iterator[_Wanted]:
-    """What is to be written for an edit; nothing where the manifest says it already."""
+def _wanted(
+    context: Context, origins: Origins, change: FieldChange, stuck: str
+) -> Iterator[_Wanted]:
+    """What is to be written for an edit; nothing where the manifest says it already.
+
+    `stuck` tells why apply could not undo the drift.
+    """
     resource = origins.resource
     address = resource.address
     full: Path = ("spec", *change.path)
@@ -163,8 +168,7 @@ def _wanted(context: Context, origins: Origins, change: FieldChange) -> Iterator
         raise _refused(
             address,
             f"{dotted(full)} {what}: its value never goes into a file",
-            f"Bring the new value to where it is read from, or undo it: `synapse-apply apply "
-            f"--only {address} --revert-drift`.",
+            f"Bring the new value to where it is read from, or {_undone(address, stuck)}.",
             **place,
         )
     if context.catalogue[address.kind].rule(change.path).references:
@@ -176,6 +180,13 @@ def _wanted(context: Context, origins: Origins, change: FieldChange) -> Iterator
         )
     if not same(change.before, change.after):
         yield _Wanted(address, change, origins.spot(change.path))
+
+
+def _undone(address: Address, stuck: str) -> str:
+    """How drift is undone, as the end of a sentence."""
+    if stuck:
+        return f"change it back in the product: apply cannot undo it ({stuck})"
+    return f"undo it: `synapse-apply apply --only {address} --revert-drift`"
 
 
 def _escaped(value: Any) -> Any:

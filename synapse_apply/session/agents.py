@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from difflib import get_close_matches
 
+from synapse_apply.model.aim import aimed_checkup
 from synapse_apply.model.checkup import Checkup
 from synapse_apply.model.diagnostic import Diagnostic, error
 from synapse_apply.model.errors import InputError
@@ -29,7 +30,8 @@ def check(where: Where, names: Sequence[str] = (), variables: Sequence[str] = ()
     with connected(project, target, where.environ, where.parallelism, looking=True) as backend:
         resolve = Resolver(project.root, where.environ).resolve_setting
         rows = health((*chosen, *beside), resolve, backend.api.health_check_agent)
-    return Checkup(target.name, (("Agents", tuple(rows)),))
+    checkup = Checkup(target.name, (("Agents", tuple(rows)),))
+    return aimed_checkup(checkup, where.target or "")
 
 
 def _chosen(target: Target, names: Sequence[str]) -> tuple[Agent, ...]:

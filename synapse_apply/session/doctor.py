@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import PurePath
 
+from synapse_apply.model.aim import aimed_checkup
 from synapse_apply.model.checkup import Checkup, Row
 from synapse_apply.model.diagnostic import error
 from synapse_apply.model.errors import RemoteError, SynapseApplyError
@@ -75,7 +76,7 @@ def doctor(where: Where) -> Checkup:
             (title, tuple(row for check in checks for row in _looked(check, patient)))
             for title, checks in SECTIONS
         )
-        return Checkup(_name(patient), sections)
+        return aimed_checkup(Checkup(_name(patient), sections), where.target or "")
 
 
 def _looked(check: Check, patient: Patient) -> list[Row]:

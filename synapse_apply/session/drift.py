@@ -8,6 +8,7 @@ from dataclasses import replace
 from synapse_apply.kinds.search import probe
 from synapse_apply.kinds.wire import remote_id
 from synapse_apply.model.address import Address
+from synapse_apply.model.aim import aimed_findings
 from synapse_apply.model.diagnostic import Diagnostic, error
 from synapse_apply.model.drift import Drift, Unmanaged
 from synapse_apply.model.errors import RemoteError, recourse
@@ -18,8 +19,11 @@ from synapse_apply.session.context import Context, Planned
 
 
 def choices_of(selected: frozenset[Address] | None) -> Choices:
-    """What to plan with: drift is seen as what apply would undo, and no run is looked for."""
-    return Choices(selected=selected, verify=False)
+    """What to plan with: drift is seen as what apply would undo, and no run is looked for.
+
+    Also where the target keeps drift: only so the plan tells what could not be undone.
+    """
+    return Choices(selected=selected, verify=False, revert_drift=True)
 
 
 def drift(context: Context, planned: Planned, *, unmanaged: bool = False) -> Drift:
@@ -29,7 +33,7 @@ def drift(context: Context, planned: Planned, *, unmanaged: bool = False) -> Dri
     that failed is an error among the diagnostics, never absence.
     """
     held = context.target.on_drift == "hold"
-    found = drift_of(planned.plan, planned.items, held=held)
+    found = replace(drift_of(planned.plan, planned.items, held=held), aim=context.aim)
     return _with_unmanaged(context, planned, found) if unmanaged else found
 
 
@@ -37,12 +41,14 @@ def _with_unmanaged(context: Context, planned: Planned, found: Drift) -> Drift:
     known = set(_known(planned, context.store.read()))
     strangers: list[Unmanaged] = []
     unlisted: list[str] = []
+    unseen: list[str] = []
     problems: list[Diagnostic] = []
     for prefix, kind in context.catalogue.items():
         binding = kind.binding(context.target.api)
         try:
             listed = probe(context.api, binding)
         except RemoteError as failure:
+            unseen.append(prefix)
             problems.append(_not_listed(prefix, failure))
             continue
         if listed is None:
@@ -56,7 +62,8 @@ def _with_unmanaged(context: Context, planned: Planned, found: Drift) -> Drift:
         found,
         unmanaged=tuple(sorted(strangers, key=lambda one: (one.kind, one.keys, one.remote_id))),
         unlisted=tuple(unlisted),
-        diagnostics=(*found.diagnostics, *problems),
+        unseen=tuple(unseen),
+        diagnostics=(*found.diagnostics, *aimed_findings(problems, context.aim)),
     )
 
 

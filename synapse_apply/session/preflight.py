@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property
 
+from synapse_apply.model.aim import aimed_findings
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.session.checks.agents import health, of_target
 from synapse_apply.session.checks.clocks import clock_findings
@@ -27,7 +28,8 @@ class Preflight:
         """A plan with what was found among its diagnostics: with an error it is not applied."""
         agents = self._agents
         made = make()
-        found = (*made.plan.diagnostics, *agents, *self._clock)
+        beside = aimed_findings((*agents, *self._clock), self._context.aim)
+        found = (*made.plan.diagnostics, *beside)
         return replace(made, plan=replace(made.plan, diagnostics=found))
 
     @cached_property

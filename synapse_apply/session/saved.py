@@ -9,6 +9,7 @@ carry packages, each under its digest, which the plan names, so that the signatu
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -133,18 +134,18 @@ def check(
 
     A reviewed plan may be applied again. Gives the warnings of a plan that is let pass unsigned.
     """
+    found = doubts(context.store, saved, context.target.name)
+    # First whose plan it is: with another target's key nothing can be said of its signature.
+    if any(finding.summary == _ELSEWHERE for finding in found):
+        raise Stale(*found)
     warnings = _check_signature(context, saved, allow_unsigned=allow_unsigned)
-    problems = [
-        finding
-        for finding in doubts(context.store, saved, context.target.name)
-        if finding.is_error and not (reviewed and finding.summary == _APPLIED)
-    ]
-    if problems:
-        raise Stale(*problems)
+    if found and not reviewed:
+        raise Stale(*found)
     return warnings
 
 
 _APPLIED = "This plan was applied already"
+_ELSEWHERE = "This plan is for another target"
 
 
 def doubts(store: StateStore, saved: Saved, target: str) -> tuple[Diagnostic, ...]:
@@ -156,9 +157,9 @@ def doubts(store: StateStore, saved: Saved, target: str) -> tuple[Diagnostic, ..
             is_now = "the state is another one now"
         return (
             error(
-                "This plan is for another target",
+                _ELSEWHERE,
                 f"It was made for {describe(base.binding)} ({base.target}); {is_now}.",
-                "Apply it with the target it was made for, or plan again.",
+                _for_its_target(saved, target),
             ),
         )
     if store.was_applied(saved.plan.id):
@@ -171,6 +172,14 @@ def doubts(store: StateStore, saved: Saved, target: str) -> tuple[Diagnostic, ..
             ),
         )
     return ()
+
+
+def _for_its_target(saved: Saved, target: str) -> str:
+    """What to do with a plan that another state is asked to take."""
+    its = saved.plan.base.target
+    if its == target:
+        return "Apply it where that is the state or the backend of this target, or plan again."
+    return f"Apply it with -t {shlex.quote(its)}, the target it was made for, or plan again."
 
 
 def _check_signature(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from synapse_apply.model.aim import completed
+from synapse_apply.model.aim import aimed, completed
 from synapse_apply.model.diagnostic import pointer
 from synapse_apply.model.drift import Drift, Edited, ObjectDrift, Unmanaged
 from synapse_apply.model.plan import Cause, FieldChange
@@ -129,7 +129,12 @@ def came_to(drift: Drift) -> str:
 
 def ways_out(drift: Drift) -> Iterator[str]:
     """What can be done about it, a sentence each; words in backticks are commands."""
-    if all(one.stuck for one in drift.objects):
+    return (aimed(way, drift.aim) for way in _ways_out(drift))
+
+
+def _ways_out(drift: Drift) -> Iterator[str]:
+    stuck = [one for one in drift.objects if one.stuck]
+    if len(stuck) == len(drift.objects):
         yield "Apply cannot undo it: `synapse-apply plan --revert-drift` tells the ways out."
     elif not drift.held:
         yield "`synapse-apply apply` makes it again what is declared."
@@ -137,6 +142,9 @@ def ways_out(drift: Drift) -> Iterator[str]:
         yield "`synapse-apply apply` keeps it (on_drift: hold); with `--revert-drift` it undoes it."
         if drift.gone:
             yield "What is gone is made again in any case."
+    if 0 < len(stuck) < len(drift.objects):
+        those = f"{len(stuck)} of {len(drift.objects)}"
+        yield f"Apply cannot undo {those}: `synapse-apply plan --revert-drift` tells the ways out."
     if drift.changed:
         yield "`synapse-apply drift --accept ADDRESS` writes live values into the manifests."
 
@@ -145,7 +153,8 @@ def waiting_line(drift: Drift) -> str:
     """What is no drift: what Git has and nobody applied yet."""
     count = len(drift.waiting)
     verb = "waits" if count == 1 else "wait"
-    return f"{plural(count, 'declared change')} {verb} to be applied: see `synapse-apply plan`."
+    told = f"{plural(count, 'declared change')} {verb} to be applied: see `synapse-apply plan`."
+    return aimed(told, drift.aim)
 
 
 def _unmanaged(drift: Drift, pen: Pen) -> Iterator[str]:
@@ -158,15 +167,26 @@ def _unmanaged(drift: Drift, pen: Pen) -> Iterator[str]:
     for one in found:
         row = f"  ? {one.kind:{kinds}}  id {clean(one.remote_id):{ids}}  {clean(names(one))}"
         yield row.rstrip()
+    yield from (f"  ({line})" for line in unlisted_lines(drift))
+
+
+def unlisted_lines(drift: Drift) -> Iterator[str]:
+    """Of which kinds nobody knows what is unmanaged, and why."""
+    if drift.unseen:
+        yield f"not known: {', '.join(map(clean, drift.unseen))}, whose list could not be read"
     if drift.unlisted:
         unlisted = ", ".join(map(clean, drift.unlisted))
-        yield f"  (not looked for: {unlisted}, which this backend does not list)"
+        yield f"not looked for: {unlisted}, which this backend does not list"
 
 
 def unmanaged_line(drift: Drift) -> str:
     """How many live objects nobody looks after."""
-    count = len(drift.unmanaged or ())
-    return f"Unmanaged: {plural(count, 'live object')} that nothing declares or records."
+    count = plural(len(drift.unmanaged or ()), "live object")
+    if drift.unseen and not drift.unmanaged:
+        return "Unmanaged: none among what could be listed."
+    if drift.unseen:
+        count = f"at least {count}"
+    return f"Unmanaged: {count} that nothing declares or records."
 
 
 def names(one: Unmanaged) -> str:
@@ -188,12 +208,12 @@ def drift_document(drift: Drift) -> dict[str, Any]:
             "changed": len(drift.changed),
             "gone": len(drift.gone),
             "waiting": len(drift.waiting),
-            "unmanaged": None if drift.unmanaged is None else len(drift.unmanaged),
+            "unmanaged": drift.strangers,
         },
         "resource_drift": [_object(one) for one in drift.objects],
         "waiting": [str(address) for address in drift.waiting],
         "unmanaged": None if drift.unmanaged is None else list(map(_stranger, drift.unmanaged)),
-        "not_listed": list(drift.unlisted),
+        "not_listed": sorted((*drift.unlisted, *drift.unseen)),
         "accepted": [_edited(one) for one in drift.accepted],
         "diagnostics": [finding.to_json() for finding in drift.diagnostics],
     }

@@ -71,12 +71,15 @@ def plan_outputs(plan: Plan, exit_code: int) -> dict[str, str]:
 
 
 def drift_outputs(drift: Drift, exit_code: int) -> dict[str, str]:
-    """The counts of drift. `has_changes` is what `--detailed-exitcode` means by 2."""
+    """The counts of drift, "" for one that is not known.
+
+    `has_changes` is what `--detailed-exitcode` means by 2.
+    """
     return {
         "drifted": str(len(drift.changed)),
         "gone": str(len(drift.gone)),
         "waiting": str(len(drift.waiting)),
-        "unmanaged": str(len(drift.unmanaged or ())),
+        "unmanaged": "" if drift.unseen else str(len(drift.unmanaged or ())),
         "exit_code": str(exit_code),
         "has_changes": _word(bool(drift.objects)),
     }

@@ -11,7 +11,14 @@ from synapse_apply.model.plan import Action, Base, Change, Plan
 from synapse_apply.model.report import Outcome, Report, Result
 from synapse_apply.views import entries
 from synapse_apply.views.budget import COMMENT, Budget, Section, fit
-from synapse_apply.views.drift import came_to, names, unmanaged_line, waiting_line, ways_out
+from synapse_apply.views.drift import (
+    came_to,
+    names,
+    unlisted_lines,
+    unmanaged_line,
+    waiting_line,
+    ways_out,
+)
 from synapse_apply.views.grammar import plan_line, plural
 from synapse_apply.views.markup import LONGEST_NAME, code, in_marker, link, marker, prose
 from synapse_apply.views.outcomes import findings, totals, worth_a_row
@@ -89,7 +96,7 @@ def report_markdown(report: Report, *, budget: Budget = COMMENT, run_url: str = 
     came_to = " ".join(said[:headline])
     head += [_bold(f"{refused} {came_to}" if report.plan.refused else came_to)]
     head += [prose(target_line(base, _PLAIN), 2 * LONGEST_NAME)]
-    see = f"synapse-apply history show {report.plan.id}"
+    see = f"synapse-apply history show {report.plan.id} -t {base.target[:LONGEST_NAME]}"
     foot = _foot(see, run_url, f"Plan {code(report.plan.id)}")
     return fit("\n\n".join(part for part in head if part), sections, foot, budget)
 
@@ -110,7 +117,8 @@ def drift_markdown(drift: Drift, *, budget: Budget = COMMENT, run_url: str = "")
     ]
     head = [_marker(drift.base, "drift"), f"## Drift of {code(drift.base.target, LONGEST_NAME)}"]
     head += [_bold(came_to(drift))]
-    head += [prose(unmanaged_line(drift))] if drift.unmanaged is not None else []
+    if drift.unmanaged is not None:
+        head += [prose(unmanaged_line(drift)), *map(prose, unlisted_lines(drift))]
     head += [prose(waiting_line(drift))] if drift.waiting else []
     head += [prose(target_line(drift.base, _PLAIN), 2 * LONGEST_NAME)]
     see = f"synapse-apply drift -t {drift.base.target[:LONGEST_NAME]}"
@@ -139,7 +147,7 @@ def findings_markdown(
         *_found("Errors", errors),
         *_found("Warnings", [finding for finding in found if not finding.is_error]),
     ]
-    see = f"synapse-apply {command}"
+    see = f"synapse-apply {command}" + (f" -t {target[:LONGEST_NAME]}" if target else "")
     return fit("\n\n".join(head), sections, _foot(see, run_url), budget)
 
 

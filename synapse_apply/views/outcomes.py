@@ -181,7 +181,7 @@ def _next(report: Report) -> list[str]:
 
 def _why_early(report: Report) -> list[str]:
     lines = []
-    ended = _ended(report)
+    ended, target = _ended(report), clean(report.plan.base.target)
     unrecorded = [one for one in ended if one.unrecorded is not None]
     if report.stopped:
         name = _SIGNALS.get(report.stopped, f"signal {report.stopped}")
@@ -194,7 +194,8 @@ def _why_early(report: Report) -> list[str]:
     for file in sorted({one.unrecorded for one in unrecorded if one.unrecorded}):
         lines.append(f"What could not be recorded is kept in {clean(file)}.")
         lines.append(
-            "Once the state can be written, `synapse-apply state recover FILE` records it."
+            f"Once the state can be written, `synapse-apply state recover FILE -t {target}` "
+            "records it."
         )
     if any(_is_unknown(one) and not one.unrecorded for one in ended):
         lines.append("The next run looks up what is unknown before it does anything else.")

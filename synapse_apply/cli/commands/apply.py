@@ -21,7 +21,7 @@ def _no_refresh(_ctx: click.Context, _param: click.Parameter, given: bool) -> No
     if given:
         raise click.UsageError(
             "apply has no --refresh-only: drift that is recorded would never be shown again. "
-            "`synapse-apply drift` shows it, `drift --accept ADDRESS` takes it into the "
+            "`drift` shows it, `drift --accept ADDRESS` takes it into the "
             "manifests, `state accept ADDRESS` settles it."
         )
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from synapse_apply.cli import options, revisions
+from synapse_apply.cli import options, revisions, together
 from synapse_apply.cli.face import Face
 from synapse_apply.cli.manual import manual
 from synapse_apply.model.errors import Exit
@@ -129,6 +129,8 @@ def command(
     With --offline it needs no credentials: what was declared at a Git ref, or what an inventory
     lists, stands in for what is live. For pull requests from forks; see docs/pull-requests.md.
     """
+    modes = {"offline": offline, "against": against, "refresh_only": refresh_only}
+    together.check({**said, **modes, "as_of": where.as_of})
     if refresh_only:
         return _refresh_only(face, where, reports, said, detailed=detailed_exitcode)
     if offline or against is not None:
@@ -204,10 +206,6 @@ def _refresh_only(
 ) -> int:
     from synapse_apply.cli import drifting
 
-    if said["out"] is not None:
-        raise click.UsageError("--refresh-only shows drift: there is no plan to save.")
-    if said["server_dry_run"]:
-        raise click.UsageError("--refresh-only shows drift: there is no call to be tried.")
     looking = drifting.Looking(said["only"], said["exclude"])
     return drifting.look(face, where, reports, looking, detailed=detailed)
 

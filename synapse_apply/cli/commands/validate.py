@@ -43,10 +43,16 @@ def command(*, face: Face, where: Where, reports: Reports | None) -> int:
     errors = sum(finding.is_error for finding in found.diagnostics)
     code = Exit.ERROR if errors else Exit.OK
     if face.as_json:
+        from synapse_apply.model.aim import aimed_findings
         from synapse_apply.views.failure import failure_document
 
         face.document(
-            failure_document("validate", found.diagnostics, code, tool_version=__version__)
+            failure_document(
+                "validate",
+                aimed_findings(found.diagnostics, face.aim),
+                code,
+                tool_version=__version__,
+            )
         )
     else:
         face.warn(found.diagnostics)

@@ -56,5 +56,6 @@ def command(
         face.document(packing.difference_document(found))
     else:
         hints = "SYNAPSE_APPLY_IN_AUTOMATION" not in face.environ
-        face.out(packing.difference_text(found, color=face.color_out, hints=hints))
+        told = {"color": face.color_out, "hints": hints}
+        face.out(packing.difference_text(found, **told, aim=face.aim))
     return Exit.CHANGES if detailed_exitcode and found.differs else Exit.OK

@@ -23,10 +23,10 @@ class _Place:
     wide: float
 
 
-def drawing(nodes: Iterable[Node], rows: Mapping[str, str]) -> str:
+def drawing(nodes: Iterable[Node], rows: Mapping[str, str], target: str = "") -> str:
     """What is planned and what it needs; "" where nothing needs anything.
 
-    `rows` leads from an address to the id of its row on the page.
+    `rows` leads from an address to the id of its row on the page. `target` is what a command names.
     """
     known = {node.address: node for node in nodes}
     near = {
@@ -41,9 +41,11 @@ def drawing(nodes: Iterable[Node], rows: Mapping[str, str]) -> str:
     if not needs:
         return ""
     if len(needs) > MOST:
+        at = f" -t {text(target)}" if target else ""
         return (
             f"<p>{len(needs):,} resources are too many to draw here: "
-            "<code>synapse-apply graph --plan --format dot</code> writes them for Graphviz.</p>"
+            f"<code>synapse-apply graph --plan --format dot{at}</code> writes them for "
+            "Graphviz.</p>"
         )
     planned = {a: known[a].planned for a in needs if a in known}
     return _svg(needs, planned, rows)

@@ -56,6 +56,7 @@ class Page:
     nodes: Sequence[Node] = ()
     foot: str = ""
     trouble: str = "Only refused"
+    target: str = ""
 
     def html(self) -> str:
         """The whole document; the same input, the same text."""
@@ -71,7 +72,7 @@ class Page:
             _filters(rows, self.trouble),
             "<main>",
             *_sections(kept, opened=len(rows) <= _FEW),
-            _graph(drawing(self.nodes, names)),
+            _graph(drawing(self.nodes, names, self.target)),
             _NOTHING,
             f"</main><footer>{self.foot}</footer>",
             f"<script>{_asset('page.js')}</script></body></html>",

@@ -8,7 +8,13 @@ from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.drift import Drift
 from synapse_apply.model.plan import Action, Plan
 from synapse_apply.model.report import Report, Result
-from synapse_apply.views.drift import came_to, unmanaged_line, waiting_line, ways_out
+from synapse_apply.views.drift import (
+    came_to,
+    unlisted_lines,
+    unmanaged_line,
+    waiting_line,
+    ways_out,
+)
 from synapse_apply.views.entries import Parted
 from synapse_apply.views.grammar import plural
 from synapse_apply.views.graph import planned_nodes
@@ -55,6 +61,7 @@ def plan_html(plan: Plan, *, run_url: str = "", command: str = "plan") -> str:
         _plan_counts(plan),
         planned_nodes(plan),
         _foot(run_url, plan.tool_version, plan.created, f"plan {code(plan.id)}"),
+        target=plan.base.target,
     ).html()  # fmt: skip
 
 
@@ -91,6 +98,7 @@ def report_html(report: Report, *, run_url: str = "") -> str:
         planned_nodes(report.plan),
         _foot(run_url, report.plan.tool_version, "", f"plan {code(report.plan.id)}"),
         "Only what is not done",
+        report.plan.base.target,
     ).html()
 
 
@@ -98,7 +106,8 @@ def drift_html(drift: Drift, *, run_url: str = "") -> str:
     """What moved outside: what could not be looked at first, then a row an object."""
     strangers = drift.unmanaged or ()
     said = [text(came_to(drift))]
-    said += [text(unmanaged_line(drift))] if drift.unmanaged is not None else []
+    if drift.unmanaged is not None:
+        said += [text(unmanaged_line(drift)), *map(text, unlisted_lines(drift))]
     said += [prose(waiting_line(drift))] if drift.waiting else []
     return Page(
         f"Drift of {drift.base.target}",
@@ -113,7 +122,8 @@ def drift_html(drift: Drift, *, run_url: str = "") -> str:
             _found("warnings", "Warnings", [f for f in drift.diagnostics if not f.is_error]),
         ],
         [("changed", len(drift.changed), "moved"), ("gone", len(drift.gone), "gone"),
-         ("unmanaged", len(strangers), "quiet"), ("waiting", len(drift.waiting), "quiet")],
+         *([] if drift.unseen else [("unmanaged", len(strangers), "quiet")]),
+         ("waiting", len(drift.waiting), "quiet")],
         foot=_foot(run_url, drift.tool_version, drift.created),
         trouble="Only what apply cannot undo",
     ).html()  # fmt: skip

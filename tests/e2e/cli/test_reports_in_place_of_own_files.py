@@ -28,6 +28,10 @@ def state(cli: Run, project: Path) -> Path:
         ("way/state/embedded.key", "lies in .synapse-apply"),
         ("synapse-apply.yaml", "is the project file"),
         ("manifests/raw.yaml", "is a manifest of this project"),
+        ("manifests/new.yaml", "would be read as a manifest"),
+        ("manifests/more/new.yml", "would be read as a manifest"),
+        ("plugins/yolo/config.yaml", "is a file of a package"),
+        ("plugins/yolo/main.py", "is a file of a package"),
     ],
 )
 def test_nothing_is_done(cli: Run, project: Path, state: Path, file: str, why: str) -> None:
@@ -69,6 +73,40 @@ def test_a_state_elsewhere_is_as_safe(cli: Run, project: Path) -> None:
     assert done.returncode == 1
     assert "is the state of a target" in done.stderr
     assert (project / "kept" / "far.db").read_text() == "kept"
+
+
+def test_a_key_elsewhere_is_as_safe(cli: Run, project: Path, tmp_path_factory) -> None:
+    """Of a state outside of the project, and where the folder of states is a link."""
+    far = tmp_path_factory.mktemp("far")
+    assert cli("apply", "--auto-approve").returncode == 0
+    state = project / ".synapse-apply" / "state"
+    state.rename(far / "state")
+    state.symlink_to(far / "state")
+    text = (project / "synapse-apply.yaml").read_text()
+    (project / "synapse-apply.yaml").write_text(
+        text + "targets:\n  far:\n    url: https://far.invalid\n    token: {env: T}\n"
+        f"    state: {{url: {far}/rv.db}}\n"
+    )
+    for name in ("rv.key", "rv.db.lock", "state/far.key", "state/far.key.previous"):
+        (far / name).write_text("kept")
+        done = cli("plan", "-t", "embedded", "--report", f"json={far / name}")
+        assert done.returncode == 1, done.stdout
+        assert "is the state of a target, or belongs to it" in done.stderr
+        assert (far / name).read_text() == "kept"
+
+
+def test_what_is_read_is_not_replaced(cli: Run, project: Path) -> None:
+    """The inventory that is compared with, and a file of variables."""
+    (project / "inventory.yaml").write_text("inventory: []\n")
+    (project / "values.yaml").write_text("{}\n")
+    compared = ("--offline", "--against", "state:inventory.yaml")
+    done = cli("plan", *compared, "--report", "html=./inventory.yaml")
+    assert done.returncode == 1
+    assert "./inventory.yaml is the inventory to compare with; nothing was done." in done.stderr
+    done = cli("plan", "--var-file", "values.yaml", "--report", "html=values.yaml")
+    assert "values.yaml is a file of variables; nothing was done." in done.stderr
+    assert (project / "inventory.yaml").read_text() == "inventory: []\n"
+    assert (project / "values.yaml").read_text() == "{}\n"
 
 
 def test_a_saved_plan_is_not_replaced(cli: Run, project: Path) -> None:

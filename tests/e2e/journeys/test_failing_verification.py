@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -98,3 +99,28 @@ def test_a_bump_that_fails(shop: tuple[Workplace, Server, Server]) -> None:
     assert [row.split(maxsplit=3)[3].split("  ")[0] for row in told] == [
         "3 done", "1 done", "3 done", "3 done",
     ]  # fmt: skip
+
+
+def test_a_failure_that_was_only_a_warning(shop: tuple[Workplace, Server, Server]) -> None:
+    """The way out that prod names is one that gets there: each command that it prints is run."""
+    place, staging, prod = shop
+    place.edit(
+        "manifests/release.yaml", "    poll_interval", "    on_failure: warn\n    poll_interval"
+    )
+    place.edit("plugins/yolo/plugin/main.py", "yolo", "yolo, faster")
+    place.run("bump", "yolo", "patch", "-m", "Faster", code=0)
+    staging.call("POST", "_emulator/jobs/fail-next/", {"count": 1})
+    place.apply("-t", "staging", code=0)
+    before = runs(staging)
+    place.apply("-t", "staging", code=0)
+    assert runs(staging) == before  # an apply would never run it again
+    refused = place.plan("-t", "prod", code=0).out
+    assert "its run there has not passed: failed (job 2)" in refused
+    assert "* make it a new version, then apply it to staging" in refused
+    said = refused.partition("Ways out:")[2].partition("Refused:")[0]
+    commands = re.findall("`synapse-apply ([^`]+)`", said)
+    assert commands == ["verify release/yolo@1.0.1 -t staging"]
+    for command in commands:
+        place.run(*command.split(), code=0)
+    assert "1 added" in place.apply("-t", "prod", code=0).out
+    assert uploads(prod) == ["1.0.0", "1.0.1"]

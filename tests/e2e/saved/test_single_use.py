@@ -105,6 +105,12 @@ def test_another_target(planned, make, serve):
         ),
     )
     planned.run("state", "init", "-t", "second", code=0)
+    # The default is the other one, whose key cannot check the signature: that is not the point.
+    ran = planned.run("apply", "next", code=4)
+    assert "Error: This plan is for another target" in ran.err
+    assert "Hint: Apply it with -t prod, the target it was made for, or plan again." in ran.err
+    assert "signature" not in ran.err
+    assert "for another target" in planned.run("apply", "--reviewed", "next", code=4).err
     ran = planned.run("apply", "next", "-t", "second", "--allow-unsigned", code=4)
     assert "Error: This plan is for another target" in ran.err
     assert other.url in ran.err

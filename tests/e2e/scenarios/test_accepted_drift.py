@@ -203,6 +203,8 @@ def test_a_secret_never_goes_into_a_file(make: Callable[..., Workplace], server:
     assert (
         "spec.configuration.secret_access_key is a secret: its value never goes into a file" in said
     )
+    assert "or change it back in the product: apply cannot undo it (" in said
+    assert "--revert-drift" not in said
     assert not leaks_in_files(place.root, [])
     there = Workplace(place.root, {"PROD_TOKEN": TOKEN})
     assert "is a secret" in refused(there, "--accept", "storage/raw-data")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -120,6 +121,28 @@ def test_what_nobody_looks_after(applied: Workplace, server: Server) -> None:
     assert document(applied)["unmanaged"] is None
 
 
+def test_a_list_that_cannot_be_read_is_no_zero(applied: Workplace, server: Server) -> None:
+    """Nobody knows how many there are: no view, document or output says 0."""
+    server.call("POST", "storages/", {"name": "stranger", "provider": "minio"})
+    rule = {"match": {"method": "GET", "path": "/storages/"}, "do": {"status": 403}}
+    server.call("PUT", "_emulator/faults/", {"rules": [rule]})
+    outputs = applied.root / "outputs"
+    applied.environ["GITHUB_OUTPUT"] = str(outputs)
+    typed = ("--report=markdown=d.md", "--report=html=d.html", "--report=github")
+    ran = applied.run("drift", "--unmanaged", *typed, code=1)
+    pages = [(applied.root / f"d.{kind}").read_text(encoding="utf-8") for kind in ("md", "html")]
+    for said in (ran.out, *pages):
+        assert "Unmanaged: none among what could be listed." in said
+        assert "not known: storage, whose list could not be read" in said
+        assert "0 live objects" not in said
+        assert "Listing live objects failed" in said
+    written = outputs.read_text(encoding="utf-8")
+    assert re.search(r"^unmanaged<<(.+)\n\n\1$", written, re.MULTILINE), written
+    told = document(applied, "--unmanaged", code=1)
+    assert (told["unmanaged"], told["summary"]["unmanaged"]) == ([], None)
+    assert "storage" in told["not_listed"]
+
+
 def test_looking_changes_nothing(applied: Workplace, server: Server) -> None:
     """Not one byte of the state, no call that could change anything, and no lock is taken."""
     outside(server, description="Changed by hand")
@@ -207,7 +230,6 @@ def test_the_same_under_its_name_elsewhere(applied: Workplace, server: Server) -
     outside(server, description="Changed by hand")
     ran = applied.plan("--refresh-only", "--detailed-exitcode", code=2)
     assert ran.out == applied.run("drift").out
-    applied.plan("--refresh-only", "--out", "x.plan", code=64)
     ran = applied.apply("--refresh-only", code=64)
     assert "drift that is recorded would never be shown again" in ran.err
 
@@ -220,6 +242,25 @@ def test_the_same_under_its_name_elsewhere(applied: Workplace, server: Server) -
 def test_what_does_not_go_together(applied: Workplace, typed: str) -> None:
     """Usage errors."""
     applied.run("drift", *typed.split(), code=64)
+
+
+@pytest.mark.parametrize(
+    "typed",
+    ["--out x.plan", "--with-packages", "--preflight", "--against git:nonexistent", "--prune",
+     "--offline --against state:inventory.yaml", "--override-guard policy:x", "--revert-drift"],
+)  # fmt: skip
+def test_what_does_not_go_with_it_under_its_other_name(
+    applied: Workplace, server: Server, typed: str
+) -> None:
+    """A usage error that names both, before anybody is asked."""
+    applied.write("inventory.yaml", applied.run("state", "inventory", code=0).out)
+    server.call("DELETE", "_emulator/requests/")
+    ran = applied.plan("--refresh-only", *typed.split(), "--detailed-exitcode", code=64)
+    assert "does not go with" in ran.err
+    assert "--refresh-only" in ran.err
+    assert typed.split(maxsplit=1)[0] in ran.err
+    asked = server.call("GET", "_emulator/requests/")["counts"]
+    assert not [at for at in asked if "_emulator" not in at]
 
 
 def test_a_project_with_hold_says_so(applied: Workplace, server: Server) -> None:

@@ -93,3 +93,20 @@ def test_the_plan_as_a_document(holding: Workplace) -> None:
     held = [(one["path"], one["before"], one["after"]) for one in row["held"]]
     assert held == [("/description", "By hand", "Finds things")]
     assert [one["paths"] for one in document["resource_drift"]] == [["/description"]]
+
+
+def test_what_this_api_cannot_undo(holding: Workplace, server: Server) -> None:
+    """drift advises nothing that apply refuses: a storage is never changed on v1."""
+    server.call("PATCH", "_emulator/objects/storage/1/", {"configuration": {"base_path": "/x"}})
+    ran = holding.run("drift", "--only", "storage", code=0)
+    assert "(apply cannot undo it: configuration.base_path cannot be changed" in ran.out
+    assert "with `--revert-drift` it undoes it" not in ran.out
+    assert "Apply cannot undo it: `synapse-apply plan --revert-drift`" in ran.out
+    both = holding.run("drift", code=0).out
+    assert "with `--revert-drift` it undoes it" in both
+    assert "Apply cannot undo 1 of 2: `synapse-apply plan --revert-drift`" in both
+    assert "change it in the product" in holding.plan("--revert-drift", code=0).out
+    ran = holding.apply("--only", "storage", "--revert-drift", code=5)
+    assert "this API cannot change a storage" in ran.out
+    holding.run("drift", "--accept", "storage/raw-data", code=0)
+    holding.run("drift", "--only", "storage", "--detailed-exitcode", code=0)

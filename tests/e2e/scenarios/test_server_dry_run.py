@@ -216,7 +216,7 @@ def test_nothing_to_do_is_nothing_to_try(applied: Workplace, server: Server) -> 
     ("typed", "why"),
     [
         (("--offline", "--against", "git:HEAD"), "--offline does not go with --server-dry-run"),
-        (("--refresh-only",), "there is no call to be tried"),
+        (("--refresh-only",), "--refresh-only does not go with --server-dry-run"),
     ],
 )
 def test_what_it_does_not_go_with(there: Workplace, typed: tuple[str, ...], why: str) -> None:
