@@ -167,6 +167,7 @@ def test_names_of_the_state_and_what_history_says(place: Place) -> None:
         ("plugin/detector", "run", "", "failed"),
         ("plugin/detector", "run", "2", "done"),
         ("plugin/detector", "run", "1", "done"),
+        ("plugin/detector", "import", "1", "done"),
     ]
 
 
