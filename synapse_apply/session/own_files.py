@@ -21,10 +21,11 @@ from synapse_apply.session.where import Where
 from synapse_apply.stores.private_files import FOLDER
 
 
-def own(path: Path, where: Where) -> str:
+def own(path: Path, where: Where, *, inventory: bool = False) -> str:
     """What of the project lies at this path, links followed, as the end of a sentence; or "".
 
-    A project file with errors is no error here: then its state folder and itself count.
+    A project file with errors is no error here: then its state folder and itself count. A new
+    `inventory` may lie among the manifests, where it is passed over.
     """
     path = Path(os.path.realpath(path))
     file = where.project or find_project(where.directory)
@@ -38,15 +39,17 @@ def own(path: Path, where: Where) -> str:
     if any(_same(path, one) for one in where.variable_files):
         return "is a file of variables"
     with suppress(SynapseApplyError, OSError):
-        return _listed(path, declare.project_of(replace(where, project_from="")), where)
+        project = declare.project_of(replace(where, project_from=""))
+        return _listed(path, project, where, inventory=inventory)
     return ""
 
 
-def _listed(path: Path, project: Project, where: Where) -> str:
+def _listed(path: Path, project: Project, where: Where, *, inventory: bool) -> str:
     if any(_belongs(path, at) for at in _states(project)):
         return "is the state of a target, or belongs to it"
     if not path.exists():
-        return "would be read as a manifest" if _would_be_read(path, project, where) else ""
+        read = not inventory and _would_be_read(path, project, where)
+        return "would be read as a manifest" if read else ""
     if _is_manifest(path, project, where):
         return "is a manifest of this project"
     return "is a file of a package" if _is_packed(path, project, where) else ""

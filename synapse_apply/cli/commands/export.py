@@ -141,7 +141,7 @@ def _inventory(where: Where, folder: Path, named: Path | None) -> Path:
     from synapse_apply.session.own_files import own
 
     rows = where.directory / named if named else folder.parent / "inventory.yaml"
-    if why := own(rows, where):
+    if why := own(rows, where, inventory=True):
         raise InputError.of(
             "The inventory cannot be written",
             f"{named or rows} {why}; nothing was done.",
