@@ -33,6 +33,8 @@ def left_open(place: Workplace, server: Server, document: str, **fault: Any) -> 
     for old in (place.root / "manifests").iterdir():
         old.unlink()
     place.write("manifests/all.yaml", document)
+    path = place.root / "synapse-apply.yaml"
+    path.write_text(path.read_text().replace('"tenant"', '"settle_after": 1, "tenant"'))
     place.run("state", "init", code=0)
     rule = {"match": {"method": "POST", "nth": 1}, "do": fault}
     server.call("PUT", "_emulator/faults/", {"rules": [rule]})
