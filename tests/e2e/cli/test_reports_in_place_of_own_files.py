@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 
@@ -19,29 +20,30 @@ def state(cli: Run, project: Path) -> Path:
     return project / ".synapse-apply" / "state" / "embedded.db"
 
 
-@pytest.mark.parametrize(
-    ("file", "why"),
-    [
-        (".synapse-apply/state/embedded.db", "lies in .synapse-apply"),
-        ("out/../.synapse-apply/new.json", "lies in .synapse-apply"),
-        ("link", "lies in .synapse-apply"),
-        ("way/state/embedded.key", "lies in .synapse-apply"),
-        ("synapse-apply.yaml", "is the project file"),
-        ("manifests/raw.yaml", "is a manifest of this project"),
-        ("manifests/new.yaml", "would be read as a manifest"),
-        ("manifests/more/new.yml", "would be read as a manifest"),
-        ("plugins/yolo/config.yaml", "is a file of a package"),
-        ("plugins/yolo/main.py", "is a file of a package"),
-    ],
-)
-def test_nothing_is_done(cli: Run, project: Path, state: Path, file: str, why: str) -> None:
+OWN = {
+    ".synapse-apply/state/embedded.db": "lies in .synapse-apply",
+    "out/../.synapse-apply/new.json": "lies in .synapse-apply",
+    "link": "lies in .synapse-apply",
+    "way/state/embedded.key": "lies in .synapse-apply",
+    "synapse-apply.yaml": "is the project file",
+    "manifests/raw.yaml": "is a manifest of this project",
+    "manifests/new.yaml": "would be read as a manifest",
+    "manifests/more/new.yml": "would be read as a manifest",
+    "plugins/yolo/config.yaml": "is a file of a package",
+    "plugins/yolo/main.py": "is a file of a package",
+}
+COMMANDS = (["plan"], ["validate"], ["apply", "--auto-approve"])
+
+
+@pytest.mark.usefixtures("state")
+def test_nothing_is_done(cli: Run, project: Path) -> None:
     """Neither the report nor the apply; another report tells why."""
     (project / "manifests" / "other.yaml").write_text(
         "apiVersion: synapse-apply/v1\nkind: Plugin\nmetadata: {name: other}\n"
         "spec: {name: Other, code: other}\n"
     )
     before = {path: path.read_bytes() for path in project.rglob("*") if path.is_file()}
-    for command in (["plan"], ["validate"], ["apply", "--auto-approve"]):
+    for (file, why), command in zip(OWN.items(), itertools.cycle(COMMANDS), strict=False):
         done = cli(*command, "--report", f"json={file}", "--report", "markdown=other.md")
         assert done.returncode == 1, done.stdout
         assert "The json report cannot be written" in done.stderr
@@ -49,7 +51,8 @@ def test_nothing_is_done(cli: Run, project: Path, state: Path, file: str, why: s
         assert "Choose another place for --report." in done.stderr
         assert "The json report cannot be written" in (project / "other.md").read_text()
         (project / "other.md").unlink()
-    assert {path: path.read_bytes() for path in project.rglob("*") if path.is_file()} == before
+        now = {path: path.read_bytes() for path in project.rglob("*") if path.is_file()}
+        assert now == before, (file, command)
     assert cli("plan", "--detailed-exitcode").returncode == 2
 
 
