@@ -71,8 +71,10 @@ def decide(item: Item, survey: Survey) -> Ruling:
     else:
         ruling = _keep(item, item.record, survey)
     ruling = _sealed(item, ruling)
-    if item.address in survey.perhaps_made and ruling.change.action in _TAKES:
-        ruling = ruling.refuse(survey.unsettled(survey.perhaps_made[item.address], new=True))
+    if survey.perhaps_made and ruling.change.action in _TAKES:
+        open_create = survey.perhaps_made.get(item.address)
+        if open_create is not None:
+            ruling = ruling.refuse(survey.unsettled(open_create, new=True))
     if _is_elsewhere(item):
         ruling = ruling.refuse(refusals.other_space(item))
     rename = survey.claims.rename_of(item.address)
