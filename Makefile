@@ -41,11 +41,9 @@ types: $(READY)
 unit: $(READY)
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
-# Without the fuzzed texts of views, which are the same on every Python.
 smoke: $(READY) ## The demo and the fast tests: a second Python version
 	$(MAKE) --no-print-directory demo PYTHON=$(PYTHON)
-	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal tests/unit tests/cases tests/golden \
-		--ignore-glob='tests/unit/views/test_*safety.py' --ignore-glob='tests/unit/views/test_hostile*'
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal tests/unit tests/cases tests/golden
 
 laws: $(READY) ## The property tests with many examples
 	SYNAPSE_APPLY_TEST_DEEP=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m deep

@@ -23,7 +23,7 @@ def test_killed_at_a_write(
     moment: str, make_shared_site: Callable[..., Site], server: Server, row: Row
 ) -> None:
     """The write is not begun, or it is on disk and nothing has followed it."""
-    for nth in some(WRITES, 2, turn=9 if moment == "before" else 14):
+    for nth in some(WRITES, 3, turn=9 if moment == "before" else 14):
         site = make_shared_site(groups=GROUPS)
         with applying(site, signal=signal.SIGKILL, nth=nth, moment=moment) as process:
             assert process.wait(60) == -signal.SIGKILL, nth
