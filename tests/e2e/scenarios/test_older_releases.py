@@ -5,19 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from e2e.scenarios.workplace import PLUGIN, RELEASE, Server, Workplace
-
-PLUGIN_V2 = """\
-apiVersion: synapse-apply/v1
-kind: Plugin
-metadata: {name: yolo}
-spec: {name: Yolo, code: yolo, description: Finds things, category: smart_tool}
-"""
-RELEASE_V2 = """\
-apiVersion: synapse-apply/v1
-kind: Release
-spec: {plugin: yolo, version: "1.0.0", source: ./plugins/yolo}
-"""
+from e2e.scenarios.workplace import PLUGIN, PLUGIN_V2, RELEASE, RELEASE_V2, Server, Workplace
 
 
 def declare(there: Workplace, plugin: str, release: str, version: str) -> None:

@@ -7,20 +7,17 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from e2e.scenarios.workplace import PLUGIN, RELEASE, Server, Workplace, project
+from e2e.scenarios.workplace import (
+    PLUGIN,
+    PLUGIN_V2,
+    RELEASE,
+    RELEASE_V2,
+    Server,
+    Workplace,
+    project,
+)
 
 GROWS = {"rule": "version-grows"}
-PLUGIN_V2 = """\
-apiVersion: synapse-apply/v1
-kind: Plugin
-metadata: {name: yolo}
-spec: {name: Yolo, code: yolo, description: Finds things, category: smart_tool}
-"""
-RELEASE_V2 = """\
-apiVersion: synapse-apply/v1
-kind: Release
-spec: {plugin: yolo, version: "1.0.0", source: ./plugins/yolo}
-"""
 NOT_NEWER = "version 1.0.0 is not newer than 5.0.0, which is live and not recorded"
 
 

@@ -54,6 +54,18 @@ spec:
   is_stable: true
   source: ./plugins/yolo
 """
+# The same where plugins and releases are of API v2.
+PLUGIN_V2 = """\
+apiVersion: synapse-apply/v1
+kind: Plugin
+metadata: {name: yolo}
+spec: {name: Yolo, code: yolo, description: Finds things, category: smart_tool}
+"""
+RELEASE_V2 = """\
+apiVersion: synapse-apply/v1
+kind: Release
+spec: {plugin: yolo, version: "1.0.0", source: ./plugins/yolo}
+"""
 STORAGE = """\
 apiVersion: synapse-apply/v1
 kind: Storage
