@@ -229,7 +229,7 @@ def _check_owner(found: Repository) -> None:
 def _is_declared_safe(top: Path) -> bool:
     """Whether the machine's or the user's settings of Git list a folder under safe.directory."""
     words = ("config", "--null", "--type=path", "--get-all", "safe.directory")
-    _, out, _ = run_git(Path(top.anchor), None, *words)
+    _, out, _ = run_git(top, None, *words)
     is_safe = False
     for text in os.fsdecode(out).split("\0")[:-1]:
         if not text:
