@@ -81,8 +81,8 @@ def _ambiguous(ref: str, found: list[Meaning]) -> NoReturn:
         error(
             "Ambiguous Git ref",
             f"{ref!r} means {len(found)} things here: {', '.join(map(str, found))}.",
-            "Name the one that is meant in full, such as "
-            f"{found[-1].name}; of the others rename or delete what should not be there.",
+            "Write the full name of the one that is meant; was another given to be taken for it, "
+            "delete that one.",
         )
     )
 

@@ -224,8 +224,14 @@ class TestOwners:
     """A repository of another user's is not believed unless the user's settings say so."""
 
     @pytest.fixture(autouse=True)
-    def _another_user(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def _another_user(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """What the machine of the tests calls safe does not count."""
         monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+        real = shutil.which("git")
+        text = f'#!/bin/sh\nGIT_CONFIG_NOSYSTEM=1 exec {real} "$@"\n'
+        write(tmp_path / "alone", {"git": text})
+        (tmp_path / "alone" / "git").chmod(0o755)
+        monkeypatch.setenv("PATH", f"{tmp_path / 'alone'}{os.pathsep}{os.environ['PATH']}")
 
     @pytest.mark.parametrize("part", ["", "/", "*\n directory =", "{top}/deploy"])
     def test_a_repository_of_another_user(self, checkout: Checkout, part: str) -> None:
@@ -237,6 +243,15 @@ class TestOwners:
     def test_one_that_the_user_calls_safe(self, checkout: Checkout, part: str) -> None:
         """As pipelines do whose containers mount a checkout of another user's."""
         settings(checkout, f"[safe]\n directory = {part}\n")
+        assert checkout.url() == GOOD
+
+    def test_one_of_the_user_who_called_sudo(
+        self, checkout: Checkout, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Root takes theirs for its own, as Git does; nobody else believes the variable."""
+        monkeypatch.setenv("SUDO_UID", str(os.getuid()))
+        assert_nobody_answers(checkout, "belongs to another user")
+        monkeypatch.setattr(os, "geteuid", lambda: 0)
         assert checkout.url() == GOOD
 
     def test_the_repository_cannot_call_itself_safe(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 from attack.checkouts import BASE, EVIL, GOOD, Checkout, checkout
+from e2e.pipelines.conftest import World, forge, fresh
 from laws.effort import DEEP
 from unit.packages.trees import commit, git, write
 
 from synapse_apply.model.errors import InputError
 
-__all__ = ["checkout"]
+__all__ = ["checkout", "forge", "fresh"]
 
 IMPOSTORS = ["refs/tags/origin/main", "refs/heads/origin/main", "refs/origin/main"]
 
@@ -21,7 +22,7 @@ def assert_ambiguous(checkout: Checkout, ref: str, *names: str) -> None:
             ask(ref)
         (finding,) = told.value.diagnostics
         assert [name for name in names if f"{name} (" not in finding.detail] == []
-        assert any(name in finding.hint for name in names)
+        assert "full name" in finding.hint
 
 
 @pytest.mark.parametrize("impostor", IMPOSTORS)
@@ -150,3 +151,21 @@ def test_words_that_people_use(checkout: Checkout, ref: str) -> None:
     git(checkout.top, "tag", "main@", checkout.head)
     git(checkout.top, "tag", "origin/main", checkout.head)
     assert checkout.url("@{u}") == GOOD
+
+
+def test_a_tag_called_as_the_base_in_the_shipped_workflow(
+    fresh: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`fetch-depth: 0` brings every tag; the pull request is judged by the base all the same."""
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", "/dev/null")
+    base = git(fresh.checkout, "rev-parse", BASE)
+    project = fresh.checkout / "synapse-apply.yaml"
+    project.write_text(project.read_text().replace(fresh.url, EVIL))
+    sha = fresh.change()
+    for impostor in IMPOSTORS:
+        git(fresh.checkout, "update-ref", impostor, sha)
+    done = fresh.runner(sha, head="stranger/vision").job("pull-request.yml", "check")
+    assert done.ok, done.log
+    assert f"against git:{BASE} ({base[:7]})" in done.log
+    assert "Plan: 0 to add, 1 to change, 0 to destroy." in done.log
+    assert f"targets.prod.url: the settings of {BASE} are used" in done.log

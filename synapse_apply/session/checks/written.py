@@ -47,7 +47,7 @@ def repository(patient: Patient) -> Iterator[Row]:
         return
     place = found.prefix_of(root)
     parts = (
-        f"{shown(found.top)} at {head}" if head else f"{shown(found.top)}, no commit yet",
+        f"{found.top} at {head}" if head else f"{found.top}, no commit yet",
         f"the project is in {place}" if place else "",
         "a shallow clone, which lacks older commits" if found.is_shallow else "",
     )
