@@ -213,15 +213,15 @@ def _commit(root: Path, ref: str) -> str:
 
 def _repository(root: Path) -> Repository:
     """The one that a folder belongs to, or InputError."""
-    found = repository_of(root)
-    if found is None:
+    repository = repository_of(root)
+    if repository is None:
         _stop(
             "Not a Git repository",
             f"{root}: {NO_REPOSITORY}",
             "What has a Git ref is read from the repository that the project lies in. "
             "A source without ref is taken as it is.",
         )
-    return found
+    return repository
 
 
 def _nodes(root: Path, commit: str, path: str, ref: str) -> Iterator[Node]:

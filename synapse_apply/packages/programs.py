@@ -33,9 +33,11 @@ def child_environment(checkouts: Folders, settings: Mapping[str, str]) -> dict[s
     A HOME in a checkout is left out: the files of a program's user settings in it are committed.
     """
     home = Path(os.environ.get("HOME", ""))
-    known = {"HOME": str(home)} if home.is_absolute() and not _lies_in(home, checkouts) else {}
+    home_variable = (
+        {"HOME": str(home)} if home.is_absolute() and not _lies_in(home, checkouts) else {}
+    )
     path = _search_path(os.environ.get("PATH", os.defpath), checkouts)
-    return {"PATH": os.pathsep.join(path), **known, "LC_ALL": "C", **settings}
+    return {"PATH": os.pathsep.join(path), **home_variable, "LC_ALL": "C", **settings}
 
 
 @lru_cache(maxsize=64)

@@ -80,9 +80,9 @@ def repository_of(folder: Path) -> Repository | None:
             devices.add(place.stat().st_dev)
         if len(devices) > 1:
             return None
-        found = _believed(place)
-        if found is not None:
-            return found
+        repository = _trusted_repository_at(place)
+        if repository is not None:
+            return repository
     return None
 
 
@@ -152,57 +152,57 @@ def _not_started(problem: OSError) -> NoReturn:
     )
 
 
-def _believed(place: Path) -> Repository | None:
+def _trusted_repository_at(place: Path) -> Repository | None:
     """The repository whose `.git` a folder has; InputError where it may not be believed."""
     try:
-        found = _repository_at(place)
-        if found is not None:
-            _check_place(found)
-            _check_owner(found)
+        repository = _repository_at(place)
+        if repository is not None:
+            _check_place(repository)
+            _check_owner(repository)
     except OSError as problem:
         _stop(_REFUSED, f"{place / '.git'}: {problem.strerror}.", "Check its permissions.")
-    if found is not None:
-        _check_outer(found)
-    return found
+    if repository is not None:
+        _check_outer(repository)
+    return repository
 
 
 def _repository_at(place: Path) -> Repository | None:
     """The repository whose `.git` a folder has, None where Git would look further up."""
     entry = place / ".git"
     if entry.is_file():
-        git_dir = _named_by(entry)
+        git_dir = _read_git_file(entry)
     elif entry.is_dir():
         git_dir = Path(os.path.realpath(entry))
     else:
         return None
-    shared = git_dir
+    common_dir = git_dir
     if (git_dir / "commondir").is_file():
         words = (git_dir / "commondir").read_text(errors="surrogateescape").rstrip("\r\n")
-        shared = Path(os.path.realpath(git_dir / words))
+        common_dir = Path(os.path.realpath(git_dir / words))
     is_usable = os.path.lexists(git_dir / "HEAD") and all(
-        (shared / name).is_dir() for name in ("objects", "refs")
+        (common_dir / name).is_dir() for name in ("objects", "refs")
     )
     if is_usable:
-        return Repository(place, git_dir, shared)
+        return Repository(place, git_dir, common_dir)
     if entry.is_file():
         _stop(_REFUSED, f"{entry} names {git_dir}, which is no Git folder.", "Clone it again.")
     return None
 
 
-def _named_by(file: Path) -> Path:
+def _read_git_file(file: Path) -> Path:
     """The folder that the `.git` file of a linked worktree or a submodule names."""
-    with file.open("rb") as opened:
-        words = os.fsdecode(opened.read(1 << 16)).rstrip("\r\n")
+    with file.open("rb") as stream:
+        words = os.fsdecode(stream.read(1 << 16)).rstrip("\r\n")
     if not words.startswith("gitdir: ") or "\0" in words:
         _stop(_REFUSED, f"{file} is a file that names no Git folder.", "Clone it again.")
     return Path(os.path.realpath(file.parent / words.removeprefix("gitdir: ")))
 
 
-def _check_place(found: Repository) -> None:
+def _check_place(repository: Repository) -> None:
     """A folder of the checkout may hold what a pull request committed."""
-    own = found.top / ".git"
-    for place in (found.git_dir, found.common_dir):
-        if place.is_relative_to(found.top) and not place.is_relative_to(own):
+    own = repository.top / ".git"
+    for place in (repository.git_dir, repository.common_dir):
+        if place.is_relative_to(repository.top) and not place.is_relative_to(own):
             _stop(
                 _REFUSED,
                 f"{own} leads to {place}, which lies in the checkout itself, where a commit could "
@@ -211,18 +211,19 @@ def _check_place(found: Repository) -> None:
             )
 
 
-def _check_owner(found: Repository) -> None:
+def _check_owner(repository: Repository) -> None:
     """As Git checks it, which it leaves out where it is told which repository to take."""
     ours = {os.geteuid()}
     if os.geteuid() == 0 and os.environ.get("SUDO_UID", "").isdecimal():
         ours.add(int(os.environ["SUDO_UID"]))
-    for place in (found.top / ".git", found.top, found.git_dir, found.common_dir):
+    top = repository.top
+    for place in (top / ".git", top, repository.git_dir, repository.common_dir):
         owner = place.lstat().st_uid
-        if owner not in ours and not _is_declared_safe(found.top):
+        if owner not in ours and not _is_declared_safe(top):
             _stop(
                 _REFUSED,
                 f"{place} belongs to another user (uid {owner}), who could answer for it.",
-                f"If that is meant: git config --global --add safe.directory {found.top}",
+                f"If that is meant: git config --global --add safe.directory {top}",
             )
 
 
@@ -243,22 +244,23 @@ def _is_declared_safe(top: Path) -> bool:
     return is_safe
 
 
-def _check_outer(found: Repository) -> None:
+def _check_outer(repository: Repository) -> None:
     """A `.git` amid the files of a repository came with them, by a cache or an archive."""
+    top = repository.top
     try:
-        outer = repository_of(found.top.parent) if found.top != found.top.parent else None
+        outer = repository_of(top.parent) if top != top.parent else None
     except InputError:
         return
     if outer is None:
         return
-    place = outer.prefix_of(found.top)
+    place = outer.prefix_of(top)
     _, out, _ = run_git(outer.top, outer, "ls-files", "-z", "--", f":(literal){place}")
     if any(name.startswith(f"{place}/") for name in os.fsdecode(out).split("\0")):
         _stop(
             _REFUSED,
-            f"{found.top} has a .git of its own, and its files are tracked by the repository of "
+            f"{top} has a .git of its own, and its files are tracked by the repository of "
             f"{outer.top}.",
-            f"Remove {found.top / '.git'} if nobody made it on purpose.",
+            f"Remove {top / '.git'} if nobody made it on purpose.",
         )
 
 

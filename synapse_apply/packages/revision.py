@@ -47,42 +47,42 @@ def commit_meant(repository: Repository, ref: str) -> str:
     log = _LOG.match(steps)
     if log is not None:
         steps = steps[log.end() :]
-        commit = _by_log(repository, ref, name, log[0])
+        commit = _commit_from_log(repository, ref, name, log[0])
     else:
-        commit = _only(ref, _meanings(repository, name))
+        commit = _single_commit(ref, _meanings(repository, name))
     if commit and steps:
-        return _revision(repository, f"{commit}{steps}^{{commit}}")
+        return _resolve(repository, f"{commit}{steps}^{{commit}}")
     return commit
 
 
-def _by_log(repository: Repository, ref: str, name: str, place: str) -> str:
+def _commit_from_log(repository: Repository, ref: str, name: str, place: str) -> str:
     """The commit of `NAME@{...}`: a branch's upstream, the branch of before, or an older value."""
     if _UPSTREAM.fullmatch(place):
-        full = _asked(repository, "rev-parse", "--verify", "--symbolic-full-name", name + place)
-        return _only(ref, _meanings(repository, full)) if full.startswith("refs/") else ""
+        full = _output_of(repository, "rev-parse", "--verify", "--symbolic-full-name", name + place)
+        return _single_commit(ref, _meanings(repository, full)) if full.startswith("refs/") else ""
     if not name:
-        return _revision(repository, f"{place}^{{commit}}")
-    found = _meanings(repository, name)
-    if len(found) > 1:
-        _ambiguous(ref, found)
-    return _revision(repository, f"{found[0].name}{place}^{{commit}}") if found else ""
+        return _resolve(repository, f"{place}^{{commit}}")
+    meanings = _meanings(repository, name)
+    if len(meanings) > 1:
+        _refuse_ambiguous(ref, meanings)
+    return _resolve(repository, f"{meanings[0].name}{place}^{{commit}}") if meanings else ""
 
 
-def _only(ref: str, found: list[Meaning]) -> str:
+def _single_commit(ref: str, meanings: list[Meaning]) -> str:
     """The commit of all meanings; InputError where they differ."""
-    commits = {meaning.commit for meaning in found}
+    commits = {meaning.commit for meaning in meanings}
     if len(commits) > 1:
-        _ambiguous(ref, found)
+        _refuse_ambiguous(ref, meanings)
     return commits.pop() if commits else ""
 
 
-def _ambiguous(ref: str, found: list[Meaning]) -> NoReturn:
+def _refuse_ambiguous(ref: str, meanings: list[Meaning]) -> NoReturn:
     raise InputError(
         error(
             "Ambiguous Git ref",
-            f"{ref!r} means {len(found)} things here: {', '.join(map(str, found))}.",
-            "Write the full name of the one that is meant; was another given to be taken for it, "
-            "delete that one.",
+            f"{ref!r} means {len(meanings)} things here: {', '.join(map(str, meanings))}.",
+            "Write the full name of the one that is meant. If another was given so as to be taken "
+            "for it, delete that one.",
         )
     )
 
@@ -90,10 +90,10 @@ def _ambiguous(ref: str, found: list[Meaning]) -> NoReturn:
 def _meanings(repository: Repository, name: str) -> list[Meaning]:
     """All that a name means, in the order in which Git would take them."""
     short: list[Meaning] = []
-    if _FULL_ID.fullmatch(name) and _revision(repository, name) == name.lower():
+    if _FULL_ID.fullmatch(name) and _resolve(repository, name) == name.lower():
         objects = {name: name}
     elif name in _CHECKED_OUT:
-        out = _asked(repository, "show-ref", "--verify", "--hash", "HEAD")
+        out = _output_of(repository, "show-ref", "--verify", "--hash", "HEAD")
         objects = {"HEAD": out} if out else {}
     else:
         objects = {**_root_refs(repository, name), **_refs(repository, name)}
@@ -105,7 +105,7 @@ def _meanings(repository: Repository, name: str) -> list[Meaning]:
 def _root_refs(repository: Repository, name: str) -> dict[str, str]:
     """The object of FETCH_HEAD and its like, which stand beside HEAD."""
     if _ROOT_REF.fullmatch(name) and (repository.git_dir / name).is_file():
-        return {name: _revision(repository, name)}
+        return {name: _resolve(repository, name)}
     return {}
 
 
@@ -114,7 +114,7 @@ def _refs(repository: Repository, name: str) -> dict[str, str]:
     if not name:
         return {}
     names = [name] if name.startswith("refs/") else [place.format(name) for place in _PLACES]
-    out = _asked(repository, "for-each-ref", "--format=%(objectname) %(refname)", *names)
+    out = _output_of(repository, "for-each-ref", "--format=%(objectname) %(refname)", *names)
     known = {full: id_ for id_, _, full in (line.partition(" ") for line in out.split("\n"))}
     return {full: known[full] for full in names if full in known}
 
@@ -124,7 +124,7 @@ def _short_ids(repository: Repository, name: str) -> list[Meaning]:
     short = _SHORT_ID.fullmatch(name)
     if short is None or name.startswith("refs/"):
         return []
-    ids = _asked(repository, "rev-parse", f"--disambiguate={short[1]}").split()
+    ids = _output_of(repository, "rev-parse", f"--disambiguate={short[1]}").split()
     commits = dict.fromkeys(commit for commit in _commits(repository, ids) if commit)
     return [Meaning(commit, commit) for commit in commits]
 
@@ -137,16 +137,16 @@ def _commits(repository: Repository, ids: Sequence[str]) -> list[str]:
     words = ("cat-file", "--batch-check=%(objectname) found")
     _, out, _ = run_git(repository.top, repository, *words, given=given.encode())
     answers = (line.partition(" ") for line in os.fsdecode(out).splitlines())
-    found = [id_ if mark == "found" else "" for id_, _, mark in answers]
-    return found + [""] * (len(ids) - len(found))  # Git ends at an object that is broken
+    commits = [id_ if mark == "found" else "" for id_, _, mark in answers]
+    return commits + [""] * (len(ids) - len(commits))  # Git ends at an object that is broken
 
 
-def _revision(repository: Repository, words: str) -> str:
+def _resolve(repository: Repository, words: str) -> str:
     """What Git makes of a revision, "" for nothing."""
-    return _asked(repository, "rev-parse", "--verify", "--quiet", words)
+    return _output_of(repository, "rev-parse", "--verify", "--quiet", words)
 
 
-def _asked(repository: Repository, *words: str) -> str:
+def _output_of(repository: Repository, *words: str) -> str:
     """The output of one command, "" where it failed."""
     code, out, _ = run_git(repository.top, repository, *words)
     return "" if code else os.fsdecode(out).strip()

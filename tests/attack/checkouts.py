@@ -60,14 +60,14 @@ class Checkout:
     def names(self, ref: str = BASE) -> list[object]:
         """The names of the storages that `--ref` would make."""
         where = Where(self.folder, as_of=ref, target="prod")
-        found = declare.declared(where, *declare.target_of(where))
-        return [one.spec["name"] for one in found.desired.values()]
+        declared = declare.declared(where, *declare.target_of(where))
+        return [one.spec["name"] for one in declared.desired.values()]
 
     def changes(self, ref: str = BASE) -> list[str]:
         """The addresses that `--offline --against` shows as changed."""
-        found = offline.against_git(Where(self.folder, target="prod"), ref)
-        made = offline.plan(found, Choices())
-        return [str(one.address) for one in made.changes if one.action is not Action.NO_OP]
+        comparison = offline.against_git(Where(self.folder, target="prod"), ref)
+        plan = offline.plan(comparison, Choices())
+        return [str(one.address) for one in plan.changes if one.action is not Action.NO_OP]
 
     def digest(self, ref: str) -> str:
         return inspect(PackageSource("git", "p", ref), self.folder).digest
@@ -105,6 +105,6 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Checko
     git(top, "checkout", "-q", "-b", "change")
     write(folder, project(EVIL, "changed"))
     commit(top)
-    made = Checkout(top, folder, tmp_path / "canary", base, git(top, "rev-parse", "HEAD"))
-    yield made
-    assert not made.canary.exists()
+    attempt = Checkout(top, folder, tmp_path / "canary", base, git(top, "rev-parse", "HEAD"))
+    yield attempt
+    assert not attempt.canary.exists()

@@ -97,10 +97,10 @@ def assert_base_answers(checkout: Checkout) -> None:
 def assert_nobody_answers(checkout: Checkout, why: str) -> None:
     """It is said why nothing is believed, wherever Git is asked."""
     for ask in (checkout.url, checkout.names, checkout.changes, lambda: checkout.digest(BASE)):
-        with pytest.raises(InputError, match="Git repository not used") as told:
+        with pytest.raises(InputError, match="Git repository not used") as caught:
             ask()
-        assert why in told.value.diagnostics[0].detail
-        assert told.value.diagnostics[0].hint
+        assert why in caught.value.diagnostics[0].detail
+        assert caught.value.diagnostics[0].hint
     assert commit_of(checkout.folder) == ""
     assert why in checkout.row()
 
@@ -121,6 +121,13 @@ class TestAnotherRepository:
         if worktree:
             (place / "config").write_text(f"[core]\n bare = false\n {worktree}\n")
         git(checkout.top, f"--git-dir={checkout.top / '.git'}", "add", "-A", "-f")
+        assert_base_answers(checkout)
+
+    @pytest.mark.usefixtures("any_git")
+    def test_a_broken_folder_in_place_of_git(self, checkout: Checkout) -> None:
+        """A .git that holds nothing is passed over, and so is the bare repository beside it."""
+        checkout.make_evil(checkout.folder)
+        write(checkout.folder, {".git/config": "[core]\n bare = false\n worktree = .\n"})
         assert_base_answers(checkout)
 
     @pytest.mark.usefixtures("any_git")
@@ -282,16 +289,16 @@ class TestPrograms:
             write(hooks, {name: f"#!/bin/sh\ntouch {checkout.canary}\n"})
             (hooks / name).chmod(0o755)
         write(hooks, {"attributes": "* filter=bad diff=bad text\n"})
-        told = PROGRAMS.format(canary=checkout.canary, hooks=hooks, url=url, vcs=vcs)
-        return told if vcs else told.replace("    vcs = \n", "")
+        settings_text = PROGRAMS.format(canary=checkout.canary, hooks=hooks, url=url, vcs=vcs)
+        return settings_text if vcs else settings_text.replace("    vcs = \n", "")
 
     @pytest.mark.parametrize("by", ["config", "include", "includeIf"])
     def test_settings_of_the_repository(self, checkout: Checkout, by: str) -> None:
         """Its own, and those of a committed file that it includes, as some projects do."""
-        told = self.plant(checkout, f"file://{checkout.top.parent}/nowhere")
+        settings_text = self.plant(checkout, f"file://{checkout.top.parent}/nowhere")
         own = checkout.top / ".git" / "config"
         if by == "config":
-            own.write_text(own.read_text() + told)
+            own.write_text(own.read_text() + settings_text)
         else:
             write(checkout.top, {".gitsettings": told})
             head = "include" if by == "include" else 'includeIf "gitdir:**"'
@@ -309,14 +316,14 @@ class TestPrograms:
     ) -> None:
         """A partial clone fetches what it lacks, by programs that its settings name."""
         monkeypatch.setenv("PATH", f"{os.environ['PATH']}{os.pathsep}{checkout.top / 'hooks'}")
-        told = self.plant(checkout, url.format(canary=checkout.canary), vcs)
+        settings_text = self.plant(checkout, url.format(canary=checkout.canary), vcs)
         place = checkout.folder.relative_to(checkout.top)
         lost = git(checkout.top, "rev-parse", f"{BASE}:{place}/synapse-apply.yaml")
         (checkout.top / ".git" / "objects" / lost[:2] / lost[2:]).unlink()
         git(checkout.top, "config", "core.repositoryFormatVersion", "1")
         git(checkout.top, "config", "extensions.partialClone", "origin")
         own = checkout.top / ".git" / "config"
-        own.write_text(own.read_text() + told)
+        own.write_text(own.read_text() + settings_text)
         with pytest.raises(InputError, match="Git object cannot be read"):
             checkout.url()
 
@@ -371,8 +378,8 @@ class TestPrograms:
         script.chmod(0o755)
         stray = self.plant(checkout, "/nowhere")
         write(checkout.top.parent / "stray", {"git/config": stray})
-        told = {"canary": checkout.canary, "settings": checkout.top.parent / "stray"}
-        monkeypatch.setenv(name, value.format(**told))
+        settings_text = {"canary": checkout.canary, "settings": checkout.top.parent / "stray"}
+        monkeypatch.setenv(name, value.format(**settings_text))
         monkeypatch.setenv("PATH", f"{script.parent}{os.pathsep}{os.environ['PATH']}")
         assert_base_answers(checkout)
         names = {line.partition("=")[0] for line in seen.read_text().splitlines()}

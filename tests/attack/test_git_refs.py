@@ -18,9 +18,9 @@ IMPOSTORS = ["refs/tags/origin/main", "refs/heads/origin/main", "refs/origin/mai
 def assert_ambiguous(checkout: Checkout, ref: str, *names: str) -> None:
     """Whoever asks is told every full name, and takes none."""
     for ask in (checkout.url, checkout.names, checkout.changes, checkout.digest):
-        with pytest.raises(InputError, match="Ambiguous Git ref") as told:
+        with pytest.raises(InputError, match="Ambiguous Git ref") as caught:
             ask(ref)
-        (finding,) = told.value.diagnostics
+        (finding,) = caught.value.diagnostics
         assert [name for name in names if f"{name} (" not in finding.detail] == []
         assert "full name" in finding.hint
 

@@ -34,22 +34,22 @@ def repository(patient: Patient) -> Iterator[Row]:
 
     root = patient.project.needed().root
     try:
-        found = repository_of(root)
-        head = head_of(root)[:7] if found else ""
+        here = repository_of(root)
+        head = head_of(root)[:7] if here else ""
     except InputError as problem:
         yield from (
             Row.of("repository", one.with_(severity=Severity.WARNING))
             for one in problem.diagnostics
         )
         return
-    if found is None:
+    if here is None:
         yield Row.ok("repository", "no Git repository here or above")
         return
-    place = found.prefix_of(root)
+    place = here.prefix_of(root)
     parts = (
-        f"{found.top} at {head}" if head else f"{found.top}, no commit yet",
+        f"{here.top} at {head}" if head else f"{here.top}, no commit yet",
         f"the project is in {place}" if place else "",
-        "a shallow clone, which lacks older commits" if found.is_shallow else "",
+        "a shallow clone, which lacks older commits" if here.is_shallow else "",
     )
     yield Row.ok("repository", ", ".join(part for part in parts if part))
 
