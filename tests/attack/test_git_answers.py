@@ -205,9 +205,9 @@ class TestHonestRepositories:
         git(checkout.top, "worktree", "add", "-q", "--detach", str(outer / "linked"))
         git(outer, "commit", "-q", "-m", "module")
         for top in (outer / "linked", outer / "modules" / "one"):
-            found = Checkout(top, top / place, checkout.canary)
-            assert found.url() == GOOD
-            assert f"{top}" in found.row()
+            other = Checkout(top, top / place, checkout.canary)
+            assert other.url() == GOOD
+            assert f"{top}" in other.row()
 
     def test_a_clone_in_another_repository(self, checkout: Checkout, tmp_path: Path) -> None:
         """One that the outer repository does not track, as where a home is kept in Git."""
@@ -300,7 +300,7 @@ class TestPrograms:
         if by == "config":
             own.write_text(own.read_text() + settings_text)
         else:
-            write(checkout.top, {".gitsettings": told})
+            write(checkout.top, {".gitsettings": settings_text})
             head = "include" if by == "include" else 'includeIf "gitdir:**"'
             own.write_text(own.read_text() + f"[{head}]\n path = ../.gitsettings\n")
         write(checkout.folder, {"p/config.yaml": "version: good\r\n"})
@@ -378,8 +378,8 @@ class TestPrograms:
         script.chmod(0o755)
         stray = self.plant(checkout, "/nowhere")
         write(checkout.top.parent / "stray", {"git/config": stray})
-        settings_text = {"canary": checkout.canary, "settings": checkout.top.parent / "stray"}
-        monkeypatch.setenv(name, value.format(**settings_text))
+        places = {"canary": checkout.canary, "settings": checkout.top.parent / "stray"}
+        monkeypatch.setenv(name, value.format(**places))
         monkeypatch.setenv("PATH", f"{script.parent}{os.pathsep}{os.environ['PATH']}")
         assert_base_answers(checkout)
         names = {line.partition("=")[0] for line in seen.read_text().splitlines()}
