@@ -190,3 +190,16 @@ def test_every_folder_says_what_belongs_there() -> None:
     """The docstring of each package is its membership rule."""
     for path in PACKAGE.rglob("__init__.py"):
         assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))), path
+
+
+def test_child_processes_are_started_in_one_place() -> None:
+    """So that each gets the environment of packages/programs.py and no program of a checkout."""
+    starting = re.compile(
+        r"^\s*(?:import|from) (?:subprocess|multiprocessing|pty)\b|create_subprocess"
+        r"|\bos\.(?:system|popen|fork|exec[lv]|spawn|posix_spawn)",
+        re.MULTILINE,
+    )
+    found = [path for path in modules() if starting.search(path.read_text(encoding="utf-8"))]
+    places = {str(path.relative_to(PACKAGE)) for path in found}
+    # The second holds the process that the first gives it.
+    assert places == {"packages/repository.py", "packages/git.py"}

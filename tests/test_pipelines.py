@@ -165,3 +165,12 @@ def test_a_hook_runs_a_command_there_is() -> None:
         )
         assert command in table.COMMANDS
         assert re.search(hook["files"], "manifests/plugin.yaml")
+
+
+def test_the_base_branch_is_named_in_full() -> None:
+    """Else a tag of that name, which a clone brings along, has a say in it."""
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *WORKFLOWS, ACTION, GITLAB, HOOKS]
+    short = [path.name for path in pages if "git:origin/" in path.read_text(encoding="utf-8")]
+    assert short == []
+    full = [path.name for path in pages if "git:refs/remotes/origin/" in path.read_text("utf-8")]
+    assert {"README.md", "pull-request.yml", ".gitlab-ci.yml", "ci.md"} <= set(full)

@@ -20,6 +20,12 @@ class Lifecycle:
     own: tuple[Path, ...] = ()
 
 
+def shown_ref(ref: str) -> str:
+    """A Git ref for people: of the full id of a commit its beginning."""
+    is_id = len(ref) in (40, 64) and all(sign in "0123456789abcdef" for sign in ref)
+    return ref[:7] if is_id else ref
+
+
 @frozen
 class PackageSource:
     """Where a release's bytes come from.
@@ -34,7 +40,12 @@ class PackageSource:
     position: Position | None = None
 
     def __str__(self) -> str:
-        return f"{self.path} at {self.ref}" if self.ref else (self.path or self.kind)
+        return f"{self.path} at {self.shown_ref}" if self.ref else (self.path or self.kind)
+
+    @property
+    def shown_ref(self) -> str:
+        """The Git ref for people."""
+        return shown_ref(self.ref)
 
 
 @frozen

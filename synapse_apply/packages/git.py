@@ -1,28 +1,36 @@
 """A folder at a Git ref as a tree, read from the object database alone.
 
 Plumbing only (`rev-parse`, `ls-tree`, `cat-file`): the work tree and the index are not touched,
-and no hook, filter, replacement or network fetch runs.
+and no hook, filter, replacement or network fetch runs. `repository.py` says which repository
+answers, `revision.py` what a ref means in it.
 """
 
 from __future__ import annotations
 
 import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, NoReturn, Self
+from typing import IO, TYPE_CHECKING, NoReturn, Self
 
+from synapse_apply.model.desired import shown_ref
 from synapse_apply.model.diagnostic import error
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.packages.content import BLOCK, UnreadableError
 from synapse_apply.packages.names import printable
+from synapse_apply.packages.repository import (
+    NO_REPOSITORY,
+    Repository,
+    repository_of,
+    run_git,
+    start_git,
+)
+from synapse_apply.packages.revision import commit_meant
 from synapse_apply.packages.tree import Kind, Node
 
-_SAFE = (
-    *("-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null"),
-    *("-c", "protocol.allow=never", "--no-replace-objects"),
-)
+if TYPE_CHECKING:
+    import subprocess
+
 # The summary of what a clone lacks: no fault of the commit.
 NOT_HERE = "Git object cannot be read"
 _FETCH = (
@@ -65,9 +73,20 @@ def is_unborn(root: Path, ref: str) -> bool:
 
 def place_in_repository(root: Path) -> tuple[Path, str]:
     """The top of a folder's repository, and where below it the folder lies ("" at the top)."""
-    top = os.fsdecode(plumbing(root, "rev-parse", "--show-toplevel")[1]).removesuffix("\n")
-    prefix = os.fsdecode(plumbing(root, "rev-parse", "--show-prefix")[1]).removesuffix("\n")
-    return Path(top), prefix.rstrip("/")
+    repository = _repository(root)
+    return repository.top, repository.prefix_of(root)
+
+
+def head_of(root: Path, timeout: float | None = None) -> str:
+    """The commit that is checked out, "" where there is none; InputError.
+
+    "" also where Git takes longer than `timeout` seconds.
+    """
+    repository = repository_of(root)
+    if repository is None:
+        return ""
+    words = ("show-ref", "--verify", "--hash", "HEAD")
+    return run_git(root, repository, *words, timeout=timeout)[1].decode().strip()
 
 
 def file_at(commit: Commit, path: str) -> bytes | None:
@@ -102,7 +121,7 @@ class GitTree:
         commit = _commit(root, ref)
         self._nodes: dict[str, Node] = {}
         self._below: dict[str, list[Node]] = {"": []}
-        for node in _nodes(root, commit, path, ref):
+        for node in _nodes(root, commit, path, shown_ref(ref)):
             self._nodes[node.path] = node
             self._below.setdefault(node.path.rpartition("/")[0], []).append(node)
         self._reader = _Reader(root)
@@ -173,13 +192,8 @@ class _Reader:
 
     def _pipes(self) -> tuple[IO[bytes], IO[bytes]]:
         if self._process is None:
-            self._process = subprocess.Popen(
-                ("git", "-C", str(self._root), *_SAFE, "cat-file", "--batch"),
-                env=_environment(),
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-            )
+            repository = _repository(self._root)
+            self._process = start_git(self._root, repository, "cat-file", "--batch")
         if self._process.stdin is None or self._process.stdout is None:
             raise RuntimeError("git was started without pipes")
         return self._process.stdin, self._process.stdout
@@ -189,21 +203,25 @@ def _commit(root: Path, ref: str) -> str:
     """The commit that a ref names, or InputError."""
     if not ref or ref.startswith("-") or not ref.isprintable():
         _stop("Git ref not allowed", f"{ref!r} is no ref.", "Name a tag, a branch or a commit.")
-    code, _, complaint = plumbing(root, "rev-parse", "--git-dir")
-    if code:
-        why = complaint.strip().removeprefix("fatal: ")
+    commit = commit_meant(_repository(root), ref)
+    if not commit and is_unborn(root, ref):
+        _stop("No commit yet", f"The branch that {ref!r} means has none.", "Commit first.")
+    if not commit:
+        _stop("Unknown Git ref", f"{ref!r} names no commit here.", f"Check its spelling. {_FETCH}")
+    return commit
+
+
+def _repository(root: Path) -> Repository:
+    """The one that a folder belongs to, or InputError."""
+    repository = repository_of(root)
+    if repository is None:
         _stop(
             "Not a Git repository",
-            f"{root}: {why}",
+            f"{root}: {NO_REPOSITORY}",
             "What has a Git ref is read from the repository that the project lies in. "
             "A source without ref is taken as it is.",
         )
-    code, out, _ = plumbing(root, "rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}")
-    if code and is_unborn(root, ref):
-        _stop("No commit yet", f"The branch that {ref!r} means has none.", "Commit first.")
-    if code:
-        _stop("Unknown Git ref", f"{ref!r} names no commit here.", f"Check its spelling. {_FETCH}")
-    return out.decode().strip()
+    return repository
 
 
 def _nodes(root: Path, commit: str, path: str, ref: str) -> Iterator[Node]:
@@ -244,8 +262,8 @@ def _node_at(commit: Commit, path: str) -> Node | None:
 
 def _from_top(root: Path, path: str) -> str:
     """A path below a folder as seen from the top of its repository."""
-    prefix = plumbing(root, "rev-parse", "--show-prefix")[1].decode(errors="surrogateescape")
-    return os.path.normpath(prefix.rstrip("\n") + path).replace(os.sep, "/")
+    prefix = _repository(root).prefix_of(root)
+    return os.path.normpath(f"{prefix}/{path}" if prefix else path).replace(os.sep, "/")
 
 
 def _no_folder(root: Path, commit: str, full: str, ref: str, complaint: str) -> NoReturn:
@@ -277,33 +295,15 @@ def _no_folder(root: Path, commit: str, full: str, ref: str, complaint: str) -> 
 
 
 def plumbing(root: Path, *words: str, given: bytes = b"") -> tuple[int, bytes, str]:
-    """(exit code, output, complaint) of one plumbing command, which reads what is `given`."""
-    try:
-        done = subprocess.run(
-            ("git", "-C", str(root), *_SAFE, *words),
-            env=_environment(),
-            input=given,
-            capture_output=True,
-            check=False,
-        )
-    except OSError as problem:
-        _stop(
-            "Git cannot be started",
-            f"git: {problem.strerror}",
-            "Install git, or leave out ref to take the folder as it is.",
-        )
-    return done.returncode, done.stdout, done.stderr.decode(errors="replace")
+    """(exit code, output, complaint) of one plumbing command, which reads what is `given`.
 
-
-def _environment() -> dict[str, str]:
-    """Ours without GIT_*: a hook that calls us points those at its own repository."""
-    kept = {name: text for name, text in os.environ.items() if not name.startswith("GIT_")}
-    return kept | {
-        "LC_ALL": "C",
-        "GIT_OPTIONAL_LOCKS": "0",
-        "GIT_TERMINAL_PROMPT": "0",
-        "GIT_NO_LAZY_FETCH": "1",
-    }
+    It is asked of the repository that the folder `root` belongs to: 128 where it belongs to none.
+    InputError where that one may not be believed, and without Git.
+    """
+    repository = repository_of(root)
+    if repository is None:
+        return 128, b"", f"fatal: {NO_REPOSITORY}"
+    return run_git(root, repository, *words, given=given)
 
 
 def _stop(summary: str, detail: str, hint: str) -> NoReturn:

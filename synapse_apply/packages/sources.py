@@ -97,7 +97,7 @@ def _config_in_tree(source: PackageSource, tree: Tree) -> tuple[str, str] | None
     if found is None:
         return None
     name, text = found
-    at = f" at {source.ref}" if source.ref else ""
+    at = f" at {source.shown_ref}" if source.ref else ""
     return text, (name if source.path in ("", ".") else f"{source.path}/{name}") + at
 
 
@@ -193,7 +193,7 @@ def _committed_zip(source: PackageSource, root: Path) -> BinaryIO:
     _check_below(source)
     content = file_at(commit_at(root, source.ref), source.path)
     if content is None:
-        _stop("Package file not found", f"{source.path} is not in {source.ref}.", _RELATIVE)
+        _stop("Package file not found", f"{source.path} is not in {source.shown_ref}.", _RELATIVE)
     return io.BytesIO(content)
 
 

@@ -14,7 +14,7 @@ from synapse_apply.model.desired import PackageSource
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.frozen import frozen
 from synapse_apply.packages.content import UnreadableError
-from synapse_apply.packages.git import GitTree, place_in_repository, plumbing
+from synapse_apply.packages.git import GitTree, commit_at, place_in_repository, plumbing
 from synapse_apply.packages.tree import file_behind
 
 _CONVERTS = ("text", "crlf", "eol", "ident", "working-tree-encoding")
@@ -40,7 +40,8 @@ def unmodified(then: PackageSource, root: Path, folder: str, names: Collection[s
     places = dict(_places(top.resolve(), root / folder, names))
     blobs = _blobs(then, root, places)
     now = _attributes(top, places.values())
-    before = _attributes(top, places.values(), "--source", then.ref) or now  # Git before 2.40
+    commit = commit_at(root, then.ref).id
+    before = _attributes(top, places.values(), "--source", commit) or now  # Git before 2.40
     filters = _filters(top)
     filtered = frozenset(
         name for name, place in places.items() if now.get(place, {}).get(_FILTER) in filters

@@ -186,7 +186,7 @@ def declared(
     command line.
     """
     at = _commit(project, where.as_of) if where.as_of else None
-    sources = Sources(project, told, at.short if at else "", where.environ)
+    sources = Sources(project, told, at.id if at else "", where.environ)
     reader = sources.reader(target)
     with _written(at) if at else nullcontext() as written:
         found = loaded(where, project, target, package_config=reader, written=written, given=given)

@@ -33,6 +33,7 @@ SECTIONS: tuple[tuple[str, tuple[Check, ...]], ...] = (
         (
             Check("tool", written.tool),
             Check("project", written.project),
+            Check("repository", written.repository),
             Check("target", written.target),
             Check("manifests", written.manifests),
         ),

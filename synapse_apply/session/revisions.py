@@ -103,10 +103,10 @@ def written_at(commit: Commit) -> Iterator[WrittenTree]:
     """The folder of a commit's `root` in that commit; InputError where it has none."""
     top, prefix = place_in_repository(commit.root)
     with ExitStack() as stack:
-        tree = stack.enter_context(GitTree(commit.root, ".", commit.short))
+        tree = stack.enter_context(GitTree(commit.root, ".", commit.id))
         yield WrittenTree(
             tree,
             commit.ref,
             prefix,
-            lambda: stack.enter_context(GitTree(top, ".", commit.short)),
+            lambda: stack.enter_context(GitTree(top, ".", commit.id)),
         )

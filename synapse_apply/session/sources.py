@@ -161,7 +161,7 @@ class Sources:
 def _left_out(source: PackageSource) -> Diagnostic:
     return warning(
         "Package file not in that Git ref",
-        f"{source.path} is not in {source.ref}, so its content is not known.",
+        f"{source.path} is not in {source.shown_ref}, so its content is not known.",
         "What is published already is compared by its fields alone; nothing can be published.",
     )
 

@@ -6,7 +6,6 @@ import functools
 import getpass
 import os
 import socket
-import subprocess
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -18,6 +17,9 @@ from synapse_apply.model.errors import InputError
 from synapse_apply.model.state import Uptime
 from synapse_apply.stores.boot_clock import boottime
 from synapse_apply.stores.sql import utc_now
+
+# Seconds that a label is waited for.
+_PATIENCE = 5
 
 
 class SystemClock:
@@ -108,16 +110,13 @@ def base_url(url: str) -> str:
 
 def commit_of(root: Path) -> str:
     """The commit that is checked out, "" outside Git: a label, nothing depends on it."""
-    if not any((folder / ".git").exists() for folder in (root, *root.parents)):
+    place = root.resolve()
+    if not any((folder / ".git").exists() for folder in (place, *place.parents)):
         return ""
+    # Here, not above: outside Git there is nothing to ask.
+    from synapse_apply.packages.git import head_of
+
     try:
-        done = subprocess.run(
-            ["git", "-C", str(root), "rev-parse", "--verify", "--quiet", "HEAD"],
-            capture_output=True,
-            text=True,
-            timeout=5,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
+        return head_of(root, timeout=_PATIENCE)
+    except (InputError, OSError):
         return ""
-    return done.stdout.strip()

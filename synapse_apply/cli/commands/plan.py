@@ -41,7 +41,7 @@ if TYPE_CHECKING:
         ),
         ("synapse-apply plan --report markdown=plan.md", "Also as a comment for a pull request."),
         (
-            "synapse-apply plan --offline --against git:origin/main",
+            "synapse-apply plan --offline --against git:refs/remotes/origin/main",
             "For a pull request from a fork: no credentials, no backend.",
         ),
         ("synapse-apply plan --ref v1.2.0", "What going back to that tag would do."),

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 from synapse_apply import __version__
 from synapse_apply.model.checkup import Row
-from synapse_apply.model.diagnostic import Diagnostic, error, warning
-from synapse_apply.model.errors import SynapseApplyError
+from synapse_apply.model.diagnostic import Diagnostic, Severity, error, warning
+from synapse_apply.model.errors import InputError, SynapseApplyError
 from synapse_apply.session.checks.patient import Patient
 from synapse_apply.session.declare import shown
 
@@ -24,6 +24,34 @@ def project(patient: Patient) -> Iterator[Row]:
     """The project file, with each of its errors."""
     found = patient.project.get()
     yield Row.ok("project", shown(found.file) if found.file else "none here or above")
+
+
+def repository(patient: Patient) -> Iterator[Row]:
+    """Which Git repository answers for what has a Git ref."""
+    # Here, not above: most commands name no Git ref.
+    from synapse_apply.packages.git import head_of
+    from synapse_apply.packages.repository import repository_of
+
+    root = patient.project.needed().root
+    try:
+        here = repository_of(root)
+        head = head_of(root)[:7] if here else ""
+    except InputError as problem:
+        yield from (
+            Row.of("repository", one.with_(severity=Severity.WARNING))
+            for one in problem.diagnostics
+        )
+        return
+    if here is None:
+        yield Row.ok("repository", "no Git repository here or above")
+        return
+    place = here.prefix_of(root)
+    parts = (
+        f"{here.top} at {head}" if head else f"{here.top}, no commit yet",
+        f"the project is in {place}" if place else "",
+        "a shallow clone, which lacks older commits" if here.is_shallow else "",
+    )
+    yield Row.ok("repository", ", ".join(part for part in parts if part))
 
 
 def target(patient: Patient) -> Iterator[Row]:

@@ -123,5 +123,7 @@ def test_git_missing_from_the_machine_is_explained(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No traceback."""
-    monkeypatch.setenv("PATH", str(tmp_path))
+    write(tmp_path / "p", {"a": "x"})
+    commit(tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path / "none"))
     assert summaries(AT_HEAD, tmp_path) == ["Git cannot be started"]

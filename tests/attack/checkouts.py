@@ -1,0 +1,110 @@
+"""A checkout whose change wants to be taken for its base; for the attempts on what Git answers.
+
+The base is honest: `refs/remotes/origin/main`. The change names its own url, and whatever a program
+that it smuggles in makes is a file `canary`.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from unit.packages.trees import commit, git, write
+
+from synapse_apply.model.desired import PackageSource
+from synapse_apply.model.plan import Action
+from synapse_apply.packages.inspect import inspect
+from synapse_apply.planning.situation import Choices
+from synapse_apply.session import declare, offline
+from synapse_apply.session.checks import written
+from synapse_apply.session.checks.patient import Patient
+from synapse_apply.session.where import Where
+
+BASE = "refs/remotes/origin/main"
+GOOD, EVIL = "https://good.example", "https://evil.example"
+TEXT = """\
+apiVersion: synapse-apply/v1
+kind: Storage
+metadata: {name: bucket}
+spec: {name: NAME, provider: amazon_s3, category: external, configuration: {bucket_name: b}}
+"""
+
+
+def project(url: str, name: str) -> dict[str, str]:
+    """The files of a project, by their names in its folder."""
+    settings = f"apiVersion: synapse-apply/v1\nkind: Project\ntargets: {{prod: {{url: {url}}}}}\n"
+    return {
+        "synapse-apply.yaml": settings,
+        "manifests/bucket.yaml": TEXT.replace("NAME", name),
+        "p/config.yaml": f"version: {name}\n",
+    }
+
+
+@dataclass
+class Checkout:
+    """`top` is that of the honest repository, `folder` the project's; `canary` must never be."""
+
+    top: Path
+    folder: Path
+    canary: Path
+    base: str = ""
+    head: str = ""
+
+    def url(self, ref: str = BASE) -> str:
+        """The url that a plan under the settings of a ref would send the token to."""
+        return declare.project_of(Where(self.folder, project_from=ref)).targets["prod"].url
+
+    def names(self, ref: str = BASE) -> list[object]:
+        """The names of the storages that `--ref` would make."""
+        where = Where(self.folder, as_of=ref, target="prod")
+        declared = declare.declared(where, *declare.target_of(where))
+        return [one.spec["name"] for one in declared.desired.values()]
+
+    def changes(self, ref: str = BASE) -> list[str]:
+        """The addresses that `--offline --against` shows as changed."""
+        comparison = offline.against_git(Where(self.folder, target="prod"), ref)
+        plan = offline.plan(comparison, Choices())
+        return [str(one.address) for one in plan.changes if one.action is not Action.NO_OP]
+
+    def digest(self, ref: str) -> str:
+        return inspect(PackageSource("git", "p", ref), self.folder).digest
+
+    def row(self) -> str:
+        """What doctor says about the repository."""
+        patient = Patient(Where(self.folder), stack=None)  # type: ignore[arg-type]
+        return " ".join(f"{one.summary} {one.detail}" for one in written.repository(patient))
+
+    def make_evil(self, at: Path, *, prefix: str = "", bare: bool = True) -> str:
+        """A repository of the attacker's with a base of its own; gives that one's commit."""
+        source = self.top.parent / "evil"
+        files = {f"{prefix}{name}": text for name, text in project(EVIL, "evil").items()}
+        write(source, files)
+        commit(source)
+        evil = git(source, "rev-parse", "HEAD")
+        git(source, "update-ref", BASE, evil)
+        shutil.copytree(source / ".git", at, dirs_exist_ok=True)
+        if bare:
+            (at / "config").write_text("[core]\n repositoryformatversion = 0\n bare = true\n")
+        shutil.rmtree(source)
+        return evil
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Checkout]:
+    """A change that names another url is checked out; no canary may be there at the end."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    top = tmp_path / "repository"
+    folder = top / "deploy" / "prod"
+    write(folder, project(GOOD, "good"))
+    commit(top)
+    base = git(top, "rev-parse", "HEAD")
+    git(top, "update-ref", BASE, base)
+    git(top, "checkout", "-q", "-b", "change")
+    write(folder, project(EVIL, "changed"))
+    commit(top)
+    attempt = Checkout(top, folder, tmp_path / "canary", base, git(top, "rev-parse", "HEAD"))
+    yield attempt
+    assert not attempt.canary.exists()

@@ -1,0 +1,63 @@
+"""The row of doctor that says which Git repository answers."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from unit.packages.trees import commit, git, write
+
+from synapse_apply.model.checkup import Row, Verdict
+from synapse_apply.session.checks import written
+from synapse_apply.session.checks.patient import Patient
+from synapse_apply.session.where import Where
+
+
+def row(folder: Path) -> Row:
+    with ExitStack() as stack:
+        (found,) = written.repository(Patient(Where(folder), stack))
+        return found
+
+
+def test_no_repository(tmp_path: Path) -> None:
+    """Which nothing is wrong with."""
+    found = row(tmp_path)
+    assert (found.verdict, found.summary) == (Verdict.OK, "no Git repository here or above")
+
+
+def test_its_top_its_commit_and_the_place_in_it(tmp_path: Path) -> None:
+    """The whole path: which of several checkouts it is may be the question."""
+    git(tmp_path, "init", "-q")
+    assert row(tmp_path).summary == f"{tmp_path}, no commit yet"
+    write(tmp_path, {"deploy/prod/a": "x"})
+    commit(tmp_path)
+    head = git(tmp_path, "rev-parse", "HEAD")[:7]
+    assert row(tmp_path).summary == f"{tmp_path} at {head}"
+    found = row(tmp_path / "deploy" / "prod")
+    assert found.summary == f"{tmp_path} at {head}, the project is in deploy/prod"
+
+
+def test_a_shallow_clone(tmp_path: Path) -> None:
+    """The usual reason why a base is not there."""
+    for number in (1, 2):
+        write(tmp_path / "one", {"a": f"{number}"})
+        commit(tmp_path / "one")
+    git(tmp_path, "clone", "-q", "--depth", "1", f"file://{tmp_path / 'one'}", "two")
+    assert row(tmp_path / "two").summary.endswith(", a shallow clone, which lacks older commits")
+
+
+def test_one_that_is_not_believed_is_a_warning(tmp_path: Path) -> None:
+    """A target that names no Git ref does well without."""
+    write(tmp_path, {".git": "gitdir: /nowhere\n"})
+    found = row(tmp_path)
+    assert found.verdict is Verdict.WARNING
+    assert "names /nowhere, which is no Git folder" in found.detail
+
+
+def test_a_machine_without_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Told where there is a repository, and no defect of ours."""
+    git(tmp_path, "init", "-q")
+    monkeypatch.setenv("PATH", str(tmp_path / "none"))
+    found = row(tmp_path)
+    assert (found.verdict, found.summary) == (Verdict.WARNING, "Git cannot be started")
