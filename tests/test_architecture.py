@@ -64,6 +64,7 @@ SHARED_BY_USE_CASES = {
     "carried",
     "gather",
     "inventory",
+    "known_secrets",
     "threads",
 }
 

@@ -113,7 +113,8 @@ class Speaking:
         accepted = "text/event-stream"
         call = Call("GET", path, repeatable=True, accept=accepted, api=self._dialect.api)
         try:
-            yield from sse.frames(self._transport.stream(call, longest))
+            for frame in sse.frames(self._transport.stream(call, longest)):
+                yield self._transport.redactor.mask_json(frame)
         except sse.OversizedEventError as failure:
             raise UnexpectedAnswerError(f"{call}: {failure}") from None
 

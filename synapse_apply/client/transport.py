@@ -22,10 +22,12 @@ from synapse_apply.client.connections import (
     TimedAdapter,
     blocks,
     ending,
+    mask_logs_with,
 )
 from synapse_apply.client.deadlines import Deadline, Limits
 from synapse_apply.client.errors import ClientError, RateLimitError
 from synapse_apply.client.events import RequestEvent
+from synapse_apply.client.masking import Redactor
 from synapse_apply.client.multipart import MultipartBody
 from synapse_apply.client.options import Options
 from synapse_apply.client.pacing import Pace
@@ -72,10 +74,15 @@ class Transport:
         self._ended = ""
         self._flights: set[Flight] = set()
         self._adapter = TimedAdapter(options.connections, route)
+        mask_logs_with(options.redactor)
 
     @property
     def limits(self) -> Limits:
         return self._options.limits
+
+    @property
+    def redactor(self) -> Redactor:
+        return self._options.redactor
 
     @property
     def width(self) -> int:
@@ -307,9 +314,8 @@ class Transport:
     def _answer(
         self, call: Call, response: BaseHTTPResponse, body: bytes, *, complete: bool
     ) -> Answer:
-        now, mask = self._options.timing.now, self._options.mask
-        told = body if 200 <= response.status < 300 else mask(body)
-        return Answer(response.status, response.headers, told, complete, now, call.secret, mask)
+        now, redactor = self._options.timing.now, self._options.redactor
+        return Answer(response.status, response.headers, body, complete, now, call.secret, redactor)
 
 
 def _with(url: str, query: Query) -> str:

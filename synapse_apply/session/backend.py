@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from synapse_apply.client import BackendClient
 from synapse_apply.client.events import RequestEvent
+from synapse_apply.client.masking import Redactor
 from synapse_apply.client.server_clock import ServerClock
 from synapse_apply.client.surroundings import is_loopback
 from synapse_apply.manifests.holes import TOKEN
@@ -30,7 +31,10 @@ _log = logging.getLogger("synapse_apply.http")
 
 @frozen
 class Backend:
-    """A connected backend and what its state must be bound to."""
+    """A connected backend and what its state must be bound to.
+
+    `redactor` masks the secrets it is told of in all that the backend says.
+    """
 
     api: BackendClient
     binding: Binding
@@ -39,6 +43,7 @@ class Backend:
     longest_call: Callable[[int], float]
     server_clock: ServerClock
     hang_up: Callable[[str], None]
+    redactor: Redactor
 
 
 class LastRequest(threading.local):
@@ -105,7 +110,7 @@ def client_of(
 
     `lost` as for `connected`.
     """
-    last, clock = LastRequest(), ServerClock()
+    last, clock, redactor = LastRequest(), ServerClock(), Redactor()
 
     def heard(event: RequestEvent) -> None:
         last.heard(event)
@@ -119,6 +124,7 @@ def client_of(
         retries=retries,
         on_request=heard,
         refusal=lambda: LOST if lost() else "",
+        redactor=redactor,
     ) as client:
         yield Backend(
             api=client,
@@ -128,6 +134,7 @@ def client_of(
             longest_call=client.longest_call,
             server_clock=clock,
             hang_up=client.hang_up,
+            redactor=redactor,
         )
 
 
