@@ -4,9 +4,9 @@ A server may quote what it was sent, and its words go into terminals, reports, f
 state. So each text, key and id of an answer is masked right after it is parsed. This adds to the
 redaction by path: what stands at a secret place is wrapped there, whatever it is.
 
-- A value counts in each form of `secret_forms` and `_escaped_forms`, and so does a leading part of it, because servers
-  shorten what they quote: 8 characters, or 4 after a prefix that many values share (`syn_`,
-  `https://host/`), or 12 where those are words by their looks.
+- A value counts in each form of `secret_forms` and `_escaped_forms`. So does a leading part of it,
+  because servers shorten what they quote: 8 characters, or 4 after a prefix that many values share
+  (`syn_`, `https://host/`), or 12 where those are words by their looks.
 - A value of fewer than 8 characters counts only as a word of its own; one of fewer than 6 only when
   letters are mixed with something else; one of fewer than 4 never.
 - A text or key that equals a public one (what a manifest declares in plain, names of fields) is
@@ -40,7 +40,7 @@ _SHORTEST_LINE = 16
 _MOST_REMEMBERED = 10_000
 _DEEPEST = 200
 
-_VENDOR_PREFIX = re.compile(r"(?:[A-Za-z][A-Za-z0-9]{0,9}[_-])+")
+_VENDOR_PREFIX = re.compile(r"(?:[A-Za-z]{1,10}[_-])+")
 _SCHEME = re.compile(r"(?:Bearer|Basic|Token) +")
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _TOKEN_HEADER = re.compile(r"eyJ[A-Za-z0-9_-]+\.")

@@ -23,6 +23,7 @@ from synapse_apply.model.values import SecretRef
 from synapse_apply.secrets.resolve import Resolver
 from synapse_apply.session import state_file
 from synapse_apply.session.embedded import Embedded, running
+from synapse_apply.session.known_secrets import know_settings
 from synapse_apply.session.surroundings import base_url, check_host
 
 LOST = "the lock on the state was lost"
@@ -89,6 +90,8 @@ def connected(
             check_host(url, environ)
         token = token_of(project, target, environ)
         with client_of(url, token, target, parallelism, lost=lost) as backend:
+            resolve = Resolver(project.root, environ).resolve_setting
+            know_settings(backend.redactor, target, resolve)
             yield replace(
                 backend,
                 binding=state_file.binding_of(base_url(url), target, embedded),

@@ -35,7 +35,7 @@ from synapse_apply.secrets.macs import new_salt
 from synapse_apply.secrets.resolve import Resolver
 from synapse_apply.secrets.store import SecretStore
 from synapse_apply.session import declare, state_file
-from synapse_apply.session.known_secrets import know_declared, know_state_url
+from synapse_apply.session.known_secrets import know_declared
 from synapse_apply.session.sources import Carrier, Held
 from synapse_apply.session.surroundings import SystemClock, actor, uptime
 from synapse_apply.session.unrecorded import left_behind
@@ -167,7 +167,6 @@ def open_context(
             who = _who(where, declared, project)
             resolver = Resolver(project.root, where.environ, target.allow_env, target.allow_files)
             secrets = SecretStore(resolver, keys)
-            know_state_url(backend.redactor, target, resolver.resolve_setting)
             marks = declared.loaded.marks
             know_declared(backend.redactor, declared.desired.values(), marks, secrets.resolve)
             yield Context(

@@ -1,4 +1,4 @@
-"""Which values a backend's words are searched for: secrets that are declared, and the state's url.
+"""Which values a backend's words are searched for: secrets and tokens that are declared.
 
 They are told before the first call, since a server may quote today what it was sent last week.
 """
@@ -49,8 +49,14 @@ def know_declared(
             redactor.add(resolve(ref).reveal())
 
 
-def know_state_url(redactor: Redactor, target: Target, resolve: Resolve) -> None:
-    """Tell the redactor the url of the target's state, which may hold a password."""
+def know_settings(redactor: Redactor, target: Target, resolve: Resolve) -> None:
+    """Tell the redactor the tokens of the target's agents, and the url of its state.
+
+    The token that calls carry is known to the client.
+    """
+    for token in target.agents.values():
+        with suppress(SecretUnavailable):
+            redactor.add(resolve(token).reveal())
     url = target.state.url
     if isinstance(url, SecretRef):
         with suppress(SecretUnavailable):

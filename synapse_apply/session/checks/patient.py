@@ -15,7 +15,7 @@ from synapse_apply.session import backend, declare, state_file
 from synapse_apply.session.backend import Backend
 from synapse_apply.session.declare import Declared
 from synapse_apply.session.embedded import Embedded, running
-from synapse_apply.session.known_secrets import know_declared, know_state_url
+from synapse_apply.session.known_secrets import know_declared, know_settings
 from synapse_apply.session.surroundings import check_host
 from synapse_apply.session.where import Where
 from synapse_apply.stores.sql import SqlStore
@@ -124,7 +124,7 @@ class Patient:
         project, target = self.project.needed(), self.target.needed()
         how = (project.root, self.where.environ, target.allow_env, target.allow_files)
         resolver = Resolver(*how)
-        know_state_url(made.redactor, target, resolver.resolve_setting)
+        know_settings(made.redactor, target, resolver.resolve_setting)
         declared = self.declared.needed()
         known = declared.desired.values()
         know_declared(made.redactor, known, declared.loaded.marks, resolver.resolve)
