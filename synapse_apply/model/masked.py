@@ -36,3 +36,12 @@ def as_answered(value: Any) -> Any:
     if type(value) is list:
         return [as_answered(item) for item in value]
     return value
+
+
+def has_masked(value: Any) -> bool:
+    """Whether a JSON value has a masked text in it, keys included."""
+    if isinstance(value, dict):
+        return any(has_masked(key) or has_masked(below) for key, below in value.items())
+    if isinstance(value, list):
+        return any(map(has_masked, value))
+    return isinstance(value, MaskedText)

@@ -212,6 +212,7 @@ COMMANDS: dict[str, list[list[str]]] = {
         ["state", "backup", "copy.db"],
         ["history", "--json"],
     ],
+    "export": [["export", "--out", "exported"], ["export", "--out", "others", "--json"]],
     "doctor": [["doctor"], ["doctor", "--json"]],
     "agents": [["agents", "check"], ["agents", "check", "--json"]],
     "verify": [
@@ -222,7 +223,6 @@ COMMANDS: dict[str, list[list[str]]] = {
 }
 # These read no manifests, so that they know no secrets but those that they send themselves.
 BY_HAND: list[list[str]] = [
-    ["export", "--out", "exported"],
     ["run", "yolo", "--follow", "--timeout=0.3", "--json"],
     ["run", "yolo", "--follow", "--timeout=0.3"],
     ["jobs", "list"],
@@ -285,7 +285,7 @@ def test_words_of_a_server_that_was_sent_secrets(tmp_path, how, command):
 
 @pytest.mark.parametrize("how", PLACES)
 def test_words_of_a_server_that_was_sent_a_token(tmp_path, how):
-    """Commands by hand: outputs, logs and exported manifests hold no part of the token."""
+    """Commands by hand: outputs and logs hold no part of a token."""
     storages = {1: {"id": 1, "name": "Raw data", "provider": "file_system", "category": "a"}}
     storages[1]["configuration"] = {"base_path": "/data"}
     handler = type("Handler", (Loud,), {"storages": storages})
