@@ -196,6 +196,8 @@ def _inside(text: str) -> Iterator[str]:
     if text[0] in "{[":
         with suppress(ValueError, RecursionError):
             yield from _parts(json.loads(text))
+    elif found := _SCHEME.match(text):
+        yield from (one for one in (text[found.end() :],) if _counts(one))
     elif "\n" in text:
         lines = (line.strip() for line in text.splitlines())
         yield from (one for one in lines if len(one) >= _SHORTEST_LINE and one[:5] != "-----")
