@@ -28,7 +28,6 @@ HOMES = {
     "requests": {"client"},
     "urllib3": {"client"},
     "deepdiff": {"planning"},
-    "pathspec": {"packages"},
     "sqlite3": {"stores"},
     "psycopg": {"stores"},
     "rich": {"views"},
