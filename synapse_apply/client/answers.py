@@ -16,6 +16,7 @@ from synapse_apply.client.masking import Redactor
 # What servers and proxies give as ids; anything else may be an echo of what was sent.
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _TEXT_LONGEST = 20_000
+_VALUE_WEIGHT = 40
 
 
 @dataclass(frozen=True, repr=False)
@@ -34,6 +35,12 @@ class Answer:
     now: Callable[[], float] = lambda: 0.0
     secret: bytes = b""
     redactor: Redactor = field(default_factory=Redactor)
+
+    @property
+    def weight(self) -> int:
+        """About what the parsed body takes: its bytes, and an object for each value in it."""
+        signs = sum(map(self.body.count, (b",", b"[", b"{")))
+        return len(self.body) + _VALUE_WEIGHT * signs
 
     @cached_property
     def parsed(self) -> Any:

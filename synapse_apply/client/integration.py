@@ -151,7 +151,9 @@ class IntegrationClientMixin(Speaking):
     def iterate_job_console_logs(self, pk: Pk) -> Iterator[Any]:
         """The same entries one by one as they arrive: of a long log, never all at a time."""
         path = path_to("jobs", pk, "console_logs")
-        items = lists.entries(self._transport.stream, path, ("logs", "results"))
+        items = lists.entries(
+            self._transport.stream, path, ("logs", "results"), self._transport.limits.pages
+        )
         return map(self._transport.redactor.mask_json, items)
 
     def tail_job_console_logs(self, pk: Pk, *, longest: float | None = None) -> Iterator[Object]:

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 LARGEST = 16 * 1024 * 1024  # characters of one item
+_LONG = 64 * 1024
 _DECODER = json.JSONDecoder()
 _BLANKS = " \t\r\n"
 _ENDS = frozenset(",]}:" + _BLANKS)
@@ -94,13 +95,26 @@ class Items:
                 raise NotItemsError("no JSON that can be read") from None
             except ValueError:
                 value, end = None, len(self._buffer)
-                if self._more():
+                if self._much_more():
                     continue
                 raise NotItemsError("no JSON") from None
             # A number may go on in the next block: 2.5e is followed by no comma yet.
             if self._buffer[end : end + 1] in _ENDS or not self._more():
                 self._at = end
                 return value
+
+    def _much_more(self) -> bool:
+        """Read on for an item that has not ended; a long one half as far again.
+
+        It is parsed anew from its beginning, which must not happen at each of many small blocks.
+        """
+        least = len(self._buffer) - self._at
+        least += least // 2 if least > _LONG else 0
+        if not self._more():
+            return False
+        while len(self._buffer) - self._at < least and self._more():
+            pass
+        return True
 
     def _more(self) -> bool:
         """Read another block; False at the end. What was taken makes room."""

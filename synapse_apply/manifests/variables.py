@@ -46,8 +46,8 @@ _LONGEST_CHAIN = 30
 _MOST_NODES = 10_000
 _MOST_CHARACTERS = 1_000_000
 _DEEPEST = 50
-# Of all that variables and overlays put into the documents of one target. A value there is copied a few
-# times until it is declared, so this bounds memory; a node costs as much as a long text.
+# Of all that variables and overlays put into the documents of one target. A value there is copied a
+# few times until it is declared, so this bounds memory; a node costs as much as a long text.
 _MOST_IN_ALL = 64 * 1024 * 1024
 _COST_OF_NODE = 100
 
