@@ -108,25 +108,24 @@ class Items:
 
         It is parsed anew from its beginning, which must not happen at each of many small blocks.
         """
-        least = len(self._buffer) - self._at
-        least += least // 2 if least > _LONG else 0
-        if not self._more():
-            return False
-        while len(self._buffer) - self._at < least and self._more():
-            pass
-        return True
+        pending = len(self._buffer) - self._at
+        return self._more(pending // 2 if pending > _LONG else 1)
 
-    def _more(self) -> bool:
-        """Read another block; False at the end. What was taken makes room."""
+    def _more(self, least: int = 1) -> bool:
+        """Read another block, or so many that they have `least` characters; False at the end.
+
+        What was taken makes room.
+        """
         if len(self._buffer) - self._at > LARGEST:
             raise NotItemsError(f"an item has more than {LARGEST} characters")
-        block = next(self._blocks, None)
-        if block is None:
-            return False
-        try:
-            text = self._text.decode(block)
-        except UnicodeDecodeError:
-            raise NotItemsError("no UTF-8") from None
-        self._buffer = self._buffer[self._at :] + text
+        pieces = [self._buffer[self._at :]]
+        size = 0
+        while size < least and (block := next(self._blocks, None)) is not None:
+            try:
+                pieces.append(self._text.decode(block))
+            except UnicodeDecodeError:
+                raise NotItemsError("no UTF-8") from None
+            size += max(1, len(pieces[-1]))
+        self._buffer = "".join(pieces)
         self._at = 0
-        return True
+        return len(pieces) > 1

@@ -32,7 +32,7 @@ __pycache__ *.pyc *.pyo *.pyd .python-version *.egg-info *.egg .venv venv .env e
 
 
 # What a checkout may ask for: more is no honest project's, and would take minutes.
-_MOST_WILD = 256 * 1024  # characters of patterns that are more than a name
+_MOST_WILD = 128 * 1024  # characters of patterns that are more than a name
 _MOST_COMPARED = 50_000_000  # pairs of a pattern and a path
 
 
