@@ -128,7 +128,8 @@ def update_fields(
     """
     left = task.left
     body: dict[str, Any] = {}
-    for path, value in leaves(now).items():
+    # What is kept of the live object goes back as the server had it.
+    for path, value in leaves(as_answered(dict(now))).items():
         if path[0] in task.binding.fields and not isinstance(value, Sensitive | Withheld):
             plant(body, path, value)
     ours: dict[Path, Any] = {}
@@ -181,7 +182,6 @@ def _revealed(value: Any, resolve: Resolve) -> Any:
         return resolve(value).reveal()
     if isinstance(value, Mapping):
         return reveal(value, resolve)
-    # What is kept of the live object goes back as the server had it.
     return as_answered(value)
 
 

@@ -37,7 +37,7 @@ _LONGEST_PREFIX = 12
 _DOCUMENT_RUN = 64
 _LEAST_KEY = 4
 _SHORTEST_LINE = 16
-_MOST_REMEMBERED = 10_000
+_MOST_REMEMBERED, _SHORT = 10_000, 64
 _DEEPEST = 200
 
 _VENDOR_PREFIX = re.compile(r"(?:[A-Za-z]{1,10}[_-])+")
@@ -67,13 +67,17 @@ class _Form(NamedTuple):
 
 
 class _Search(NamedTuple):
-    """What texts are searched with: `runs` finds where any of `keys` could be."""
+    """What texts are searched with: `runs` finds where any of `keys` could be.
+
+    `clean` are short texts that were searched.
+    """
 
     key_length: int
     keys: frozenset[str]
     runs: re.Pattern[str]
     lengths: tuple[int, ...]
     forms: dict[str, tuple[_Form, ...]]
+    clean: set[str]
 
 
 class Redactor:
@@ -89,7 +93,6 @@ class Redactor:
         self._public: set[str] = set(_PROTOCOL)
         self._search: _Search | None = None
         self._is_stale = False
-        self._clean: set[str] = set()
         for value in values:
             self.add(value)
 
@@ -115,14 +118,12 @@ class Redactor:
     def mask_text(self, text: str) -> str:
         """The text with its secrets masked, the same object when it has none."""
         search = self._current()
-        if search is None or len(text) < search.key_length or text in self._public:
-            return text
-        masked = _masked(text, search)
-        return text if masked is None else MaskedText.of(masked, text)
+        return text if search is None else self._text(text, search)
 
     def mask_json(self, value: Any) -> Any:
         """A parsed value with the secrets of its texts, keys and numbers masked."""
-        return value if self._current() is None else self._walk(value, 0)
+        search = self._current()
+        return value if search is None else self._walk(value, search, 0)
 
     def mask_parsed(self, value: Any, text: str) -> Any:
         """The same for a value whose JSON text is at hand: mostly the text shows it has none."""
@@ -132,42 +133,48 @@ class Redactor:
         # What is escaped otherwise than JSON must be is not seen in the text.
         if "\\u" not in text and next(_places(text, search), None) is None:
             return value
-        return self._walk(value, 0)
+        return self._walk(value, search, 0)
 
-    def _walk(self, value: Any, depth: int) -> Any:
+    def _walk(self, value: Any, search: _Search, depth: int) -> Any:
         kind = type(value)
         if kind is str:
-            return self.mask_text(value)
+            return self._text(value, search)
         if kind is dict and depth < _DEEPEST:
-            return self._mapping(value, depth)
+            return self._mapping(value, search, depth)
         if kind is list and depth < _DEEPEST:
-            return [self._walk(item, depth + 1) for item in value]
+            return [self._walk(item, search, depth + 1) for item in value]
         if kind is int and abs(value) >= 10 ** (_RUN - 1):
             digits = str(value) if value.bit_length() < 10_000 else ""
-            masked = self.mask_text(digits)
+            masked = self._text(digits, search)
             return MaskedText.of(MASK, value) if masked is not digits else value
         # Nothing that the engine reads lies so deep.
         return MASK if kind in (dict, list) else value
 
-    def _mapping(self, value: dict[str, Any], depth: int) -> dict[str, Any]:
+    def _mapping(self, value: dict[str, Any], search: _Search, depth: int) -> dict[str, Any]:
         made: dict[str, Any] = {}
         for key, below in value.items():
-            name = key
-            if key not in self._clean:
-                name = self.mask_text(key)
-                if name is key and len(self._clean) < _MOST_REMEMBERED:
-                    self._clean.add(key)
-                while name in made:
-                    name = MaskedText.of(f"{name}*", key)
-            made[name] = self._walk(below, depth + 1)
+            name = self._text(key, search)
+            while name in made:
+                name = MaskedText.of(f"{name}*", key)
+            made[name] = self._walk(below, search, depth + 1)
         return made
+
+    def _text(self, text: str, search: _Search) -> str:
+        # Keys, and values such as a provider, stand in every object.
+        if text in search.clean:
+            return text
+        masked = None if text in self._public else _masked(text, search)
+        if masked is not None:
+            return MaskedText.of(masked, text)
+        if len(text) <= _SHORT and len(search.clean) < _MOST_REMEMBERED:
+            search.clean.add(text)
+        return text
 
     def _current(self) -> _Search | None:
         if self._is_stale:
             with self._lock:
                 if self._is_stale:
                     self._search = _search_for(self._forms)
-                    self._clean = set()
                     self._is_stale = False
         return self._search
 
@@ -299,7 +306,9 @@ def _search_for(forms: dict[str, set[_Form]]) -> _Search | None:
     characters = "".join(sorted(set().union(*keys)))
     runs = re.compile(f"[{re.escape(characters)}]{{{length},}}")
     lengths = tuple(sorted(set(map(len, forms)), reverse=True))
-    return _Search(length, keys, runs, lengths, {at: tuple(some) for at, some in forms.items()})
+    return _Search(
+        length, keys, runs, lengths, {at: tuple(some) for at, some in forms.items()}, set()
+    )
 
 
 def _places(text: str, search: _Search) -> Iterator[tuple[int, int]]:

@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import quote, quote_plus
 
 import pytest
@@ -293,3 +293,38 @@ def test_words_of_a_server_that_was_sent_a_token(tmp_path, how):
         place = furnished(tmp_path / "project", url)
         ran = [place.run(*typed) for typed in BY_HAND]
     assert found_in(place, ran, TOKEN, AGENT) == []
+
+
+def test_what_is_masked_goes_back_as_it_was(tmp_path):
+    """An update sends what nobody declared as the server has it, not as people see it."""
+    words = {"about": f"for {SECRETS['CANARY_KEY']}", SECRETS["CANARY_KEY"]: [TOKEN]}
+    plugin = {**PLUGIN, "description": f"Key {SECRETS['CANARY_KEY']}!", "configuration": words}
+    sent: list[dict[str, Any]] = []
+
+    class Keeper(Loud):
+        storages: ClassVar[dict[int, dict[str, Any]]] = {}
+
+        def do_GET(self) -> None:
+            path = self.path.partition("?")[0]
+            found = {"/plugins/": [plugin], "/storages/": []}.get(path)
+            return self._answer(200, plugin) if found is None else self._page(found)
+
+        def do_PUT(self) -> None:
+            sent.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self._answer(200, {**plugin, **sent[-1]})
+
+    with echoing(Keeper, "") as url:
+        place = furnished(tmp_path / "project", url)
+        named = {"name": "Yolo", "code": "yolo", "author": "Ada"}
+        head = {"apiVersion": "synapse-apply/v1", "kind": "Plugin", "metadata": {"name": "yolo"}}
+        place.write(
+            "manifests/all.yaml",
+            json.dumps({**head, "spec": named}) + "\n",
+            MANIFESTS.split("---\n")[2],
+        )
+        ran = [place.plan(), place.apply("--only", "plugin/yolo", "--adopt")]
+        assert [body["author"] for body in sent] == ["Ada"]
+        assert sent[0]["description"] == plugin["description"]
+        assert sent[0]["configuration"] == words
+        ran.append(place.plan("--json"))
+    assert found_in(place, ran, *CANARIES) == []
