@@ -28,7 +28,6 @@ HOMES = {
     "requests": {"client"},
     "urllib3": {"client"},
     "deepdiff": {"planning"},
-    "pathspec": {"packages"},
     "sqlite3": {"stores"},
     "psycopg": {"stores"},
     "rich": {"views"},
@@ -64,6 +63,7 @@ SHARED_BY_USE_CASES = {
     "carried",
     "gather",
     "inventory",
+    "known_secrets",
     "threads",
 }
 

@@ -11,11 +11,12 @@ from functools import cached_property
 from typing import Any
 
 from synapse_apply.client.deadlines import http_date, retry_after
-from synapse_apply.client.masking import Mask, unmasked
+from synapse_apply.client.masking import Redactor
 
 # What servers and proxies give as ids; anything else may be an echo of what was sent.
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _TEXT_LONGEST = 20_000
+_VALUE_WEIGHT = 40
 
 
 @dataclass(frozen=True, repr=False)
@@ -23,8 +24,8 @@ class Answer:
     """Status, headers and the whole body (empty when `complete` is False: it was lost).
 
     `now` is wall-clock seconds since the epoch, against which a Retry-After date is read. `secret`
-    is what of the request may hold a credential: a piece of it that comes back is no id. `mask`
-    takes those of the headers out of what is told of the answer; an error's `body` has none.
+    is what of the request may hold a credential: a piece of it that comes back is no id. All that
+    is read of the answer, but for `body` and `headers`, has been through `redactor`.
     """
 
     status: int
@@ -33,13 +34,20 @@ class Answer:
     complete: bool = True
     now: Callable[[], float] = lambda: 0.0
     secret: bytes = b""
-    mask: Mask = unmasked
+    redactor: Redactor = field(default_factory=Redactor)
+
+    @property
+    def weight(self) -> int:
+        """About what the parsed body takes: its bytes, and an object for each value in it."""
+        signs = sum(map(self.body.count, (b",", b"[", b"{")))
+        return len(self.body) + _VALUE_WEIGHT * signs
 
     @cached_property
     def parsed(self) -> Any:
         """The JSON value, None when the body is none (or is `null`, which no call answers)."""
         try:
-            return json.loads(self.body)
+            text = self.body.decode(json.detect_encoding(self.body), "surrogatepass")
+            return self.redactor.mask_parsed(json.loads(text), text)
         except (ValueError, RecursionError):
             return None
 
@@ -52,7 +60,8 @@ class Answer:
 
     @property
     def text(self) -> str:
-        return self.mask(self.body)[:_TEXT_LONGEST].decode("utf-8", "replace").strip()
+        text = self.redactor.mask_text(self.body.decode("utf-8", "replace"))
+        return str(text[:_TEXT_LONGEST]).strip()
 
     @property
     def reason(self) -> str:
@@ -77,7 +86,7 @@ class Answer:
             return None
         if not _ID.fullmatch(found) or found.encode() in self.secret:
             return None
-        return found if self.mask(found.encode()) == found.encode() else None
+        return found if self.redactor.mask_text(found) is found else None
 
     @property
     def retry_after(self) -> float | None:

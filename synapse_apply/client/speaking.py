@@ -47,7 +47,8 @@ class Speaking:
         return lists.Listing(self._send, self._dialect, path, params or {}, width)
 
     def _all(self, path: str, params: Data | None = None) -> list[Any]:
-        return readings.whole(self._listing(path, params), self._transport.limits.pages)
+        limits = self._transport.limits
+        return readings.whole(self._listing(path, params), limits.pages, limits.weight)
 
     def _objects(self, path: str, params: Data | None = None) -> list[Object]:
         items = self._all(path, params)
@@ -57,7 +58,8 @@ class Speaking:
 
     def _glance(self, path: str, most_pages: int, is_of_use: IsOfUse) -> list[Object] | None:
         """One reading of a list, None where it is not worth it; see `readings.once`."""
-        found = readings.once(self._listing(path), most_pages, is_of_use)
+        weight = self._transport.limits.weight
+        found = readings.once(self._listing(path), most_pages, is_of_use, weight)
         return found if found is None else [item for item in found if isinstance(item, dict)]
 
     def _get(self, path: str, params: Data | None = None) -> Object:
@@ -113,7 +115,8 @@ class Speaking:
         accepted = "text/event-stream"
         call = Call("GET", path, repeatable=True, accept=accepted, api=self._dialect.api)
         try:
-            yield from sse.frames(self._transport.stream(call, longest))
+            for frame in sse.frames(self._transport.stream(call, longest)):
+                yield self._transport.redactor.mask_json(frame)
         except sse.OversizedEventError as failure:
             raise UnexpectedAnswerError(f"{call}: {failure}") from None
 

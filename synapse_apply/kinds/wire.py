@@ -10,6 +10,7 @@ from typing import Any
 from synapse_apply.model.diagnostic import Path
 from synapse_apply.model.errors import Effect, RemoteError
 from synapse_apply.model.marks import SecretMarks, SpecMarks
+from synapse_apply.model.masked import MaskedText, as_answered
 from synapse_apply.model.values import Sensitive, Withheld, is_map
 
 _MASK_CHARACTERS = frozenset("*•●·")
@@ -63,7 +64,7 @@ def _covered(marks: SpecMarks, path: Path, value: Any) -> Any:
     secret = packed or marks.secret(path)
     if _is_mask(value, _SECRET_MASKS if secret else _MASK_CHARACTERS):
         return Withheld("masked")
-    return Sensitive(value) if secret else value
+    return Sensitive(as_answered(value)) if secret else value
 
 
 def _is_mask(value: Any, characters: frozenset[str]) -> bool:
@@ -88,6 +89,9 @@ def remote_id(raw: Mapping[str, Any]) -> str:
         names = sorted(name for name in raw if _FIELD.fullmatch(name))[:_MOST_NAMED]
         has = f"its fields are {', '.join(names)}" if names else "it has no fields"
         words = f"the backend answered an object without an id ({has})"
+        raise RemoteError(words, effect=Effect.UNKNOWN)
+    if isinstance(found, MaskedText):
+        words = "the backend answered an object whose id repeats a secret that it was sent"
         raise RemoteError(words, effect=Effect.UNKNOWN)
     return str(found)
 
