@@ -24,7 +24,7 @@ from synapse_apply.planning.order import dependency_order
 from synapse_apply.session.declare import shown
 from synapse_apply.session.sources import Sources
 
-_FOLDER, _PUBLISHED = "folder", "published"
+_PUBLISHED = "published"
 
 
 def lint(root: Path, sources: Sources, loaded: Sequence[Loaded]) -> tuple[Diagnostic, ...]:
@@ -46,12 +46,12 @@ def _severest(alike: Sequence[Diagnostic]) -> Diagnostic:
     return found if len({one.target for one in alike}) == 1 else found.with_(target=None)
 
 
-def located(flaw: Flaw, source: PackageSource, root: Path) -> Flaw:
-    """A flaw in a folder at the place where it is from the working folder."""
-    at = flaw.position
-    if source.kind != _FOLDER or at is None:
-        return flaw
-    return replace(flaw, position=replace(at, file=shown(root / at.file)))
+def located(finding: Diagnostic, root: Path) -> Diagnostic:
+    """A finding in a package of a project's folder, at the place seen from the working folder."""
+    at = finding.position
+    return (
+        finding if at is None else finding.with_(position=replace(at, file=shown(root / at.file)))
+    )
 
 
 def _of_target(root: Path, sources: Sources, loaded: Loaded) -> Iterator[Diagnostic]:
@@ -60,7 +60,7 @@ def _of_target(root: Path, sources: Sources, loaded: Loaded) -> Iterator[Diagnos
         if one.source is None or one.source.kind == _PUBLISHED:
             continue
         for flaw in sources.flaws(one.source, target):
-            finding = finding_of(located(flaw, one.source, root), embedded=target.is_embedded)
+            finding = located(finding_of(flaw, embedded=target.is_embedded), root)
             if finding.position is None:
                 finding = finding.with_(position=one.source.position, address=str(address))
             yield finding
@@ -81,8 +81,7 @@ def _needs(root: Path, sources: Sources, loaded: Loaded) -> Iterator[Diagnostic]
         return found or ({}, {})
 
     for one, flaw in unmet_needs(loaded.desired, config_of):
-        source = one.source or PackageSource(_FOLDER)
-        finding = finding_of(located(flaw, source, root), embedded=loaded.target.is_embedded)
+        finding = located(finding_of(flaw, embedded=loaded.target.is_embedded), root)
         yield finding.with_(address=str(one.address), target=loaded.target.name)
 
 

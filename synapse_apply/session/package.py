@@ -193,8 +193,9 @@ def check(sought: Sought, *, strict: bool = False) -> tuple[Diagnostic, ...]:
         )
     except InputError as problem:
         found.extend(problem.diagnostics)
-    flaws = [located(flaw, sought.source, sought.root) for flaw in watch.flaws()]
-    found = [*watch.config_findings, *map(finding_of, flaws), *found]
+    flaws = watch.flaws()
+    linted = (*watch.config_findings, *map(finding_of, flaws))
+    found = [*(located(one, sought.root) for one in linted), *found]
     return tuple(one.as_strict() if strict else one for one in dict.fromkeys(found))
 
 
