@@ -92,8 +92,8 @@ warning; all its values are treated as secret.
 PACKAGES = """\
 # Packages, read as the platform will
 
-`synapse-apply validate` looks into every package that a manifest names; `synapse-apply package check`
-into one: a folder, a zip, a folder at a Git ref (`--ref`), or that of a release. Both need no
+`synapse-apply validate` looks into every package that a release names, and
+`synapse-apply package check` into one: a folder, a zip, a folder at a Git ref (`--ref`), or that of a release. Both need no
 backend. Each finding has the file, the line and the id of its rule, in every form of report.
 This page is made from the code: `make docs`.
 
@@ -110,9 +110,12 @@ Error: Version is no text
 | Level | Means |
 | --- | --- |
 | error | nothing can be published |
-| refused | the platform's own tools refuse such a package: an error of `package check`, and of `validate` for targets that are not embedded. For `embedded` alone it is a warning, since that backend takes the package |
+| refused | the platform's own tools refuse such a package: an error |
 | warning | it may go wrong; an error with `--strict` |
 | note | to know; `--strict` leaves it a note |
+
+`validate -t embedded`, and that of a project with no other target, makes warnings of what is refused:
+the embedded backend takes such a package. `package check` does not.
 
 A plan and an apply do not look into packages: what is refused there, the backend refuses.
 
@@ -132,8 +135,8 @@ config.yaml before (entrypoints, types, hyperparameters found in the code) must 
 ## Secrets
 
 Text files of at most 512 KiB are searched for credentials of well-known forms (private keys, AWS,
-GitHub, GitLab, Slack, Google, Synapse, Hugging Face, OpenAI, Anthropic, Stripe, npm, PyPI, SendGrid,
-Azure, JSON Web Tokens), for passwords in URLs, and for random-looking values of names that end in
+GitHub, GitLab, Slack, Google, Synapse, Hugging Face, OpenAI, Anthropic, Stripe, npm, PyPI,
+SendGrid, Azure, JSON Web Tokens), for passwords in URLs, and for random-looking values of names that end in
 `api_key`, `_key`, `token`, `secret`, `password` and the like. `env`, `runtime_env.env_vars` and
 `container.env` of config.yaml are looked at as YAML reads them. A value is never shown. The comment
 of detect-secrets says that a line holds none: `# pragma: allowlist secret` on it, or
@@ -143,8 +146,8 @@ of detect-secrets says that a line holds none: `# pragma: allowlist secret` on i
 
 `dependencies` of config.yaml maps codes of other plugins to specifiers (`{sam: ">=1.2,<2"}`). A
 release is published after the newest declared release of each that fits, or after the plugin where
-none does; where that fails, so does what needs it. `synapse-apply graph` draws these arrows. What no
-manifest declares may be there on the backend and is a warning, and so is a declared release that
+none does; where that fails, so does what needs it. `synapse-apply graph` draws these arrows. What
+no manifest declares may be there on the backend and is a warning, and so is a declared release that
 does not fit: an older one may still serve. Plugins that need each other in a circle are an error.
 
 ## Rules
@@ -230,8 +233,10 @@ def rows(schema: str) -> list[Row]:
 def packages_page() -> str:
     """docs/packages.md."""
     lines = ["| Rule | Level | Finding | What is asked for |", "| --- | --- | --- | --- |"]
-    for rule in RULES.values():
-        lines.append(f"| `{rule.id}` | {rule.level.value} | {rule.title} | {rule.text} |")
+    lines += [
+        f"| `{rule.id}` | {rule.level.value} | {rule.title} | {rule.text} |"
+        for rule in RULES.values()
+    ]
     return f"{PACKAGES}\n" + "\n".join(lines) + "\n"
 
 

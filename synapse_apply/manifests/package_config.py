@@ -49,10 +49,8 @@ class PackageConfig:
     flaws: tuple[Flaw, ...] = ()
 
 
-def read_package_config(
-    data: bytes | str, file: str, is_secret: Callable[[str], bool] = lambda _text: False
-) -> PackageConfig:
-    """A config.yaml, whatever its bytes are. What `is_secret` stands in no text of a flaw."""
+def read_package_config(data: bytes | str, file: str) -> PackageConfig:
+    """A config.yaml, whatever its bytes are; its flaws may quote what it holds."""
     reading = read(data, file)
     findings = [*reading.diagnostics, *more_than_one(reading, file)]
     if not reading.documents:
@@ -66,7 +64,7 @@ def read_package_config(
     if findings:
         value = document.value if isinstance(document.value, dict) else {}
         return PackageConfig(value, document.positions, tuple(findings))
-    flaws = dict.fromkeys((*_shape(document, is_secret), *_further(document, is_secret)))
+    flaws = dict.fromkeys((*_shape(document), *_further(document)))
     return PackageConfig(document.value, document.positions, (), tuple(sorted(flaws, key=by_place)))
 
 
@@ -80,40 +78,20 @@ def _of_nothing(file: str) -> tuple[Flaw, ...]:
     return (Flaw("package:unreadable-config", f"{file} is empty", "", Position(file, 1, 1)),)
 
 
-def _shape(document: Document, is_secret: Callable[[str], bool]) -> Iterator[Flaw]:
+def _shape(document: Document) -> Iterator[Flaw]:
     """What does not fit the schema, each by the rule that the schema names."""
     value = document.value
     if shapes.validator(SCHEMA).is_valid(value):
         return
-
-    def hidden(path: Path) -> bool:
-        found = _at(value, path)
-        return isinstance(found, str) and is_secret(found)
-
-    subject = Subject(value, document.positions, hidden, document.source.scalar_text)
+    subject = Subject(value, document.positions, scalar_text=document.source.scalar_text)
     for one in explain(SCHEMA, subject):
         yield Flaw(one.rule or "package:shape", one.detail, one.hint, one.position, one.path)
 
 
-def _at(value: Any, path: Path) -> Any:
-    for part in path:
-        inside = isinstance(value, dict) or (isinstance(value, list) and isinstance(part, int))
-        try:
-            value = value[part] if inside else None
-        except (KeyError, IndexError):
-            return None
-    return value
-
-
-def _further(document: Document, is_secret: Callable[[str], bool]) -> Iterator[Flaw]:
+def _further(document: Document) -> Iterator[Flaw]:
     for rule, further in _FURTHER.items():
         for path, detail, hint in further(document):
-            value, at = _at(document.value, path), nearest(document.positions, path)
-            if isinstance(value, str) and is_secret(value):
-                unshown = f"`{dotted(path)}` is not what it should be"
-                yield Flaw(f"package:{rule}", unshown, "", at, path)
-            else:
-                yield Flaw(f"package:{rule}", detail, hint, at, path)
+            yield Flaw(f"package:{rule}", detail, hint, nearest(document.positions, path), path)
 
 
 _Found = Iterator[tuple[Path, str, str]]

@@ -36,6 +36,7 @@ _LARGEST, _LARGEST_CONFIG = 512 * 1024, 1024 * 1024
 _MOST_CODE = 16 * 1024 * 1024
 _MOST_OF_A_RULE = 20
 _MOST_NAMED = 5
+_UNSHOWN = "what stands here is not shown, since it holds what looks like a secret"
 _RENAME = "rename it, or change the pattern"
 _SDK = "synapse_sdk"
 _IGNORED_BY = (".gitignore", ".synapseignore")  # in the order in which the publisher reads them
@@ -140,7 +141,7 @@ class PackageLint:
     def flaws(self) -> list[Flaw]:
         """All of them; of each rule the first few, the last of which counts the others."""
         found = [*self._of_config(), *self._flaws, *self._imports()]
-        order = sorted(dict.fromkeys(found), key=_by_place)
+        order = sorted(dict.fromkeys(map(unrevealing, found)), key=_by_place)
         return list(_limited(order))
 
     def _name(self, path: str) -> str:
@@ -154,7 +155,10 @@ class PackageLint:
         if self._config is None:
             return
         config = self.read_config(self._config, self._name(self._config_name))
-        self.config_findings = config.findings
+        self.config_findings = tuple(
+            one.with_(detail=_UNSHOWN, hint="", path=None) if is_secret(f"{one}") else one
+            for one in config.findings
+        )
         yield from config.flaws
         yield from self._settings(config)
         for entrypoint in entrypoints(config.value):
@@ -224,7 +228,7 @@ class PackageLint:
             at = config.positions.get(one.path) or config.positions.get(one.path[:-1])
             return Flaw(f"package:{rule}", detail, hint, at, one.path)
 
-        shown = "its entrypoint" if is_secret(one.text) else f"`{one.text}`"
+        shown = f"`{one.text}`"
         if not one.is_wellformed:
             if one.text:
                 detail = f"{shown} of action `{one.action}` is no entrypoint"
@@ -260,7 +264,7 @@ class PackageLint:
             if not settings.get("enabled") or not isinstance(file, str) or not file.strip():
                 continue
             path = file.strip().removeprefix("./")
-            if path not in self._files and not is_secret(path):
+            if path not in self._files:
                 where: Path = (block, "dockerfile")
                 detail = f"there is no {path} in {self.source}"
                 at = config.positions.get(where)
@@ -321,6 +325,13 @@ def _secret_flaw(
 def _by_place(flaw: Flaw) -> tuple[str, int, int]:
     at = flaw.position
     return (at.file, at.line, at.column) if at else ("", 0, 0)
+
+
+def unrevealing(flaw: Flaw) -> Flaw:
+    """The same flaw; without its words where they would quote a secret of a well-known form."""
+    if not is_secret(f"{flaw.detail} {flaw.hint} {flaw.path}"):
+        return flaw
+    return Flaw(flaw.rule, _UNSHOWN, "", flaw.position)
 
 
 def _limited(flaws: list[Flaw]) -> Iterator[Flaw]:

@@ -13,7 +13,8 @@ from functools import lru_cache
 
 from synapse_apply.packages.ignore import BUILT_IN
 
-_MOST_PATTERNS = 2000
+# With a wildcard: each is tried on every part of every path.
+_MOST_WILD = 200
 
 
 class PublisherRules:
@@ -22,9 +23,10 @@ class PublisherRules:
     def __init__(self, texts: Iterable[str] = ()) -> None:
         lines = [line.strip() for text in texts for line in text.split("\n")]
         own = [line for line in lines if line and not line.startswith("#")]
-        self._patterns = (*own[:_MOST_PATTERNS], *BUILT_IN, ".git")
+        self._patterns = (*own, *BUILT_IN, ".git")
         self._plain = frozenset(one for one in self._patterns if not re.search(r"[*?\[]", one))
-        self._wild = [one for one in self._patterns if one not in self._plain]
+        wild = (one for one in self._patterns if one not in self._plain)
+        self._wild = list(dict.fromkeys(wild))[-_MOST_WILD:]
 
     def why(self, path: str) -> str | None:
         """The pattern that leaves a file out, None where it is taken."""

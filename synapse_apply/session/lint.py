@@ -80,8 +80,10 @@ def _needs(root: Path, sources: Sources, loaded: Loaded) -> Iterator[Diagnostic]
             found = None
         return found or ({}, {})
 
+    from synapse_apply.packages.lint import unrevealing
+
     for one, flaw in unmet_needs(loaded.desired, config_of):
-        finding = located(finding_of(flaw, embedded=loaded.target.is_embedded), root)
+        finding = located(finding_of(unrevealing(flaw), embedded=loaded.target.is_embedded), root)
         yield finding.with_(address=str(one.address), target=loaded.target.name)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import field, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -177,10 +176,9 @@ class Sources:
 def linter(source: PackageSource) -> PackageLint:
     """What looks into a package while it is read."""
     from synapse_apply.manifests.package_config import read_package_config
-    from synapse_apply.packages.credentials import is_secret
     from synapse_apply.packages.lint import PackageLint
 
-    return PackageLint(source, partial(read_package_config, is_secret=is_secret))
+    return PackageLint(source, read_package_config)
 
 
 def _left_out(source: PackageSource) -> Diagnostic:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from synapse_apply.model.diagnostic import Diagnostic, Path, Position
-from synapse_apply.views.grammar import plural
 from synapse_apply.views.literals import key_text
 from synapse_apply.views.pen import Pen
 from synapse_apply.views.safety import clean, disarm, told_lines
@@ -27,7 +26,9 @@ def counted(diagnostics: Iterable[Diagnostic]) -> str:
         "warning": sum(finding.is_warning for finding in found),
         "note": sum(finding.is_note for finding in found),
     }
-    return "".join(f", {plural(count, word)}" for word, count in counts.items() if count)
+    return "".join(
+        f", {count:,} {word}{'s' if count != 1 else ''}" for word, count in counts.items() if count
+    )
 
 
 def finding_blocks(diagnostics: Iterable[Diagnostic], pen: Pen) -> list[str]:

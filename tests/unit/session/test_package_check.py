@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import subprocess
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 from unit.session.packages_that_are_bad import BAD, CONFIG, GITHUB, GOOD, RANDOM, SECRETS, Bad
 
 from synapse_apply.cli.main import root
+from synapse_apply.model.desired import PackageSource
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.package_rules import RULES
+from synapse_apply.packages.content import Content, Entry, Gathered, measure
 from synapse_apply.session import package
+from synapse_apply.session.sources import linter
 from synapse_apply.session.where import Where
 
 EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
@@ -59,7 +62,8 @@ def test_a_bad_package_is_named_with_file_line_and_rule(bad: Bad, folder: Path) 
     assert told(found, "yolo/") == sorted(bad.findings)
     for one in found:
         said = f"{one.summary} {one.detail} {one.hint}"
-        assert one.summary and one.detail
+        assert one.summary
+        assert one.detail
         assert not any(secret in said for secret in SECRETS)
 
 
@@ -203,3 +207,29 @@ def test_the_command_is_listed() -> None:
     """`package check`, beside the others."""
     group = root.get_command(None, "package")  # type: ignore[arg-type]
     assert "check" in group.list_commands(None)  # type: ignore[union-attr,arg-type]
+
+
+def test_what_is_remembered_of_a_file_does_not_hide_what_is_in_it() -> None:
+    """A file that is to be looked into is read though its digest is known; others are not."""
+
+    class Knowing:
+        def recall(self, entry: Entry) -> Content:
+            return Content("0" * 64, entry.size)
+
+        def learn(self, entry: Entry, content: Content) -> None: ...
+
+    read = []
+
+    def entry(path: str, data: bytes) -> Entry:
+        def blocks() -> Iterator[bytes]:
+            read.append(path)
+            yield data
+
+        return Entry(path, executable=False, size=len(data), blocks=blocks)
+
+    lint = linter(PackageSource("folder", "yolo"))
+    entries = [entry("a.py", f'K = "{GITHUB}"\n'.encode()), entry("large.txt", b"x" * 600_000)]
+    lint.begin(Gathered(entries))
+    measure(entries, memory=Knowing(), watch=lint)
+    assert read == ["a.py"]
+    assert "package:secret" in {flaw.rule for flaw in lint.flaws()}
