@@ -94,8 +94,8 @@ PACKAGES = """\
 
 `synapse-apply validate` looks into every package that a release names, and
 `synapse-apply package check` into one: a folder, a zip, a folder at a Git ref (`--ref`), or that of
-a release. Both need no backend. Each finding has the file, the line and the id of its rule, in every
-form of report. This page is made from the code: `make docs`.
+a release. Both need no backend. Each finding has the file, the line and the id of its rule, in
+every form of report. This page is made from the code: `make docs`.
 
 ```console
 $ synapse-apply package check plugins/yolo
@@ -137,8 +137,8 @@ config.yaml before (entrypoints, types, hyperparameters found in the code) must 
 Text files of at most 512 KiB are searched for credentials of well-known forms (private keys, AWS,
 GitHub, GitLab, Slack, Google, Synapse, Hugging Face, OpenAI, Anthropic, Stripe, npm, PyPI,
 SendGrid, Azure, JSON Web Tokens), for passwords in URLs, and for random-looking values of names
-that end in `api_key`, `_key`, `token`, `secret`, `password` and the like. `env`, `runtime_env.env_vars` and
-`container.env` of config.yaml are looked at as YAML reads them. A value is never shown. The comment
+that end in `api_key`, `_key`, `token`, `secret`, `password` and the like. `env`,
+`runtime_env.env_vars` and `container.env` of config.yaml are looked at as YAML reads them. A value is never shown. The comment
 of detect-secrets says that a line holds none: `# pragma: allowlist secret` on it, or
 `# pragma: allowlist nextline secret` above.
 
