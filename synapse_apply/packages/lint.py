@@ -183,7 +183,7 @@ class PackageLint:
                 "The platform reads the plugin's actions from it. "
                 "Is this the plugin's own folder, and does no ignore rule leave the file out?"
             )
-            yield Flaw("package:no-config", detail, hint)
+            yield Flaw("package:no-config", detail, hint, Position(str(self.source), 1, 1))
         if name and self._files[name] > _LARGEST_CONFIG:
             detail = f"{self._name(name)} is over 1 MiB"
             yield Flaw("package:unreadable-config", detail, "", self._at(name))

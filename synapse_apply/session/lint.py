@@ -56,14 +56,10 @@ def located(finding: Diagnostic, root: Path) -> Diagnostic:
 
 def _of_target(root: Path, sources: Sources, loaded: Loaded) -> Iterator[Diagnostic]:
     target = loaded.target
-    for address, one in loaded.desired.items():
-        if one.source is None or one.source.kind == _PUBLISHED:
-            continue
-        for flaw in sources.flaws(one.source, target):
-            finding = located(finding_of(flaw, embedded=target.is_embedded), root)
-            if finding.position is None:
-                finding = finding.with_(position=one.source.position, address=str(address))
-            yield finding
+    # Also those of documents that have errors of their own, and of plugins without a release.
+    for source in sources.asked_for(target):
+        for flaw in sources.flaws(source, target):
+            yield located(finding_of(flaw, embedded=target.is_embedded), root)
     yield from _needs(root, sources, loaded)
     yield from cycles(loaded.desired)
     if not target.is_embedded:

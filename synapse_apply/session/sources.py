@@ -97,8 +97,13 @@ class Sources:
         return self._packages[key]
 
     def flaws(self, source: PackageSource, target: Target) -> list[Flaw]:
-        """What a source that was read is against."""
+        """What a source is against; it is read where nobody has asked for it."""
+        self.package(source, target)
         return self._flaws.get(self._key(source, target), [])
+
+    def asked_for(self, target: Target) -> tuple[PackageSource, ...]:
+        """The sources whose config.yaml one target needed, for whatever document."""
+        return tuple(source for source, allowed in self._configs if allowed == target.allow_files)
 
     def keep(self) -> Digests | None:
         """Write down what files held; what is known of them, None where nobody was asked."""

@@ -203,3 +203,12 @@ def test_findings_in_every_form_of_report(place: Workplace) -> None:
         assert "a1B2" not in ran.text
     document = place.run("package", "check", "plugins/yolo", "--json", code=1).document
     assert (document["error_count"], document["warning_count"], document["note_count"]) == (1, 0, 1)
+
+
+def test_a_package_is_looked_into_whatever_is_wrong_with_its_release(place: Workplace) -> None:
+    """No version, no release: what else is wrong with the package is told in the same run."""
+    place.edit("manifests/plugin.yaml", '  version: "1.0.0"\n  changelog', "  changelog")
+    place.edit("plugins/yolo/config.yaml", '"1.0.0"', "1.0")
+    ran = place.run("validate", code=1)
+    for rule in ("package:version", "package:category"):
+        assert f"rule {rule}" in ran.err

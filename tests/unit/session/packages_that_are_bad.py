@@ -215,7 +215,7 @@ BAD = [
             {"synapse.yaml": CONFIG}, ("note synapse.yaml:1 two-configs",)
         ),
         "a config.yaml below": (
-            {"config.yaml": None, "plugin/config.yaml": CONFIG}, ("warning : no-config",)
+            {"config.yaml": None, "plugin/config.yaml": CONFIG}, ("warning yolo:1 no-config",)
         ),
         "an empty config.yaml": ({"config.yaml": "# later\n"}, (f"error {_C}:1 unreadable-config",)),
         "a requirement without a version": (

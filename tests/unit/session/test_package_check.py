@@ -101,7 +101,10 @@ def test_a_zip_with_several_configs_has_the_one_with_the_shortest_path(folder: P
         archive.writestr("app/my_config.yaml", CONFIG.replace("1.2.0", "1"))
         archive.writestr("plugin/train.py", GOOD["plugin/train.py"])
     found = check(folder, "yolo.zip")
-    assert told(found, "yolo.zip!") == ["error app/my_config.yaml:3 version", "warning : no-config"]
+    assert told(found, "yolo.zip!") == [
+        "error app/my_config.yaml:3 version",
+        "warning yolo.zip:1 no-config",
+    ]
     assert "app/my_config.yaml" in found[0].detail
 
 
