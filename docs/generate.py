@@ -139,8 +139,8 @@ GitHub, GitLab, Slack, Google, Synapse, Hugging Face, OpenAI, Anthropic, Stripe,
 SendGrid, Azure, JSON Web Tokens), for passwords in URLs, and for random-looking values of names
 that end in `api_key`, `_key`, `token`, `secret`, `password` and the like. `env`,
 `runtime_env.env_vars` and `container.env` of config.yaml are looked at as YAML reads them. A value
-is never shown. The comment of detect-secrets says that a line holds none: `# pragma: allowlist secret` on it, or
-`# pragma: allowlist nextline secret` above.
+is never shown. The comment of detect-secrets says that a line holds none:
+`# pragma: allowlist secret` on it, or `# pragma: allowlist nextline secret` above.
 
 ## What packages need
 
