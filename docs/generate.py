@@ -13,6 +13,7 @@ import click
 from synapse_apply.cli.main import NAME, root
 from synapse_apply.emulator.table import page as emulator_page
 from synapse_apply.manifests.features import unsupported_in_project
+from synapse_apply.model.package_rules import RULES
 
 DOCS = Path(__file__).resolve().parent
 SCHEMAS = DOCS.parent / "schemas" / "v1"
@@ -87,6 +88,69 @@ One trailing newline of a file is dropped. `format: json` beside `env` or `file`
 secret. A secret written as plain text is
 a warning, and an error with `--strict`. A provider that is not listed below is accepted with a
 warning; all its values are treated as secret.
+"""
+PACKAGES = """\
+# Packages, read as the platform will
+
+`synapse-apply validate` looks into every package that a release names, and
+`synapse-apply package check` into one: a folder, a zip, a folder at a Git ref (`--ref`), or that of
+a release. Both need no backend. Each finding has the file, the line and the id of its rule, in
+every form of report. This page is made from the code: `make docs`.
+
+```console
+$ synapse-apply package check plugins/yolo
+Error: Version is no text
+  on plugins/yolo/config.yaml:3:1, field version, rule package:version
+  `version` is a number (1.0) where a string is needed
+  Hint: write X.Y.Z, such as 1.2.0
+```
+
+## How much a rule weighs
+
+| Level | Means |
+| --- | --- |
+| error | nothing can be published |
+| refused | the platform's own tools refuse such a package: an error |
+| warning | it may go wrong; an error with `--strict` |
+| note | to know; `--strict` leaves it a note |
+
+`validate -t embedded`, and that of a project with no other target, makes warnings of what is
+refused: the embedded backend takes such a package. `package check` does not.
+
+A plan and an apply do not look into packages: what is refused there, the backend refuses.
+
+## config.yaml
+
+`synapse-apply schema package-config` prints the schema, for an editor:
+
+```yaml
+# yaml-language-server: $schema=PATH/TO/schemas/v1/package-config.schema.json
+```
+
+The platform reads config.yaml at the package's root; in a zip without one, the file that ends in
+`config.yaml` and has the shortest path. It reads YAML 1.1, where an unquoted `yes` or `2026-11-26`
+is no text. A package is published here as it stands: what the platform's own publisher writes into
+config.yaml before (entrypoints, types, hyperparameters found in the code) must be in it.
+
+## Secrets
+
+Text files of at most 512 KiB are searched for credentials of well-known forms (private keys, AWS,
+GitHub, GitLab, Slack, Google, Synapse, Hugging Face, OpenAI, Anthropic, Stripe, npm, PyPI,
+SendGrid, Azure, JSON Web Tokens), for passwords in URLs, and for random-looking values of names
+that end in `api_key`, `_key`, `token`, `secret`, `password` and the like. `env`,
+`runtime_env.env_vars` and `container.env` of config.yaml are looked at as YAML reads them. A value
+is never shown. The comment of detect-secrets says that a line holds none:
+`# pragma: allowlist secret` on it, or `# pragma: allowlist nextline secret` above.
+
+## What packages need
+
+`dependencies` of config.yaml maps codes of other plugins to specifiers (`{sam: ">=1.2,<2"}`). A
+release is published after the newest declared release of each that fits, or after the plugin where
+none does; where that fails, so does what needs it. `synapse-apply graph` draws these arrows. What
+no manifest declares may be there on the backend and is a warning, and so is a declared release that
+does not fit: an older one may still serve. Plugins that need each other in a circle are an error.
+
+## Rules
 """
 POLICY = """\
 What the rules mean: [policy.md](policy.md). A field that is required may be left out beside
@@ -164,6 +228,16 @@ def provider(file: Path) -> str:
 def rows(schema: str) -> list[Row]:
     """Every field of a schema, in its order."""
     return list(_properties(_load(SCHEMAS / f"{schema}.schema.json"), (), schema))
+
+
+def packages_page() -> str:
+    """docs/packages.md."""
+    lines = ["| Rule | Level | Finding | What is asked for |", "| --- | --- | --- | --- |"]
+    lines += [
+        f"| `{rule.id}` | {rule.level.value} | {rule.title} | {rule.text} |"
+        for rule in RULES.values()
+    ]
+    return f"{PACKAGES}\n" + "\n".join(lines) + "\n"
 
 
 def policy_rows() -> list[Row]:
@@ -296,7 +370,12 @@ def _refused(path: tuple[str, ...], kind: str, value: Any) -> bool:
     return kind == "project" and any(True for _ in unsupported_in_project(value, {}))
 
 
-PAGES = {"commands.md": commands_page, "manifests.md": manifests_page, "emulator.md": emulator_page}
+PAGES = {
+    "commands.md": commands_page,
+    "manifests.md": manifests_page,
+    "emulator.md": emulator_page,
+    "packages.md": packages_page,
+}
 
 if __name__ == "__main__":
     for page, make in PAGES.items():

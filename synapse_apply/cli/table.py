@@ -29,7 +29,7 @@ COMMANDS = {
     "import": _entry("commands.import_", "Take objects that exist into the state.", _LOOK),
     "export": _entry("commands.export", "Turn what is live into manifests and ids.", _LOOK),
     "settle": _entry("commands.settle", "Find out how calls ended that nobody saw end.", _LOOK),
-    "package": _entry("package.group", "Look at packages: build, digest, diff.", _LOOK),
+    "package": _entry("package.group", "Look at packages: check, build, digest, diff.", _LOOK),
     "state": _entry("state.group", "Look after the state of a target.", _LOOK),
     "agents": _entry("agents.group", "Check the health of a target's agents.", _LOOK),
     "run": _entry("commands.run", "Run a plugin, and follow its job.", _LIVE),
@@ -75,6 +75,7 @@ STORAGES = {
     "get": _entry("storages.get", "Show a storage."),
 }
 PACKAGE = {
+    "check": _entry("package.check", "Say what the platform would refuse or ignore in it."),
     "show": _entry("package.show", "Show what is in it, what is left out, and by which rule."),
     "digest": _entry("package.digest", "Print its digest."),
     "build": _entry("package.build", "Write its zip to a file."),

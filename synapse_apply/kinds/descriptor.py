@@ -126,8 +126,10 @@ class Binding:
     is there.
 
     `immutable` fields never change here, beside those that no version changes: the way out by
-    field. `takes` says what values a version wants. `runs_as` gives the name by which the calls of
-    the kind's proof know the owner with this remote id, where those are of another version.
+    field. `takes` says what values a version wants, `platform_takes` what the platform's own
+    service wants of a version that leaves them free on its page. `runs_as` gives the name by which
+    the calls of the kind's proof know the owner with this remote id, where those are of another
+    version.
     `belonging` lists the objects of the owner with this remote id. `harmless` is there where the
     server can be asked to check a call and not to act on it: it sends one that changes nothing
     even where the server does not know this; False where it finds no object to send it about.
@@ -157,6 +159,7 @@ class Binding:
     lookup_if: Mapping[str, Mapping[str, Lookup]] = field(default_factory=dict)
     immutable: Mapping[str, str] = field(default_factory=dict)
     takes: Mapping[str, Takes] = field(default_factory=dict)
+    platform_takes: Mapping[str, Takes] = field(default_factory=dict)
     bootstraps: Bootstrap | None = None
     runs_as: Callable[[Api, str], str] | None = None
     belonging: Callable[[Api, str], Sequence[Raw]] | None = None

@@ -78,6 +78,19 @@ def _named_by_jobs(api: Api) -> Iterator[str]:
             yield str(found)
 
 
+# The platform's list (vendor-facts.md, section 8), closed on v2 and on its service of v1.
+CATEGORIES = (
+    "neural_net",
+    "export",
+    "upload",
+    "smart_tool",
+    "pre_annotation",
+    "post_annotation",
+    "data_validation",
+    "converter",
+)
+_WORDS = f"one of {', '.join(CATEGORIES)}"
+
 V1 = Binding(
     api="v1",
     fields=FIELDS,
@@ -96,20 +109,14 @@ V1 = Binding(
     update_mode=UpdateMode.PUT,
     decode=_decode,
     encode=dict,
+    platform_takes={
+        "code": Takes("a text that no other plugin has"),
+        "category": Takes(_WORDS, choices=frozenset(CATEGORIES)),
+    },
 )
 
 # What v2 carries of a plugin; version, author and configuration are the release's business there.
 FIELDS_V2 = frozenset({"name", "code", "description", "category"})
-CATEGORIES_V2 = (
-    "neural_net",
-    "export",
-    "upload",
-    "smart_tool",
-    "pre_annotation",
-    "post_annotation",
-    "data_validation",
-    "converter",
-)
 
 
 def _decode_v2(raw: Raw, marks: SecretMarks) -> Observed:
@@ -147,9 +154,7 @@ V2 = Binding(
             required=True,
             pattern="[a-z0-9]([a-z0-9-]*[a-z0-9])?",
         ),
-        "category": Takes(
-            f"one of {', '.join(CATEGORIES_V2)}", to_create=True, choices=frozenset(CATEGORIES_V2)
-        ),
+        "category": Takes(_WORDS, to_create=True, choices=frozenset(CATEGORIES)),
     },
     bootstraps=Bootstrap("release", body=_with_release, member=_release_of),
     harmless=changes_nothing,

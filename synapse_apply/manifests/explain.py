@@ -69,10 +69,35 @@ def explain(name: str, subject: Subject) -> tuple[Diagnostic, ...]:
     """The findings of one value against one schema, none twice, in the order of the file."""
     found: dict[Diagnostic, None] = {}
     for problem in _explainer(name).iter_errors(subject.value):
-        found.update(dict.fromkeys(_explain(problem, subject)))
+        named = _rules(problem, shapes.strict(name))
+        explained = _explain(problem, subject)
+        found.update(dict.fromkeys(one.with_(rule=next(named)) for one in explained))
     if not found:
         found.update(dict.fromkeys(_in_its_words(name, subject)))
     return tuple(sorted(found, key=_by_place))
+
+
+def _rules(problem: Any, root: Mapping[str, Any]) -> Iterator[str | None]:
+    """The id of the rule of each finding that a problem comes to, where the schema names rules.
+
+    `x-lint` of a subschema names them by keyword; `null` there, or `x-lint-null` of the whole,
+    stands for null where something else is needed.
+    """
+    schema = problem.schema if isinstance(problem.schema, dict) else {}
+    by_keyword = schema.get("x-lint", {})
+    rule = by_keyword.get(problem.validator)
+    if problem.instance is None and problem.validator in {"type", "enum"}:
+        rule = by_keyword.get("null", root.get("x-lint-null", rule))
+    if problem.validator == "required" and rule is None:
+        for key in problem.validator_value:
+            if key not in problem.instance:
+                yield (
+                    schema["properties"].get(key, {}).get("x-lint", {}).get("required")
+                    if (by_keyword)
+                    else None
+                )
+    while True:
+        yield rule
 
 
 def _by_place(finding: Diagnostic) -> tuple[Any, ...]:
@@ -162,7 +187,7 @@ def _type_finding(problem: Any, subject: Subject, path: Path, wanted: Any) -> Di
     names = [wanted] if isinstance(wanted, str) else list(wanted)
     value = problem.instance
     named = _named(subject, path)
-    needed = " or ".join(_TYPES[name] for name in names)
+    needed = " or ".join(_TYPES[name] for name in names if name != "null")
     if value is None:
         hint = "leave the field out" + (', or write "" for an empty text' * ("string" in names))
         detail = f"{named} is null where {needed} is needed"
@@ -186,7 +211,8 @@ def _mend(problem: Any, value: Any, names: list[str], shown: str) -> str:
         return f'quote it: "{shown}"' if shown else "quote it"
     if isinstance(value, str) and _would_fit(value, names):
         return "remove the quotes"
-    return "write " + (rule or " or ".join(_EXAMPLES[name] for name in names))
+    written = (_EXAMPLES[name] for name in names if name != "null")
+    return "write " + (rule or " or ".join(written))
 
 
 def _would_fit(text: str, names: list[str]) -> bool:
@@ -201,11 +227,16 @@ def _would_fit(text: str, names: list[str]) -> bool:
 def _not_one_of(problem: Any, subject: Subject, path: Path) -> Iterator[Diagnostic]:
     single = problem.validator == "const"
     allowed = [problem.validator_value] if single else problem.validator_value
-    words = [one if isinstance(one, str) else json.dumps(one) for one in allowed]
+    words = [one if isinstance(one, str) else json.dumps(one) for one in allowed if one is not None]
     shown = _shown(problem, subject, path)
     value = shown or kind_of(problem.instance)
     known = f"where only {words[0]} is known" if single else f"which is none of {', '.join(words)}"
     detail = f"{_named(subject, path)} is {value}, {known}"
+    if "propertyNames" in problem.absolute_schema_path:
+        detail, path = (
+            f"the name {value} in {_named(subject, path)}, {known}",
+            (*path, problem.instance),
+        )
     text = problem.instance if isinstance(problem.instance, str) and shown else ""
     hint = did_you_mean(text, words) if text else f"write {' or '.join(words)}"
     yield _finding(subject, path, "Unknown value", detail, hint)

@@ -25,13 +25,14 @@ from synapse_apply.manifests.draft import Context, Draft, PackageConfig
 from synapse_apply.manifests.files import manifest_files, shown
 from synapse_apply.manifests.fitting import Fitting
 from synapse_apply.manifests.inventory import is_inventory
+from synapse_apply.manifests.needing import with_needs
 from synapse_apply.manifests.overlays import Overlay
 from synapse_apply.manifests.reader import Document, Reading, read
 from synapse_apply.manifests.refactoring import check_declared, check_declared_at, later_names
 from synapse_apply.manifests.variables import Values
 from synapse_apply.model.address import Address, in_order
 from synapse_apply.model.desired import Desired
-from synapse_apply.model.diagnostic import Diagnostic, Position, Severity, error
+from synapse_apply.model.diagnostic import Diagnostic, Position, error
 from synapse_apply.model.marks import SecretMarks
 from synapse_apply.model.project import Project, Target
 from synapse_apply.model.unhurried import unhurried_gc
@@ -108,7 +109,7 @@ def load(
         declared = _decoded(context, documents, values, written.name if written else "")
     findings = [*values.findings, *context.findings]
     if strict:
-        findings = [finding.with_(severity=Severity.ERROR) for finding in findings]
+        findings = [finding.as_strict() for finding in findings]
     return Loaded(target, declared, tuple(dict.fromkeys(findings)), context.marks)
 
 
@@ -215,7 +216,7 @@ def _decoded(
     context.findings.extend(overlays.check(known))
     context.findings.extend(_check_moves(context, known, ref))
     fitting = Fitting(context.target, context.findings)
-    return fitting.of(declared)
+    return fitting.of(with_needs(declared, context.config))
 
 
 def _name(

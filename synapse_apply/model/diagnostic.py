@@ -13,10 +13,11 @@ Path = tuple[str | int, ...]
 
 
 class Severity(Enum):
-    """How much a finding weighs; `--strict` turns warnings into errors."""
+    """How much a finding weighs; `--strict` turns warnings into errors, and leaves notes alone."""
 
     ERROR = "error"
     WARNING = "warning"
+    NOTE = "note"
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -36,7 +37,8 @@ class Diagnostic:
     """Summary is terse and constant; detail names the thing; hint says what to do next.
 
     `address` is the resource's address as text, `path` the field relative to the document,
-    `target` the target whose overlay or variables led to it, `request_id` the server's.
+    `target` the target whose overlay or variables led to it, `request_id` the server's, `rule` the
+    id of the rule that it is against, where rules have ids.
     """
 
     severity: Severity
@@ -48,10 +50,23 @@ class Diagnostic:
     path: Path | None = None
     target: str | None = None
     request_id: str | None = None
+    rule: str | None = None
 
     @property
     def is_error(self) -> bool:
         return self.severity is Severity.ERROR
+
+    @property
+    def is_warning(self) -> bool:
+        return self.severity is Severity.WARNING
+
+    @property
+    def is_note(self) -> bool:
+        return self.severity is Severity.NOTE
+
+    def as_strict(self) -> Diagnostic:
+        """The same as `--strict` has it: a warning is an error, a note stays a note."""
+        return self.with_(severity=Severity.ERROR) if self.is_warning else self
 
     def with_(self, **changes: Any) -> Diagnostic:
         """A copy that knows more, such as the target it was found for."""
@@ -64,7 +79,7 @@ class Diagnostic:
             "summary": self.summary,
             "detail": self.detail,
         }
-        for key in ("hint", "address", "target", "request_id"):
+        for key in ("hint", "address", "target", "request_id", "rule"):
             if value := getattr(self, key):
                 data[key] = value
         if self.path is not None:

@@ -66,17 +66,32 @@ class Memory(Protocol):
     def learn(self, entry: Entry, content: Content) -> None: ...
 
 
+class Watch(Protocol):
+    """Looks at what is in a package while it is read to be hashed: no file is read twice."""
+
+    def begin(self, found: Gathered) -> None:
+        """Once, before the first file."""
+        ...
+
+    def wants(self, entry: Entry) -> bool:
+        """Whether it is to see this file, which is then held in memory."""
+        ...
+
+    def see(self, entry: Entry, data: bytes) -> None: ...
+
+
 @dataclass(slots=True)
 class Gathered:
     """What a source holds: its files, what was left out and why, and what is wrong with it.
 
-    `zip` is the file on disk that all of it lies in.
+    `zip` is the file on disk that all of it lies in; `ignore_files` the texts of those at the root.
     """
 
     entries: list[Entry] = field(default_factory=list)
     excluded: list[tuple[str, str]] = field(default_factory=list)
     findings: list[Diagnostic] = field(default_factory=list)
     zip: Entry | None = None
+    ignore_files: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -110,17 +125,20 @@ def measure(
     entries: list[Entry],
     write: Callable[[Entry, Iterator[bytes]], None] | None = None,
     memory: Memory | None = None,
+    watch: Watch | None = None,
 ) -> Measured:
     """Read every file once; `write` sees the blocks that are hashed, as they pass.
 
-    What `memory` has is not read, unless it is to be written.
+    What `memory` has is not read, unless it is to be written or `watch` is to see it.
     """
     made = Measured()
     for entry in entries:
+        seen = watch if write is None and watch is not None and watch.wants(entry) else None
+        through = write if seen is None else _shown_to(seen)
         try:
-            content = memory.recall(entry) if memory and write is None else None
+            content = memory.recall(entry) if memory and through is None else None
             if content is None:
-                content = read_through(entry, write)
+                content = read_through(entry, through)
                 if memory is not None:
                     memory.learn(entry, content)
         except UnreadableError as problem:
@@ -138,6 +156,10 @@ def measure(
                 )
             )
     return made
+
+
+def _shown_to(watch: Watch) -> Callable[[Entry, Iterator[bytes]], None]:
+    return lambda entry, blocks: watch.see(entry, b"".join(blocks))
 
 
 def read_through(

@@ -20,6 +20,7 @@ from synapse_apply.packages.content import (
     Gathered,
     Measured,
     UnreadableError,
+    Watch,
     measure,
     read_through,
 )
@@ -82,15 +83,15 @@ class Digests:
         self._worth = 0
         self._is_stale = False
 
-    def measured(self, found: Gathered) -> Measured:
+    def measured(self, found: Gathered, watch: Watch | None = None) -> Measured:
         """As `measure` has it; what is known is not read."""
         whole = found.zip
         if whole is None or whole.sighting is None:
-            return measure(found.entries, memory=self)
+            return measure(found.entries, memory=self, watch=watch)
         known = self._known(whole.sighting)
-        if isinstance(known, ZipContent):
+        if isinstance(known, ZipContent) and watch is None:
             return Measured(dict(known.files), known.size)
-        made = measure(found.entries)
+        made = measure(found.entries, watch=watch)
         if not made.findings:
             # What changes meanwhile is no longer as it was seen, and so not kept.
             with suppress(UnreadableError):

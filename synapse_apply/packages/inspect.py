@@ -10,7 +10,7 @@ from synapse_apply.model.desired import Package, PackageSource
 from synapse_apply.model.diagnostic import Diagnostic, error, warning
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
-from synapse_apply.packages.content import Gathered, Measured, digest_of, measure
+from synapse_apply.packages.content import Gathered, Measured, Watch, digest_of, measure
 from synapse_apply.packages.digests import Digests
 from synapse_apply.packages.sources import CONFIG_FILES, FILE, config_text, opened
 from synapse_apply.packages.zipping import write_zip
@@ -41,18 +41,22 @@ def inspect(
     allow_files: Sequence[str] = (),
     warn: Callable[[Diagnostic], None] | None = None,
     digests: Digests | None = None,
+    watch: Watch | None = None,
 ) -> Package:
     """What a source holds now, read once and hashed, where `digests` does not know it.
 
     `root` is the project's folder, `max_size` in bytes, `at` what each finding is told of its
     place (address, position, target ...), `allow_files` sources outside the project, `warn`
-    takes findings that are no error. A `published` source has no digest and no files.
+    takes findings that are no error, `watch` looks at what is read. A `published` source has no
+    digest and no files.
     InputError carries every finding.
     """
     told = {"position": source.position} | dict(at or {})
     try:
         with opened(source, root, allow_files) as found:
-            measured = measured_within(found, max_size, source, digests=digests)
+            if watch is not None:
+                watch.begin(found)
+            measured = measured_within(found, max_size, source, digests=digests, watch=watch)
     except InputError as problem:
         raise InputError(*(one.with_(**told) for one in problem.diagnostics)) from None
     if warn is not None:
@@ -90,10 +94,11 @@ def measured_within(
     source: PackageSource,
     to: IO[bytes] | None = None,
     digests: Digests | None = None,
+    watch: Watch | None = None,
 ) -> Measured:
     """The content measured, and written to `to` as a zip; InputError with all that is wrong.
 
-    With `digests` what it knows is not read, unless it is to be written.
+    With `digests` what it knows is not read, unless it is to be written or `watch` asks for it.
     """
     findings = [*found.findings, *_size_findings(found, max_size, source)]
     # An entry that was refused is never unpacked, and a zip of less than all is no use.
@@ -104,7 +109,9 @@ def measured_within(
     elif sum(entry.size for entry in found.entries) > max_size:
         measured = Measured()
     else:
-        measured = digests.measured(found) if digests else measure(found.entries)
+        measured = (
+            digests.measured(found, watch) if digests else measure(found.entries, watch=watch)
+        )
     findings += measured.findings
     if findings:
         raise InputError(*findings)

@@ -97,8 +97,15 @@ def _config_in_tree(source: PackageSource, tree: Tree) -> tuple[str, str] | None
     if found is None:
         return None
     name, text = found
+    return text, name_in(source, name)
+
+
+def name_in(source: PackageSource, path: str) -> str:
+    """What to call a file of a package in a message."""
     at = f" at {source.shown_ref}" if source.ref else ""
-    return text, (name if source.path in ("", ".") else f"{source.path}/{name}") + at
+    if source.kind == FILE:
+        return f"{source.path}!{path}{at}"
+    return (path if source.path in ("", ".") else f"{source.path}/{path}") + at
 
 
 def _config_of(tree: Tree) -> tuple[str, str] | None:
@@ -118,7 +125,7 @@ def _config_in_zip(
         entries = {entry.path: entry for entry in found.entries}
         for name in CONFIG_FILES:
             if entry := entries.get(name):
-                return text_of(name, entry.size, entry.blocks()), f"{source.path}!{name}"
+                return text_of(name, entry.size, entry.blocks()), name_in(source, name)
     return None
 
 

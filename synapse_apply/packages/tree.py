@@ -66,11 +66,20 @@ def gather(tree: Tree) -> Gathered:
 
 
 def _walk(tree: Tree, made: Gathered) -> None:
+    def read(path: str) -> str | None:
+        return read_text(tree, path)
+
+    def read_at_root(path: str) -> str | None:
+        text = read(path)
+        if text is not None:
+            made.ignore_files[path] = text
+        return text
+
     waiting = [("", Rules())]
     while waiting:
         folder, above = waiting.pop()
         try:
-            rules = above.entering(canonical(folder), lambda path: read_text(tree, path))
+            rules = above.entering(canonical(folder), read if folder else read_at_root)
             nodes = tree.children(folder)
         except TooManyPatternsError:
             raise

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 
 from synapse_apply.model.address import Address
@@ -28,12 +28,14 @@ def carried(change: Change) -> Address | None:
 class Along:
     """Which member goes along with which owner's create, as the rulings are made.
 
-    `ruled` gives what is to be done about one item by itself; `selected` limits the plan.
+    `ruled` gives what is to be done about one item by itself; `selected` limits the plan. `awaited`
+    is what each owner comes after, as `with_awaited` has it.
     """
 
     items: Mapping[Address, Item]
     selected: frozenset[Address] | None
     ruled: Callable[[Item], Ruling]
+    awaited: Mapping[Address, Collection[Address]]
     _owners: dict[Address, Address] = field(default_factory=dict)
     _members: dict[Address, list[Item]] = field(default_factory=lambda: defaultdict(list))
 
@@ -53,14 +55,16 @@ class Along:
             return ruling
         stopped: list[Ruling] = []
         members = self._members[item.address]
-        for member in sorted(members, key=_by_version):
+        for member in sorted(members, key=_rank):
             if member.address.kind != bootstraps.kind:
                 continue
             there = self.ruled(member)
             if self._may_go(item, member, there):
                 self._owners[member.address] = item.address
                 first = f"its first {bootstraps.kind} {member.address} is made by the same call"
-                return _told(ruling, CARRIES, member.address, first)
+                after = {*ruling.change.depends_on, *needs(member)} - {item.address}
+                waiting = replace(ruling.change, depends_on=tuple(sorted(after)))
+                return _told(replace(ruling, change=waiting), CARRIES, member.address, first)
             stopped.append(there)
         changes = [one.change for one in stopped]
         return ruling.refuse(
@@ -74,9 +78,36 @@ class Along:
         return (
             ruling.change.action in _MAKES
             and not ruling.blocked
-            and needs(member) == (owner.address,)
+            and set(needs(member)) <= {owner.address, *self.awaited[owner.address]}
             and not self._is_left_out(member.address)
         )
+
+
+def with_awaited(
+    items: Mapping[Address, Item], graph: Mapping[Address, Collection[Address]]
+) -> dict[Address, Collection[Address]]:
+    """The graph in which an owner to be made also comes after what its first member needs."""
+    made = dict(graph)
+    first: dict[Address, Item] = {}
+    for item in items.values():
+        for value in item.desired.spec.values() if item.desired is not None else ():
+            owner = items.get(value.address) if isinstance(value, Reference) else None
+            if owner is None or owner.sighting.observed is not None or owner.address not in graph:
+                continue
+            bootstraps = owner.binding.bootstraps
+            if bootstraps is None or item.address.kind != bootstraps.kind:
+                continue
+            known = first.get(owner.address)
+            if known is None or _rank(item) < _rank(known):
+                first[owner.address] = item
+    for at, member in first.items():
+        made[at] = tuple(dict.fromkeys((*graph[at], *(n for n in needs(member) if n != at))))
+    return made
+
+
+def _rank(item: Item) -> tuple[int, tuple[bool, Order | tuple[()], Address]]:
+    """What needs nothing but its owner goes first, else the lowest version."""
+    return len(needs(item)), _by_version(item)
 
 
 def _by_version(item: Item) -> tuple[bool, Order | tuple[()], Address]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from graphlib import CycleError, TopologicalSorter
 from itertools import pairwise
 
@@ -10,6 +10,7 @@ from synapse_apply.model.address import Address, in_order
 
 Graph = Mapping[Address, Collection[Address]]
 Cycle = tuple[Address, ...]
+_MOST_CYCLES = 10
 
 
 def dependency_order(
@@ -27,11 +28,27 @@ def dependency_order(
         node: {need for need in graph[node] if need in graph and need != node} for node in nodes
     }
     cycles: list[Cycle] = [(node, node) for node in edges if node in graph[node]]
-    while (cycle := _find_cycle(edges)) is not None:
-        cycles.append(cycle)
-        for before, after in pairwise(cycle):
-            edges[after].discard(before)
+    for component in _components(edges):
+        cycles += _opened(component, edges)
     return _batches(edges, rank), cycles
+
+
+def _opened(component: Collection[Address], edges: dict[Address, set[Address]]) -> Iterator[Cycle]:
+    """The cycles of nodes that all lead to each other, whose edges are taken out.
+
+    Only the first of many are told: what is mended there ends others, too.
+    """
+    inside = {node: edges[node] & set(component) for node in component}
+    for _ in range(_MOST_CYCLES):
+        cycle = _find_cycle(inside)
+        if cycle is None:
+            return
+        yield cycle
+        for before, after in pairwise(cycle):
+            inside[after].discard(before)
+            edges[after].discard(before)
+    for node, needs in inside.items():
+        edges[node] -= needs
 
 
 def _find_cycle(edges: Mapping[Address, set[Address]]) -> Cycle | None:
@@ -42,6 +59,44 @@ def _find_cycle(edges: Mapping[Address, set[Address]]) -> Cycle | None:
         first = ring.index(min(ring))
         return (*ring[first:], *ring[:first], ring[first])
     return None
+
+
+def _components(edges: Mapping[Address, set[Address]]) -> list[list[Address]]:
+    """The strongly connected components of more than one node (Tarjan), in time linear in edges."""
+    index: dict[Address, int] = {}
+    low: dict[Address, int] = {}
+    path: list[Address] = []
+    on_path: set[Address] = set()
+    found: list[list[Address]] = []
+    for root in edges:
+        if root in index:
+            continue
+        work = [(root, iter(sorted(edges[root])))]
+        index[root] = low[root] = len(index)
+        path.append(root)
+        on_path.add(root)
+        while work:
+            node, needs = work[-1]
+            need = next(needs, None)
+            if need is None:
+                work.pop()
+                if work:
+                    low[work[-1][0]] = min(low[work[-1][0]], low[node])
+                if low[node] == index[node]:
+                    component = [path.pop()]
+                    while component[-1] != node:
+                        component.append(path.pop())
+                    on_path.difference_update(component)
+                    if len(component) > 1:
+                        found.append(sorted(component))
+            elif need not in index:
+                index[need] = low[need] = len(index)
+                path.append(need)
+                on_path.add(need)
+                work.append((need, iter(sorted(edges[need]))))
+            elif need in on_path:
+                low[node] = min(low[node], index[need])
+    return found
 
 
 def _batches(

@@ -11,7 +11,7 @@ from synapse_apply.model.plan import Action, Change, Plan
 from synapse_apply.model.state import CREATE_VERB, Intent
 from synapse_apply.model.unhurried import unhurried_gc
 from synapse_apply.planning import needed
-from synapse_apply.planning.along import Along
+from synapse_apply.planning.along import Along, with_awaited
 from synapse_apply.planning.declared import Survey, decide
 from synapse_apply.planning.guards import trips
 from synapse_apply.planning.identity import claims, perhaps_made
@@ -94,14 +94,14 @@ def _declared(
     items: Mapping[Address, Item], survey: Survey, bench: Bench
 ) -> tuple[Rulings, list[Cycle]]:
     """Rulings on what is declared, in dependency order; dependents of what is stopped stop."""
-    graph = survey.needs
+    graph = with_awaited(items, survey.needs)
     ordered, cycles = dependency_order(graph, lambda address: items[address].type.rank)
     rulings: Rulings = {}
 
     def ruled(item: Item) -> Ruling:
         return _tried(judged(item, proven(item, decide(item, survey), survey), bench), survey)
 
-    along = Along(items, survey.choices.selected, ruled)
+    along = Along(items, survey.choices.selected, ruled, graph)
     for address in ordered:
         item = items[address]
         ruling = along.settled(item, ruled(item))

@@ -17,6 +17,7 @@ from synapse_apply.model.desired import Desired, Package, PackageSource
 from synapse_apply.model.diagnostic import Diagnostic, error
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
+from synapse_apply.model.package_rules import finding_of
 from synapse_apply.model.project import Project, Target
 from synapse_apply.model.state import Record
 from synapse_apply.model.versions import order
@@ -26,6 +27,8 @@ from synapse_apply.packages.inspect import Listing, config_of, inspect, listing
 from synapse_apply.packages.sources import PUBLISHED
 from synapse_apply.session import declare
 from synapse_apply.session.context import open_state
+from synapse_apply.session.lint import located
+from synapse_apply.session.sources import linter
 from synapse_apply.session.state_file import missing
 from synapse_apply.session.where import Where
 
@@ -170,6 +173,30 @@ def look(sought: Sought) -> Inside:
         warn=findings.append,
     )
     return Inside(package, contents(sought).included, findings)
+
+
+def check(sought: Sought, *, strict: bool = False) -> tuple[Diagnostic, ...]:
+    """All that the platform would refuse or ignore, and what keeps the package from being built.
+
+    `strict` makes errors of warnings.
+    """
+    watch = linter(sought.source)
+    found: list[Diagnostic] = []
+    try:
+        inspect(
+            sought.source,
+            sought.root,
+            sought.max_size,
+            at={"address": sought.address or None},
+            allow_files=sought.allow_files,
+            watch=watch,
+        )
+    except InputError as problem:
+        found.extend(problem.diagnostics)
+    flaws = watch.flaws()
+    linted = (*watch.config_findings, *map(finding_of, flaws))
+    found = [*(located(one, sought.root) for one in linted), *found]
+    return tuple(one.as_strict() if strict else one for one in dict.fromkeys(found))
 
 
 def contents(sought: Sought) -> Listing:

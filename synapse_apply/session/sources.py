@@ -13,10 +13,12 @@ from synapse_apply.model.desired import Package, PackageSource
 from synapse_apply.model.diagnostic import Diagnostic, warning
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
+from synapse_apply.model.package_rules import Flaw
 from synapse_apply.model.project import Project, Target
 
 if TYPE_CHECKING:
     from synapse_apply.packages.digests import Digests
+    from synapse_apply.packages.lint import PackageLint
     from synapse_apply.session.digests import KeptDigests
 
 _Key = tuple[PackageSource, tuple[str, ...]]
@@ -52,7 +54,7 @@ class Sources:
     """The package sources of a project. What `told` has is believed and not looked at.
 
     With `ref` folders and zips are read as that Git ref has them. `environ` says whether what
-    files held is kept for the next run.
+    files held is kept for the next run. With `linted` packages are looked into while they are read.
     """
 
     def __init__(
@@ -61,8 +63,12 @@ class Sources:
         told: Iterable[Held] = (),
         ref: str = "",
         environ: Mapping[str, str] | None = None,
+        *,
+        linted: bool = False,
     ) -> None:
         self._project = project
+        self._linted = linted
+        self._flaws: dict[_Key, list[Flaw]] = {}
         self._ref = ref
         self._environ = environ
         self._kept: KeptDigests | None = None
@@ -89,6 +95,15 @@ class Sources:
             known = told.package if told else None
             self._packages[key] = (known, []) if known else self._inspected(key)
         return self._packages[key]
+
+    def flaws(self, source: PackageSource, target: Target) -> list[Flaw]:
+        """What a source is against; it is read where nobody has asked for it."""
+        self.package(source, target)
+        return self._flaws.get(self._key(source, target), [])
+
+    def asked_for(self, target: Target) -> tuple[PackageSource, ...]:
+        """The sources whose config.yaml one target needed, for whatever document."""
+        return tuple(source for source, allowed in self._configs if allowed == target.allow_files)
 
     def keep(self) -> Digests | None:
         """Write down what files held; what is known of them, None where nobody was asked."""
@@ -144,18 +159,31 @@ class Sources:
             self._kept = kept_digests(self._project, self._environ)
         if self._is_left_out(source):
             return None, [_left_out(source)]
+        watch = linter(source) if self._linted else None
         try:
             package = inspect(
                 source,
                 self._project.root,
                 self._project.max_package_size,
                 allow_files=allow_files,
-                warn=findings.append,
+                warn=findings.append if watch is None else None,  # the lint says it by its rule
                 digests=self._kept.digests if self._kept else None,
+                watch=watch,
             )
         except InputError as problem:
             return None, [*findings, *problem.diagnostics]
+        finally:
+            if watch is not None:
+                self._flaws[key] = watch.flaws()
         return package, findings
+
+
+def linter(source: PackageSource) -> PackageLint:
+    """What looks into a package while it is read."""
+    from synapse_apply.manifests.package_config import read_package_config
+    from synapse_apply.packages.lint import PackageLint
+
+    return PackageLint(source, read_package_config)
 
 
 def _left_out(source: PackageSource) -> Diagnostic:

@@ -7,8 +7,10 @@ from synapse_apply.manifests.targets import targets_to_check
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.frozen import frozen
 from synapse_apply.session import declare
+from synapse_apply.session.lint import lint
 from synapse_apply.session.sources import Sources
 from synapse_apply.session.where import Where
+from synapse_apply.views.findings import counted
 
 
 @frozen
@@ -22,16 +24,14 @@ class Validated:
     def summary(self) -> str:
         """One line for people."""
         parts = [f"{count} resources for {name}" for name, count in self.counts.items()]
-        warnings = sum(not finding.is_error for finding in self.diagnostics)
-        ending = f", {warnings} warning{'s' if warnings != 1 else ''}" if warnings else ""
-        return f"Valid: {', '.join(parts)}{ending}."
+        return f"Valid: {', '.join(parts)}{counted(self.diagnostics)}."
 
 
 def validate(where: Where, *, every_target: bool = True) -> Validated:
     """Check every target, or the one that was named; InputError for what hides all the rest."""
     project = declare.project_of(where)
     targets = targets_to_check(project, None if every_target else where.target)
-    sources = Sources(project, environ=where.environ)
+    sources = Sources(project, environ=where.environ, linted=True)
     loaded, findings = validate_manifests(
         project,
         targets,
@@ -47,5 +47,7 @@ def validate(where: Where, *, every_target: bool = True) -> Validated:
         known = set(one.diagnostics)
         found.update(dict.fromkeys(f for f in checked.diagnostics if f not in known))
         counts[target.name] = len(one.desired)
+    linted = lint(project.root, sources, loaded)
+    found.update(dict.fromkeys(one.as_strict() if where.strict else one for one in linted))
     sources.keep()
     return Validated(tuple(found), counts)

@@ -11,12 +11,24 @@ from synapse_apply.views.safety import clean, disarm, told_lines
 
 
 def render_diagnostics(diagnostics: Iterable[Diagnostic], *, color: bool) -> str:
-    """Every finding as an `Error: ` or `Warning: ` block, one empty line between them.
+    """Every finding as an `Error: `, `Warning: ` or `Note: ` block, one empty line between them.
 
     "" when there are none; else the text ends with a newline.
     """
     blocks = finding_blocks(diagnostics, Pen(color))
     return disarm("\n\n".join(blocks) + "\n") if blocks else ""
+
+
+def counted(diagnostics: Iterable[Diagnostic]) -> str:
+    """`, 2 warnings, 1 note`, for the end of a sentence; "" where there are none."""
+    found = list(diagnostics)
+    counts = {
+        "warning": sum(finding.is_warning for finding in found),
+        "note": sum(finding.is_note for finding in found),
+    }
+    return "".join(
+        f", {count:,} {word}{'s' if count != 1 else ''}" for word, count in counts.items() if count
+    )
 
 
 def finding_blocks(diagnostics: Iterable[Diagnostic], pen: Pen) -> list[str]:
@@ -25,7 +37,7 @@ def finding_blocks(diagnostics: Iterable[Diagnostic], pen: Pen) -> list[str]:
 
 
 def _block(finding: Diagnostic, pen: Pen) -> list[str]:
-    word = "error" if finding.is_error else "warning"
+    word = finding.severity.value
     lines = [pen(f"{word.title()}: ", word) + pen(clean(finding.summary), "bold")]
     if where := whereabouts(finding):
         lines.append(f"  {where}")
@@ -44,7 +56,7 @@ def indented(text: str, by: int = 2) -> list[str]:
 
 
 def whereabouts(finding: Diagnostic) -> str:
-    """`on FILE:LINE:COLUMN, with ADDRESS, field PATH, target NAME`, as far as it is known."""
+    """`on FILE:LINE:COLUMN, with ADDRESS, field PATH, target NAME, rule ID`, as far as known."""
     parts = []
     if finding.position is not None:
         parts.append(f"on {place(finding.position)}")
@@ -54,6 +66,8 @@ def whereabouts(finding: Diagnostic) -> str:
         parts.append(f"field {dotted(finding.path)}")
     if finding.target:
         parts.append(f"target {clean(finding.target)}")
+    if finding.rule:
+        parts.append(f"rule {clean(finding.rule)}")
     return ", ".join(parts)
 
 

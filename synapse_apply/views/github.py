@@ -19,18 +19,21 @@ from synapse_apply.views.safety import clean, clean_lines, disarm
 # GitHub shows so many of each kind for a step, and drops the others without a word.
 MOST = 10
 _LONGEST = 4000
+# Its commands by how much a remark weighs.
+_COMMANDS = {"error": "error", "warning": "warning", "note": "notice"}
 
 
 def annotation_lines(remarks: Iterable[Remark]) -> str:
     """A line a remark, errors first; where there are too many, the last one counts the others."""
     lines: list[str] = []
     known = list(remarks)
-    for level in ("error", "warning"):
+    for level, command in _COMMANDS.items():
         mine = [remark for remark in known if remark.level == level]
         shown = mine if len(mine) <= MOST else mine[: MOST - 1]
         lines += [_line(remark) for remark in shown]
         if left := len(mine) - len(shown):
-            lines.append(f"::{level} title=synapse-apply::{left} more: see the summary or the log")
+            more = f"{left} more: see the summary or the log"
+            lines.append(f"::{command} title=synapse-apply::{more}")
     return "".join(f"{line}\n" for line in lines)
 
 
@@ -41,7 +44,7 @@ def _line(remark: Remark) -> str:
         facts = {"file": shortened(at.file, 4096), "line": str(at.line), "col": str(at.column)}
     facts["title"] = shortened(remark.title, 200)
     properties = ",".join(f"{name}={_property(value)}" for name, value in facts.items())
-    return f"::{remark.level} {properties}::{_data(remark.text or remark.title)}"
+    return f"::{_COMMANDS[remark.level]} {properties}::{_data(remark.text or remark.title)}"
 
 
 def _data(text: str) -> str:

@@ -20,7 +20,7 @@ from synapse_apply.views.outcomes import Counts
 from synapse_apply.views.remarks import Remark
 from synapse_apply.views.safety import clean, clean_lines
 
-_SEVERITY = {"error": "critical", "warning": "minor"}
+_SEVERITY = {"error": "critical", "warning": "minor", "note": "info"}
 _LONGEST = 2000
 # The widget says of a report without the three counts that it could not be made: so it was.
 NO_COUNTS: dict[str, int] = {}

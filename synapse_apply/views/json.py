@@ -125,12 +125,14 @@ def diagnostics_document(
     """The document of `validate --json`, and of a command that ends before it has a plan."""
     found = list(diagnostics)
     errors = sum(finding.is_error for finding in found)
+    notes = sum(finding.is_note for finding in found)
     return {
         "format_version": FORMAT_VERSION,
         "tool_version": tool_version,
         "valid": not errors,
         "error_count": errors,
-        "warning_count": len(found) - errors,
+        "warning_count": len(found) - errors - notes,
+        "note_count": notes,
         "diagnostics": [finding.to_json() for finding in found],
     }
 

@@ -145,7 +145,8 @@ def findings_markdown(
     head += [_bold(f"{plural(len(errors), 'error')}.")]
     sections = [
         *_found("Errors", errors),
-        *_found("Warnings", [finding for finding in found if not finding.is_error]),
+        *_found("Warnings", [finding for finding in found if finding.is_warning]),
+        *_found("Notes", [finding for finding in found if finding.is_note]),
     ]
     see = f"synapse-apply {command}" + (f" -t {target[:LONGEST_NAME]}" if target else "")
     return fit("\n\n".join(head), sections, _foot(see, run_url), budget)

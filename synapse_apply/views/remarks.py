@@ -86,7 +86,7 @@ def _of(found: Iterable[Diagnostic], places: Mapping[str, Position]) -> Iterator
         about = whereabouts(one.with_(position=None)).removeprefix("with ")
         yield Remark(
             one.severity.value,
-            one.summary,
+            one.rule or one.summary,
             one.summary,
             "\n".join(part for part in (one.detail, hint, about, request) if part),
             subject,

@@ -18,7 +18,7 @@ from laws.bench import TENANT, TOKEN
 from laws.effort import effort
 from laws.worlds import CONFIGURATIONS, TEXTS
 
-from synapse_apply.kinds.plugin import CATEGORIES_V2
+from synapse_apply.kinds.plugin import CATEGORIES
 
 pytestmark = pytest.mark.deep
 HEADERS = st.sampled_from(
@@ -37,7 +37,7 @@ FORMS = {
     "multipart": f"multipart/form-data; boundary={BOUNDARY}",
 }
 PLUGIN = st.fixed_dictionaries(
-    {"name": st.just("Law"), "category": st.sampled_from(CATEGORIES_V2)},
+    {"name": st.just("Law"), "category": st.sampled_from(CATEGORIES)},
     optional={
         "description": TEXTS,
         "version": st.sampled_from(["0.1.0", "1.0.0-rc.1"]),

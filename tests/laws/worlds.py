@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 from hypothesis import strategies as st
 
-from synapse_apply.kinds.plugin import CATEGORIES_V2
+from synapse_apply.kinds.plugin import CATEGORIES
 
 VERSION = "synapse-apply/v1"
 LETTERS = "abc"
@@ -86,7 +86,7 @@ def on_v2(world: World) -> World:
     for address, one in world.documents.items():
         spec, more = one["spec"], {}
         if one["kind"] == "Plugin":
-            category = CATEGORIES_V2[len(spec.get("category", "")) % len(CATEGORIES_V2)]
+            category = CATEGORIES[len(spec.get("category", "")) % len(CATEGORIES)]
             more = {"code": f"law-{one['metadata']['name']}", "category": category}
             if spec.get("author"):
                 more["retain"] = min(len(spec["author"]), 2)

@@ -148,7 +148,8 @@ def findings_html(
         "",
         [
             _found("errors", "Errors", errors),
-            _found("warnings", "Warnings", [f for f in found if not f.is_error]),
+            _found("warnings", "Warnings", [f for f in found if f.is_warning]),
+            _found("notes", "Notes", [f for f in found if f.is_note]),
         ],
         foot=_foot(run_url, tool_version, ""),
     ).html()

@@ -43,7 +43,7 @@ def project(tmp_path: Path) -> Path:
     plugin = tmp_path / "plugins" / "yolo"
     plugin.mkdir(parents=True)
     (plugin / "config.yaml").write_text(
-        "name: Yolo\ncode: yolo\ndescription: Detects\ncategory: neural_net\nversion: 1.0.0\n"
+        "name: Yolo\ncode: yolo\ndescription: Detects\ncategory: export\nversion: 1.0.0\n"
     )
     (plugin / "main.py").write_text("print('yolo')\n")
     done = run_in(tmp_path, "init", "--from", "plugins/yolo")

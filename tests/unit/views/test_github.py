@@ -23,7 +23,7 @@ from synapse_apply.views.github import (
 from synapse_apply.views.remarks import finding_remarks, plan_remarks, report_remarks, seen_from
 
 COMMAND = re.compile(
-    r"::(?P<level>error|warning) (?P<properties>[^:]*)::(?P<message>[^\r\n]*)", re.ASCII
+    r"::(?P<level>error|warning|notice) (?P<properties>[^:]*)::(?P<message>[^\r\n]*)", re.ASCII
 )
 PROPERTY = re.compile(r"(file|line|col|title)=([^,:\r\n]*)")
 

@@ -1,0 +1,46 @@
+"""What the platform's own publisher leaves out of a package (synapse-api.md, section d).
+
+Its patterns are lines of `.gitignore`, then of `.synapseignore`, and built-in ones. Each is matched
+with the whole path, the file's name and every part of the path; there is no `!` and no anchor.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from fnmatch import translate
+from functools import lru_cache
+
+from synapse_apply.packages.ignore import BUILT_IN
+
+# With a wildcard: each is tried on every part of every path.
+_MOST_WILD = 200
+
+
+class PublisherRules:
+    """The patterns of one package; `texts` are those of its two ignore files."""
+
+    def __init__(self, texts: Iterable[str] = ()) -> None:
+        lines = [line.strip() for text in texts for line in text.split("\n")]
+        own = [line for line in lines if line and not line.startswith("#")]
+        self._patterns = (*own, *BUILT_IN, ".git")
+        self._plain = frozenset(one for one in self._patterns if not re.search(r"[*?\[]", one))
+        wild = (one for one in self._patterns if one not in self._plain)
+        self._wild = list(dict.fromkeys(wild))[-_MOST_WILD:]
+
+    def why(self, path: str) -> str | None:
+        """The pattern that leaves a file out, None where it is taken."""
+        parts = path.split("/")
+        for part in (path, *parts):
+            if part in self._plain:
+                return part
+        for pattern in self._wild:
+            matches = _matcher(pattern)
+            if any(matches(part) for part in (path, *parts)):
+                return pattern
+        return None
+
+
+@lru_cache(maxsize=256)
+def _matcher(pattern: str) -> Callable[[str], object]:
+    return re.compile(translate(pattern)).match

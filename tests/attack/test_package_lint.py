@@ -1,0 +1,105 @@
+"""A package of a hostile checkout, looked into: it takes no time, shows no secret, ends nothing."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from synapse_apply.packages.credentials import credentials
+from synapse_apply.packages.entrypoints import imported
+from synapse_apply.packages.publisher import PublisherRules
+from synapse_apply.session import package
+from synapse_apply.session.where import Where
+from synapse_apply.views.failure import failure_document
+from synapse_apply.views.findings import render_diagnostics
+
+CONFIG = "name: Y\ncode: y\nversion: 1.0.0\n"
+TOKEN = "ghp_" + "Ab3dE6gH" * 4 + "Zz90"
+SIZE = 512 * 1024
+
+
+def check(folder: Path, files: dict[str, str]) -> tuple[str, list[str | None]]:
+    """All that is said of a package, as text and as JSON, and the rules of it."""
+    for name, text in {"config.yaml": CONFIG, **files}.items():
+        path = folder / "p" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8", errors="surrogatepass")
+    found = package.check(package.find(Where(directory=folder), "p"))
+    document = failure_document("package check", found, 1, tool_version="")
+    text = render_diagnostics(found, color=False) + json.dumps(document)
+    return text, [one.rule for one in found]
+
+
+@pytest.mark.parametrize("piece", [
+    "a", "token", "token=", 'token = "', "API_KEY: str = ", "secret" + " " * 20, "eyJ", "-eyJaaaaaaaaaa",
+    "eyJaaaaaaaaaa.", "AKIA", "://a:", "://" + "a" * 99 + ":", "-----BEGIN ", "-----BEGIN RSA RSA ",
+    "AccountKey=" + "A" * 80, "glpat-", "sk-proj-", "xox", "password=aB3!aB3!\n", "pypi-AgE",
+    "# pragma: allowlist secret\n", f"{TOKEN} ", f"{TOKEN}\n", "key=\u0130", "SG." + "a" * 20 + ".",
+])  # fmt: skip
+def test_no_text_takes_long_to_be_searched(piece: str) -> None:
+    """Half a MiB of what each expression nearly matches."""
+    text = piece * (SIZE // len(piece))
+    begun = time.process_time()
+    credentials(text)
+    assert time.process_time() - begun < 3
+
+
+@pytest.mark.parametrize(
+    "piece", ["from a import (", "import a, ", "from . import a\n", "from ", "\n" * 9]
+)
+def test_no_code_takes_long_to_be_followed(piece: str) -> None:
+    """Imports without an end, and a great many of them."""
+    text = piece * (SIZE // len(piece))
+    begun = time.process_time()
+    for _ in imported(text, "plugin/a.py"):
+        pass
+    assert time.process_time() - begun < 3
+
+
+def test_no_ignore_file_takes_long_to_be_matched() -> None:
+    """Thousands of patterns with wildcards, for thousands of files."""
+    rules = PublisherRules(["\n".join(f"*{'a*' * 20}{n}" for n in range(5000))])
+    begun = time.process_time()
+    for n in range(1000):
+        rules.why(f"plugin/{'a' * 50}/{n}.py")
+    assert time.process_time() - begun < 8
+
+
+@pytest.mark.parametrize("line", [
+    "category: {}", "description: [{}]", "data_type: {}", "actions: {{a: {}}}", "{}: 1",
+    "actions: {{a: {{entrypoint: {}}}}}", "actions: {{a: {{entrypoint: 'x.{}'}}}}",
+    "actions: {{{}: x}}", "dependencies: {{a: {}}}", "dependencies: {{{}: 1.0}}", "requires: {{sdk: {}}}",
+    "requires: {{{}: '1'}}", "env: {}", "env: {{X: {}}}", "env: {{{}: 1}}", "tags: {}", "smart_tool: {}",
+    "supported_annotation_tools: {{{}: []}}", "container: {{enabled: true, dockerfile: {}}}",
+    "wheels_dir: {}\nwheels_dir: {}", "variant: {}", "package_manager: {}", "annotation_type: {}",
+    "runtime_env: {{env_vars: {{A: {{B: [{}]}}}}}}", "- {}", "version: {}",
+])  # fmt: skip
+def test_a_secret_in_any_field_is_shown_nowhere(line: str, tmp_path: Path) -> None:
+    """Neither as a value that is refused nor as a key that is unknown; and it is told of."""
+    text = CONFIG.replace("version: 1.0.0\n", "") if line.startswith("version") else CONFIG
+    said, rules = check(tmp_path, {"config.yaml": text + line.replace("{}", TOKEN).format()})
+    assert TOKEN not in said
+    assert "package:secret" in rules
+
+
+@pytest.mark.parametrize("files", [
+    {"config.yaml": "{" * 2000}, {"config.yaml": CONFIG + "env: " + "{a: " * 400 + "1" + "}" * 400},
+    {"config.yaml": "- a\n"}, {"config.yaml": CONFIG + "---\na: 1\n"}, {"config.yaml": "\ufeff" + CONFIG},
+    {"config.yaml": CONFIG + "x: &a [1]\ny: *a\n"}, {"config.yaml": "x" * 1_100_000},
+    {"config.yaml": CONFIG + "actions: {a: {entrypoint: '" + "a." * 300_000 + "!'}}\n"},
+    {"config.yaml": CONFIG + "dependencies: {a: '" + ">=1," * 100_000 + "'}\n"},
+    {"config.yaml": CONFIG + "".join(f"key{n}: 1\n" for n in range(5000))},
+    {"config.yaml": CONFIG + "actions: {'\u202e\x85': {entrypoint: 'a\u2028:b'}}\n"},
+    {"requirements.txt": "a" * 400_000}, {"requirements.txt": "a[" * 200_000},
+    {"plugin/a.py": f"{TOKEN}\n" * 10_000},
+])  # fmt: skip
+def test_nothing_in_a_package_ends_its_check(files: dict[str, str], tmp_path: Path) -> None:
+    """Findings, few of a kind, in little time."""
+    begun = time.process_time()
+    said, rules = check(tmp_path, files)
+    assert time.process_time() - begun < 10
+    assert all(rules.count(rule) <= 20 for rule in rules if rule)
+    assert TOKEN not in said
