@@ -3,11 +3,12 @@ PYTHON ?= python3
 VENV ?= .venv-$(notdir $(PYTHON))
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+LOWEST := .venv-lowest-$(notdir $(PYTHON))
 # Twice the processors: many tests wait for processes of their own. Who has none left takes of
 # another's (worksteal), else the slow ones stand in one line at the end.
 JOBS ?= $(shell $(PYTHON) -c "import os; print(2 * (os.cpu_count() or 1))")
 
-.PHONY: help demo test check lint types unit smoke laws faults attack browser bench golden docs fix dist clean
+.PHONY: help demo test check lint types unit smoke lowest laws faults attack browser bench golden lock docs fix dist clean
 
 help: ## Say what each target does
 	@sed -n 's/^\([a-z]*\):.*## /\1: /p' $(MAKEFILE_LIST)
@@ -45,6 +46,23 @@ smoke: $(READY) ## The demo and the fast tests: a second Python version
 	$(MAKE) --no-print-directory demo PYTHON=$(PYTHON)
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal tests/unit tests/cases tests/golden
 
+# What one library answers differently is what can break: the client, the backend and the schemas.
+lowest: $(LOWEST)/.ready ## The demo and tests of what is ours alone, with the lowest versions allowed
+	@BIN=$(CURDIR)/$(LOWEST)/bin bash examples/quickstart/demo.sh
+	$(LOWEST)/bin/python -m pytest -n $(JOBS) --dist worksteal tests/contract/client \
+		tests/contract/emulator tests/unit/client tests/unit/manifests/test_schemas.py \
+		--deselect tests/unit/client/test_connecting.py::test_the_client_is_the_engines_api
+
+$(LOWEST)/.ready: pyproject.toml constraints.txt tests/lowest.py
+	@echo "Setting up $(LOWEST) (once) ..."
+	@$(PYTHON) -m venv $(LOWEST)
+	@$(PYTHON) tests/lowest.py > $(LOWEST)/constraints.txt
+	@$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check \
+		--constraint constraints.txt pip
+	@$(LOWEST)/bin/python -m pip install --quiet --constraint $(LOWEST)/constraints.txt \
+		--build-constraint constraints.txt --group lowest --editable '.[postgres]'
+	@touch $@
+
 laws: $(READY) ## The property tests with many examples
 	SYNAPSE_APPLY_TEST_DEEP=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m deep
 
@@ -72,6 +90,13 @@ $(VENV)/.bench: $(READY)
 
 golden: $(READY) ## Rewrite the renderings; look at the difference before committing it
 	UPDATE_GOLDEN=1 $(BIN)/python -m pytest tests/unit/views
+
+lock: $(VENV)/.lock ## Rewrite the locks that the pipelines install from, after a change of versions
+	bash action/lock.sh $(BIN)/uv
+
+$(VENV)/.lock: $(READY)
+	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --group lock
+	@touch $@
 
 docs: $(READY) ## Rewrite the pages that are made from the code
 	$(BIN)/python docs/generate.py

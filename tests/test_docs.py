@@ -132,7 +132,8 @@ def mentions(text: str) -> Iterator[tuple[str, list[str]]]:
     """Command lines that a text tells people to type, as a whole and as words."""
     spans = re.findall(r"`(synapse-apply [^`\n]+)`", text)
     lines = re.findall(r"^(?:\s*(?:- run: |\$ )?)(synapse-apply [^\n]+)$", text, re.MULTILINE)
-    for line in (*spans, *lines):
+    isolated = re.findall(r"python3? -I -m (synapse_apply [a-z][^\n]+)", text)
+    for line in (*spans, *lines, *isolated):
         yield line, re.sub(r"\{[^}]*\}|\s#.*", " ", line).split()[1:]
 
 

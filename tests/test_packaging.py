@@ -8,10 +8,13 @@ import sys
 import tarfile
 import tomllib
 import zipfile
+from importlib.metadata import distribution
 from pathlib import Path
 
 import pytest
 from installed import ROOT, copied, environment
+from lowest import find_lowest_versions, list_constraints, normalize_name
+from packaging.requirements import Requirement
 
 import synapse_apply
 
@@ -92,7 +95,7 @@ def test_the_source_archive_can_be_built_and_tested_from(tmp_path: Path) -> None
         names = {name.partition("/")[2] for name in archive.getnames()}
     wanted = {"pyproject.toml", "README.md", "LICENSE", "Makefile", "constraints.txt",
               "tests/test_packaging.py", "examples/quickstart/synapse-apply.yaml",
-              "docs/emulator.md"}  # fmt: skip
+              "docs/emulator.md", "action/requirements.txt"}  # fmt: skip
     assert wanted <= names
     assert {f"schemas/{path}" for path in SCHEMAS} <= names
     assert not [name for name in names if name.startswith(".venv") or ".synapse-apply" in name]
@@ -108,12 +111,82 @@ def test_every_development_tool_and_dependency_is_pinned() -> None:
     """constraints.txt pins what pyproject asks for, so that every clone gets the same."""
     lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     pinned = {line.partition("==")[0].lower().replace("_", "-") for line in lines}
-    asked = [*PROJECT["project"]["dependencies"], *PROJECT["dependency-groups"]["dev"], "pip"]
-    names = {name_of(text) for text in asked}
+    groups = PROJECT["dependency-groups"].values()
+    asked = [
+        *PROJECT["project"]["dependencies"],
+        *(one for group in groups for one in group),
+        "pip",
+    ]
+    names = {normalize_name(text) for text in asked if isinstance(text, str)}
     assert names <= pinned
 
 
-def name_of(requirement: str) -> str:
-    found = re.match(r"[A-Za-z0-9._-]+", requirement)
-    assert found, requirement
-    return found.group().lower().replace("_", "-")
+def read_lock(path: Path) -> dict[str, tuple[str, int]]:
+    """The packages of a lock: the pin, and how many hashes of files it has."""
+    text = path.read_text(encoding="utf-8").replace("\\\n", " ")
+    rows = [line.split() for line in text.splitlines() if line and not line.startswith("#")]
+    found = {}
+    for pin, *rest in rows:
+        hashes = [word for word in rest if re.fullmatch(r"--hash=sha256:[0-9a-f]{64}", word)]
+        found[normalize_name(pin)] = (pin, len(hashes))
+    return found
+
+
+LOCK = read_lock(ROOT / "action" / "requirements.txt")
+
+
+def needed_by(requirements: list[str], environment: dict[str, str]) -> set[str]:
+    """All packages that an installation comes to, by what is installed here."""
+    found: set[str] = set()
+    left = [Requirement(text) for text in requirements]
+    while left:
+        one = left.pop()
+        for extra in one.extras or {""}:
+            found.add(normalize_name(one.name))
+            for text in distribution(one.name).requires or ():
+                further = Requirement(text)
+                holds = further.marker is None or further.marker.evaluate(
+                    {**environment, "extra": extra}
+                )
+                if holds and normalize_name(further.name) not in found:
+                    left.append(further)
+    return found
+
+
+@pytest.mark.parametrize("system", ["linux", "darwin"])
+@pytest.mark.parametrize("version", ["3.11", "3.12", "3.13"])
+def test_the_lock_has_all_that_is_installed(system: str, version: str) -> None:
+    """The package, its extras and its build come to what the lock has, on each system and Python."""
+    extras = PROJECT["project"]["optional-dependencies"]["postgres"]
+    build = PROJECT["build-system"]["requires"]
+    asked = [*PROJECT["project"]["dependencies"], *extras, *build]
+    environment = {
+        "sys_platform": system,
+        "python_version": version,
+        "python_full_version": f"{version}.0",
+    }
+    assert needed_by(asked, environment) <= set(LOCK)
+
+
+def test_the_lock_pins_what_the_constraints_pin() -> None:
+    """The same versions as development has, each with a hash: after a change run `make lock`."""
+    pins = (ROOT / "constraints.txt").read_text(encoding="utf-8").split()
+    pinned = {normalize_name(pin): pin.partition("==")[2] for pin in pins}
+    assert {name: pin.partition("==")[2] for name, (pin, _) in LOCK.items()} == {
+        name: pinned[name] for name in LOCK
+    }
+    assert [name for name, (_, hashes) in LOCK.items() if not hashes] == []
+    for name in ("httptools", "jsonschema-rs", "pyyaml", "psycopg-binary", "rpds-py"):
+        assert LOCK[name][1] >= 12, name  # two systems, two processors, three Pythons
+    other = ROOT / "examples" / "gitops" / ".gitlab" / "requirements.txt"
+    assert other.read_bytes() == (ROOT / "action" / "requirements.txt").read_bytes()
+
+
+def test_each_dependency_has_a_lowest_version_that_is_tested() -> None:
+    """`make lowest` installs the lower bound of every dependency, and all else as it is pinned."""
+    lowest = find_lowest_versions()
+    constraints = set(list_constraints())
+    asked = {normalize_name(text) for text in PROJECT["project"]["dependencies"]}
+    assert asked < set(lowest)
+    assert {f"{name}=={version}" for name, version in lowest.items()} <= constraints
+    assert len(constraints) == len((ROOT / "constraints.txt").read_text("utf-8").split())

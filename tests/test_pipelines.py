@@ -30,8 +30,9 @@ SCHEMAS = {
     "vendor.gitlab-ci": [GITLAB],
 }
 PINNED = re.compile(
-    r"uses: (?:actions/[\w-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+|acme/synapse-apply@v\d.*)$"
+    r"uses: (?:actions/[\w-]+|acme/synapse-apply)@[0-9a-f]{40} # v\d+\.\d+\.\d+(?:; .+)?"
 )
+PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "examples").rglob("*.md")]
 
 
 def read(path: Path) -> Any:
@@ -72,25 +73,75 @@ def test_no_text_of_others_becomes_part_of_a_script() -> None:
 
 def test_what_a_runner_stops_is_our_process() -> None:
     """The last command of each script that calls us for long replaces its shell."""
-    ours = [step["run"] for _, step in steps() if "synapse-apply" in step.get("run", "")]
-    long = [text for text in ours if re.search(r"synapse-apply (\"\$@\"|plan|apply|drift)", text)]
+    ours = [step["run"] for _, step in steps() if "run" in step]
+    long = [
+        text
+        for text in ours
+        if re.search(r"(start\.py|synapse-apply) (\"\$@\"|plan|apply)|start\.py\"", text)
+    ]
     jobs = [job["script"] for job in read(GITLAB).values() if "script" in job]
     lines = [text.replace("\\\n", " ").strip().splitlines()[-1] for text in long]
     lines += [script[-1] for script in jobs if isinstance(script, list)]
     assert len(lines) == 6
-    assert [line for line in lines if not line.lstrip().startswith("exec synapse-apply ")] == []
+    start = re.compile(
+        r"exec (?:synapse-apply|(?:env -u \w+ )?python3 -I -m synapse_apply|\"\$INTERPRETER\" -I \S+start\.py\") "
+    )
+    assert [line for line in lines if not start.match(line.lstrip())] == []
 
 
 def test_every_action_is_pinned() -> None:
-    """By commit, with the version beside it; ours by the version that the user chooses."""
+    """By commit, with the version beside it, ours too: also in what pages show."""
     lines = [
         line.strip().removeprefix("- ")
-        for path in (*WORKFLOWS, ACTION)
+        for path in (*WORKFLOWS, ACTION, *PAGES)
         for line in path.read_text(encoding="utf-8").splitlines()
         if re.match(r"\s*(- )?uses:", line)
     ]
-    assert len(lines) >= 12
+    assert len(lines) >= 14
     assert [line for line in lines if not PINNED.fullmatch(line)] == []
+
+
+def scripts_of_pipelines() -> Iterator[tuple[str, str]]:
+    """Each script that a pipeline runs, and that a page shows as one, with where it stands."""
+    for name, step in steps():
+        if "run" in step:
+            yield name, step["run"]
+    for job in read(GITLAB).values():
+        if isinstance(job, dict):
+            for part in ("before_script", "script", "after_script"):
+                yield from ((GITLAB.name, line) for line in job.get(part, ()))
+    for hook in yaml.safe_load(HOOKS.read_text(encoding="utf-8")):
+        yield HOOKS.name, hook["entry"]
+    for page in PAGES:
+        for block in re.findall(r"```ya?ml\n(.*?)```", page.read_text("utf-8"), re.DOTALL):
+            yield from ((page.name, line) for line in re.findall(r"run: ([^|\n].*)", block))
+
+
+def test_python_takes_no_code_from_a_checkout() -> None:
+    """Each call of Python is isolated; ours without is that of the action, which starts it so."""
+    scripts = list(scripts_of_pipelines())
+    calls = [
+        (name, call)
+        for name, text in scripts
+        for call in re.findall(r"""(?:\bpython3?|\$python|\$INTERPRETER)["']? -\S+""", text)
+    ]
+    assert len(calls) >= 16
+    assert [one for one in calls if not one[1].endswith(" -I")] == []
+    bare = re.compile(
+        r"(?m)(?:^|[;&|(] *|exec )(?:pip3?|python3?) (?!-I )|(?:^|exec )synapse-apply "
+    )
+    found = {name for name, text in scripts if bare.search(text)}
+    assert found == {"pull-request.yml"}
+
+
+def test_libraries_are_installed_by_hash() -> None:
+    """pip resolves nothing: it takes what a lock has, by hash, and one package without dependencies."""
+    scripts = [text for _, text in scripts_of_pipelines() if re.search(r"pip_?\s?install", text)]
+    assert len(scripts) == 3
+    for text in scripts:
+        assert "--no-deps" in text
+        assert ("--requirement" in text) == ("--only-binary :all: --require-hashes" in text)
+        assert "--requirement" in text or "$SYNAPSE_APPLY" in text
 
 
 def test_permissions_are_the_least() -> None:
@@ -110,6 +161,7 @@ def test_permissions_are_the_least() -> None:
     assert found == allowed
     triggers = {name for path in WORKFLOWS for name in read(path)["on"]}
     assert triggers == {"pull_request", "push", "schedule", "workflow_dispatch"}
+    assert read(ACTION)["inputs"]["secrets"]["default"] == ""
     checkouts = [step for _, step in steps() if "actions/checkout@" in step.get("uses", "")]
     assert all(step["with"]["persist-credentials"] is False for step in checkouts)
 
@@ -121,6 +173,23 @@ def test_secrets_are_for_jobs_that_no_fork_gets() -> None:
     assert check["runs-on"] == "ubuntu-latest"
     assert "environment" not in check
     assert "tags" not in read(GITLAB)["check"]
+
+
+def test_secrets_are_for_the_step_that_needs_them() -> None:
+    """No workflow puts one into the environment of steps, jobs or itself; drift needs no storage's."""
+    for path in WORKFLOWS:
+        workflow = read(path)
+        jobs = workflow["jobs"].values()
+        each = [step for job in jobs for step in job["steps"]]
+        assert "secrets." not in str([part.get("env", {}) for part in (workflow, *jobs, *each)])
+    drift = (GITOPS / ".github" / "workflows" / "drift.yml").read_text(encoding="utf-8")
+    assert set(re.findall(r"secrets\.(\w+)", drift)) == {
+        "SYNAPSE_APPLY_STATE_KEY",
+        "SYNAPSE_PROD_TOKEN",
+    }
+    given = [step["env"] for step in read(ACTION)["runs"]["steps"] if "env" in step]
+    assert len([env for env in given if "SECRETS" in env]) == 1
+    assert not [env for env in given if {"SECRETS", "TOKEN"} <= set(env)]
 
 
 def test_an_apply_is_never_cancelled_for_a_newer_one() -> None:
@@ -157,12 +226,9 @@ def test_every_input_is_described() -> None:
 def test_a_hook_runs_a_command_there_is() -> None:
     """Of a Python package, on all files at once, for files of ours."""
     for hook in yaml.safe_load(HOOKS.read_text(encoding="utf-8")):
-        name, command, *_ = hook["entry"].split()
-        assert (name, hook["language"], hook["pass_filenames"]) == (
-            "synapse-apply",
-            "python",
-            False,
-        )
+        *start, command = hook["entry"].split()[:5]
+        assert start == ["python", "-I", "-m", "synapse_apply"]
+        assert (hook["language"], hook["pass_filenames"]) == ("python", False)
         assert command in table.COMMANDS
         assert re.search(hook["files"], "manifests/plugin.yaml")
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from installed import ROOT, environment
+from installed import BIN, ROOT, environment
 
 OURS = "acme/synapse-apply@"
 _NAME = re.compile(r"'[^']*'|!(?!=)|&&|\|\||[A-Za-z_][\w-]*(?:\.[\w-]+)*(?:\(\))?")
@@ -46,6 +46,7 @@ class Runner:
     token: str
     run_id: str = "1"
     installed: bool = True
+    environments: list[tuple[str, dict[str, str]]] = field(default_factory=list)
 
     @property
     def summary(self) -> str:
@@ -56,9 +57,6 @@ class Runner:
         path = self.checkout / ".github" / "workflows" / workflow
         job = yaml.safe_load(path.read_text(encoding="utf-8"))["jobs"][name]
         self.clear()
-        if self.installed:  # what `Install` leaves where it has done its work
-            (self.temp / "synapse-apply").mkdir()
-            (self.temp / "synapse-apply" / "installed").write_text(str(ROOT))
         scope = self._scope()
         if not truth(job.get("if", "success()"), scope, ok=True):
             return Ran(skipped=True)
@@ -94,6 +92,8 @@ class Runner:
         return done
 
     def _step(self, step: dict[str, Any], scope: dict[str, Any], env: dict[str, str]) -> Ran:
+        if step.get("id") == "install" and self.installed:
+            return self._have_installed()
         if "run" in step:
             return self._shell(step, scope, env)
         uses, given = step["uses"], resolved(step.get("with", {}), scope)
@@ -104,15 +104,29 @@ class Runner:
             inputs = {**resolved(defaults, scope), **given}
             return self._steps(action["runs"]["steps"], {**scope, "inputs": inputs}, env)
         name = uses.partition("@")[0]
+        self.environments.append((name, env))
         if name == "actions/upload-artifact":
             to = self.artifacts / self.run_id / given["name"]
             shutil.rmtree(to, ignore_errors=True)
             shutil.copytree(given["path"], to)
         elif name == "actions/download-artifact":
-            shutil.copytree(self.artifacts / given["run-id"] / given["name"], given["path"])
+            kept = list_artifacts(self.artifacts, given["run-id"])
+            name = next(row["name"] for row in kept if str(row["id"]) == given["artifact-ids"])
+            shutil.copytree(self.artifacts / given["run-id"] / name, given["path"])
         else:
             assert name in {"actions/checkout", "actions/setup-python"}, uses
         return Ran()
+
+    def _have_installed(self) -> Ran:
+        """What the step `Install` leaves, with the command of the tests in place of a new one."""
+        folder = self.temp / "command"
+        folder.mkdir(exist_ok=True)
+        command = folder / "synapse-apply"
+        command.write_text(f'#!/bin/sh\nexec "{BIN / "python"}" -I -m synapse_apply "$@"\n')
+        command.chmod(0o755)
+        with (self.temp / "paths").open("a", encoding="utf-8") as paths:
+            paths.write(f"{folder}\n")
+        return Ran(outputs={"python": str(BIN / "python")})
 
     def _shell(self, step: dict[str, Any], scope: dict[str, Any], env: dict[str, str]) -> Ran:
         process = self.start(step, scope, env)
@@ -131,6 +145,7 @@ class Runner:
         variables = environment({**self.given, **self._of_runner(), **env})
         for path in (self.temp / "paths").read_text().split():
             variables["PATH"] = f"{path}:{variables['PATH']}"
+        self.environments.append((str(step.get("name", step["run"])), variables))
         folder = self.checkout / str(value(step.get("working-directory", "."), scope))
         return subprocess.Popen(
             ["bash", "--noprofile", "--norc", "-eo", "pipefail", str(script)],
@@ -144,12 +159,24 @@ class Runner:
             "GITHUB_ACTION_PATH": str(ROOT),
             "GITHUB_OUTPUT": str(self.temp / "outputs"),
             "GITHUB_PATH": str(self.temp / "paths"),
+            "GITHUB_REF_NAME": "main",
+            "GITHUB_REF_TYPE": "branch",
             "GITHUB_REPOSITORY": self.event["repository"],
             "GITHUB_SHA": self.event["sha"],
             "GITHUB_STEP_SUMMARY": str(self.temp / "summary"),
             "GITHUB_WORKSPACE": str(self.checkout),
             "RUNNER_TEMP": str(self.temp),
         }
+
+
+def list_artifacts(artifacts: Path, run_id: str) -> list[dict[str, Any]]:
+    """What a run kept, as GitHub lists it."""
+    folder = artifacts / run_id
+    names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    return [
+        {"id": 100 * int(run_id) + number, "name": name, "expired": False}
+        for number, name in enumerate(names)
+    ]
 
 
 def known_outputs(steps: Mapping[str, Any]) -> dict[str, str]:

@@ -19,13 +19,21 @@ PROJECT = "acme/vision"
 
 @dataclass
 class Forge:
-    """`routes` answer paths: a regular expression, and what gives the status and the JSON."""
+    """`ROUTES` answer paths: a regular expression, and what gives the status and the JSON.
+
+    `moved` redirects paths, `unplanned` are pipelines whose job `plan` failed; with `answer_all_runs`
+    the filters of a list of runs are passed over.
+    """
 
     url: str = ""
     comments: list[dict[str, Any]] = field(default_factory=list)
     pulls: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
-    runs: dict[str, int] = field(default_factory=dict)
-    artifacts: dict[str, list[str]] = field(default_factory=dict)
+    runs: list[dict[str, Any]] = field(default_factory=list)
+    pipelines: dict[int, list[dict[str, Any]]] = field(default_factory=dict)
+    artifacts: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    answer_all_runs: bool = False
+    unplanned: set[str] = field(default_factory=set)
+    moved: dict[str, str] = field(default_factory=dict)
     files: dict[str, bytes] = field(default_factory=dict)
     seen: list[str] = field(default_factory=list)
     failing: list[int] = field(default_factory=list)
@@ -54,6 +62,8 @@ Asked = dict[str, str]
 
 
 def _page(rows: list[Any], asked: Asked) -> tuple[int, Any]:
+    if isinstance(rows, bytes):
+        return 200, rows
     size, number = int(asked.get("per_page", "30")), int(asked.get("page", "1"))
     return 200, rows[(number - 1) * size : number * size]
 
@@ -64,16 +74,75 @@ def _rewrite(forge: Forge, which: str, body: dict[str, Any]) -> tuple[int, Any]:
     return 200, row
 
 
+def make_run(number: int, head: str, **more: Any) -> dict[str, Any]:
+    """A run of pull-request.yml that planned a branch of this repository, as GitHub tells of it."""
+    return {
+        "id": number,
+        "event": "pull_request",
+        "head_sha": head,
+        "path": ".github/workflows/pull-request.yml",
+        "status": "completed",
+        "conclusion": "success",
+        "repository": {"full_name": PROJECT},
+        "head_repository": {"full_name": PROJECT},
+        **more,
+    }
+
+
+def make_pull(number: int, head: str, merged: str, **more: Any) -> dict[str, Any]:
+    """A pull request that was merged into main, as GitHub tells of it."""
+    here = {"full_name": PROJECT}
+    return {
+        "number": number,
+        "merged_at": "2026-01-01T00:00:00Z",
+        "merge_commit_sha": merged,
+        "head": {"sha": head, "repo": here},
+        "base": {"ref": "main", "repo": here},
+        **more,
+    }
+
+
+def make_merge_request(number: int, head: str, **more: Any) -> dict[str, Any]:
+    """A merge request of this project into main, as GitLab tells of it."""
+    return {
+        "iid": number,
+        "state": "merged",
+        "sha": head,
+        "merge_commit_sha": None,
+        "squash_commit_sha": None,
+        "source_project_id": 42,
+        "target_project_id": 42,
+        "target_branch": "main",
+        "head_pipeline": None,
+        **more,
+    }
+
+
+def make_pipeline(number: int, request: int, head: str, **more: Any) -> dict[str, Any]:
+    """A pipeline of a merge request, as GitLab tells of it."""
+    return {
+        "id": number,
+        "project_id": 42,
+        "source": "merge_request_event",
+        "ref": f"refs/merge-requests/{request}/head",
+        "sha": head,
+        **more,
+    }
+
+
 def _runs(forge: Forge, asked: Asked) -> tuple[int, Any]:
-    wanted = (asked["event"], asked["status"])
-    run = forge.runs.get(asked["head_sha"]) if wanted == ("pull_request", "success") else None
-    return 200, {"workflow_runs": [{"id": run}] if run else []}
+    wanted = (asked["event"], asked["head_sha"])
+    rows = [
+        row
+        for row in forge.runs
+        if forge.answer_all_runs or wanted == (row["event"], row["head_sha"])
+    ]
+    return 200, {"workflow_runs": _page(rows, asked)[1]}
 
 
 def _merge_request(forge: Forge, which: str) -> tuple[int, Any]:
-    row = next(r for rows in forge.pulls.values() for r in rows if str(r["iid"]) == which)
-    run = forge.runs.get(row["head"])
-    return 200, {**row, "head_pipeline": {"id": run} if run else None}
+    rows = (row for rows in forge.pulls.values() for row in rows)
+    return 200, next(row for row in rows if str(row["iid"]) == which)
 
 
 GITHUB, GITLAB = f"/repos/{PROJECT}", "/projects/42"
@@ -81,22 +150,27 @@ ROUTES: dict[str, Callable[[Forge, tuple[str, ...], Asked, dict[str, Any]], tupl
     rf"GET {GITHUB}/issues/7/comments": lambda f, _, q, __: _page(f.comments, q),
     rf"POST {GITHUB}/issues/7/comments": lambda f, _, __, b: (201, f.add(BOT, b["body"])),
     rf"PATCH {GITHUB}/issues/comments/(\d+)": lambda f, g, _, b: _rewrite(f, g[0], b),
-    rf"GET {GITHUB}/commits/(\w+)/pulls": lambda f, g, _, __: (200, f.pulls.get(g[0], [])),
+    rf"GET {GITHUB}/commits/(\w+)/pulls": lambda f, g, q, __: _page(f.pulls.get(g[0], []), q),
     rf"GET {GITHUB}/actions/workflows/pull-request.yml/runs": lambda f, _, q, __: _runs(f, q),
-    rf"GET {GITHUB}/actions/runs/(\d+)/artifacts": lambda f, g, _, __: (
+    rf"GET {GITHUB}/actions/runs/(\d+)/artifacts": lambda f, g, q, __: (
         200,
-        {"artifacts": [{"name": name} for name in f.artifacts.get(g[0], [])]},
+        {"artifacts": _page(f.artifacts.get(g[0], []), q)[1]},
     ),
     r"GET /user": lambda _, __, ___, ____: (200, {"id": 1}),
     rf"GET {GITLAB}/merge_requests/7/notes": lambda f, _, q, __: _page(f.comments, q),
     rf"POST {GITLAB}/merge_requests/7/notes": lambda f, _, __, b: (201, f.add(BOT, b["body"])),
     rf"PUT {GITLAB}/merge_requests/7/notes/(\d+)": lambda f, g, _, b: _rewrite(f, g[0], b),
+    rf"GET {GITLAB}/merge_requests/(\d+)/pipelines": lambda f, g, q, __: _page(
+        f.pipelines.get(int(g[0]), []), q
+    ),
     rf"GET {GITLAB}/merge_requests/(\d+)": lambda f, g, _, __: _merge_request(f, g[0]),
     rf"GET {GITLAB}/repository/commits/(\w+)/merge_requests": lambda f, g, q, __: _page(
         f.pulls.get(g[0], []), q
     ),
-    rf"GET {GITLAB}/pipelines/(\d+)/jobs": lambda _, g, q, __: _page(
-        [{"id": 1, "name": "check"}, {"id": int(g[0]) * 10, "name": "plan"}], q
+    rf"GET {GITLAB}/pipelines/(\d+)/jobs": lambda f, g, q, __: _page(
+        [{"id": 1, "name": "check"}]
+        + ([] if g[0] in f.unplanned else [{"id": int(g[0]) * 10, "name": "plan"}]),
+        q,
     ),
     rf"GET {GITLAB}/jobs/(\d+)/artifacts/(.+)": lambda f, g, _, __: (200, f.files["/".join(g)]),
 }
@@ -111,6 +185,11 @@ def serving() -> Iterator[Forge]:
         def do(self) -> None:
             data = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             forge.seen.append(f"{self.command} {self.path}")
+            if self.path in forge.moved:
+                self.send_response(302)
+                self.send_header("Location", forge.moved[self.path])
+                self.end_headers()
+                return
             given = (self.headers.get("Authorization"), self.headers.get("PRIVATE-TOKEN"))
             status, found = 401, {"message": "Bad credentials"}
             if forge.failing:

@@ -66,9 +66,9 @@ class Pipeline:
         """Run one job, without what pip does; gives what it keeps among its artifacts."""
         found = document(self.world.checkout)
         job = found[name]
-        assert found["default"]["before_script"] == ['pip install --quiet "$SYNAPSE_APPLY"']
+        before = [line for line in found["default"]["before_script"] if "pip install" not in line]
         given = SECRETS if secrets is None else secrets
-        process = self.start(job["script"], given)
+        process = self.start([*before, *job["script"]], given)
         log, _ = process.communicate(timeout=120)
         if after := job.get("after_script"):
             last = self.start(after, given)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
+from e2e.pipelines.actions import list_artifacts
 from e2e.pipelines.conftest import SECRETS, World
-from e2e.pipelines.forge import BOT, TOKEN
+from e2e.pipelines.forge import BOT, TOKEN, make_pull, make_run
 from installed import ROOT, run
 
 MARKER = "<!-- synapse-apply: target=prod -->"
@@ -61,7 +61,7 @@ def test_a_plan_keeps_one_comment(world: World) -> None:
     assert "double" in second
     assert "number" not in second
     assert world.forge.comments[0]["body"] == f"{MARKER}\nfake"
-    kept = world.root / "artifacts" / "1" / "prod-plan"
+    kept = world.root / "artifacts" / "1" / "prod-plan-7"
     texts = [path.read_bytes().decode(errors="replace") for path in kept.iterdir()]
     assert not any(map(secret_in, [*texts, first, second, done.log, again.log]))
     assert world.types() == ["float"]
@@ -94,14 +94,11 @@ def test_a_comment_that_cannot_be_written_is_a_warning(world: World) -> None:
 
 def merged(world: World, head: str, sha: str, run_id: int | None) -> None:
     """The forge knows pull request 7, and the run that planned it where there was one."""
-    pull = {"number": 7, "merged_at": "now", "merge_commit_sha": sha, "head": {"sha": head}}
-    world.forge.pulls[sha] = [{**pull, "merge_commit_sha": "another"}, pull]
+    world.forge.pulls[sha] = [make_pull(6, head, "another"), make_pull(7, head, sha)]
     if run_id is not None:
-        world.forge.runs[head] = run_id
-        kept = world.root / "artifacts" / str(run_id)
-        world.forge.artifacts[str(run_id)] = (
-            [p.name for p in kept.iterdir()] if kept.is_dir() else []
-        )
+        world.forge.runs.append(make_run(run_id, head))
+        kept = list_artifacts(world.root / "artifacts", str(run_id))
+        world.forge.artifacts[str(run_id)] = kept
 
 
 def test_a_merge_applies_what_was_reviewed(world: World) -> None:
@@ -145,10 +142,10 @@ def test_what_nobody_reviewed_is_not_applied(world: World) -> None:
     merged(world, head, sha, None)
     done = world.runner(sha).job("deploy.yml", "apply")
     assert not done.ok
-    assert "pull-request.yml did not succeed" in done.log
+    assert "No run of pull-request.yml kept an artifact prod-plan-7 for " in done.log
     merged(world, head, sha, 9)
     done = world.runner(sha).job("deploy.yml", "apply")
-    assert "kept no artifact prod-plan. One from a fork has no plan of a backend." in done.log
+    assert "No run of pull-request.yml kept an artifact prod-plan-7 for " in done.log
     world.forge.failing = [403]
     assert "cannot be looked up" in world.runner(sha).job("deploy.yml", "apply").log
     assert world.types() == ["float"]
@@ -157,7 +154,7 @@ def test_what_nobody_reviewed_is_not_applied(world: World) -> None:
 def test_a_forged_plan_is_refused(world: World) -> None:
     """Whoever could write the artifact has not the state key: nothing of it is done."""
     head = world.change()
-    forged = world.root / "artifacts" / "9" / "prod-plan" / "saved.plan"
+    forged = world.root / "artifacts" / "9" / "prod-plan-7" / "saved.plan"
     forged.parent.mkdir(parents=True)
     unkeyed = {name: text for name, text in SECRETS.items() if "STATE_KEY" not in name}
     run(f"plan -t prod --out {forged}", world.checkout, unkeyed)
@@ -182,44 +179,6 @@ def test_drift_ends_red(world: World) -> None:
     assert (done.codes[-1], done.outputs["drifted"], done.outputs["exit_code"]) == (2, "1", "2")
     assert "By hand" in runner.summary
     assert world.objects("plugin")[0]["body"]["author"] == "By hand"
-
-
-def test_it_installs_what_it_came_with(fresh: World, tmp_path: Path) -> None:
-    """A fresh environment of its own, made once for all steps of a job, and used by them."""
-    version = tmp_path / "wheels" / "probe-1-py3-none-any.whl"
-    version.parent.mkdir()
-    make_wheel(version)
-    runner = fresh.runner("0" * 40, installed=False)
-    runner.given.update(PIP_NO_INDEX="1", PYTHONPATH=str(site_packages()))
-    workflow = fresh.checkout / ".github" / "workflows" / "drift.yml"
-    text = workflow.read_text().replace(
-        "target: prod", f"target: prod\n          version: {version}"
-    )
-    workflow.write_text(text)
-    done = runner.job("drift.yml", "drift")
-    assert "probe was installed" in done.log
-    assert (runner.temp / "synapse-apply" / "installed").read_text() == str(version)
-
-
-def site_packages() -> Path:
-    return Path(sys.prefix, "lib", f"python3.{sys.version_info.minor}", "site-packages")
-
-
-def make_wheel(path: Path) -> None:
-    """A package whose command `synapse-apply` says that it was installed."""
-    import zipfile
-
-    facts = "probe-1.dist-info"
-    files = {
-        "probe.py": "def main():\n    print('probe was installed')\n",
-        f"{facts}/METADATA": "Metadata-Version: 2.1\nName: probe\nVersion: 1\n",
-        f"{facts}/WHEEL": "Wheel-Version: 1.0\nGenerator: t\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
-        f"{facts}/entry_points.txt": "[console_scripts]\nsynapse-apply = probe:main\n",
-        f"{facts}/RECORD": "",
-    }
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, text in files.items():
-            archive.writestr(name, text)
 
 
 def test_the_action_takes_no_other_command(fresh: World) -> None:

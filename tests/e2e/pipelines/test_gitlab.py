@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from e2e.pipelines.conftest import World
+from e2e.pipelines.forge import make_merge_request, make_pipeline
 from e2e.pipelines.gitlab import Pipeline
 from unit.packages.trees import git
 
@@ -62,13 +63,12 @@ def test_a_plan_keeps_one_note(world: World) -> None:
 
 def merged(world: World, head: str, sha: str, pipeline: int | None) -> None:
     """The forge knows merge request 7, and its pipeline with the plan it kept, where there was one."""
-    row = {"iid": 7, "state": "merged", "merge_commit_sha": None, "sha": "f" * 40, "head": head}
     world.forge.pulls[sha] = [
-        {**row, "iid": 6, "squash_commit_sha": "another"},
-        {**row, "squash_commit_sha": sha},
+        make_merge_request(6, head, squash_commit_sha="another"),
+        make_merge_request(7, head, squash_commit_sha=sha),
     ]
     if pipeline is not None:
-        world.forge.runs[head] = pipeline
+        world.forge.pipelines[7] = [make_pipeline(pipeline, 7, head)]
         plan = (world.checkout / HERE / "saved.plan").read_bytes()
         world.forge.files[f"{pipeline * 10}/{HERE}/saved.plan"] = plan
 

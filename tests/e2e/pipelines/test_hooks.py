@@ -10,8 +10,9 @@ import yaml
 from installed import ROOT, copied, run
 from unit.packages.trees import git
 
+START = ["python", "-I", "-m", "synapse_apply"]
 HOOKS = {
-    hook["id"]: [*shlex.split(hook["entry"])[1:], *hook.get("args", [])]
+    hook["id"]: [*shlex.split(hook["entry"])[len(START) :], *hook.get("args", [])]
     for hook in yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text(encoding="utf-8"))
 }
 

@@ -8,7 +8,7 @@ import time
 import yaml
 from e2e.pipelines.conftest import SECRETS, World
 from e2e.pipelines.gitlab import Pipeline
-from installed import ROOT, run
+from installed import BIN, ROOT, run
 
 HANG = {"rules": [{"match": {"method": "POST", "path": "/plugins/"}, "do": {"latency": 3000}}]}
 
@@ -29,7 +29,8 @@ def test_sigterm_to_the_step_drains_the_apply(fresh: World) -> None:
     runner = fresh.runner("0" * 40)
     runner.clear()
     env = {"COMMAND": "apply", "TARGET": "prod", "ARGS": "--auto-approve", "SAVE": "",
-           "REVIEWED": "", "REPORTS": str(runner.temp), **SECRETS}  # fmt: skip
+           "REVIEWED": "", "REPORTS": str(runner.temp), "INTERPRETER": str(BIN / "python"), "SECRETS": "",
+           **SECRETS}  # fmt: skip
     process = runner.start(step, {"inputs": {"working-directory": "."}}, env)
     wait_for_a_call(fresh)
     process.send_signal(signal.SIGTERM)
@@ -44,7 +45,9 @@ def test_sigterm_to_the_script_of_gitlab(fresh: World) -> None:
     """The same for the last line of a script, and the note that after_script writes."""
     fresh.server.call("PUT", "_emulator/faults/", HANG)
     pipeline = Pipeline(fresh, "0" * 40)
-    process = pipeline.start(["exec synapse-apply apply -t prod --auto-approve"], SECRETS)
+    process = pipeline.start(
+        ["exec python3 -I -m synapse_apply apply -t prod --auto-approve"], SECRETS
+    )
     wait_for_a_call(fresh)
     process.send_signal(signal.SIGTERM)
     log, _ = process.communicate(timeout=60)

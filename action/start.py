@@ -1,0 +1,64 @@
+"""Starts the command for action.yml: what the input `secrets` holds is in its environment alone.
+
+Standard library only. The process becomes the command, so that what signals it reaches the command.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from typing import NoReturn
+
+ONE_LINE = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=(.*)")
+SEVERAL_LINES = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)<<(\S+)")
+USAGE = 64
+
+
+class UnreadableSecrets(Exception):
+    """The input has a line that is no variable; the text tells its number, never what it holds."""
+
+
+def main(words: list[str]) -> NoReturn:
+    """Become `synapse-apply WORDS`, or end with an exit code where that cannot be begun."""
+    environment = dict(os.environ)
+    try:
+        environment.update(read_variables(environment.pop("SECRETS", "")))
+    except UnreadableSecrets as problem:
+        sys.stdout.write(f"::error title=The input secrets cannot be read::{problem}\n")
+        sys.exit(USAGE)
+    command = [sys.executable, "-I", "-m", "synapse_apply", *words]
+    os.execve(sys.executable, command, environment)  # noqa: S606 - without a shell, on purpose
+
+
+def read_variables(text: str) -> dict[str, str]:
+    """The variables of lines NAME=VALUE; a value of several lines is between NAME<<END and END."""
+    variables: dict[str, str] = {}
+    lines = enumerate(text.split("\n"), start=1)  # other ends of lines may be part of a value
+    for number, line in lines:
+        if not line.strip():
+            continue
+        if block := SEVERAL_LINES.fullmatch(line):
+            name, end = block.groups()
+            variables[name] = "\n".join(_take_until(end, lines, number))
+        elif pair := ONE_LINE.fullmatch(line):
+            variables[pair[1]] = pair[2]
+        else:
+            raise UnreadableSecrets(
+                f"Line {number} is neither NAME=VALUE nor NAME<<END. A value of several lines "
+                "stands between a line NAME<<END and a line END."
+            )
+    return variables
+
+
+def _take_until(end: str, lines: enumerate[str], first: int) -> list[str]:
+    taken: list[str] = []
+    for _, line in lines:
+        if line == end:
+            return taken
+        taken.append(line)
+    raise UnreadableSecrets(f"The value that begins in line {first} has no end: its line END.")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
