@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
+import tempfile
 from collections.abc import Iterator
 
 import pytest
@@ -10,6 +12,16 @@ from postgres.server import PostgresServer
 
 # A shell starts what it puts in the background with SIGINT ignored, and commands inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def users_cache() -> Iterator[None]:
+    """A cache of nobody's: what is remembered of the states of tests is no business of a user's."""
+    folder = tempfile.mkdtemp(prefix="synapse-apply-tests-")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", folder)
+        yield
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

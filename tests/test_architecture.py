@@ -50,6 +50,8 @@ SHARED_BY_USE_CASES = {
     "state_file",
     "surroundings",
     "unrecorded",
+    "vouching",
+    "last_seen",
     "observe",
     "unseen",
     "published",

@@ -152,7 +152,8 @@ class Tools:
     `target` is named in the commands that are printed. `place` is the task's among those that call
     the backend, `stops` why no other call may begin, "" while it may. `begun` are the addresses of
     which something may be done by now: announced, or in their place. `adopts`: what turns out to
-    exist while it is made may be taken over, unseen by whoever approved the plan.
+    exist while it is made may be taken over, unseen by whoever approved the plan. `sign` signs what
+    a record remembers of its last run, where there is a key.
     """
 
     api: Api
@@ -178,6 +179,7 @@ class Tools:
     begun: set[Address] = field(default_factory=set)
     adopts: bool = False
     keep_aside: Callable[[Intent, Record | None, AuditEntry], str] = lambda *_ended: ""
+    sign: Callable[[Record], Record] = lambda record: record
 
     def take_place(self, *addresses: Address) -> None:
         """Wait for a place among those that call the backend; NotBegun where the run ends first."""

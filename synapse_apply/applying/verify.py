@@ -234,7 +234,8 @@ class _Run:
 
     def _noted(self, verdict: Verdict, job: str = "") -> Record:
         at = self.tools.clock.now()
-        return noted(self.record, verdict, job=job, parameters=self.due.parameters, at=at)
+        made = noted(self.record, verdict, job=job, parameters=self.due.parameters, at=at)
+        return self.tools.sign(made)
 
     def _said(self, verdict: Verdict, *told: Diagnostic, **more: Any) -> Verified:
         return Verified(self.task.address, verdict, diagnostics=told, **more)

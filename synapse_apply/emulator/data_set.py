@@ -72,6 +72,17 @@ def is_untouched(data: Path | str) -> bool:
         return False  # who cannot look must not take it for empty
 
 
+def recorded_data_set(data: Path | str) -> str:
+    """The UUID of the data set that is kept there; "" where none can be read."""
+    where = f"{(Path(data) / DATABASE).absolute().as_uri()}?mode=ro"
+    try:
+        with closing(sqlite3.connect(where, uri=True)) as connection:
+            row = connection.execute("SELECT value FROM about WHERE name = 'data_set'").fetchone()
+    except sqlite3.Error:
+        return ""
+    return str(row[0]) if row else ""
+
+
 def write_endpoint(data: Path, url: str, data_set: str) -> None:
     """Tell others where the server of a data set is; atomically."""
     text = json.dumps({"url": url, "pid": os.getpid(), "data_set": data_set})

@@ -112,13 +112,17 @@ class Context:
     def may_read_env(self, name: str) -> bool:
         """Whether valueFrom may read a variable; asked for the same few names all the time."""
         if name not in self._env:
-            self._env[name] = env_allowed(name, self.target.allow_env)
+            reserved = self.project.reserved.setting_of_variable(name)
+            self._env[name] = not reserved and env_allowed(name, self.target.allow_env)
         return self._env[name]
 
     def may_read_file(self, name: str) -> bool:
         """Whether valueFrom may name a file."""
         if name not in self._files:
-            self._files[name] = file_allowed(name, self.project.root, self.target.allow_files)
+            root = self.project.root
+            reserved = self.project.reserved.setting_of_file(name, root)
+            allowed = file_allowed(name, root, self.target.allow_files)
+            self._files[name] = not reserved and allowed
         return self._files[name]
 
     def _read_config(

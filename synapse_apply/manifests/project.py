@@ -25,6 +25,7 @@ from synapse_apply.model.project import (
     StateSettings,
     Target,
     Variable,
+    reserved_by,
 )
 from synapse_apply.model.values import SecretRef
 
@@ -136,6 +137,7 @@ class _Decoder:
             manifests=self._listed(("manifests",), value),
             variables=variables,
             targets=targets,
+            reserved=reserved_by(targets),
             default_target=default,
             moved=moved,
             removed=refactoring.removed(moved),

@@ -19,7 +19,8 @@ _OF_PROJECT = ("default_target", "max_package_size")
 def ruled(project: Project, rules: Project, revision: str) -> Project:
     """What `project` declares under the settings of `rules`, its file as of a revision.
 
-    A target is there when both have it. Settings that differ are told in `findings`.
+    A target is there when both have it. Settings that differ are told in `findings`. What either
+    names for credentials is reserved: a change must not open one by no longer naming it.
     """
     shared = {name: own for name, own in project.targets.items() if name in rules.targets}
     targets = {
@@ -31,6 +32,7 @@ def ruled(project: Project, rules: Project, revision: str) -> Project:
         project,
         targets=targets,
         findings=(*project.findings, *told),
+        reserved=rules.reserved.with_those_of(project.reserved),
         **{name: getattr(rules, name) for name in _OF_PROJECT},
     )
 

@@ -174,6 +174,15 @@ def _check_env(context: Context, draft: Draft, path: Path, name: str) -> None:
             "keep the secret in a variable of its own",
         )
         return
+    if setting := context.project.reserved.setting_of_variable(name):
+        context.find(
+            draft,
+            path,
+            "Variable is never readable",
+            f"valueFrom may not read {name}: {setting} names it, and a manifest could send it away",
+            "keep the secret in a variable of its own",
+        )
+        return
     target = context.target.name
     context.find(
         draft,
@@ -186,7 +195,18 @@ def _check_env(context: Context, draft: Draft, path: Path, name: str) -> None:
 
 
 def _check_file(context: Context, draft: Draft, path: Path, name: str) -> None:
-    if not context.may_read_file(name):
+    if context.may_read_file(name):
+        return
+    if setting := context.project.reserved.setting_of_file(name, context.project.root):
+        context.find(
+            draft,
+            path,
+            "File is not allowed",
+            f"valueFrom may not read `{name}`: {setting} names it, and a manifest could send it"
+            " away",
+            "keep the secret in a file of its own",
+        )
+    else:
         context.find(
             draft,
             path,

@@ -9,8 +9,8 @@ from typing import Any, Protocol
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic, Path
 from synapse_apply.model.job import Job
-from synapse_apply.model.refactoring import Renames
-from synapse_apply.model.state import AuditEntry, Binding, Intent, Record, State
+from synapse_apply.model.refactoring import Finish, Renames, after_alone
+from synapse_apply.model.state import START, AuditEntry, Binding, Intent, Position, Record, State
 from synapse_apply.model.values import Mac, SecretRef, Sensitive
 
 Json = Mapping[str, Any]
@@ -106,6 +106,15 @@ class Api(JobCalls, Protocol):
 Vet = Callable[[Binding, str], None]
 
 
+# How far a state of this lineage was seen to be.
+Above = Callable[[str], Position]
+
+
+def from_start(_lineage: str) -> Position:
+    """Nobody saw one."""
+    return START
+
+
 def any_state(_binding: Binding, _lineage: str) -> None:
     """Every backup will do."""
 
@@ -120,13 +129,17 @@ class StateStore(Protocol):
         """Whether there is a state here at all."""
         ...
 
-    def init(self, binding: Binding, lineage: str) -> None:
-        """Make an empty state with serial 0; StateError when one exists."""
+    def init(self, binding: Binding, lineage: str, above: Position = START) -> None:
+        """Make an empty state; StateError when one exists.
+
+        Its serial is 0, or greater than that of `above`, which is how far one of this lineage was.
+        """
         ...
 
     def binding(self) -> Binding: ...
     def lineage(self) -> str: ...
     def serial(self) -> int: ...
+    def position(self) -> Position: ...
     def read(self) -> State:
         """One consistent snapshot."""
         ...
@@ -186,8 +199,8 @@ class StateStore(Protocol):
         ...
 
     def remove(self, *addresses: Address) -> None: ...
-    def move(self, renames: Renames) -> None:
-        """Rename addresses, all or none, and what refers to them.
+    def move(self, renames: Renames, finish: Finish = after_alone) -> None:
+        """Rename addresses, all or none, and what refers to them; `finish` as of `renamed`.
 
         StateError when an old one is unknown or has an open call, or a new one is taken.
         """
@@ -207,9 +220,12 @@ class StateStore(Protocol):
         """A consistent copy of the whole state as a file that `restore` reads."""
         ...
 
-    def restore(self, source: str, vet: Vet = any_state, keep: str = "") -> str:
+    def restore(
+        self, source: str, vet: Vet = any_state, keep: str = "", above: Above = from_start
+    ) -> str:
         """Replace this state by a backup; StateError when it is not one, or `vet` raises it.
 
+        Its serial ends above that of both, and above what `above` gives for its lineage.
         Gives where what was here is kept, "" where it is not. A state that is no file is kept at
         the path `keep` or at a like one: what is there already is never overwritten.
         """

@@ -12,6 +12,7 @@ from synapse_apply.model.frozen import frozen
 from synapse_apply.model.login import Offer
 from synapse_apply.model.policy import Policy
 from synapse_apply.model.refactoring import Moved, Removed
+from synapse_apply.model.secret_rules import NOTHING_RESERVED, Reserved
 from synapse_apply.model.values import SecretRef
 
 EMBEDDED = "embedded"
@@ -90,7 +91,8 @@ class Variable:
 class Project:
     """The project file, or what stands in for it where there is none (`file` is None then).
 
-    `findings` are to be told with whatever is made of it.
+    `findings` are to be told with whatever is made of it. `reserved` is what its targets take
+    their own credentials from, those of every revision that it was made of.
     """
 
     root: FilePath
@@ -103,3 +105,31 @@ class Project:
     removed: tuple[Removed, ...] = ()
     max_package_size: int = 4 * 1024**3
     findings: tuple[Diagnostic, ...] = ()
+    reserved: Reserved = NOTHING_RESERVED
+
+
+def reserved_by(targets: Mapping[str, Target]) -> Reserved:
+    """What these targets name for their token, their agents and their state."""
+    variables: dict[str, str] = {}
+    files: dict[str, str] = {}
+    for name, target in targets.items():
+        settings: dict[str, SecretRef | str | None] = {
+            "token": target.token,
+            "state.url": target.state.url,
+            **{f"agents.{agent}": token for agent, token in target.agents.items()},
+        }
+        for setting, value in settings.items():
+            named = f"targets.{name}.{setting}"
+            if isinstance(value, SecretRef) and value.source == "env":
+                variables.setdefault(value.name.upper(), named)
+            elif isinstance(value, SecretRef) and value.source == "file":
+                files.setdefault(value.name, named)
+            elif isinstance(value, str) and (path := _local_path(value)):
+                files.setdefault(path, named)
+    return Reserved(variables, files)
+
+
+def _local_path(url: str) -> str:
+    """The file that the url of a state names; "" where it is none."""
+    path = url.removeprefix("sqlite:///").removeprefix("file://")
+    return "" if "://" in path else path

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -32,6 +32,8 @@ class Removed:
 
 
 Renames = Mapping[Address, Address]
+# Given a record as it was and as it will be, gives what is written.
+Finish = Callable[["Record", "Record"], "Record"]
 
 
 def chains(moves: Iterable[Moved]) -> Iterator[tuple[list[Moved], list[Address]]]:
@@ -56,8 +58,18 @@ def turned(moves: Sequence[Moved], declared: Collection[Address]) -> tuple[Moved
     return tuple(found)
 
 
-def renamed(records: Iterable[Record], renames: Renames) -> Iterator[Record]:
-    """The records that change: those that are renamed, and those that refer to them."""
+def after_alone(_before: Record, after: Record) -> Record:
+    """A record that needs nothing but its new names."""
+    return after
+
+
+def renamed(
+    records: Iterable[Record], renames: Renames, finish: Finish = after_alone
+) -> Iterator[Record]:
+    """The records that change: those that are renamed, and those that refer to them.
+
+    `finish` is given each as it was and as it will be, and gives what is written.
+    """
     series = {str(old): str(new) for old, new in renames.items()}
     for record in records:
         made = replace(
@@ -67,7 +79,7 @@ def renamed(records: Iterable[Record], renames: Renames) -> Iterator[Record]:
             series=series.get(record.series, record.series),
         )
         if made != record:
-            yield made
+            yield finish(record, made)
 
 
 def with_members(known: Iterable[Record | Intent], renames: Renames) -> dict[Address, Address]:

@@ -7,9 +7,12 @@ it, so what such jobs are given is never readable, whatever an allow-list says.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import field
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePath
+
+from synapse_apply.model.frozen import frozen
 
 # Compared with the variable's name in upper case: on Windows names have no case of their own.
 FORBIDDEN_ENV = (
@@ -45,6 +48,41 @@ FORBIDDEN_ENV = (
 # Never a secret's home, listed or not: our state and its key; the credentials of a checkout; the
 # login of the vendor's tools.
 FORBIDDEN_FOLDERS = (".synapse-apply", ".git", ".synapse")
+
+
+@frozen
+class Reserved:
+    """What the targets of a project take their own credentials from, which no manifest may read.
+
+    `variables` (in upper case) and `files` (as the project file writes them) each to the setting
+    that names them.
+    """
+
+    variables: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict)
+
+    def with_those_of(self, other: Reserved) -> Reserved:
+        """What either reserves."""
+        return Reserved({**other.variables, **self.variables}, {**other.files, **self.files})
+
+    def setting_of_variable(self, name: str) -> str:
+        """The setting that names this variable; "" where none does."""
+        return self.variables.get(name.upper(), "")
+
+    def setting_of_file(self, path: str, root: Path) -> str:
+        """The setting that names this file or what it is kept beside; "" where none does.
+
+        By its text alone, as `file_allowed`: who reads asks again with the resolved path.
+        """
+        wanted = str(_plain(path, root))
+        for name, setting in self.files.items():
+            plain = str(_plain(name, root))
+            if wanted == plain or wanted.startswith((f"{plain}.", f"{plain}-")):
+                return setting
+        return ""
+
+
+NOTHING_RESERVED = Reserved()
 
 
 def forbidden_env(name: str) -> bool:

@@ -31,6 +31,32 @@ class Binding:
 
 
 @frozen
+class Position:
+    """How far a state has come. Both numbers only grow.
+
+    `serial` counts what changed it, `fence` how often its lock was taken.
+    """
+
+    serial: int
+    fence: int
+
+    def reaches(self, other: Position) -> bool:
+        """Whether it is as far as the other, in both."""
+        return self.serial >= other.serial and self.fence >= other.fence
+
+    def farthest(self, other: Position) -> Position:
+        """The greater of each number."""
+        return Position(max(self.serial, other.serial), max(self.fence, other.fence))
+
+    def next(self) -> Position:
+        """What is certainly farther; a state that nobody saw begins at the start."""
+        return self if self == START else Position(self.serial + 1, self.fence)
+
+
+START = Position(0, 0)
+
+
+@frozen
 class Record:
     """What we know of one address.
 

@@ -95,7 +95,8 @@ class LastRun:
     """A record's memory of its last run; its field names are those of stored states.
 
     `parameters` and `digest` are digests: of what was sent, and of the package that ran ("" where
-    it is not known). `at` is RFC 3339 UTC.
+    it is not known). `at` is RFC 3339 UTC. `signature` is over all of it under the state key
+    (`secrets/signatures.py`); "" where no key was at hand, and in records of earlier versions.
     """
 
     result: Verdict
@@ -103,6 +104,7 @@ class LastRun:
     parameters: str = ""
     digest: str = ""
     at: str = ""
+    signature: str = ""
 
     @classmethod
     def of(cls, data: Mapping[str, Any] | None) -> LastRun | None:
@@ -110,28 +112,40 @@ class LastRun:
         if not data:
             return None
         known = {verdict.value: verdict for verdict in Verdict}
-        texts = {name: str(data.get(name, "")) for name in ("job", "parameters", "digest", "at")}
+        names = ("job", "parameters", "digest", "at", "signature")
+        texts = {name: str(data.get(name, "")) for name in names}
         return cls(known.get(str(data.get("result")), Verdict.UNKNOWN), **texts)
 
     def to_json(self) -> dict[str, str]:
         """As a record keeps it."""
-        return {
+        texts = {
             "result": self.result.value,
             "job": self.job,
             "parameters": self.parameters,
             "digest": self.digest,
             "at": self.at,
         }
+        return {**texts, "signature": self.signature} if self.signature else texts
+
+
+@frozen
+class Doubt:
+    """Why a record of a run is not believed, as a part of a sentence; and further ways out."""
+
+    why: str
+    ways: tuple[str, ...] = ()
 
 
 @frozen
 class Elsewhere:
     """What another target's state tells: by address, the digest of the bytes and their last run.
 
-    `problem` tells why it cannot be told; `missing` that there is no state at all.
+    `doubts` are those whose record of a run is not believed, each with why and the ways out.
+    `problem` tells why nothing can be told; `missing` that there is no state at all.
     """
 
     digests: Mapping[Address, str] = field(default_factory=dict)
     runs: Mapping[Address, LastRun] = field(default_factory=dict)
     problem: str = ""
     missing: bool = False
+    doubts: Mapping[Address, Doubt] = field(default_factory=dict)

@@ -106,7 +106,7 @@ def _why(made: Verification, last: LastRun | None, item: Item, record: Record) -
     if last.parameters != made.parameters:
         return CHANGED if last.parameters else NEVER
     if last.result is Verdict.UNKNOWN:
-        return "the result of its last run is not known to this version"
+        return "the result of its last run is not known"
     return FAILED if last.result is Verdict.FAILED and not made.tolerant else ""
 
 
@@ -158,7 +158,9 @@ def _lacks(item: Item, target: str, there: Elsewhere) -> tuple[str, tuple[str, .
     if last is None or last.result is Verdict.UNVERIFIED:
         return f"{must} it was never verified there", (apply, verify)
     if last.result is Verdict.PASSED:
-        other = f"{must} what passed there had other content", (verify,)
-        return None if last.digest == mine else other
+        if last.digest != mine:
+            return f"{must} what passed there had other content", (verify,)
+        doubt = there.doubts.get(item.address)
+        return (f"{must} {doubt.why}", (verify, *doubt.ways)) if doubt else None
     how = f" (job {last.job})" if last.job else ""
     return f"{must} its run there has not passed: {last.result.value}{how}", (verify, renew)

@@ -19,6 +19,9 @@ from synapse_apply.model.frozen import frozen
 KEY_VARIABLE = "SYNAPSE_APPLY_STATE_KEY"
 KEY_BYTES = 32
 
+# What ends the name of a variable with the key of one target: PROD_EU for prod-eu.
+_NOT_IN_NAMES = re.compile(r"[^A-Z0-9]")
+
 _ID_DOMAIN = b"synapse-apply state key id 1\0"
 _ADVICE = "Make a key with: openssl rand -base64 32"
 
@@ -65,19 +68,35 @@ class Keys:
         return self.known[0] if self.known else None
 
 
-def load_keys(
-    environ: Mapping[str, str], path: Path, *, create: bool = False, previous: Path | None = None
-) -> Keys:
-    """The keys of one target: the variable's first, then those of files, which check.
+def variable_of(target: str) -> str:
+    """The variable with the key of one target alone, which goes before that of all."""
+    return f"{KEY_VARIABLE}_{_NOT_IN_NAMES.sub('_', target.upper())}"
 
-    `path` is `.synapse-apply/state/<target>.key`, `previous` has the key before it. With `create`
-    and no key at all, one is made in `path`. InputError when the key in use cannot be used; a file
-    that is only there to check gets a warning.
+
+def is_given(environ: Mapping[str, str], target: str) -> bool:
+    """Whether a variable has the key of a target."""
+    return any(environ.get(name) for name in (variable_of(target), KEY_VARIABLE))
+
+
+def load_keys(
+    environ: Mapping[str, str],
+    path: Path,
+    *,
+    target: str = "",
+    create: bool = False,
+    previous: Path | None = None,
+) -> Keys:
+    """The keys of one target: the variables' first, then those of files, which check.
+
+    The variables are that of the `target`, if one is named, and that of all targets. `path` is
+    `.synapse-apply/state/<target>.key`, `previous` has the key before it. With `create` and no key
+    at all, one is made in `path`. InputError when the key in use cannot be used; a file that is
+    only there to check gets a warning.
     """
     known: list[StateKey] = []
     warnings: list[Diagnostic] = []
-    if text := environ.get(KEY_VARIABLE, ""):
-        known.append(_key_of(text, KEY_VARIABLE))
+    variables = (variable_of(target), KEY_VARIABLE) if target else (KEY_VARIABLE,)
+    known += [_key_of(environ[name], name) for name in variables if environ.get(name)]
     for file in (path, previous):
         if file is None or not file.exists():
             continue

@@ -10,12 +10,19 @@ import json
 import os
 import stat
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
 from synapse_apply.model.diagnostic import error
 from synapse_apply.model.errors import SecretUnavailable
-from synapse_apply.model.secret_rules import env_allowed, file_allowed, forbidden_env
+from synapse_apply.model.secret_rules import (
+    NOTHING_RESERVED,
+    Reserved,
+    env_allowed,
+    file_allowed,
+    forbidden_env,
+)
 from synapse_apply.model.values import SecretRef, Sensitive
 
 MAX_SECRET_BYTES = 1024 * 1024
@@ -29,7 +36,8 @@ class Resolver:
     """Reads what a SecretRef points at; each call reads anew.
 
     `root` is the project's folder, `environ` the variables, `allow_env` and `allow_files` the
-    target's lists (rules: `model.secret_rules`).
+    target's lists, `reserved` what no manifest may read whatever they say (rules:
+    `model.secret_rules`).
     """
 
     def __init__(
@@ -38,11 +46,13 @@ class Resolver:
         environ: Mapping[str, str],
         allow_env: Sequence[str] = (),
         allow_files: Sequence[str] = (),
+        reserved: Reserved = NOTHING_RESERVED,
     ) -> None:
         self._root = root
         self._environ = environ
         self._allow_env = tuple(allow_env)
         self._allow_files = tuple(allow_files)
+        self._reserved = reserved
 
     def resolve(self, ref: SecretRef) -> Sensitive:
         """The value of a manifest's `valueFrom`.
@@ -86,6 +96,12 @@ class Resolver:
                 "Tokens of this tool and of CI jobs are off limits. "
                 "Hand the secret over in a variable of another name.",
             )
+        if setting := self._reserved.setting_of_variable(name):
+            _stop(
+                _FORBIDDEN,
+                f"{name} is never readable by valueFrom: {setting} names it",
+                "Hand the secret over in a variable of its own.",
+            )
         if not env_allowed(name, self._allow_env):
             _stop(
                 _FORBIDDEN,
@@ -103,6 +119,12 @@ class Resolver:
 
     def _may_read_file(self, name: str) -> None:
         root = self._root.absolute()
+        if setting := self._setting_of_file(name, root):
+            _stop(
+                _FORBIDDEN,
+                f"{name} is never readable by valueFrom: {setting} names it",
+                "Keep the secret in a file of its own.",
+            )
         if file_allowed(name, root, self._allow_files) and self._stays_allowed(name, root):
             return
         _stop(
@@ -111,6 +133,16 @@ class Resolver:
             "Move the file into the project, or list it under allow_files of the target. "
             "Files of .synapse-apply, .synapse and .git are never readable.",
         )
+
+    def _setting_of_file(self, name: str, root: Path) -> str:
+        """The setting that names this file, under whatever path: a link to it is the same file."""
+        if setting := self._reserved.setting_of_file(name, root):
+            return setting
+        for other, setting in self._reserved.files.items():
+            with suppress(OSError, ValueError):
+                if (root / name).samefile(root / other):
+                    return setting
+        return ""
 
     def _stays_allowed(self, name: str, root: Path) -> bool:
         """Links inside the project must end in it or in a listed file outside.

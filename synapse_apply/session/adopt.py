@@ -34,7 +34,8 @@ def import_all(context: Context, wanted: Inventory) -> list[Record]:
         for intent in state.open_intents:
             if intent.address in wanted and intent.verb != RUN:
                 to = wanted[intent.address].remote_id
-                check_untold(context.project, context.target, state, intent, to)
+                keys = context.signer.keys
+                check_untold(context.project, context.target, state, intent, to, keys=keys)
         looking = _Looking(context, state.records)
         with threads(context.parallelism) as pool:
             looks = list(pool.map(looking.guarded, wanted.items()))

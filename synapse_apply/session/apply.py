@@ -101,7 +101,8 @@ def apply(
 
 
 def _move(context: Context, plan: Plan) -> None:
-    context.store.move({move.old: move.new for move in plan.moved})
+    renames = {move.old: move.new for move in plan.moved}
+    context.store.move(renames, context.signer.moved)
     at, actor = context.clock.now(), context.actor
     context.store.note(
         *(

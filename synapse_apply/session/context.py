@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -33,13 +33,17 @@ from synapse_apply.planning.situation import Item
 from synapse_apply.secrets.keys import Keys
 from synapse_apply.secrets.macs import new_salt
 from synapse_apply.secrets.resolve import Resolver
+from synapse_apply.secrets.signatures import RunSigner
 from synapse_apply.secrets.store import SecretStore
 from synapse_apply.session import declare, state_file
 from synapse_apply.session.known_secrets import know_declared
+from synapse_apply.session.last_seen import LastSeen, last_seen
 from synapse_apply.session.sources import Carrier, Held
 from synapse_apply.session.surroundings import SystemClock, actor, uptime
 from synapse_apply.session.unrecorded import left_behind
+from synapse_apply.session.vouching import elsewhere
 from synapse_apply.session.where import Where
+from synapse_apply.stores.sql import SqlStore
 
 if TYPE_CHECKING:
     from synapse_apply.session.backend import Backend
@@ -57,7 +61,11 @@ class Planned:
 
 @frozen
 class StateContext:
-    """A target's state and what is needed to look after it: no manifests, no backend."""
+    """A target's state and what is needed to look after it: no manifests, no backend.
+
+    `keys` reads the state keys at hand; InputError for one that cannot be used. `seen` is what is
+    remembered of how far it was.
+    """
 
     project: Project
     target: Target
@@ -65,6 +73,8 @@ class StateContext:
     clock: Clock
     actor: Actor
     patience: float = 0.0
+    keys: Callable[[], Keys] = Keys
+    seen: LastSeen = LastSeen()
 
     def lock(self, operation: str) -> AbstractContextManager[None]:
         """Hold the state for writing; LockHeld when another run keeps it for too long."""
@@ -78,7 +88,8 @@ class Context:
     `desired` are the declared resources with their packages inspected; `diagnostics` the warnings
     found on the way. `secrets_under` is `secrets` with other state keys. `request_id` gives the
     server's id of this thread's last request. `partial`: only some of the manifests were asked for.
-    `elsewhere` reads what other targets have verified, where this one requires it.
+    `elsewhere` reads what other targets have verified, where this one requires it. `signer` signs
+    the results of runs under the state key.
     `held` is what package sources held.
     `skew` tells how the server's clock differs, as far as answers have shown by then.
     `hang_up` ends calls under way and refuses all others; what it is given says why.
@@ -121,6 +132,7 @@ class Context:
 
     pause: Callable[[float], None] = lambda _seconds: None
     elsewhere: Callable[[], Mapping[str, Elsewhere]] = dict
+    signer: RunSigner = RunSigner(Keys(), "")
     held: tuple[Held, ...] = ()
     aim: str = ""
     revision: str = ""
@@ -133,9 +145,22 @@ def open_state(where: Where) -> Iterator[StateContext]:
     store = state_file.open_store(project, target, where.environ)
     try:
         who = actor(where.environ, project.root)
-        yield StateContext(project, target, store, SystemClock(), who)
+        keys = partial(state_file.keys, project, target, where.environ)
+        seen = last_seen(project, target, where.environ)
+        with _noting(store, seen):
+            yield StateContext(project, target, store, SystemClock(), who, keys=keys, seen=seen)
     finally:
         store.close()
+
+
+@contextmanager
+def _noting(store: SqlStore, seen: LastSeen) -> Iterator[None]:
+    """Note how far a state has come where the block may have changed it, however it ends."""
+    try:
+        yield
+    finally:
+        if store.was_held:
+            seen.note(store)
 
 
 @contextmanager
@@ -156,42 +181,47 @@ def open_context(
     if any(finding.is_error for finding in findings):
         raise ManifestError(*findings)
     opened = state_file.existing_store if looking else state_file.open_store
-    store = opened(project, target, where.environ)
-    try:
+    with closing(opened(project, target, where.environ)) as store:
         how = (where.environ, where.parallelism, store.lost)
         with connected(project, target, *how, looking=looking) as backend:
             made = state_file.ensure(store, target, backend.binding, backend.embedded)
+            seen = last_seen(project, target, where.environ)
+            seen.check(store, target, looking=looking)
             keys = state_file.keys(project, target, where.environ, create=made)
             findings += state_file.key_findings(keys, project, target, declared.desired)
-            findings += (*store.warnings(), *left_behind(project, target, store.lineage()))
-            who = _who(where, declared, project)
-            resolver = Resolver(project.root, where.environ, target.allow_env, target.allow_files)
-            secrets = SecretStore(resolver, keys)
-            marks = declared.loaded.marks
-            know_declared(backend.redactor, declared.desired.values(), marks, secrets.resolve)
-            yield Context(
-                project=project,
-                target=target,
-                loaded=declared.loaded,
-                desired=declared.desired,
-                diagnostics=findings,
-                **_answering(backend),
-                store=store,
-                secrets=secrets,
-                secrets_under=lambda others: SecretStore(resolver, others),
-                packages=_packages(project, target, declared, carrier),
-                clock=SystemClock(),
-                actor=who,
-                parallelism=where.parallelism,
-                patience=where.patience,
-                partial=bool(where.paths),
-                elsewhere=partial(state_file.elsewhere, project, target, where.environ),
-                held=declared.held,
-                aim=where.target or "",
-                revision=str(declared.commit or ""),
+            findings += (*store.warnings(), *left_behind(project, target, keys, store.lineage()))
+            resolver = Resolver(
+                project.root,
+                where.environ,
+                target.allow_env,
+                target.allow_files,
+                project.reserved,
             )
-    finally:
-        store.close()
+            secrets, marks = SecretStore(resolver, keys), declared.loaded.marks
+            know_declared(backend.redactor, declared.desired.values(), marks, secrets.resolve)
+            with _noting(store, seen):
+                yield Context(
+                    project=project,
+                    target=target,
+                    loaded=declared.loaded,
+                    desired=declared.desired,
+                    diagnostics=findings,
+                    **_answering(backend),
+                    secrets=secrets,
+                    secrets_under=lambda others: SecretStore(resolver, others),
+                    signer=RunSigner(keys, store.lineage()),
+                    store=store,
+                    packages=_packages(project, target, declared, carrier),
+                    clock=SystemClock(),
+                    actor=_who(where, declared, project),
+                    parallelism=where.parallelism,
+                    patience=where.patience,
+                    partial=bool(where.paths),
+                    elsewhere=partial(elsewhere, project, target, where.environ),
+                    held=declared.held,
+                    aim=where.target or "",
+                    revision=str(declared.commit or ""),
+                )
 
 
 def _answering(backend: Backend) -> dict[str, Any]:

@@ -25,6 +25,15 @@ def data_folder(root: Path) -> Path:
     return root / ".synapse-apply" / "embedded"
 
 
+def data_set_of(root: Path) -> str:
+    """The UUID of the data set of a project, served or not; "" where it has none."""
+    from synapse_apply.emulator.data_set import find_running, recorded_data_set
+
+    data = data_folder(root)
+    served = find_running(data)
+    return served.data_set if served is not None else recorded_data_set(data)
+
+
 @contextmanager
 def running(root: Path, *, looking: bool = False) -> Iterator[Embedded]:
     """The embedded backend of a project; StateError when its data cannot be used.

@@ -96,7 +96,8 @@ def export(
 def _know_manifests(reach: Reach) -> None:
     """Have the secrets of the project's manifests masked, as far as these can be read."""
     project, target, where = reach.project, reach.target, reach.where
-    resolver = Resolver(project.root, where.environ, target.allow_env, target.allow_files)
+    allowed = (target.allow_env, target.allow_files, project.reserved)
+    resolver = Resolver(project.root, where.environ, *allowed)
     with suppress(SynapseApplyError, OSError):
         found = declare.loaded(where, project, target)
         redactor = reach.backend.redactor

@@ -44,7 +44,8 @@ def plan(
     observer = observing(context)
     settled = look_up(context, state, observer)
     opened = tuple(item.intent for item in settled if item.is_open)
-    moves = moving(after_settling(state.records, settled), _moves(context), opened)
+    believed, forged = context.signer.without_forged(state.records)
+    moves = moving(after_settling(believed, settled), _moves(context), opened)
     records, desired = moves.records, context.desired
     observer.observe(desired, records)
     _read_undeclared(context, observer, records, looked_at, prune=choices.prune)
@@ -63,7 +64,13 @@ def plan(
         waiting=moves.waiting,
         choices=replace(choices.under(context.target), partial=context.partial),
         capabilities=observer.capabilities,
-        diagnostics=(*context.diagnostics, *_unsettled(settled), *moves.diagnostics, *untold),
+        diagnostics=(
+            *context.diagnostics,
+            *_unsettled(settled),
+            *moves.diagnostics,
+            *untold,
+            *map(_forged, forged),
+        ),
         elsewhere=context.elsewhere() if any(map(_may_be_proved, made.values())) else {},
         moved=moves.moved,
         removed=let_go(context.project.removed, records, context.desired),
@@ -118,7 +125,7 @@ def _settles_in(settled: Iterable[Settled]) -> dict[Address, float]:
 
 def _told(context: Context, state: State) -> dict[Address, str]:
     """How to record open calls that were done, as files tell."""
-    found = told_done(context.project, context.target, state)
+    found = told_done(context.project, context.target, state, context.signer.keys)
     opened = (intent for intent in state.open_intents if intent.id in found)
     return {intent.address: found[intent.id].way_out for intent in opened}
 
@@ -133,6 +140,17 @@ def _unsettled(settled: Iterable[Settled]) -> Iterator[Diagnostic]:
                 f"{intent.verb} of {intent.address} was sent at {intent.sent_at}: {item.why}.",
                 address=str(intent.address),
             )
+
+
+def _forged(address: Address) -> Diagnostic:
+    """The record of a run is not what this state's key signed."""
+    return warning(
+        "The record of a run was changed outside of this tool",
+        f"What the state says of the last run of {address} is not what was signed with the state "
+        "key. It counts as not known.",
+        "Find out who can write to the state.",
+        address=str(address),
+    )
 
 
 def _may_be_proved(item: Item) -> bool:

@@ -10,7 +10,7 @@ from synapse_apply.model.frozen import frozen
 from synapse_apply.model.state import Intent, IntentState, Record, State
 from synapse_apply.model.verification import RUN, LastRun
 from synapse_apply.session.context import StateContext
-from synapse_apply.session.unrecorded import Ended, read
+from synapse_apply.session.unrecorded import Contents, Ended, read
 
 
 @frozen
@@ -21,16 +21,21 @@ class Recovered:
     known: tuple[Intent, ...]
 
 
-def recover(context: StateContext, path: Path) -> Recovered:
-    """Settle each call of the file that is not settled yet, then remove the file.
+def look(context: StateContext, path: Path) -> Contents:
+    """What a file says; InputError when it is none that a run wrote, or was changed since."""
+    return read(path, context.target.name, context.keys())
+
+
+def recover(context: StateContext, path: Path, found: Contents) -> Recovered:
+    """Settle each call of the file, as `look` gave it, that is not settled yet; then remove it.
 
     Under the state's lock, which is taken here. With nothing removed, InputError when the file is
-    none that a run wrote, StateError when it says something else than the state does.
+    of another state, StateError when it says something else than the state does. Whoever calls
+    this has asked about a file that the state key did not sign.
     """
-    found = read(path, context.target.name)
     written, known = [], []
     with context.lock("state recover"):
-        for ended in found:
+        for ended in found.ended:
             state = context.store.read()
             _check_lineage(path, ended, state)
             if _is_known(path, ended, state):

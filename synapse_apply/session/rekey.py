@@ -14,7 +14,8 @@ from synapse_apply.model.frozen import frozen
 from synapse_apply.model.state import Record
 from synapse_apply.model.values import Mac, SecretRef, Sensitive, leaves
 from synapse_apply.planning.refusals import changed_since
-from synapse_apply.secrets.keys import KEY_VARIABLE, Keys, create_key
+from synapse_apply.secrets.keys import Keys, create_key, is_given
+from synapse_apply.secrets.signatures import RunSigner, Standing
 from synapse_apply.secrets.store import SecretStore
 from synapse_apply.session import state_file
 from synapse_apply.session.context import Context
@@ -22,36 +23,57 @@ from synapse_apply.session.context import Context
 
 @frozen
 class Rekeyed:
-    """How many secrets are under the new key now, and which kept the old one and why."""
+    """How many secrets are under the new key now, and which kept the old one and why.
+
+    `signed` are the runs that were signed anew.
+    """
 
     key_id: str
     done: int
     kept: tuple[str, ...]
+    signed: int = 0
     warnings: tuple[Diagnostic, ...] = ()
 
 
 def rekey(context: Context, environ: Mapping[str, str]) -> Rekeyed:
     """Digest every recorded secret anew; what cannot be resolved keeps its old key id.
 
-    With SYNAPSE_APPLY_STATE_KEY set that is the new key; else a new one is made in the key file,
-    the old one beside it as `.previous`, so that a run that is cut short can be repeated.
+    The results of runs are signed anew where a key at hand signed them. With
+    SYNAPSE_APPLY_STATE_KEY (or that of the target) set that is the new key; else a new one is made
+    in the key file, the old one beside it as `.previous`, so that a run that is cut short can be
+    repeated.
     """
     with context.lock("state rekey"):
         old = state_file.keys(context.project, context.target, environ)
-        if not environ.get(KEY_VARIABLE):
+        if not is_given(environ, context.target.name):
             _renew(state_file.key_path(context.project, context.target))
         new = state_file.keys(context.project, context.target, environ)
-        secrets = context.secrets_under(Keys((*new.known, *old.known)))
-        records, done, kept = [], 0, []
+        both = Keys(tuple(dict.fromkeys((*new.known, *old.known))))
+        secrets, signer = context.secrets_under(both), RunSigner(both, context.store.lineage())
+        records, done, kept, signed = [], 0, [], 0
         for record in context.store.read().records.values():
             changed, count, left = _record(context, secrets, record)
+            shown = signer.standing(record)
+            if shown is Standing.EARLIER:
+                changed = signer.signed(changed)
+                signed += 1
+            elif shown in {Standing.FORGED, Standing.STRANGE}:
+                left.append(_not_signed(record, shown))
             done += count
             kept += left
             if changed != record:
                 records.append(changed)
         if records:
             context.store.put(*records)
-    return Rekeyed(secrets.key_id, done, tuple(dict.fromkeys(kept)), old.warnings)
+    told = tuple(dict.fromkeys(kept))
+    return Rekeyed(secrets.key_id, done, told, signed, old.warnings)
+
+
+def _not_signed(record: Record, shown: Standing) -> str:
+    """Why the result of a run is not signed anew: that would vouch for what nobody can check."""
+    why = "is of something else" if shown is Standing.FORGED else "is of a key that is not here"
+    again = f"`synapse-apply verify {record.address}`"
+    return f"{record.address}: the signature of its run {why}; {again} runs it again"
 
 
 def _renew(path: Path) -> None:

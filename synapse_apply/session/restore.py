@@ -11,7 +11,7 @@ from synapse_apply.model.errors import StateError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.ports import StateStore
 from synapse_apply.model.project import Target
-from synapse_apply.model.state import Binding
+from synapse_apply.model.state import Binding, Position
 from synapse_apply.session.context import StateContext
 from synapse_apply.session.state_file import EMBEDDED_URL, describe, folder
 from synapse_apply.stores.contents import Origin
@@ -49,11 +49,16 @@ def restore(context: StateContext, path: Path, binding: Binding) -> str:
     """Replace the state by a backup; where the one before is kept, "" where there was none.
 
     StateError, and nothing replaced, for a backup that was made for something else than
-    `binding`, and for one of another lineage than the project file pins.
+    `binding`, and for one of another lineage than the project file pins. Its serial ends above
+    all that was seen of it here: who restores means it to be the newest.
     """
     vet = partial(_check, path, context.target, binding)
     keep = folder(context.project) / f"{context.target.name}.{KEPT}"
-    return context.store.restore(str(path), vet, str(keep))
+
+    def above(lineage: str) -> Position:
+        return context.seen.of(lineage).position
+
+    return context.store.restore(str(path), vet, str(keep), above)
 
 
 def replaced(found: Exchange, kept: str, target: Target) -> tuple[Diagnostic, ...]:

@@ -7,17 +7,15 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from synapse_apply import __version__
-from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.model.address import Address
 from synapse_apply.model.desired import Desired
 from synapse_apply.model.diagnostic import Diagnostic, error, warning
-from synapse_apply.model.errors import InputError, StateError, SynapseApplyError
+from synapse_apply.model.errors import InputError, StateError
 from synapse_apply.model.ports import StateStore
 from synapse_apply.model.project import Project, Target
-from synapse_apply.model.state import Binding, State
+from synapse_apply.model.state import Binding
 from synapse_apply.model.values import SecretRef, leaves
-from synapse_apply.model.verification import Elsewhere, LastRun
-from synapse_apply.secrets.keys import KEY_VARIABLE, Keys, load_keys
+from synapse_apply.secrets.keys import KEY_VARIABLE, Keys, load_keys, variable_of
 from synapse_apply.secrets.resolve import Resolver
 from synapse_apply.session.embedded import Embedded
 from synapse_apply.session.surroundings import run_url
@@ -51,16 +49,41 @@ def keys(
 ) -> Keys:
     """The state keys of a target: the one in use first, then those that can still check."""
     path = key_path(project, target)
-    return load_keys(environ, path, create=create, previous=previous_key_path(path))
+    previous = previous_key_path(path)
+    return load_keys(environ, path, target=target.name, create=create, previous=previous)
 
 
 def key_findings(
     keys: Keys, project: Project, target: Target, desired: Mapping[Address, Desired]
 ) -> tuple[Diagnostic, ...]:
-    """The key's own warnings, and one when secrets are declared but there is no key at all."""
-    if keys.current is not None or not needs_key(desired):
-        return keys.warnings
-    return (*keys.warnings, keyless(project, target))
+    """The key's own warnings, and one where there is no key at all for what needs one."""
+    found = list(keys.warnings)
+    if keys.current is None and needs_key(desired):
+        found.append(keyless(project, target))
+    if keys.current is None and _proves_for_others(project, target, desired):
+        found.append(_unsigned(project, target))
+    return tuple(found)
+
+
+def _proves_for_others(
+    project: Project, target: Target, desired: Mapping[Address, Desired]
+) -> bool:
+    """Whether runs are declared here which another target requires."""
+    others = (other.require_verified for other in project.targets.values())
+    required = any(target.name in names for names in others)
+    return required and any(one.verify is not None for one in desired.values())
+
+
+def _unsigned(project: Project, target: Target) -> Diagnostic:
+    """The runs of a target are required by another, and no key signs them."""
+    return warning(
+        "There is no state key: the results of runs are not signed",
+        f"Neither {variable_of(target.name)}, {KEY_VARIABLE} nor {key_path(project, target)} holds "
+        f"a key. Targets that require_verified {target.name} believe no run without a signature.",
+        "Restore the key, or make one and keep it where all runs get it: openssl rand -base64 32. "
+        "What was verified before: `synapse-apply verify`.",
+        target=target.name,
+    )
 
 
 def keyless(project: Project, target: Target) -> Diagnostic:
@@ -244,47 +267,3 @@ def describe(binding: Binding) -> str:
     if binding.url == EMBEDDED_URL:
         return f"the embedded data set {binding.data_set}"
     return f"{binding.url}" + (f" (tenant {binding.tenant})" if binding.tenant else "")
-
-
-def elsewhere(project: Project, target: Target, environ: Mapping[str, str]) -> dict[str, Elsewhere]:
-    """By name, the targets in which releases must have been verified before they are made here.
-
-    Nothing is raised: a state that cannot be read vouches for nothing, and says why.
-    """
-    return {
-        name: _vouched(project, project.targets[name], environ) for name in target.require_verified
-    }
-
-
-def _vouched(project: Project, target: Target, environ: Mapping[str, str]) -> Elsewhere:
-    try:
-        store = open_store(project, target, environ)
-        try:
-            return _vouches(store.read(), target) if store.exists() else Elsewhere(missing=True)
-        finally:
-            store.close()
-    except SynapseApplyError as failure:
-        return Elsewhere(problem="; ".join(_why_not(failure)) or str(failure))
-
-
-def _why_not(failure: SynapseApplyError) -> list[str]:
-    return [(found.detail or found.summary).rstrip(".") for found in failure.diagnostics]
-
-
-def _vouches(state: State, target: Target) -> Elsewhere:
-    pinned = target.state.lineage
-    if pinned and state.lineage != pinned:
-        raise StateError.of(
-            "This state is not the one that the project file pins",
-            f"the project file pins lineage {pinned}, and it has {state.lineage}",
-        )
-    records = {
-        address: record
-        for address, record in state.records.items()
-        if (kind := CATALOGUE.get(address.kind)) is not None and kind.proof is not None
-    }
-    runs = {address: LastRun.of(record.verification) for address, record in records.items()}
-    return Elsewhere(
-        digests={address: record.digest or "" for address, record in records.items()},
-        runs={address: run for address, run in runs.items() if run is not None},
-    )

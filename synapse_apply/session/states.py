@@ -16,6 +16,7 @@ from synapse_apply.model.observed import Capabilities, Lookup
 from synapse_apply.model.refactoring import with_members
 from synapse_apply.model.state import Binding, Intent, IntentState, Record, State
 from synapse_apply.model.verification import RUN
+from synapse_apply.secrets.signatures import RunSigner
 from synapse_apply.session.context import StateContext
 from synapse_apply.session.intents import no_open_call
 from synapse_apply.session.state_file import describe, keys, open_store, open_store_at
@@ -49,7 +50,7 @@ def init(
         )
         raise StateError(*failure.diagnostics)
     made = lineage or str(uuid.uuid4())
-    context.store.init(binding, made)
+    context.store.init(binding, made, context.seen.of(made).position)
     keys(context.project, context.target, environ, create=True)
     return made
 
@@ -104,7 +105,7 @@ def move(context: StateContext, old: Address, new: Address) -> dict[Address, Add
             intent
         ) in waiting:  # a member that has no record yet would be recorded under the old name
             raise unsettled(intent.address, intent.verb)
-        context.store.move(renames)
+        context.store.move(renames, RunSigner(context.keys(), state.lineage).moved)
         _note(context, {was: f"move to {now}" for was, now in renames.items()})
     return renames
 
@@ -154,7 +155,7 @@ def settle_absent(context: StateContext, address: Address, *, at: str) -> Intent
     with context.lock("state settle"):
         state = context.store.read()
         found = _open_intent(state, address)
-        check_untold(context.project, context.target, state, found)
+        check_untold(context.project, context.target, state, found, keys=context.keys())
         closed = replace(found, state=IntentState.ABSENT)
         entry = context.actor.audit(found, "settled by hand: absent", at=at)
         context.store.settle(closed, state.records.get(address), entry)
@@ -177,7 +178,7 @@ def settle_job(context: StateContext, address: Address, job: str, *, at: str) ->
                 f"`synapse-apply import {address} ID` if it was done, "
                 f"`synapse-apply state settle {address} --absent` if not.",
             )
-        check_untold(context.project, context.target, state, found, job)
+        check_untold(context.project, context.target, state, found, job, keys=context.keys())
         _check_free(state, address, job)
         closed, record = started(found, state.records.get(address), job, at)
         entry = context.actor.audit(closed, f"settled by hand: job {job}", at=at)

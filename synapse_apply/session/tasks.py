@@ -37,8 +37,13 @@ def tools_of(context: Context, planned: Planned, progress: Progress) -> Tools:
         pause=context.pause,
         uptime=context.uptime,
         target=context.target.name,
+        sign=context.signer.signed,
         keep_aside=Aside(
-            folders(context.project), context.target.name, plan.base.lineage, plan.id
+            folders(context.project),
+            context.target.name,
+            plan.base.lineage,
+            plan.id,
+            context.signer.keys,
         ).keep,
     )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import field
+
 from synapse_apply.model.address import in_order
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.state import STATE_FORMAT, AuditEntry, Binding, State
@@ -12,11 +14,15 @@ from synapse_apply.stores.database import Row, Run, Statement
 
 @frozen
 class Contents:
-    """Everything but the lock. `plans` are (plan id, when applied); `audit` the oldest first."""
+    """Everything but the lock. `plans` are (plan id, when applied); `audit` the oldest first.
+
+    `fence` is the number of the last holding of its lock; a copy goes on counting from there.
+    """
 
     state: State
     plans: tuple[tuple[str, str], ...] = ()
     audit: tuple[AuditEntry, ...] = ()
+    fence: int = field(default=0, compare=False)
 
 
 # The answers to GET_META, ALL_RECORDS and ALL_INTENTS.

@@ -20,13 +20,17 @@ Work = Callable[[Run], bool]
 
 
 class Locked:
-    """What a store over a Database is under its lock; SqlStore is the rest of it."""
+    """What a store over a Database is under its lock; SqlStore is the rest of it.
+
+    `was_held`: it was held in this process, so the state may have changed.
+    """
 
     def __init__(self, database: Database, runner: Runner, now: Callable[[], str]) -> None:
         self._database = database
         self._runner = runner
         self._lock = Lock(database, runner, now)
         self._holding: Holding | None = None
+        self.was_held = False
         self._group = Group(self._commit, together)
 
     @property
@@ -112,6 +116,7 @@ class Locked:
             raise faults.locked_here(self.where, operation)
         with self._lock.hold(operation, timeout, repair=repair) as holding:
             self._holding = holding
+            self.was_held = True
             self._group.broken = False
             try:
                 yield holding

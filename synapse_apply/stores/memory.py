@@ -14,14 +14,16 @@ from uuid import uuid4
 from synapse_apply.model import codec
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic
-from synapse_apply.model.ports import Vet, any_state
-from synapse_apply.model.refactoring import Renames, renamed
+from synapse_apply.model.ports import Above, Vet, any_state, from_start
+from synapse_apply.model.refactoring import Finish, Renames, after_alone, renamed
 from synapse_apply.model.state import (
+    START,
     STATE_FORMAT,
     AuditEntry,
     Binding,
     Intent,
     IntentState,
+    Position,
     Record,
     State,
 )
@@ -71,8 +73,8 @@ class MemoryStore:
         """Nobody keeps this one."""
         return ()
 
-    def init(self, binding: Binding, lineage: str) -> None:
-        self.fill(Contents(State(lineage, 0, binding)))
+    def init(self, binding: Binding, lineage: str, above: Position = START) -> None:
+        self.fill(Contents(State(lineage, above.next().serial, binding)))
 
     def binding(self) -> Binding:
         return self._now().binding
@@ -82,6 +84,10 @@ class MemoryStore:
 
     def serial(self) -> int:
         return self._now().serial
+
+    def position(self) -> Position:
+        """Its lock is never counted: nobody else can hold it."""
+        return Position(self.serial(), 0)
 
     def read(self) -> State:
         with self._turn:
@@ -166,7 +172,7 @@ class MemoryStore:
             gone = [_drop(rows, address) for address in addresses]
             rows.serial += any(gone)
 
-    def move(self, renames: Renames) -> None:
+    def move(self, renames: Renames, finish: Finish = after_alone) -> None:
         with self._writing() as rows:
             for old, new in renames.items():
                 if old not in rows.records:
@@ -176,7 +182,7 @@ class MemoryStore:
             for intent in _intents(rows):
                 if intent.address in renames:
                     raise faults.unsettled(intent.address, intent.verb)
-            changed = list(renamed(_records(rows).values(), renames))
+            changed = list(renamed(_records(rows).values(), renames, finish))
             for old in renames:
                 _drop(rows, old)
             rows.serial += _put(rows, changed)
@@ -225,14 +231,17 @@ class MemoryStore:
         except FileExistsError:
             raise faults.backup_exists(to) from None
 
-    def restore(self, source: str, vet: Vet = any_state, keep: str = "") -> str:
+    def restore(
+        self, source: str, vet: Vet = any_state, keep: str = "", above: Above = from_start
+    ) -> str:
         """Nothing is kept: memory has no place for it."""
         del keep
         rows = _restored(source)
         vet(rows.binding, rows.lineage)
         with self._turn:
             serial = self._rows.serial if self._rows else 0
-            self._rows = replace(rows, serial=max(serial, rows.serial) + 1)
+            least = max(serial, rows.serial, above(rows.lineage).serial)
+            self._rows = replace(rows, serial=least + 1)
         return ""
 
     def close(self) -> None:

@@ -12,14 +12,16 @@ from typing import Any
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import StateError
-from synapse_apply.model.ports import Vet, any_state
-from synapse_apply.model.refactoring import Renames, renamed
+from synapse_apply.model.ports import Above, Vet, any_state, from_start
+from synapse_apply.model.refactoring import Finish, Renames, after_alone, renamed
 from synapse_apply.model.state import (
+    START,
     STATE_FORMAT,
     AuditEntry,
     Binding,
     Intent,
     IntentState,
+    Position,
     Record,
     State,
 )
@@ -59,9 +61,10 @@ class SqlStore(Locked):
     def exists(self) -> bool:
         return self._database.exists()
 
-    def init(self, binding: Binding, lineage: str) -> None:
+    def init(self, binding: Binding, lineage: str, above: Position = START) -> None:
         """Also without the lock: it is taken for the moment then."""
-        self.fill(Contents(State(lineage, 0, binding)))
+        first = above.next()
+        self.fill(Contents(State(lineage, first.serial, binding), fence=first.fence))
 
     def binding(self) -> Binding:
         return Binding(*self._database.read(self._meta)[schema.BINDING])
@@ -71,6 +74,10 @@ class SqlStore(Locked):
 
     def serial(self) -> int:
         return int(self._database.read(self._meta)[schema.SERIAL])
+
+    def position(self) -> Position:
+        meta = self._database.read(self._meta)
+        return Position(int(meta[schema.SERIAL]), int(meta[schema.FENCE]))
 
     def read(self) -> State:
         return contents.state_of(self._database.read(self._rows), self.where)
@@ -126,7 +133,7 @@ class SqlStore(Locked):
 
         self._write(work)
 
-    def move(self, renames: Renames) -> None:
+    def move(self, renames: Renames, finish: Finish = after_alone) -> None:
         """What depends on an old address depends on the new; an open call on it refuses all."""
 
         def work(run: Run) -> bool:
@@ -141,7 +148,7 @@ class SqlStore(Locked):
             records = [texts.record_from(text, self.where, at) for at, text in rows]
             for old in renames:
                 run(schema.DROP_RECORD, (str(old),))
-            changed = renamed(records, renames)
+            changed = renamed(records, renames, finish)
             return self._put(run, [(record, self._row(record)) for record in changed])
 
         self._write(work)
@@ -186,17 +193,21 @@ class SqlStore(Locked):
         self.serial()
         self._database.backup(to)
 
-    def restore(self, source: str, vet: Vet = any_state, keep: str = "") -> str:
+    def restore(
+        self, source: str, vet: Vet = any_state, keep: str = "", above: Above = from_start
+    ) -> str:
         """Also without the lock: it is taken for the moment then.
 
-        The serial ends above both, so that no plan made before fits by accident.
+        The serial ends above both, so that no plan made before fits by accident, and above what
+        was seen of it.
         """
 
         def check(run: Run) -> list[Statement]:
             meta = self._meta(run, source)
             vet(Binding(*meta[schema.BINDING]), str(meta[1]))
-            at_least = max(int(meta[schema.SERIAL]), serial) + 1
-            holder, made = holding.entry(int(meta[schema.FENCE]))
+            seen = above(str(meta[1]))
+            at_least = max(int(meta[schema.SERIAL]), serial, seen.serial) + 1
+            holder, made = holding.entry(max(int(meta[schema.FENCE]), seen.fence))
             entered.append(holder)
             return [(schema.SET_SERIAL, (at_least,)), *made]
 
@@ -216,7 +227,8 @@ class SqlStore(Locked):
             return self._rows(run), contents.history(run, self.where)
 
         rows, (plans, audit) = self._database.read(work)
-        return Contents(contents.state_of(rows, self.where), plans, audit)
+        fence = int(rows[0][schema.FENCE])
+        return Contents(contents.state_of(rows, self.where), plans, audit, fence)
 
     def fill(self, made: Contents) -> None:
         """Make a state of these contents; StateError when there is one already."""
@@ -226,7 +238,7 @@ class SqlStore(Locked):
         at = (state.binding.url, state.binding.tenant, state.binding.data_set)
         meta = (1, STATE_FORMAT, state.lineage, 0, *at, self._now(), self._tool_version, 0)
         with self._locked_or_now("state init") as holding:
-            holder, entry = holding.entry(0)
+            holder, entry = holding.entry(made.fence)
             statements: list[Statement] = [(table, ()) for table in schema.TABLES]
             statements.append((schema.ADD_META, meta))
             statements += [*contents.statements(made, self.where), *entry]

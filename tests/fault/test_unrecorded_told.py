@@ -5,11 +5,16 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from fault.convergence import command
 from fault.site import LATER, Server, Site
 from fault.test_unrecorded import converged, lose_state_during, one_file, state_of
+
+from synapse_apply.model import codec
+from synapse_apply.session.context import open_state
+from synapse_apply.session.unrecorded import Aside
 
 # Of an apply of two groups: storages, plugins, releases.
 PLUGIN = 3
@@ -27,11 +32,19 @@ def untold(make_site: Callable[..., Site], server: Server) -> tuple[Site, str]:
     return site, address
 
 
-def rewritten(site: Site, **changes: object) -> None:
-    """The line of the file with other contents; `intent` is put over that of the call."""
-    line = json.loads(one_file(site).read_text())
-    intent = {**line["intent"], **dict(changes.pop("intent", {}))}  # type: ignore[call-overload]
-    one_file(site).write_text(json.dumps({**line, **changes, "intent": intent}) + "\n")
+def rewritten(site: Site, **changes: Any) -> None:
+    """The file as a run would have written it that had other contents; signed as that one was."""
+    file = one_file(site)
+    line = json.loads(file.read_text())
+    intent = {**line["intent"], **changes.pop("intent", {})}
+    record = {**line["record"], "address": intent["address"]}
+    file.unlink()
+    with open_state(site.where()) as context:
+        lineage = changes.pop("lineage", line["lineage"])
+        aside = Aside([file.parent], "site", lineage, line["plan"], context.keys())
+    assert not changes
+    ended = (codec.intent_from_json(intent), codec.record_from_json(record))
+    aside.keep(*ended, codec.audit_from_json(line["entry"]))
 
 
 def test_settle_names_the_file_and_its_command_alone(
@@ -123,11 +136,12 @@ def test_what_no_file_tells_is_settled_on_the_users_word(
 
 
 def test_a_file_that_cannot_be_read_is_warned_of_and_no_more(untold: tuple[Site, str]) -> None:
-    """Nobody knows what it tells: settling is the user's word again."""
+    """Nobody knows what it tells: settling is the user's word again, and no plan speaks of it."""
     site, address = untold
     one_file(site).write_text("{")
-    assert WARNING in command(site, "settle -t site", code=7)
-    assert WARNING in command(site, "state list -t site")
+    for typed, code in (("settle -t site", 7), ("state list -t site", 0)):
+        assert "the state key did not sign it" in command(site, typed, code=code)
+    assert one_file(site).name not in command(site, "plan -t site")
     command(site, f"state settle {address} --absent -t site")
 
 

@@ -44,10 +44,11 @@ def command(*, face: Face, where: Where, addresses: tuple[Address, ...]) -> int:
     from synapse_apply.cli.settling import tell
     from synapse_apply.session.context import open_context
     from synapse_apply.session.settle import settle
-    from synapse_apply.session.unrecorded import left_behind, told_done
+    from synapse_apply.session.unrecorded import all_files, told_done
 
     with open_context(where) as context:
         settled = settle(context, addresses)
         state, at = context.store.read(), (context.project, context.target)
-        kept = left_behind(*at, state.lineage)
-        return tell(face, settled, told_done(*at, state), kept)
+        keys = context.signer.keys
+        kept = all_files(*at, keys, state.lineage)
+        return tell(face, settled, told_done(*at, state, keys), kept)

@@ -9,9 +9,10 @@ import click
 from synapse_apply.cli import options
 from synapse_apply.cli.face import Face
 from synapse_apply.cli.manual import manual
-from synapse_apply.model.errors import Exit, SynapseApplyError
+from synapse_apply.model.errors import Exit, StateError, SynapseApplyError
 
 if TYPE_CHECKING:
+    from synapse_apply.model.ports import StateStore
     from synapse_apply.model.project import Project
     from synapse_apply.session.where import Where
 
@@ -58,14 +59,26 @@ def _reset(project: Project, where: Where) -> bool:
     from synapse_apply.emulator.serve import reset
     from synapse_apply.model.project import EMBEDDED
     from synapse_apply.session import embedded, state_file
+    from synapse_apply.session.last_seen import last_seen
 
-    store = state_file.open_store(project, project.targets[EMBEDDED], where.environ)
+    target = project.targets[EMBEDDED]
+    store = state_file.open_store(project, target, where.environ)
     data = embedded.data_folder(project.root)
     if not store.exists():
         return reset(data)
+    lineage = _lineage(store)
     with store.lock("emulator reset"):
         reset(data)
         for name in (f"{EMBEDDED}.db", f"{EMBEDDED}.db-journal"):
             (state_file.folder(project) / name).unlink(missing_ok=True)
     store.close()
+    last_seen(project, target, where.environ).forget(lineage)
     return True
+
+
+def _lineage(store: StateStore) -> str:
+    """That of the state; "" where it cannot be read."""
+    try:
+        return store.lineage()
+    except StateError:
+        return ""

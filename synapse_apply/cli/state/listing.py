@@ -32,13 +32,14 @@ def command(*, face: Face, where: Where) -> int:
     """
     from synapse_apply.session import states
     from synapse_apply.session.context import open_state
-    from synapse_apply.session.unrecorded import left_behind, told_done
+    from synapse_apply.session.unrecorded import all_files, told_done
     from synapse_apply.views.record import record_document
     from synapse_apply.views.tables import render_table
 
     with open_state(where) as context:
         state, at = states.read(context), (context.project, context.target)
-    kept, told = left_behind(*at, state.lineage), told_done(*at, state)
+        keys = context.keys()
+    kept, told = all_files(*at, keys, state.lineage), told_done(*at, state, keys)
     records = [record for _, record in sorted(state.records.items())]
     open_calls = sorted(state.open_intents, key=lambda intent: intent.address)
     face.warn(kept)

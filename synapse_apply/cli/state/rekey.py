@@ -28,7 +28,9 @@ def command(*, face: Face, where: Where) -> int:
     """Digest the recorded secrets under another state key.
 
     Each secret is resolved anew, so those that manifests name must be there; what cannot be
-    resolved keeps its old digest and is not checked until it can.
+    resolved keeps its old digest and is not checked until it can. The results of runs are signed
+    anew where the key that signed them is at hand, as .synapse-apply/state/TARGET.key.previous
+    for example.
     """
     from synapse_apply.session.context import open_context
     from synapse_apply.session.rekey import rekey
@@ -37,10 +39,20 @@ def command(*, face: Face, where: Where) -> int:
         made = rekey(context, where.environ)
     face.warn(made.warnings)
     if face.as_json:
-        face.document({"key_id": made.key_id, "done": made.done, "kept": list(made.kept)})
+        face.document(
+            {
+                "key_id": made.key_id,
+                "done": made.done,
+                "signed": made.signed,
+                "kept": list(made.kept),
+            }
+        )
         return 0
     for kept in made.kept:
         face.err(f"Kept under its old key: {kept}\n")
     noun = "secret" if made.done == 1 else "secrets"
     face.out(f"Digested {made.done} {noun} under key {made.key_id}.\n")
+    if made.signed:
+        runs = "run" if made.signed == 1 else "runs"
+        face.out(f"Signed the results of {made.signed} {runs} with it.\n")
     return 0

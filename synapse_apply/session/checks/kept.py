@@ -6,13 +6,15 @@ from collections.abc import Iterable, Iterator
 
 from synapse_apply.model.checkup import Row
 from synapse_apply.model.diagnostic import warning
-from synapse_apply.model.errors import SynapseApplyError
+from synapse_apply.model.errors import InputError, SynapseApplyError
 from synapse_apply.model.state import State
 from synapse_apply.model.values import Mac
+from synapse_apply.secrets.keys import Keys
 from synapse_apply.session import state_file
 from synapse_apply.session.checks.patient import Patient, Unchecked
+from synapse_apply.session.last_seen import last_seen
 from synapse_apply.session.surroundings import base_url
-from synapse_apply.session.unrecorded import left_behind
+from synapse_apply.session.unrecorded import all_files
 
 
 def state(patient: Patient) -> Iterator[Row]:
@@ -23,7 +25,12 @@ def state(patient: Patient) -> Iterator[Row]:
     if store.exists():
         found = patient.state.get()
         records = f"{len(found.records)} record{'' if len(found.records) == 1 else 's'}"
-        yield Row.ok("state", f"{store.where}: {records}, serial {found.serial}")
+        target = patient.target.needed()
+        seen = last_seen(patient.project.needed(), target, patient.where.environ)
+        older = seen.older(store, found.lineage, store.position(), target)
+        yield from (Row.of("state", one) for one in older)
+        if not older:
+            yield Row.ok("state", f"{store.where}: {records}, serial {found.serial}")
         return
     target, embedded = patient.target.needed(), patient.embedded.needed()
     if embedded is None:
@@ -94,7 +101,12 @@ def lock(patient: Patient) -> Iterator[Row]:
 
 def open_calls(patient: Patient) -> Iterator[Row]:
     """Calls whose outcome nobody knows yet, and those that only a file knows of."""
-    kept = left_behind(patient.project.needed(), patient.target.needed(), _lineage(patient))
+    project, target = patient.project.needed(), patient.target.needed()
+    try:
+        keys = state_file.keys(project, target, patient.where.environ)
+    except InputError:  # told by the check of the key
+        keys = Keys()
+    kept = all_files(project, target, keys, _lineage(patient))
     yield from (Row.of("calls", one) for one in kept)
     intents = patient.state.needed().open_intents
     if not intents:

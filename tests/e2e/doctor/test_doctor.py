@@ -284,12 +284,18 @@ def test_calls_kept_where_temporary_files_are(applied: Site, tmp_path: Path) -> 
     intent = Intent("1", PLAN, Address("storage", "more"), "create", "v1", "name=More")
     with open_state(Where(applied.root, environ=applied.environ)) as context:
         ended = (intent, None, context.actor.audit(intent, "done", at="2026-01-02T03:04:05Z"))
-        ours = Aside([shared], "prod", context.store.lineage(), PLAN).keep(*ended)
+        whose = ("prod", context.store.lineage(), PLAN)
+        ours = Aside([shared], *whose, context.keys()).keep(*ended)
     Aside([shared], "prod", "of-another-project", PLAN.replace("5f1c", "77aa")).keep(*ended)
     found = applied.look()
     assert found.odd == ["calls"]
     assert f"`synapse-apply state recover -t prod {ours}`" in found.text("calls")
     assert "state recover" in applied.run("plan", 0).stdout
+
+    Path(ours).unlink()
+    Aside([shared], *whose).keep(*ended)
+    assert "the state key did not sign it" in applied.look().text("calls")
+    assert "state recover" not in applied.run("plan", 0).stdout
 
 
 def test_bad_manifests_hide_nothing(applied: Site) -> None:

@@ -9,7 +9,7 @@ from unit.applying.bench import Bench
 
 from synapse_apply.model.errors import InputError
 from synapse_apply.session.context import StateContext
-from synapse_apply.session.recover import recover
+from synapse_apply.session.recover import look, recover
 
 PLAN = "5f1c0000-0000-4000-8000-000000000000"
 
@@ -17,7 +17,7 @@ PLAN = "5f1c0000-0000-4000-8000-000000000000"
 def recovered(bench: Bench, file: Path) -> tuple[int, int]:
     made = bench.context()
     context = StateContext(made.project, made.target, bench.store, made.clock, made.actor)
-    done = recover(context, file)
+    done = recover(context, file, look(context, file))
     return len(done.written), len(done.known)
 
 

@@ -1,0 +1,71 @@
+"""What is remembered of how far a state was: never less, and nothing of what a file merely claims."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from synapse_apply.model.state import START, Position
+from synapse_apply.session.last_seen import LastSeen, Seen
+
+LINEAGE = "5f1c"
+
+
+def only_file(folder: Path) -> Path:
+    (found,) = folder.iterdir()
+    return found
+
+
+def test_it_never_goes_back(tmp_path: Path) -> None:
+    seen = LastSeen((tmp_path,))
+    for position in (Position(5, 2), Position(3, 4), Position(4, 1)):
+        seen.remember(LINEAGE, position)
+    assert seen.of(LINEAGE).position == Position(5, 4)
+    assert seen.of("another") == Seen()
+
+
+def test_many_runs_at_once_leave_the_farthest(tmp_path: Path) -> None:
+    """Each reads and writes; none takes back what another wrote."""
+    positions = [Position(number, 100 - number) for number in range(100)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda one: LastSeen((tmp_path,)).remember(LINEAGE, one), positions))
+    assert LastSeen((tmp_path,)).of(LINEAGE).position == Position(99, 100)
+    assert only_file(tmp_path).suffix == ".json"
+
+
+def test_the_farthest_of_both_folders_counts(tmp_path: Path) -> None:
+    one, other = tmp_path / "one", tmp_path / "other"
+    LastSeen((one,)).remember(LINEAGE, Position(7, 1))
+    LastSeen((other,)).remember(LINEAGE, Position(2, 9))
+    assert LastSeen((one, other)).of(LINEAGE).position == Position(7, 9)
+
+
+def test_what_is_as_far_writes_nothing(tmp_path: Path) -> None:
+    """A plan costs one look."""
+    seen = LastSeen((tmp_path,))
+    seen.remember(LINEAGE, Position(7, 1))
+    before = only_file(tmp_path).stat()
+    seen.remember(LINEAGE, Position(7, 1))
+    assert only_file(tmp_path).stat().st_ino == before.st_ino
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "[]", "null", "[" * 3000, json.dumps({"format": 2, "lineage": LINEAGE}),
+     json.dumps({"format": 1, "lineage": LINEAGE, "serial": True, "fence": 1}),
+     json.dumps({"format": 1, "lineage": LINEAGE, "serial": 1e300, "fence": 1}),
+     json.dumps({"format": 1, "lineage": LINEAGE, "serial": -1, "fence": 1}),
+     json.dumps({"format": 1, "lineage": LINEAGE, "serial": 10**30, "fence": 1}),
+     json.dumps({"format": 1, "lineage": "another", "serial": 9, "fence": 9}), "x" * 10_000],
+)  # fmt: skip
+def test_a_file_of_something_else_tells_nothing(tmp_path: Path, text: str) -> None:
+    """One that a kill or a full disk left, or that somebody wrote; the next run writes it anew."""
+    seen = LastSeen((tmp_path,))
+    seen.remember(LINEAGE, Position(1, 1))
+    only_file(tmp_path).write_text(text)
+    assert seen.of(LINEAGE).position == START
+    seen.remember(LINEAGE, Position(2, 2))
+    assert seen.of(LINEAGE).position == Position(2, 2)
