@@ -18,12 +18,14 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
+from synapse_apply.files.opening import UntrustedFileError, open_file
 from synapse_apply.model import codec
 from synapse_apply.model.diagnostic import Diagnostic, warning
 from synapse_apply.model.errors import InputError, StateError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.project import Project, Target
 from synapse_apply.model.state import AuditEntry, Intent, IntentState, Record, State
+from synapse_apply.session.own_folder import check_own_folder
 from synapse_apply.stores.private_files import make_file, make_folder
 
 FORMAT = 1
@@ -64,7 +66,7 @@ class Aside:
         )
         with self._turn:
             for folder in self._folders:
-                with suppress(OSError):
+                with suppress(OSError, UntrustedFileError):
                     return str(_append(folder / self._name, line))
         return ""
 
@@ -74,7 +76,7 @@ def _append(path: Path, line: str) -> Path:
     make_folder(path.parent)
     with suppress(FileExistsError):
         make_file(path)
-    with path.open("r+b") as file:
+    with os.fdopen(open_file(path, os.O_RDWR), "r+b") as file:
         end = file.seek(0, os.SEEK_END)
         try:
             file.write(f"{line}\n".encode())
@@ -189,6 +191,7 @@ def _recover(target: Target, path: Path) -> str:
 def _files(project: Project, target: Target, lineage: str) -> list[Path]:
     """Files that nobody has given to the state yet."""
     home, shared = folders(project)
+    check_own_folder(project.root)
     found = _named(home, target.name)
     return found + [path for path in _named(shared, target.name) if _is_of(path, lineage)]
 
@@ -220,7 +223,10 @@ def read(path: Path, target: str = "") -> list[Ended]:
     try:
         if not stat.S_ISREG(path.lstat().st_mode):
             raise _unusable(path, "it is a folder, a link or a device, not a plain file")
-        lines = path.read_text(encoding="utf-8").splitlines()
+        with os.fdopen(open_file(path, os.O_RDONLY), encoding="utf-8") as file:
+            lines = file.read().splitlines()
+    except UntrustedFileError as refused:
+        raise InputError(*refused.diagnostics) from None
     except (OSError, UnicodeDecodeError) as problem:
         why = getattr(problem, "strerror", None) or "it is not text"
         raise _unusable(path, why) from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from synapse_apply.files.opening import FOLDER, IGNORE_FILE
 from synapse_apply.model.checkup import Row
 from synapse_apply.model.diagnostic import warning
 from synapse_apply.model.errors import SynapseApplyError
@@ -11,8 +12,26 @@ from synapse_apply.model.state import State
 from synapse_apply.model.values import Mac
 from synapse_apply.session import state_file
 from synapse_apply.session.checks.patient import Patient, Unchecked
+from synapse_apply.session.own_folder import is_kept_out_of_git
 from synapse_apply.session.surroundings import base_url
 from synapse_apply.session.unrecorded import left_behind
+
+
+def folder(patient: Patient) -> Iterator[Row]:
+    """Whether what lies beside the project is ours, and no commit's."""
+    root = patient.project.needed().root
+    if not patient.own_folder.get():
+        yield Row.ok("folder", "none yet")
+    elif is_kept_out_of_git(root):
+        yield Row.ok("folder", f"{root / FOLDER}: yours, no link, and ignored by Git")
+    else:
+        finding = warning(
+            "Git does not ignore the folder of states and keys",
+            f"{root / FOLDER / IGNORE_FILE} does not say that Git ignores all of it, so "
+            "`git add -A` would take the state key.",
+            f"The next command that writes there repairs it; or: `echo '*' > {FOLDER}/.gitignore`.",
+        )
+        yield Row.of("folder", finding)
 
 
 def state(patient: Patient) -> Iterator[Row]:
@@ -59,6 +78,7 @@ def lineage(patient: Patient) -> Iterator[Row]:
 def key(patient: Patient) -> Iterator[Row]:
     """Whether the key that compares secrets is there, and is the one they were digested with."""
     project, target = patient.project.needed(), patient.target.needed()
+    patient.own_folder.needed()
     keys = state_file.keys(project, target, patient.where.environ)
     yield from (Row.of("key", one) for one in keys.warnings)
     used = set(_keys_used(patient))
@@ -94,6 +114,7 @@ def lock(patient: Patient) -> Iterator[Row]:
 
 def open_calls(patient: Patient) -> Iterator[Row]:
     """Calls whose outcome nobody knows yet, and those that only a file knows of."""
+    patient.own_folder.needed()
     kept = left_behind(patient.project.needed(), patient.target.needed(), _lineage(patient))
     yield from (Row.of("calls", one) for one in kept)
     intents = patient.state.needed().open_intents
