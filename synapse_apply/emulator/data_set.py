@@ -108,7 +108,9 @@ def _checked(data: Path, text: bytes) -> RunningServer:
     if not is_complete:
         raise _not_believed(data, "does not tell url, pid, data_set and token of a server")
     if not _is_loopback(parts.hostname or "") or server.url != f"http://{parts.netloc}":
-        raise _not_believed(data, f"names {server.url!a}, which is no address of this machine's own")
+        raise _not_believed(
+            data, f"names {server.url!a}, which is no address of this machine's own"
+        )
     if "@" in parts.netloc:
         raise _not_believed(data, "names a url with a user in it")
     if not _is_process_of_ours(server.pid):

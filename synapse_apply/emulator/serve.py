@@ -121,7 +121,12 @@ def settings_of(
     max_upload: int | None = None,
     faults: Mapping[str, Any] | None = None,
 ) -> Settings:
-    """Settings; `token` is the access token of `tenant`, `tokens` those of others."""
+    """Settings; `token` is the access token of `tenant`, `tokens` those of others.
+
+    Raises ServeError for `any_token` beside a token.
+    """
+    if any_token and (token or tokens):
+        raise ServeError("either a token is asked for, or any will do: not both")
     settings = Settings(
         tenant=tenant,
         any_token=any_token,

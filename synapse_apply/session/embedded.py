@@ -100,10 +100,7 @@ def _served(data: Path) -> RunningServer | None:
 
 
 def _untrusted(failure: DataSetPlaceError) -> StateError:
-    finding = error(
-        NOT_OURS, f"{failure.why[:1].upper()}{failure.why[1:]}. It was not opened.", LOOK_FIRST
-    )
-    return StateError(finding)
+    return StateError(error(NOT_OURS, f"{failure.why}. It was not opened.", LOOK_FIRST))
 
 
 def _make_folder(folder: Path) -> None:

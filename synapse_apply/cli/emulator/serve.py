@@ -64,6 +64,8 @@ def command(
     from synapse_apply.session.declare import project_of
     from synapse_apply.session.embedded import trusted_data_folder
 
+    if token and any_token:
+        raise click.UsageError("Give either --token or --any-token.")
     settings = settings_of(
         switches=switches,
         token=token,

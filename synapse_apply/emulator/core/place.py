@@ -184,6 +184,7 @@ def _ignore(folder: Path) -> None:
 
 def _foreign(path: Path, why: str) -> DataSetPlaceError:
     return DataSetPlaceError(
-        f"cannot use {path}: it {why}, and this program did not make it",
-        "look what it is and remove it, or give another folder with --data",
+        f"{path} {why}",
+        "this program did not make it: look what it is and remove it, or give another folder with "
+        "--data",
     )

@@ -166,6 +166,8 @@ def test_port_in_use_is_refused(launch, tmp_path):
         (("--switch", "put=odd"), "switch 'put' takes partial, full; not 'odd'"),
         (("--switch", "nonsense=1"), "there is no switch 'nonsense'; there are: put, secrets"),
         (("--host", "0.0.0.0"), "give a token with --token"),
+        (("--host", "0.0.0.0", "--any-token"), "give a token with --token"),
+        (("--token", "t", "--any-token"), "either a token is asked for, or any will do"),
         (("--port", "70000"), "cannot listen on 127.0.0.1:70000"),
     ],
 )
