@@ -11,7 +11,7 @@ import ipaddress
 import json
 import os
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -115,8 +115,7 @@ def _checked(data: Path, text: bytes) -> RunningServer:
         raise _not_believed(data, "names a url with a user in it")
     if not _is_process_of_ours(server.pid):
         raise _not_believed(data, f"names process {server.pid}, which is none of yours")
-    holders = _holders(data / place.LOCK)
-    if holders and server.pid not in holders:
+    if not _has_open(server.pid, data / place.LOCK):
         raise _not_believed(data, f"names process {server.pid}, which does not have the data set")
     if _asked(data, "SELECT value FROM about WHERE name='data_set'") != server.data_set:
         raise _not_believed(data, "names another data set than the one that lies beside it")
@@ -151,17 +150,22 @@ def _is_process_of_ours(pid: int) -> bool:
         return True  # a system without /proc: only root could signal another's process
 
 
-def _holders(lock: Path) -> set[int]:
-    """The processes that hold a lock file, as Linux tells; none where it does not."""
+def _has_open(pid: int, file: Path) -> bool:
+    """Whether a process of ours has a file open; True where the system does not tell.
+
+    /proc/locks would name the holder of the lock, but by another device than that of the file on
+    overlays, and not across spaces of process ids.
+    """
     try:
-        inode = lock.lstat().st_ino
-        lines = Path("/proc/locks").read_text(encoding="ascii").splitlines()
+        wanted = file.lstat()
+        descriptors = list(Path(f"/proc/{pid}/fd").iterdir())
     except OSError:
-        return set()
-    rows = (line.split() for line in lines if "FLOCK" in line and "->" not in line)
-    # A process of another space of process ids has the id 0 or -1 here.
-    found = {int(row[4]) for row in rows if row[5].rpartition(":")[2] == str(inode)}
-    return {pid for pid in found if pid > 0}
+        return True
+    for descriptor in descriptors:
+        with suppress(OSError):  # closed meanwhile
+            if os.path.samestat(descriptor.stat(), wanted):
+                return True
+    return False
 
 
 def _asked(data: Path, question: str) -> object:

@@ -19,7 +19,7 @@ from synapse_apply.model.diagnostic import error
 from synapse_apply.model.errors import LockHeld, StateError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.values import Sensitive
-from synapse_apply.session.own_folder import check_own_folder
+from synapse_apply.session.own_folder import check_own_folder, reading
 
 if TYPE_CHECKING:
     from synapse_apply.emulator.core.place import DataSetPlaceError
@@ -49,11 +49,12 @@ def trusted_data_folder(root: Path) -> Path:
     from synapse_apply.emulator.core import place
 
     data = data_folder(root)
-    if check_own_folder(root) and check_folder(data):
-        try:
-            place.check(data)
-        except place.DataSetPlaceError as failure:
-            raise _untrusted(failure) from None
+    with reading(data):
+        if check_own_folder(root) and check_folder(data):
+            try:
+                place.check(data)
+            except place.DataSetPlaceError as failure:
+                raise _untrusted(failure) from None
     return data
 
 

@@ -17,7 +17,10 @@ root made it, since in a shared folder others can make some, too.
 from __future__ import annotations
 
 import os
+import shlex
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from synapse_apply.files.opening import (
@@ -27,8 +30,9 @@ from synapse_apply.files.opening import (
     is_ignored,
     untrusted,
 )
-from synapse_apply.model.errors import InputError
+from synapse_apply.model.errors import InputError, StateError
 from synapse_apply.model.frozen import frozen
+from synapse_apply.packages.names import printable
 
 # What SQLite and this tool keep beside a state, under its name.
 _COMPANIONS = ("", "-journal", "-wal", "-shm", ".lock")
@@ -50,10 +54,24 @@ class _Repository:
 def check_own_folder(root: Path) -> bool:
     """Whether the project in `root` has a folder of ours; StateError where it is not trusted."""
     folder = root / FOLDER
-    if not check_folder(folder):
-        return False
-    _check_untracked(folder, (folder,))
+    with reading(folder):
+        if not check_folder(folder):
+            return False
+        _check_untracked(folder, (folder,))
     return True
+
+
+@contextmanager
+def reading(folder: Path) -> Iterator[None]:
+    """Turn what keeps the block from looking into a folder of ours into a StateError."""
+    try:
+        yield
+    except OSError as problem:
+        raise StateError.of(
+            "The folder of states and keys cannot be read",
+            f"{problem.filename or folder}: {problem.strerror or problem}.",
+            "Check who owns it (`ls -la`): a run as another user, or with sudo, may have made it.",
+        ) from None
 
 
 def trusted_state(path: Path, root: Path) -> Path:
@@ -66,13 +84,14 @@ def trusted_state(path: Path, root: Path) -> Path:
     if Path(os.path.normpath(path)).is_relative_to(root / FOLDER):
         check_own_folder(root)
         return path
-    path = _followed(path, root)
-    if FOLDER in path.parts:
-        check_folder(path.parent)
-    beside = tuple(path.with_name(f"{path.name}{ending}") for ending in _COMPANIONS)
-    if any(os.path.lexists(one) for one in beside):
-        _check_untracked(path, beside)
-    return path
+    with reading(path.parent):
+        path = _followed(path, root)
+        if FOLDER in path.parts:
+            check_folder(path.parent)
+        beside = tuple(path.with_name(f"{path.name}{ending}") for ending in _COMPANIONS)
+        if any(os.path.lexists(one) for one in beside):
+            _check_untracked(path, beside)
+        return path
 
 
 def is_kept_out_of_git(root: Path) -> bool:
@@ -124,12 +143,14 @@ def _check_untracked(place: Path, paths: tuple[Path, ...]) -> None:
     tracked = [one for one in _tracked(place, paths) if not _is_harmless(place, one)]
     if not tracked:
         return
-    which = tracked[0] + (f" and {len(tracked) - 1} more" if len(tracked) > 1 else "")
+    which = printable(tracked[0]) + (f" and {len(tracked) - 1} more" if len(tracked) > 1 else "")
+    name = FOLDER if place.name == FOLDER else printable(Path(tracked[0]).name)
     raise untrusted(
         place,
         f"is in Git's index ({which})",
         "What is recorded must come from no commit. If nobody attacked you, take them out of "
-        f"Git and keep them: `git rm -r --cached {tracked[0]}`, and commit that. Else remove them.",
+        f"Git and keep them: `git rm -r --cached {shlex.quote(name)}` in {place.parent}, then "
+        "commit. Else remove them.",
     )
 
 
@@ -155,7 +176,7 @@ def _tracked(place: Path, paths: tuple[Path, ...]) -> tuple[str, ...]:
 
 
 def _asked(repository: _Repository, names: tuple[str, ...]) -> tuple[str, ...]:
-    # Here, not above: most commands find no folder of ours, or no repository.
+    # Here, not above: many commands find no folder of ours, or no repository.
     from synapse_apply.packages.git import plumbing
 
     where = (f"--git-dir={repository.git}", f"--work-tree={repository.top}")

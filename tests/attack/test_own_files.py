@@ -255,6 +255,24 @@ def test_without_an_answer_of_git_nothing_is_used(
     site.is_refused("plan", because="may come from a commit: Git", PATH=str(git_folder))
 
 
+def test_a_folder_that_nobody_may_look_into(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a run with sudo leaves it: said in words, and nothing is sent."""
+    real = os.open
+
+    def refusing(path, flags, mode=0o777, *, dir_fd=None):
+        if path in (".synapse-apply", "state"):
+            raise PermissionError(13, "Permission denied", path)
+        return real(path, flags, mode, dir_fd=dir_fd)
+
+    sent = site.sent()
+    monkeypatch.setattr(os, "open", refusing)
+    for typed in (("plan",), ("plan", "-t", "embedded"), ("state", "list"), ("state", "init")):
+        ran = site.place.run(*typed, code=1)
+        assert "Permission denied" in ran.err
+    assert site.sent() == sent
+    assert "Permission denied" in site.place.run("doctor", code=1).out
+
+
 def test_git_is_asked_once(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many files a command opens."""
     from synapse_apply.packages import git as packages_git
