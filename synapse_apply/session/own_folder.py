@@ -5,9 +5,9 @@ project. What is ours is therefore used only when
 
 - neither it nor a folder on the way to it is a link, a pipe or a repository of its own, and all of
   it belongs to us (`files/opening.py`, which also opens it), and
-- Git tracks nothing of it, in whatever case it is spelled (here). Git is asked for the repository
-  that has the `.git` above the folder, named on its command line, so that no other folder of the
-  checkout can answer. It is asked once as long as its index stays the same.
+- Git tracks nothing of it, in whatever case it is spelled (here). The repository is the one that
+  `packages/repository.py` finds, so no other folder of the checkout can answer. It is asked once as
+  long as its index stays the same.
 
 A state that the project file puts elsewhere is looked at in the same way. Folders outside of the
 checkout may be links: those are the machine's, not a commit's. A link is followed only when we or
@@ -18,37 +18,29 @@ from __future__ import annotations
 
 import os
 import shlex
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from synapse_apply.files.opening import (
     FOLDER,
     IGNORE_FILE,
+    UntrustedFileError,
     check_folder,
     is_ignored,
     untrusted,
 )
-from synapse_apply.model.errors import InputError, StateError
-from synapse_apply.model.frozen import frozen
+from synapse_apply.model.errors import InputError, StateError, SynapseApplyError
 from synapse_apply.packages.names import printable
+
+if TYPE_CHECKING:
+    from synapse_apply.packages.repository import Repository
 
 # What SQLite and this tool keep beside a state, under its name.
 _COMPANIONS = ("", "-journal", "-wal", "-shm", ".lock")
 _MOST_LINKS = 40
 _tracked_by_index: dict[tuple[object, ...], tuple[str, ...]] = {}
-
-
-@frozen
-class _Repository:
-    """A work tree, and the file or folder `.git` in it."""
-
-    top: Path
-
-    @property
-    def git(self) -> Path:
-        return self.top / ".git"
 
 
 def check_own_folder(root: Path) -> bool:
@@ -127,7 +119,7 @@ def _followed(path: Path, root: Path) -> Path:
 
 def _check_link(link: Path, root: Path) -> None:
     """StateError for a link that a commit or another user may have made."""
-    if link.is_relative_to(root) or _repository_above(link) is not None:
+    if link.is_relative_to(root) or _repository_of(link) is not None:
         raise untrusted(
             link,
             "is a link in a checkout",
@@ -164,60 +156,56 @@ def _is_harmless(folder: Path, tracked: str) -> bool:
 def _tracked(place: Path, paths: tuple[Path, ...]) -> tuple[str, ...]:
     """What Git tracks of these paths, as paths from the top of the repository."""
     real = Path(os.path.realpath(place.parent))
-    repository = _repository_above(real / place.name)
+    repository = _repository_of(real / place.name)
     if repository is None:
         return ()
     names = tuple((real / path.name).relative_to(repository.top).as_posix() for path in paths)
-    index = _index_of(repository)
-    known = (repository, names, index)
-    if index is None or known not in _tracked_by_index:
+    known = (repository, names, _index_of(repository))
+    if known not in _tracked_by_index:
         _tracked_by_index[known] = _asked(repository, names)
     return _tracked_by_index[known]
 
 
-def _asked(repository: _Repository, names: tuple[str, ...]) -> tuple[str, ...]:
-    # Here, not above: many commands find no folder of ours, or no repository.
-    from synapse_apply.packages.git import plumbing
+def _asked(repository: Repository, names: tuple[str, ...]) -> tuple[str, ...]:
+    from synapse_apply.packages.repository import run_git
 
-    where = (f"--git-dir={repository.git}", f"--work-tree={repository.top}")
     # Where file systems take A for a, `.Synapse-Apply` of a commit is our folder.
     specs = (f":(top,icase,literal){name}" for name in names)
     try:
-        code, out, why = plumbing(repository.top, *where, "ls-files", "-z", "--", *specs)
+        code, out, why = run_git(repository.top, repository, "ls-files", "-z", "--", *specs)
     except InputError as problem:
-        code, out, why = 1, b"", "; ".join(one.detail for one in problem.diagnostics)
+        raise _unanswered(repository.top / names[0], problem) from None
     if code:
-        raise untrusted(
-            repository.top / names[0],
-            f"may come from a commit: Git cannot tell ({why.strip().removeprefix('fatal: ')})",
-            "Install git, or make it work in this repository; or run outside of a repository.",
-        )
+        failure = InputError.of("", why.strip().removeprefix("fatal: "))
+        raise _unanswered(repository.top / names[0], failure)
     return tuple(os.fsdecode(name) for name in out.split(b"\0") if name)
 
 
-def _repository_above(path: Path) -> _Repository | None:
-    """The repository that a path lies in, as Git finds it: the nearest folder that has `.git`."""
-    for folder in path.parents:
-        git = folder / ".git"
-        try:
-            mode = git.stat().st_mode
-        except OSError:
-            continue
-        if stat.S_ISREG(mode) or os.path.lexists(git / "HEAD"):
-            return _Repository(folder)
-    return None
+def _repository_of(path: Path) -> Repository | None:
+    """The repository that a path lies in; StateError for one that may not be believed."""
+    # Here, not above: many commands find no folder of ours, and need no Git.
+    from synapse_apply.packages.repository import repository_of
 
-
-def _index_of(repository: _Repository) -> tuple[int, ...] | None:
-    """What tells one index from a later one; None where it cannot be found."""
-    git = repository.git
     try:
-        if git.is_file():
-            told = git.read_text(encoding="utf-8").removeprefix("gitdir:").strip()
-            git = repository.top / told
-        found = (git / "index").stat()
+        return repository_of(path.parent)
+    except InputError as problem:
+        raise _unanswered(path, problem) from None
+
+
+def _unanswered(path: Path, problem: SynapseApplyError) -> UntrustedFileError:
+    why = "; ".join(one.detail.rstrip(".") for one in problem.diagnostics)
+    return untrusted(
+        path,
+        f"may come from a commit: Git cannot tell ({why})",
+        "Install git, and see that `git status` works here. Where the repository belongs to another "
+        "user on purpose: `git config --global --add safe.directory FOLDER`.",
+    )
+
+
+def _index_of(repository: Repository) -> tuple[int, ...]:
+    """What tells one index from a later one; nothing where nothing was ever added."""
+    try:
+        found = (repository.git_dir / "index").stat()
     except FileNotFoundError:
-        return ()  # nothing was ever added
-    except (OSError, ValueError):
-        return None
+        return ()
     return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)

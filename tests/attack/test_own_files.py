@@ -25,6 +25,7 @@ from e2e.scenarios.workplace import TOKEN, Workplace, project, sample
 
 from synapse_apply.emulator.serve import EmbeddedServer
 from synapse_apply.files import opening
+from synapse_apply.packages import repository
 
 SECRETS = {"PROD_TOKEN": TOKEN, "RAW_ID": "raw-id-canary", "RAW_KEY": "raw-key-canary"}
 
@@ -275,16 +276,14 @@ def test_a_folder_that_nobody_may_look_into(site: Site, monkeypatch: pytest.Monk
 
 def test_git_is_asked_once(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many files a command opens."""
-    from synapse_apply.packages import git as packages_git
+    asked: list[tuple[object, ...]] = []
+    real = repository.run_git
 
-    asked: list[tuple[str, ...]] = []
-    real = packages_git.plumbing
-
-    def counting(root: Path, *words: str, given: bytes = b"") -> tuple[int, bytes, str]:
+    def counting(*words, **more):
         asked.append(words)
-        return real(root, *words, given=given)
+        return real(*words, **more)
 
-    monkeypatch.setattr(packages_git, "plumbing", counting)
+    monkeypatch.setattr(repository, "run_git", counting)
     (site.place.root / ".git" / "index").touch()
     site.place.plan(code=0)
     assert len([words for words in asked if "ls-files" in words]) == 1
