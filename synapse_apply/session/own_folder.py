@@ -197,8 +197,8 @@ def _unanswered(path: Path, problem: SynapseApplyError) -> UntrustedFileError:
     return untrusted(
         path,
         f"may come from a commit: Git cannot tell ({why})",
-        "Install git, and see that `git status` works here. If the repository is meant to be another "
-        "user's: `git config --global --add safe.directory FOLDER`.",
+        "Install git, and see that `git status` works here. If the repository is another user's "
+        "on purpose: `git config --global --add safe.directory FOLDER`.",
     )
 
 
