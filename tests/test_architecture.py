@@ -15,11 +15,12 @@ PARTS = {"manifests", "secrets", "packages", "planning", "applying", "client", "
 MAY_IMPORT = {
     "model": set(),
     "kinds": {"model"},
+    "files": {"model"},
     "emulator": set(),
-    **{part: {"model", "kinds"} for part in PARTS},
+    **{part: {"model", "kinds", "files"} for part in PARTS},
     "views": {"model"},
-    "session": {"model", "kinds", "emulator", *PARTS},
-    "cli": {"model", "kinds", "emulator", "session", *PARTS},
+    "session": {"model", "kinds", "files", "emulator", *PARTS},
+    "cli": {"model", "kinds", "files", "emulator", "session", *PARTS},
 }
 HOMES = {
     "yaml": {"manifests"},
@@ -47,6 +48,7 @@ SHARED_BY_USE_CASES = {
     "backend",
     "reach",
     "embedded",
+    "own_folder",
     "state_file",
     "surroundings",
     "unrecorded",

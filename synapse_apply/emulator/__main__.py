@@ -33,7 +33,8 @@ def _parser() -> argparse.ArgumentParser:
     add = serving.add_argument
     add("--host", default="127.0.0.1")
     add("--port", type=int, default=0, help="0 takes a free one")
-    add("--token", help="the access token to ask for; any is accepted without this")
+    add("--token", help="the access token to ask for; a random one without this")
+    add("--any-token", action="store_true", help="accept every token, from whoever asks")
     add("--tenant", default="default", metavar="NAME")
     add("--tenant-token", type=_pair, action="append", default=[], metavar="TENANT=TOKEN")
     add("--latency", type=float, default=0.0, metavar="MS")
@@ -52,6 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 switches=dict(options.switch),
                 token=options.token,
                 tenant=options.tenant,
+                any_token=options.any_token,
                 tokens={token: tenant for tenant, token in options.tenant_token},
                 latency=options.latency,
                 job_seconds=options.job_seconds,

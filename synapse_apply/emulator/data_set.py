@@ -1,91 +1,184 @@
-"""A data set seen from outside: who serves it, and how to begin anew. Loads no server."""
+"""A data set seen from outside: who serves it, and how to begin anew. Loads no server.
+
+What `endpoint.json` tells is not believed as it stands, since who reads it sends a token there: the
+server is at this machine's loopback, its process is ours and has the data set's lock, and its data
+set is the one that lies beside the file.
+"""
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import os
-import shutil
 import sqlite3
-from contextlib import closing
-from dataclasses import dataclass
+from contextlib import closing, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
-from synapse_apply.emulator.core.backend import (
-    DATABASE,
-    ENDPOINT,
-    PACKAGES,
-    DataLock,
-    DataSetBusyError,
-)
+from synapse_apply.emulator.core import place
+from synapse_apply.emulator.core.backend import DataLock, DataSetBusyError
+from synapse_apply.emulator.core.store import DataSetError
+
+_ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104 - told, not listened on
+
+
+class EndpointError(DataSetError):
+    """A data set is served, and what is told of its server cannot be true."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunningServer:
-    """A server that has a data set now, as its `endpoint.json` tells."""
+    """A server that has a data set now, as its `endpoint.json` tells; `token` is one it takes."""
 
     url: str
     pid: int
     data_set: str
+    token: str = field(repr=False)
 
 
 def reset(data: Path | str) -> bool:
     """Remove all objects; the next start makes a new data set. False when there was none.
 
-    Raises DataSetBusyError while a server has it.
+    Raises DataSetBusyError while a server has it, DataSetPlaceError where files are not ours.
     """
     data = Path(data)
-    if not (data / DATABASE).exists():
+    if not data.exists():
+        return False
+    place.check(data)
+    if not (data / place.DATABASE).exists():
         return False
     lock = DataLock(data)
     try:
-        for suffix in ("-wal", "-shm", ""):  # the database last: a reset cut short is still one
-            (data / f"{DATABASE}{suffix}").unlink(missing_ok=True)
-        shutil.rmtree(data / PACKAGES, ignore_errors=True)
-        (data / ENDPOINT).unlink(missing_ok=True)
+        place.remove_objects(data)
     finally:
         lock.release()
     return True
 
 
 def find_running(data: Path | str) -> RunningServer | None:
-    """The server that has a data set now; None when nobody has (a stale file is passed over)."""
+    """The server that has a data set now; None when nobody has (a stale file is passed over).
+
+    Raises EndpointError when somebody has it whose word cannot be taken, DataSetPlaceError where
+    the folder holds files that are not ours.
+    """
     data = Path(data)
     try:
-        told: dict[str, Any] = json.loads((data / ENDPOINT).read_text(encoding="utf-8"))
+        place.check(data)
+        text = place.read_endpoint(data)
         DataLock(data).release()
     except DataSetBusyError:
-        return RunningServer(told["url"], told["pid"], told["data_set"])
-    except (OSError, ValueError):
+        return _checked(data, text)
+    except OSError:
         return None
     return None
 
 
 def is_untouched(data: Path | str) -> bool:
     """Whether nothing was ever made in the data set that a server has now."""
-    where = f"{(Path(data) / DATABASE).absolute().as_uri()}?mode=ro"
     made = "SELECT COUNT(*) FROM sqlite_sequence WHERE name IN ('plugin', 'release', 'storage')"
+    found = _asked(Path(data), made)
+    return found == 0  # who cannot look must not take it for empty
+
+
+def write_endpoint(data: Path, url: str, data_set: str, token: str) -> None:
+    """Tell this user's other processes where the server of a data set is; atomically."""
+    told = {"url": _reachable(url), "pid": os.getpid(), "data_set": data_set, "token": token}
+    place.replace_endpoint(data, json.dumps(told) + "\n")
+
+
+def _reachable(url: str) -> str:
+    """A url of a server that listens on every address, as this machine reaches it."""
+    parts = urlsplit(url)
+    here = _ANY_ADDRESS.get(parts.hostname or "")
+    return urlunsplit(parts._replace(netloc=f"{here}:{parts.port}")) if here else url
+
+
+def _checked(data: Path, text: bytes) -> RunningServer:
+    try:
+        told: Any = json.loads(text)
+        server = RunningServer(told["url"], told["pid"], told["data_set"], told["token"])
+        parts = urlsplit(server.url)
+        is_complete = parts.scheme == "http" and bool(parts.port) and type(server.pid) is int
+        texts = (server.url, server.data_set, server.token)
+        is_complete = is_complete and all(type(one) is str and one for one in texts)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        is_complete = False
+    if not is_complete:
+        raise _not_believed(data, "does not tell url, pid, data_set and token of a server")
+    if not _is_loopback(parts.hostname or "") or server.url != f"http://{parts.netloc}":
+        raise _not_believed(
+            data, f"names {server.url!a}, which is no address of this machine's own"
+        )
+    if "@" in parts.netloc:
+        raise _not_believed(data, "names a url with a user in it")
+    if not _is_process_of_ours(server.pid):
+        raise _not_believed(data, f"names process {server.pid}, which is none of yours")
+    if not _has_open(server.pid, data / place.LOCK):
+        raise _not_believed(data, f"names process {server.pid}, which does not have the data set")
+    if _asked(data, "SELECT value FROM about WHERE name='data_set'") != server.data_set:
+        raise _not_believed(data, "names another data set than the one that lies beside it")
+    return server
+
+
+def _not_believed(data: Path, why: str) -> EndpointError:
+    return EndpointError(
+        f"{data / place.ENDPOINT} {why}",
+        "stop the server that has the data set, and remove that file",
+    )
+
+
+def _is_loopback(host: str) -> bool:
+    """By number alone: a name may lead anywhere."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _is_process_of_ours(pid: int) -> bool:
+    if pid <= 0:
+        return False
+    try:
+        os.kill(pid, 0)
+    except (OSError, OverflowError):
+        return False
+    try:
+        return Path(f"/proc/{pid}").stat().st_uid in (os.geteuid(), 0)
+    except OSError:
+        return True  # a system without /proc: only root could signal another's process
+
+
+def _has_open(pid: int, file: Path) -> bool:
+    """Whether a process of ours has a file open; True where the system does not tell.
+
+    /proc/locks would name the holder of the lock, but by another device than that of the file on
+    overlays, and not across spaces of process ids.
+    """
+    try:
+        wanted = file.lstat()
+        descriptors = list(Path(f"/proc/{pid}/fd").iterdir())
+    except OSError:
+        return True
+    for descriptor in descriptors:
+        with suppress(OSError):  # closed meanwhile
+            if os.path.samestat(descriptor.stat(), wanted):
+                return True
+    return False
+
+
+def _asked(data: Path, question: str) -> object:
+    """The one value that a query of a data set gives; None where it cannot be asked."""
+    where = f"{(data / place.DATABASE).absolute().as_uri()}?mode=ro"
     try:
         with closing(sqlite3.connect(where, uri=True)) as connection:
-            return bool(connection.execute(made).fetchone()[0] == 0)
+            row = connection.execute(question).fetchone()
     except sqlite3.Error:
-        return False  # who cannot look must not take it for empty
+        return None
+    return row[0] if row else None
 
 
 def recorded_data_set(data: Path | str) -> str:
     """The UUID of the data set that is kept there; "" where none can be read."""
-    where = f"{(Path(data) / DATABASE).absolute().as_uri()}?mode=ro"
-    try:
-        with closing(sqlite3.connect(where, uri=True)) as connection:
-            row = connection.execute("SELECT value FROM about WHERE name = 'data_set'").fetchone()
-    except sqlite3.Error:
-        return ""
-    return str(row[0]) if row else ""
-
-
-def write_endpoint(data: Path, url: str, data_set: str) -> None:
-    """Tell others where the server of a data set is; atomically."""
-    text = json.dumps({"url": url, "pid": os.getpid(), "data_set": data_set})
-    new = data / f"{ENDPOINT}.new"
-    new.write_text(text + "\n", encoding="utf-8")
-    new.replace(data / ENDPOINT)
+    return str(_asked(Path(data), "SELECT value FROM about WHERE name = 'data_set'") or "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,13 +14,9 @@ from starlette.middleware import Middleware
 from starlette.types import ASGIApp
 
 from synapse_apply.emulator.api import VERSIONS
+from synapse_apply.emulator.core import place
 from synapse_apply.emulator.core.app import LOOPBACK_NAMES, build_app
-from synapse_apply.emulator.core.backend import (
-    ENDPOINT,
-    Backend,
-    DataSetBusyError,
-    Settings,
-)
+from synapse_apply.emulator.core.backend import Backend, DataSetBusyError, Settings
 from synapse_apply.emulator.core.clock import Clock
 from synapse_apply.emulator.core.fault_middleware import FaultMiddleware
 from synapse_apply.emulator.core.listener import LOOPBACK, Listener, ServeError, listen, url_of
@@ -54,6 +51,7 @@ class EmbeddedServer:
         token: str | None = None,
         tenant: str = "default",
         tokens: Mapping[str, str] | None = None,
+        any_token: bool = False,
         latency: float = 0.0,
         job_seconds: float = 0.2,
         max_upload: int | None = None,
@@ -62,13 +60,15 @@ class EmbeddedServer:
     ) -> None:
         """`tokens` maps further access tokens to tenants; `latency` in ms.
 
+        Without a token the server makes one, `token`; with `any_token` it takes every one.
         `faults` is a document as docs/faults.md says.
         """
         self._data = Path(data)
         self._settings = settings_of(
-            switches=switches, token=token, tenant=tenant, tokens=tokens, latency=latency,
-            job_seconds=job_seconds, max_upload=max_upload, faults=faults,
+            switches=switches, token=token, tenant=tenant, tokens=tokens, any_token=any_token,
+            latency=latency, job_seconds=job_seconds, max_upload=max_upload, faults=faults,
         )  # fmt: skip
+        self.token = self._settings.token
         self._clock = clock
 
     def __enter__(self) -> Self:
@@ -89,7 +89,7 @@ class EmbeddedServer:
         if not ready.wait(_START_SECONDS):
             self.close()
             raise ServeError(f"the embedded backend did not start within {_START_SECONDS:g} s")
-        write_endpoint(self._data, self.url, self.data_set)
+        write_endpoint(self._data, self.url, self.data_set, self.token)
         return self
 
     def __exit__(
@@ -102,7 +102,7 @@ class EmbeddedServer:
 
     def close(self) -> None:
         """Stop; requests under way get a second to end."""
-        (self._data / ENDPOINT).unlink(missing_ok=True)
+        place.remove_endpoint(self._data)
         self._server.stop()
         self._thread.join(_START_SECONDS)
         self._listening.close()
@@ -115,14 +115,21 @@ def settings_of(
     token: str | None = None,
     tenant: str = "default",
     tokens: Mapping[str, str] | None = None,
+    any_token: bool = False,
     latency: float = 0.0,
     job_seconds: float = 0.2,
     max_upload: int | None = None,
     faults: Mapping[str, Any] | None = None,
 ) -> Settings:
-    """Settings; `token` is the access token of `tenant`, `tokens` those of others."""
+    """Settings; `token` is the access token of `tenant`, `tokens` those of others.
+
+    Raises ServeError for `any_token` beside a token.
+    """
+    if any_token and (token or tokens):
+        raise ServeError("either a token is asked for, or any will do: not both")
     settings = Settings(
         tenant=tenant,
+        any_token=any_token,
         tokens={**({token: tenant} if token else {}), **(tokens or {})},
         switches=dict(switches or {}),
         latency=latency,
@@ -147,6 +154,8 @@ def serve(
 ) -> None:
     """Serve a data set until SIGINT or SIGTERM; prints `listening on URL` once it answers.
 
+    Where its token is random, standard error says in which file it is.
+
     Raises ServeError, DataSetError (in use, unusable), UnknownSwitchError, FaultsError.
     """
     data, settings = Path(data), settings or Settings()
@@ -162,8 +171,11 @@ def serve(
     is_named_loopback = host in LOOPBACK_NAMES
 
     def tell() -> None:
-        write_endpoint(data, url, backend.store.data_set)
+        write_endpoint(data, url, backend.store.data_set, settings.token)
         print(f"listening on {url}", flush=True)  # noqa: T201 - what a caller waits for
+        if not settings.tokens and not settings.any_token:
+            told = f"the access token is `token` in {data / place.ENDPOINT}"
+            print(told, file=sys.stderr, flush=True)  # noqa: T201 - for people
         if on_ready is not None:
             on_ready(url)
 
@@ -171,6 +183,6 @@ def serve(
         app = _app(backend, only_loopback=is_named_loopback)
         Listener(app, tell).run([listening])
     finally:
-        (data / ENDPOINT).unlink(missing_ok=True)
+        place.remove_endpoint(data)
         listening.close()
         backend.close()

@@ -12,6 +12,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from synapse_apply.files.opening import (
+    check_file,
+    link_file,
+    make_folder,
+    open_file,
+    read_file,
+    remove_file,
+)
 from synapse_apply.model.diagnostic import Diagnostic, error, warning
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
@@ -98,7 +106,7 @@ def load_keys(
     variables = (variable_of(target), KEY_VARIABLE) if target else (KEY_VARIABLE,)
     known += [_key_of(environ[name], name) for name in variables if environ.get(name)]
     for file in (path, previous):
-        if file is None or not file.exists():
+        if file is None or not _is_there(file):
             continue
         try:
             warnings += _narrow(file)
@@ -131,12 +139,12 @@ def create_key(path: Path) -> StateKey:
     text = base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode() + "\n"
     aside = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(path.parent)
         _write_new(aside, text)
         try:
             _place(aside, path, text)
         finally:
-            aside.unlink()
+            remove_file(aside)
     except FileExistsError:
         pass
     except OSError as problem:
@@ -152,7 +160,7 @@ def create_key(path: Path) -> StateKey:
 
 def _place(aside: Path, path: Path, text: str) -> None:
     try:
-        os.link(aside, path)
+        link_file(path, aside.name)
     except FileExistsError:
         raise
     except OSError:
@@ -160,19 +168,54 @@ def _place(aside: Path, path: Path, text: str) -> None:
 
 
 def _write_new(path: Path, text: str) -> None:
-    number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    number = open_file(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
     with os.fdopen(number, "w", encoding="ascii") as file:
         file.write(text)
         file.flush()
         os.fsync(number)
 
 
-def _narrow(path: Path) -> list[Diagnostic]:
-    """Take other people's permissions off a key file, and say so."""
+def _is_there(path: Path) -> bool:
+    """Whether there is such a file; InputError where nobody can look."""
     try:
-        if os.name == "nt" or not path.stat().st_mode & 0o077:
-            return []
-        path.chmod(0o600)
+        return check_file(path) is not None
+    except OSError as problem:
+        raise _unreadable(path, problem) from None
+
+
+def _unreadable(path: Path, problem: OSError) -> InputError:
+    return InputError(
+        error(
+            "State key cannot be read",
+            f"{path}: {problem.strerror}",
+            f"Check the file's permissions, or set {KEY_VARIABLE}.",
+        )
+    )
+
+
+def _narrow(path: Path) -> list[Diagnostic]:
+    """Take other people's permissions off a key file, and say so.
+
+    Only off a file that is ours alone: one with a second name may be anything under the other.
+    """
+    try:
+        number = open_file(path, os.O_RDONLY)
+        try:
+            found = os.fstat(number)
+            if not found.st_mode & 0o077:
+                return []
+            if os.geteuid() not in (found.st_uid, 0) or found.st_nlink > 1:
+                raise InputError(
+                    error(
+                        "State key readable by others",
+                        f"{path}: its permissions are not changed here, since "
+                        + ("it has a second name." if found.st_nlink > 1 else "it is not yours."),
+                        f"chmod 600 {path}",
+                    )
+                )
+            os.fchmod(number, 0o600)
+        finally:
+            os.close(number)
     except OSError as problem:
         raise InputError(
             error(
@@ -192,15 +235,9 @@ def _narrow(path: Path) -> list[Diagnostic]:
 
 def _read_key(path: Path) -> StateKey:
     try:
-        text = path.read_bytes().decode("ascii", "replace")
+        text = read_file(path).decode("ascii", "replace")
     except OSError as problem:
-        raise InputError(
-            error(
-                "State key cannot be read",
-                f"{path}: {problem.strerror}",
-                f"Check the file's permissions, or set {KEY_VARIABLE}.",
-            )
-        ) from None
+        raise _unreadable(path, problem) from None
     return _key_of(text, str(path))
 
 

@@ -88,7 +88,7 @@ def connected(
         url = embedded.url if embedded else url_of(target)
         if embedded is None:
             check_host(url, environ)
-        token = token_of(project, target, environ)
+        token = embedded.token.reveal() if embedded else token_of(project, target, environ)
         with client_of(url, token, target, parallelism, lost=lost) as backend:
             resolve = Resolver(project.root, environ).resolve_setting
             know_settings(backend.redactor, target, resolve)
@@ -156,8 +156,6 @@ def url_of(target: Target) -> str:
 
 def token_of(project: Project, target: Target, environ: Mapping[str, str]) -> str | None:
     """The access token of a target; InputError without one, unless none is needed."""
-    if target.is_embedded and target.token is None:
-        return "embedded"  # it takes any token unless it was started with one of its own
     if target.token is not None:
         return _declared_token(project, target, target.token, environ)
     if is_loopback(urlsplit(target.url).hostname or ""):

@@ -55,6 +55,7 @@ SECTIONS: tuple[tuple[str, tuple[Check, ...]], ...] = (
     (
         "State",
         (
+            Check("folder", kept.folder),
             Check("state", kept.state),
             Check("binding", kept.binding),
             Check("lineage", kept.lineage),

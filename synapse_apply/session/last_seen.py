@@ -12,7 +12,6 @@ import fcntl
 import hashlib
 import json
 import os
-import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -20,13 +19,21 @@ from datetime import UTC, datetime
 from pathlib import Path
 from secrets import token_hex
 
+from synapse_apply.files.opening import (
+    FOLDER,
+    UntrustedFileError,
+    make_folder,
+    open_file,
+    read_file,
+    remove_file,
+    replace_file,
+)
 from synapse_apply.model.diagnostic import Diagnostic, error
 from synapse_apply.model.errors import StateError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.ports import StateStore
 from synapse_apply.model.project import Project, Target
 from synapse_apply.model.state import START, Position
-from synapse_apply.stores.private_files import FILE_MODE, FOLDER, make_folder
 
 FORMAT = 1
 _FOLDER = "seen"
@@ -67,14 +74,14 @@ class LastSeen:
         for folder in self.folders:
             found = _read(_file(folder, lineage), lineage)
             if found is None or not found.position.reaches(position):
-                with suppress(OSError):
+                with suppress(OSError, UntrustedFileError):
                     _note(folder, lineage, position)
 
     def forget(self, lineage: str) -> None:
         """Of a state that is removed on purpose."""
         for folder in self.folders:
-            with suppress(OSError):
-                _file(folder, lineage).unlink()
+            with suppress(OSError, UntrustedFileError):
+                remove_file(_file(folder, lineage))
 
     def older(
         self, store: StateStore, lineage: str, position: Position, target: Target
@@ -152,17 +159,9 @@ def _farther(one: Seen, other: Seen) -> Seen:
 def _read(path: Path, lineage: str) -> Seen | None:
     """What a file tells; None where it is no file of this user's that tells of this lineage."""
     try:
-        number = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except (OSError, ValueError):
+        found = json.loads(read_file(path, _MOST_BYTES))
+    except (OSError, ValueError, RecursionError, UntrustedFileError):
         return None
-    with os.fdopen(number, "rb") as file:
-        about = os.fstat(number)
-        if not stat.S_ISREG(about.st_mode) or about.st_uid != os.geteuid():
-            return None
-        try:
-            found = json.loads(file.read(_MOST_BYTES))
-        except (OSError, ValueError, RecursionError):
-            return None
     if not isinstance(found, dict) or found.get("format") != FORMAT:
         return None
     serial, fence = _count(found.get("serial")), _count(found.get("fence"))
@@ -193,13 +192,13 @@ def _note(folder: Path, lineage: str, position: Position) -> None:
             }
         )
         aside = path.with_name(f".{path.name}.{token_hex(8)}")
-        number = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
+        number = open_file(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
         try:
             with os.fdopen(number, "w", encoding="utf-8") as file:
                 file.write(f"{text}\n")
-            aside.replace(path)
+            replace_file(path, aside.name)
         except OSError:
-            aside.unlink(missing_ok=True)
+            remove_file(aside)
             raise
 
 

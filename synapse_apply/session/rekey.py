@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from synapse_apply.files.opening import check_file, replace_file
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.diagnostic import Path as FieldPath
 from synapse_apply.model.errors import SecretUnavailable
@@ -78,8 +79,8 @@ def _not_signed(record: Record, shown: Standing) -> str:
 
 def _renew(path: Path) -> None:
     """A new key file; the old key stays readable until the next renewal."""
-    if path.exists():
-        path.replace(state_file.previous_key_path(path))
+    if check_file(path) is not None:
+        replace_file(state_file.previous_key_path(path), path.name)
     create_key(path)
 
 

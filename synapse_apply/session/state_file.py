@@ -18,6 +18,7 @@ from synapse_apply.model.values import SecretRef, leaves
 from synapse_apply.secrets.keys import KEY_VARIABLE, Keys, load_keys, variable_of
 from synapse_apply.secrets.resolve import Resolver
 from synapse_apply.session.embedded import Embedded
+from synapse_apply.session.own_folder import check_own_folder, trusted_state
 from synapse_apply.session.surroundings import run_url
 from synapse_apply.stores.lock import Runner
 from synapse_apply.stores.postgres_url import is_postgres
@@ -49,6 +50,7 @@ def keys(
 ) -> Keys:
     """The state keys of a target: the one in use first, then those that can still check."""
     path = key_path(project, target)
+    check_own_folder(project.root)
     previous = previous_key_path(path)
     return load_keys(environ, path, target=target.name, create=create, previous=previous)
 
@@ -105,7 +107,10 @@ def needs_key(desired: Mapping[Address, Desired]) -> bool:
 
 
 def open_store(project: Project, target: Target, environ: Mapping[str, str]) -> SqlStore:
-    """The store of a target; nothing is created or read yet."""
+    """The store of a target; nothing is created or read yet.
+
+    StateError where a file of the checkout stands in the state's place.
+    """
     url = target.state.url
     if isinstance(url, SecretRef):
         url = str(Resolver(project.root, environ).resolve_setting(url).reveal())
@@ -147,6 +152,7 @@ def open_store_at(
             position=target.position,
         )
     at = local_path(url, project) or folder(project) / f"{target.name}.db"
+    at = trusted_state(at, project.root)
     return open_sqlite(at, tool_version=__version__, runner=runner)
 
 

@@ -24,6 +24,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
+from synapse_apply.files.opening import UntrustedFileError, open_file
 from synapse_apply.model import codec
 from synapse_apply.model.diagnostic import Diagnostic, warning
 from synapse_apply.model.errors import InputError, StateError
@@ -33,6 +34,7 @@ from synapse_apply.model.project import Project, Target
 from synapse_apply.model.state import AuditEntry, Intent, IntentState, Record, State
 from synapse_apply.secrets.keys import Keys
 from synapse_apply.secrets.signatures import Standing, key_id_of, sign, standing
+from synapse_apply.session.own_folder import check_own_folder
 from synapse_apply.stores.private_files import make_file, make_folder
 
 FORMAT = 1
@@ -104,7 +106,7 @@ class Aside:
         }
         with self._turn:
             for folder in self._folders:
-                with suppress(OSError):
+                with suppress(OSError, UntrustedFileError):
                     path = folder / self._name
                     signed = {**line, **self._signature(path, line)}
                     return str(_append(path, codec.canonical(signed)))
@@ -130,10 +132,16 @@ def _signed(number: int, before: str, line: Mapping[str, Any]) -> Json:
     return {"number": number, "before": before, "line": dict(line)}
 
 
+def _read_lines(path: Path) -> list[str]:
+    """UntrustedFileError for a link or another user's file."""
+    with os.fdopen(open_file(path, os.O_RDONLY), encoding="utf-8") as file:
+        return file.read().splitlines()
+
+
 def _end_of(path: Path) -> tuple[int, str]:
     """How many lines a file has, and the signature of the last; OSError for what is none."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = _read_lines(path)
         return len(lines), str(json.loads(lines[-1]).get(_SIGNATURE, "")) if lines else ""
     except FileNotFoundError:
         return 0, ""
@@ -146,7 +154,7 @@ def _append(path: Path, line: str) -> Path:
     make_folder(path.parent)
     with suppress(FileExistsError):
         make_file(path)
-    with path.open("r+b") as file:
+    with os.fdopen(open_file(path, os.O_RDWR), "r+b") as file:
         end = file.seek(0, os.SEEK_END)
         try:
             file.write(f"{line}\n".encode())
@@ -322,6 +330,7 @@ def _recover(target: Target, path: Path) -> str:
 def _files(project: Project, target: Target, lineage: str) -> list[Path]:
     """Files that nobody has given to the state yet."""
     home, shared = folders(project)
+    check_own_folder(project.root)
     found = _named(home, target.name)
     return found + [path for path in _named(shared, target.name) if _is_of(path, lineage)]
 
@@ -356,7 +365,9 @@ def read(path: Path, target: str = "", keys: Keys | None = None) -> Contents:
             raise _unusable(path, "it is a folder, a link or a device, not a plain file")
         if about.st_size > _MOST_BYTES:
             raise _unusable(path, "it is larger than what any run does")
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = _read_lines(path)
+    except UntrustedFileError as refused:
+        raise InputError(*refused.diagnostics) from None
     except (OSError, UnicodeDecodeError) as problem:
         why = getattr(problem, "strerror", None) or "it is not text"
         raise _unusable(path, why) from None

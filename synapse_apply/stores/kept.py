@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 
-from synapse_apply.stores.private_files import make_file
+from synapse_apply.files.opening import link_file, make_file, open_file, remove_file
 
 # What the first name ends with.
 KEPT = "before-restore"
@@ -25,7 +25,7 @@ def keep(path: Path, first: Path) -> Path:
     """The file under one more name: a link, or a copy on a file system without links."""
     for name in names(first):
         try:
-            name.hardlink_to(path)
+            link_file(name, path.name)
         except FileExistsError:
             continue
         except OSError:
@@ -42,11 +42,14 @@ def _copy(path: Path, first: Path) -> Path:
             continue
         break
     try:
-        with path.open("rb") as source, name.open("wb") as copy:
+        with (
+            os.fdopen(open_file(path, os.O_RDONLY), "rb") as source,
+            os.fdopen(open_file(name, os.O_WRONLY), "wb") as copy,
+        ):
             shutil.copyfileobj(source, copy)
             copy.flush()
             os.fsync(copy.fileno())
     except BaseException:
-        name.unlink(missing_ok=True)
+        remove_file(name)
         raise
     return name

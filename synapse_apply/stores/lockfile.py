@@ -13,9 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from synapse_apply.files.opening import open_file
 from synapse_apply.stores import faults
-
-MODE = 0o600
 
 
 @contextmanager
@@ -30,11 +29,11 @@ def locked(path: str, where: str, operation: str) -> Iterator[None]:
 
 def _acquire(path: str, where: str, operation: str) -> int:
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, MODE)
+        descriptor = open_file(Path(path), os.O_RDWR | os.O_CREAT)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # Somebody may have removed the file; a lock on what has no name keeps nobody out.
-            if os.path.samestat(os.fstat(descriptor), Path(path).stat()):
+            if os.path.samestat(os.fstat(descriptor), Path(path).lstat()):
                 return descriptor
         except BlockingIOError:
             pass

@@ -15,7 +15,8 @@ from threading import RLock
 from urllib.parse import quote
 from uuid import uuid4
 
-from synapse_apply.model.diagnostic import Diagnostic
+from synapse_apply.files import opening
+from synapse_apply.model.diagnostic import Diagnostic, warning
 from synapse_apply.model.state import STATE_FORMAT
 from synapse_apply.stores import faults, schema, sqlite_faults
 from synapse_apply.stores.contents import Origin, origin_of
@@ -51,8 +52,8 @@ class SqliteDatabase:
     """A Database (stores/database.py): one file, one connection, one thread at a time."""
 
     def __init__(self, path: Path, mounts: str = MOUNTS) -> None:
-        """The path's links are followed once, so that a rename replaces the file itself."""
-        self._path = Path(os.path.realpath(path))
+        """Links above our own folder are followed once; below it there may be none."""
+        self._path = opening.plain_path(path)
         self._mounts = mounts
         self._turn = RLock()
         self._connection: sqlite3.Connection | None = None
@@ -64,7 +65,7 @@ class SqliteDatabase:
 
     def exists(self) -> bool:
         with sqlite_faults.in_words(self.where, "Reading"):
-            return self._path.exists()
+            return opening.check_file(self._path) is not None
 
     def create(self, statements: Sequence[Statement]) -> None:
         if self.exists():
@@ -93,8 +94,8 @@ class SqliteDatabase:
             yield
 
     def backup(self, to: str) -> None:
-        target = Path(os.path.realpath(to))
-        if target.exists():
+        target = opening.plain_path(Path(to))
+        if os.path.lexists(target):
             raise faults.backup_exists(to)
         with self._turn, sqlite_faults.in_words(self.where, "Copying"):
             source = self._current()
@@ -121,13 +122,28 @@ class SqliteDatabase:
     def _make_way(self, kept: list[Path]) -> None:
         """What the old file leaves behind must not meet the new one."""
         self.close()
-        if self._path.exists():
+        if self.exists():
             kept.append(keep(self._path, self._path.with_name(f"{self._path.name}.{KEPT}")))
         # SQLite would play the old file's journal into the new one.
-        _journal(self._path).unlink(missing_ok=True)
+        opening.remove_file(_companion(self._path, "-journal"))
 
     def warnings(self) -> tuple[Diagnostic, ...]:
-        return network_warning(self._path, self._mounts)
+        return (*network_warning(self._path, self._mounts), *self._second_name())
+
+    def _second_name(self) -> tuple[Diagnostic, ...]:
+        """A warning where the file has two names: what one of two projects writes, both read."""
+        found = opening.check_file(self._path)
+        if found is None or found.st_nlink == 1:
+            return ()
+        return (
+            warning(
+                "The state file has a second name",
+                f"{self._path} is a hard link: {found.st_nlink} names lead to this file. Whoever "
+                "has another one can change this state, and SQLite's journal goes by the name.",
+                f"Find it: `find / -xdev -inum {found.st_ino}`. Remove the other name, or copy "
+                "the file to a new one and put that in its place.",
+            ),
+        )
 
     def close(self) -> None:
         with self._turn:
@@ -151,25 +167,32 @@ class SqliteDatabase:
 
     def _current(self) -> sqlite3.Connection:
         """The connection to the file that has the name now."""
-        try:
-            found = self._path.stat()
-        except (FileNotFoundError, NotADirectoryError):
+        found = opening.check_file(self._path)
+        if found is None:
             self.close()
-            raise faults.missing(self.where) from None
+            raise faults.missing(self.where)
         if self._opened is not None and not os.path.samestat(found, self._opened):
             self.close()
         if self._connection is None:
-            self._connection = self._open()
+            self._connection = self._open(found)
             self._opened = found
         return self._connection
 
-    def _open(self) -> sqlite3.Connection:
-        if not self._path.is_file():
-            raise faults.foreign(self.where, "is not a file")
+    def _open(self, found: os.stat_result) -> sqlite3.Connection:
+        """A connection to the file that was found.
+
+        SQLite opens by the path alone and cannot be told to follow no link. So the file and what
+        SQLite keeps beside it are looked at before, and it is read only when the name still means
+        the same file afterwards. SQLite would play a journal that lies there into the state.
+        """
+        for ending in ("-journal", "-wal", "-shm"):
+            opening.check_file(_companion(self._path, ending))
         with sqlite_faults.in_words(self.where, "Opening"):
             connection = _connection(self._path, "rw")
             try:
+                _check_is_same(self._path, found)
                 _verify(connection, self.where)
+                _check_is_same(self._path, found)
                 connection.execute("PRAGMA journal_mode = DELETE")
                 # EXTRA is FULL and also flushes the folder once the journal is gone: with FULL a
                 # power loss could bring the journal back and undo a commit we acknowledged.
@@ -190,14 +213,22 @@ def _new_file(path: Path, make_way: Callable[[], None] = lambda: None) -> Iterat
         try:
             yield new
             make_way()
-            new.replace(path)
+            opening.replace_file(path, new.name)
             flush_folder(path.parent)
         finally:
-            new.unlink(missing_ok=True)
+            opening.remove_file(new)
 
 
-def _journal(path: Path) -> Path:
-    return path.with_name(f"{path.name}-journal")
+def _companion(path: Path, ending: str) -> Path:
+    """A file that SQLite keeps beside a database."""
+    return path.with_name(f"{path.name}{ending}")
+
+
+def _check_is_same(path: Path, before: os.stat_result) -> None:
+    """UntrustedFileError where the name means another file now."""
+    now = opening.check_file(path)
+    if now is None or not os.path.samestat(now, before):
+        raise opening.untrusted(path, "was replaced while it was opened")
 
 
 def _connection(path: Path, mode: str) -> sqlite3.Connection:
@@ -218,7 +249,12 @@ def _connect(path: Path) -> closing[sqlite3.Connection]:
 @contextmanager
 def opened_backup(source: str) -> Iterator[sqlite3.Connection]:
     """A backup, read only; StateError unless it is a whole state that this version can read."""
-    if not Path(source).is_file():
+    path = Path(source)
+    if opening.is_below_own_folder(path):
+        # A person may name a link elsewhere; what restores leave here are plain files.
+        for ending in ("", "-journal", "-wal", "-shm"):
+            opening.check_file(_companion(path, ending))
+    if not path.is_file():
         raise faults.not_a_backup(source, "does not exist")
     with sqlite_faults.in_words(source, "Opening"):
         connection = _connection(Path(source), "ro")

@@ -91,7 +91,7 @@ def gitops(tmp_path: Path) -> Iterator[GitOps]:
     file = folder / "synapse-apply.yaml"
     data = tmp_path / "backends"
     with (
-        EmbeddedServer(data / "dev") as dev,
+        EmbeddedServer(data / "dev", any_token=True) as dev,
         EmbeddedServer(data / "staging", token="s", tenant="acme-staging") as staging,
         EmbeddedServer(data / "prod", token="p", tenant="acme") as prod,
     ):

@@ -35,6 +35,7 @@ def command(*, face: Face, where: Where, yes: bool) -> int:
     targets and their states are not touched.
     """
     from synapse_apply.cli.approval import ask, need_approval
+    from synapse_apply.emulator.core.place import DataSetPlaceError
     from synapse_apply.emulator.core.store import DataSetError
     from synapse_apply.session.declare import project_of
 
@@ -46,6 +47,8 @@ def command(*, face: Face, where: Where, yes: bool) -> int:
         return Exit.ERROR
     try:
         removed = _reset(project, where)
+    except DataSetPlaceError as problem:
+        raise SynapseApplyError.of("The embedded backend cannot be reset", f"{problem}.") from None
     except DataSetError as problem:
         raise SynapseApplyError.of(
             "The embedded backend is in use", f"{problem}.", "Stop it, then reset it."
@@ -57,20 +60,21 @@ def command(*, face: Face, where: Where, yes: bool) -> int:
 def _reset(project: Project, where: Where) -> bool:
     """False when there was nothing. Cut short, it is told as a half and can be run again."""
     from synapse_apply.emulator.serve import reset
+    from synapse_apply.files.opening import remove_file
     from synapse_apply.model.project import EMBEDDED
     from synapse_apply.session import embedded, state_file
     from synapse_apply.session.last_seen import last_seen
 
     target = project.targets[EMBEDDED]
     store = state_file.open_store(project, target, where.environ)
-    data = embedded.data_folder(project.root)
+    data = embedded.trusted_data_folder(project.root)
     if not store.exists():
         return reset(data)
     lineage = _lineage(store)
     with store.lock("emulator reset"):
         reset(data)
         for name in (f"{EMBEDDED}.db", f"{EMBEDDED}.db-journal"):
-            (state_file.folder(project) / name).unlink(missing_ok=True)
+            remove_file(state_file.folder(project) / name)
     store.close()
     last_seen(project, target, where.environ).forget(lineage)
     return True

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 @click.option("--port", default=0, type=click.IntRange(0, 65535), help="Port; 0 takes a free one.")
 @click.option("--data", type=click.Path(file_okay=False, path_type=Path), metavar="FOLDER",
               help="The data set, instead of the project's.")  # fmt: skip
-@click.option("--token", metavar="TEXT", help="The access token to ask for; else any will do.")
+@click.option("--token", metavar="TEXT", help="The access token to ask for; else a random one.")
+@click.option("--any-token", is_flag=True, help="Accept every token, from whoever asks.")
 @click.option("--tenant", default="default", show_default=True, help="The tenant of --token.")
 @click.option("--latency", default=0.0, type=parsing.Number(min=0), metavar="MS",
               help="Wait this long before each answer.")  # fmt: skip
@@ -45,6 +46,7 @@ def command(
     port: int,
     data: Path | None,
     token: str | None,
+    any_token: bool,
     tenant: str,
     latency: float,
     faults: Path | None,
@@ -52,24 +54,29 @@ def command(
 ) -> int:
     """Serve the embedded backend until it is stopped.
 
-    Prints `listening on URL` once it answers. While it runs, target `embedded` uses it.
+    Prints `listening on URL` once it answers. While it runs, target `embedded` uses it. Without
+    --token it asks for a random token, which is `token` in endpoint.json beside its data; only
+    you can read that file.
     """
     from synapse_apply.emulator.core.store import DataSetError
     from synapse_apply.emulator.core.switches import UnknownSwitchError
     from synapse_apply.emulator.serve import ServeError, serve, settings_of
     from synapse_apply.session.declare import project_of
-    from synapse_apply.session.embedded import data_folder
+    from synapse_apply.session.embedded import trusted_data_folder
 
+    if token and any_token:
+        raise click.UsageError("Give either --token or --any-token.")
     settings = settings_of(
         switches=switches,
         token=token,
+        any_token=any_token,
         tenant=tenant,
         latency=latency,
         faults=_read(faults) if faults else None,
     )
     if data is None:
         project = project_of(where)
-        data = data_folder(project.root)
+        data = trusted_data_folder(project.root)
         _remember(project, where)
     try:
         serve(data, host=host, port=port, settings=settings)
@@ -92,7 +99,7 @@ def _remember(project: Project, where: Where) -> None:
 
     Where one of the two is there already nothing is made: apply then says what does not fit.
     """
-    from synapse_apply.emulator.core.backend import DATABASE
+    from synapse_apply.emulator.core.place import DATABASE
     from synapse_apply.model.project import EMBEDDED
     from synapse_apply.session import embedded, state_file
 

@@ -188,10 +188,7 @@ def package(call: Call) -> Answer:
     text = call.path["id"]
     row = call.backend.store.get("release", int(text), call.tenant) if text.isdecimal() else None
     found = row.body.get("package") if row else None
-    if not found:
+    file = call.backend.packages / found["sha256"] if found else None
+    if file is None or file.is_symlink():
         raise not_found()
-    return Answer(
-        None,
-        headers={"Content-Type": "application/zip"},
-        file=call.backend.packages / found["sha256"],
-    )
+    return Answer(None, headers={"Content-Type": "application/zip"}, file=file)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hmac
 from collections.abc import Mapping
 
-from synapse_apply.emulator.core.backend import Backend
+from synapse_apply.emulator.core.backend import FIRST_AGENTS, Backend
 from synapse_apply.emulator.core.errors import forbidden, unauthorized
 from synapse_apply.emulator.core.facts import Fact, Mark
 
@@ -13,13 +14,19 @@ FACTS = (
     Fact("`Authorization: Token X` and `Authorization: Bearer X` are read too.", Mark.OBSERVED),
     Fact("`Synapse-Tenant` is read with and without the `Token ` prefix.", Mark.OBSERVED),
     Fact("A token carries its tenant; a header that names another one is 403.", Mark.GUESSED),
-    Fact("`SYNAPSE-Agent` with a known agent's token is enough by itself.", Mark.GUESSED),
+    Fact(
+        "`SYNAPSE-Agent` with a known agent's token is enough by itself, but for the two agents "
+        "of the API page, whose tokens everybody knows; with `--any-token` theirs are, too.",
+        Mark.GUESSED,
+    ),
     Fact("No token: 401; a wrong one: 401, with `WWW-Authenticate: Token`.", Mark.GUESSED),
     Fact(
         "Other tenants' objects are 404; their plugin codes are taken all the same.", Mark.GUESSED
     ),
     Fact(
-        "Started without a token, the server accepts any; the tenant header decides.", Mark.GUESSED
+        "Started without a token, the server makes a random one, told in `endpoint.json` beside "
+        "its data; with `--any-token` it accepts any. The tenant header decides then.",
+        Mark.GUESSED,
     ),
 )
 
@@ -32,9 +39,12 @@ def authenticate(backend: Backend, headers: Mapping[str, str]) -> str:
     token = _bare(headers.get("synapse-access-token")) or _bare(headers.get("authorization"))
     if token is None:
         return _agent_tenant(backend, _bare(headers.get("synapse-agent")), named)
-    if not backend.settings.tokens:
-        return named or backend.settings.tenant
-    tenant = backend.settings.tokens.get(token)
+    settings = backend.settings
+    if not settings.tokens:
+        if not settings.any_token and not _is_same(token, settings.own_token):
+            raise unauthorized("Invalid token.")
+        return named or settings.tenant
+    tenant = settings.tokens.get(token)
     if tenant is None:
         raise unauthorized("Invalid token.")
     if named is not None and named != tenant:
@@ -45,13 +55,19 @@ def authenticate(backend: Backend, headers: Mapping[str, str]) -> str:
 def _agent_tenant(backend: Backend, agent: str | None, named: str | None) -> str:
     if agent is None:
         raise unauthorized("Authentication credentials were not provided.")
-    if backend.store.find("agent", agent) is None:
+    is_published = agent in FIRST_AGENTS and not backend.settings.any_token
+    if is_published or backend.store.find("agent", agent) is None:
         raise unauthorized("Invalid token.")
     tenant = named or backend.settings.tenant
     known = backend.settings.tokens.values()
     if known and tenant not in known:
         raise forbidden("You do not have permission to perform this action.")
     return tenant
+
+
+def _is_same(given: str, token: str) -> bool:
+    """Compared in a time that tells nothing of the token."""
+    return hmac.compare_digest(given.encode("utf-8", "replace"), token.encode())
 
 
 def _bare(value: str | None) -> str | None:

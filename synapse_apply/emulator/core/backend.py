@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import secrets
 import time
 from collections import Counter, deque
 from collections.abc import Mapping
@@ -11,15 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from synapse_apply.emulator.core import place
 from synapse_apply.emulator.core.clock import Clock
 from synapse_apply.emulator.core.fault_rules import Schedule, parse
+from synapse_apply.emulator.core.place import DataSetPlaceError
 from synapse_apply.emulator.core.store import EVERY_TENANT, DataSetError, Store
 from synapse_apply.emulator.core.switches import Switches
 
-DATABASE = "data.sqlite3"
-LOCK = "lock"
-ENDPOINT = "endpoint.json"
-PACKAGES = "packages"
 REQUESTS_KEPT = 1000
 GIB = 1024**3
 # The agent tokens of the API page's own examples.
@@ -30,26 +29,33 @@ class DataSetBusyError(DataSetError):
     """Another server has the data set."""
 
 
-class DataSetPlaceError(DataSetError):
-    """The folder of the data set cannot be made or written."""
-
-
 @dataclass(frozen=True, slots=True)
 class Settings:
     """How a server is started.
 
-    `tokens` maps access tokens to tenants; without any, every token is accepted and the tenant
-    header (or else `tenant`) names the tenant. `latency` in milliseconds, `job_seconds` in
+    `tokens` maps access tokens to tenants. Without any, `own_token` is accepted, which is random,
+    and the tenant header (or else `tenant`) names the tenant; with `any_token` every token is, and
+    whoever can reach the port can use the server. `latency` in milliseconds, `job_seconds` in
     seconds, `max_upload` in bytes, `faults` a document of fault rules.
     """
 
     tenant: str = "default"
     tokens: Mapping[str, str] = field(default_factory=dict)
+    any_token: bool = False
+    own_token: str = field(default_factory=lambda: secrets.token_urlsafe(32))
     switches: Mapping[str, str] = field(default_factory=dict)
     latency: float = 0.0
     job_seconds: float = 0.2
     max_upload: int = 4 * GIB
     faults: Mapping[str, Any] | None = None
+
+    @property
+    def token(self) -> str:
+        """A token that this server takes, of `tenant` where there is one."""
+        if not self.tokens:
+            return self.own_token
+        ours = (token for token, tenant in self.tokens.items() if tenant == self.tenant)
+        return next(ours, next(iter(self.tokens)))
 
     def __repr__(self) -> str:
         return f"Settings(tenant={self.tenant!r}, tokens={len(self.tokens)})"
@@ -79,7 +85,7 @@ class DataLock:
 
     def __init__(self, data: Path) -> None:
         """Raises DataSetBusyError."""
-        self._descriptor = os.open(data / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._descriptor = place.open_file(data, place.LOCK, os.O_RDWR | os.O_CREAT)
         # Several tries: one that only looks whether a server runs holds the lock for an instant.
         for wait in (0.01, 0.04, 0.1, None):
             try:
@@ -109,7 +115,8 @@ class Backend:
         self.settings = settings
         self.data = data
         try:
-            data.mkdir(parents=True, exist_ok=True, mode=0o700)
+            place.make_folder(data)
+            place.check(data)
             self._lock = DataLock(data)
         except OSError as error:
             raise DataSetPlaceError(
@@ -118,14 +125,12 @@ class Backend:
             ) from None
         try:
             # Of a server that was killed; nobody shall take this one for it.
-            (data / ENDPOINT).unlink(missing_ok=True)
-            self.packages = data / PACKAGES
-            self.packages.mkdir(exist_ok=True)
-            self.incoming = data / "incoming"
-            self.incoming.mkdir(exist_ok=True)
-            for left_over in self.incoming.iterdir():
-                left_over.unlink()
-            self.store = Store(data / DATABASE)
+            place.remove_endpoint(data)
+            place.make_packages(data)
+            self.packages = data / place.PACKAGES
+            place.empty_incoming(data)
+            self.incoming = data / place.INCOMING
+            self.store = Store(data / place.DATABASE)
         except BaseException:
             self._lock.release()
             raise

@@ -18,6 +18,8 @@ Kind = Literal["plugin", "release", "storage", "job", "agent"]
 KINDS: tuple[Kind, ...] = ("plugin", "release", "storage", "job", "agent")
 EVERY_TENANT = "*"
 FORMAT = 1
+# "SynE" in ASCII, in the header of every data set.
+APPLICATION_ID = 0x53796E45
 
 
 class DuplicateKeyError(Exception):
@@ -116,6 +118,7 @@ class Store:
 
     def _prepare(self, path: Path) -> None:
         run = self._connection.execute
+        self._check_is_ours(path)
         # A process that is killed loses nothing that SQLite handed to the system: WAL with
         # synchronous NORMAL gives that without a disk flush for each request.
         run("PRAGMA journal_mode=WAL")
@@ -137,8 +140,25 @@ class Store:
             run(f"CREATE INDEX IF NOT EXISTS {kind}_of_tenant ON {kind} (tenant, parent, id)")
         run("INSERT OR IGNORE INTO about VALUES ('data_set', ?)", (str(uuid.uuid4()),))
         run(f"PRAGMA user_version={FORMAT}")
+        run(f"PRAGMA application_id={APPLICATION_ID}")
         run("COMMIT")
         self.data_set: str = run("SELECT value FROM about WHERE name='data_set'").fetchone()[0]
+
+    def _check_is_ours(self, path: Path) -> None:
+        """Raises DataSetError for a database of another program, in which nothing is made.
+
+        Data sets of earlier versions have no id and are known by their tables.
+        """
+        run = self._connection.execute
+        (found,) = run("PRAGMA application_id").fetchone()
+        if found == APPLICATION_ID:
+            return
+        tables = {name for (name,) in run("SELECT name FROM sqlite_master WHERE type='table'")}
+        if found or (tables and not tables >= {"about", *KINDS}):
+            raise DataSetError(
+                f"{path} is a database of another program",
+                "give another folder with --data",
+            )
 
     def close(self) -> None:
         self._connection.close()

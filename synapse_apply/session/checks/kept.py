@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from synapse_apply.files.opening import FOLDER, IGNORE_FILE
 from synapse_apply.model.checkup import Row
 from synapse_apply.model.diagnostic import warning
 from synapse_apply.model.errors import InputError, SynapseApplyError
@@ -13,8 +14,26 @@ from synapse_apply.secrets.keys import Keys
 from synapse_apply.session import state_file
 from synapse_apply.session.checks.patient import Patient, Unchecked
 from synapse_apply.session.last_seen import last_seen
+from synapse_apply.session.own_folder import is_kept_out_of_git
 from synapse_apply.session.surroundings import base_url
 from synapse_apply.session.unrecorded import all_files
+
+
+def folder(patient: Patient) -> Iterator[Row]:
+    """Whether what lies beside the project is ours, and no commit's."""
+    root = patient.project.needed().root
+    if not patient.own_folder.get():
+        yield Row.ok("folder", "none yet")
+    elif is_kept_out_of_git(root):
+        yield Row.ok("folder", f"{root / FOLDER}: yours, no link, and ignored by Git")
+    else:
+        finding = warning(
+            "Git does not ignore the folder of states and keys",
+            f"{root / FOLDER / IGNORE_FILE} does not say that Git ignores all of it, so "
+            "`git add -A` would take the state key.",
+            f"The next command that writes there repairs it; or: `echo '*' > {FOLDER}/.gitignore`.",
+        )
+        yield Row.of("folder", finding)
 
 
 def state(patient: Patient) -> Iterator[Row]:
@@ -66,6 +85,7 @@ def lineage(patient: Patient) -> Iterator[Row]:
 def key(patient: Patient) -> Iterator[Row]:
     """Whether the key that compares secrets is there, and is the one they were digested with."""
     project, target = patient.project.needed(), patient.target.needed()
+    patient.own_folder.needed()
     keys = state_file.keys(project, target, patient.where.environ)
     yield from (Row.of("key", one) for one in keys.warnings)
     used = set(_keys_used(patient))
@@ -101,6 +121,7 @@ def lock(patient: Patient) -> Iterator[Row]:
 
 def open_calls(patient: Patient) -> Iterator[Row]:
     """Calls whose outcome nobody knows yet, and those that only a file knows of."""
+    patient.own_folder.needed()
     project, target = patient.project.needed(), patient.target.needed()
     try:
         keys = state_file.keys(project, target, patient.where.environ)

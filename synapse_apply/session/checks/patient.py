@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from typing import Generic, TypeVar
 
+from synapse_apply.files.opening import FOLDER
 from synapse_apply.model.errors import RemoteError, SynapseApplyError
 from synapse_apply.model.project import Project, Target
 from synapse_apply.model.state import State
@@ -16,6 +17,7 @@ from synapse_apply.session.backend import Backend
 from synapse_apply.session.declare import Declared
 from synapse_apply.session.embedded import Embedded, running
 from synapse_apply.session.known_secrets import know_declared, know_settings
+from synapse_apply.session.own_folder import check_own_folder
 from synapse_apply.session.surroundings import check_host
 from synapse_apply.session.where import Where
 from synapse_apply.stores.sql import SqlStore
@@ -71,6 +73,9 @@ class Patient:
             "the project file cannot be used", lambda: declare.project_of(where)
         )
         self.target: Once[Target] = Once("it is not known which target is meant", self._target)
+        self.own_folder: Once[bool] = Once(
+            f"what is in {FOLDER} is not used", lambda: check_own_folder(self.project.needed().root)
+        )
         self.declared: Once[Declared] = Once("the manifests cannot be read", self._declared)
         self.embedded: Once[Embedded | None] = Once(
             "the embedded backend cannot start", self._embedded
@@ -87,11 +92,13 @@ class Patient:
         return declare.meant(self.project.needed(), self.where)
 
     def _declared(self) -> Declared:
+        self.own_folder.needed()
         return declare.declared(self.where, self.project.needed(), self.target.needed())
 
     def _embedded(self) -> Embedded | None:
         if not self.target.needed().is_embedded:
             return None
+        self.own_folder.needed()
         return self._stack.enter_context(running(self.project.needed().root, looking=True))
 
     def _url(self) -> str:
@@ -103,6 +110,9 @@ class Patient:
             check_host(self.url.needed(), self.where.environ)
 
     def _token(self) -> str | None:
+        embedded = self.embedded.needed()
+        if embedded is not None:
+            return str(embedded.token.reveal())
         return backend.token_of(self.project.needed(), self.target.needed(), self.where.environ)
 
     def _backend(self) -> Backend:
@@ -137,6 +147,7 @@ class Patient:
         return time.monotonic() - begun
 
     def _store(self) -> SqlStore:
+        self.own_folder.needed()
         store = state_file.open_store(
             self.project.needed(), self.target.needed(), self.where.environ
         )

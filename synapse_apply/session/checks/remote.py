@@ -59,7 +59,7 @@ def token(patient: Patient) -> Iterator[Row]:
     """Where the token comes from, never what it is."""
     found, target = patient.token.get(), patient.target.needed()
     if target.is_embedded:
-        yield Row.ok("token", "none needed")
+        yield Row.ok("token", "the embedded backend's own, new at each start")
     elif found is None:
         looked = target.looked_for("token")
         yield Row.ok("token", f"none, and this is a loopback address: {looked}")

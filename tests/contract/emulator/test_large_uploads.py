@@ -35,6 +35,7 @@ def peak_memory(pid: int) -> int:
 def test_upload_of_64_mib_with_constant_memory(tmp_path):
     """Peak memory grows by far less than the package; its SHA-256 is right."""
     command = [sys.executable, "-m", "synapse_apply.emulator", "serve", "--data", str(tmp_path)]
+    command += ["--token", "x"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             url = process.stdout.readline().removeprefix("listening on ").strip()

@@ -61,7 +61,8 @@ def test_one_line_an_endpoint_file_and_a_clean_stop(launch, data):
     process, wire = launch()
     told = json.loads((data / "endpoint.json").read_text())
     data_set = wire.get("/_emulator/health").body["data_set"]
-    assert told == {"url": wire.url, "pid": process.pid, "data_set": data_set}
+    assert told == {"url": wire.url, "pid": process.pid, "data_set": data_set, "token": TOKEN}
+    assert (data / "endpoint.json").stat().st_mode & 0o777 == 0o600
     assert find_running(data).url == wire.url
     process.send_signal(signal.SIGTERM)
     rest, _ = process.communicate(timeout=10)
@@ -165,6 +166,8 @@ def test_port_in_use_is_refused(launch, tmp_path):
         (("--switch", "put=odd"), "switch 'put' takes partial, full; not 'odd'"),
         (("--switch", "nonsense=1"), "there is no switch 'nonsense'; there are: put, secrets"),
         (("--host", "0.0.0.0"), "give a token with --token"),
+        (("--host", "0.0.0.0", "--any-token"), "give a token with --token"),
+        (("--token", "t", "--any-token"), "either a token is asked for, or any will do"),
         (("--port", "70000"), "cannot listen on 127.0.0.1:70000"),
     ],
 )
@@ -197,21 +200,21 @@ def test_reset_makes_a_new_data_set(data):
     assert not data.exists()
     with EmbeddedServer(data) as server:
         first = server.data_set
-        Wire(server.url, {"Synapse-Access-Token": "x"}).plugin(code="yolo")
+        Wire(server.url, {"Synapse-Access-Token": server.token}).plugin(code="yolo")
     assert call("reset", "--data", str(data)).returncode == 0
     with EmbeddedServer(data) as server:
         assert server.data_set != first
-        Wire(server.url, {"Synapse-Access-Token": "x"}).plugin(code="yolo")
+        Wire(server.url, {"Synapse-Access-Token": server.token}).plugin(code="yolo")
 
 
 def test_data_set_stays_over_restarts(data):
     """The same UUID and the same objects, whatever the port."""
     with EmbeddedServer(data) as server:
         first = server.data_set
-        Wire(server.url, {"Synapse-Access-Token": "x"}).plugin(code="yolo")
+        Wire(server.url, {"Synapse-Access-Token": server.token}).plugin(code="yolo")
     with EmbeddedServer(data) as server:
         assert server.data_set == first
-        wire = Wire(server.url, {"Synapse-Access-Token": "x"})
+        wire = Wire(server.url, {"Synapse-Access-Token": server.token})
         assert wire.get("/plugins/1/").body["code"] == "yolo"
 
 
@@ -219,7 +222,7 @@ def test_latency(data):
     """Every answer takes at least that long."""
     with EmbeddedServer(data, latency=60) as server:
         started = time.monotonic()
-        Wire(server.url, {"Synapse-Access-Token": "x"}).get("/storages/")
+        Wire(server.url, {"Synapse-Access-Token": server.token}).get("/storages/")
         assert time.monotonic() - started >= 0.06
 
 
@@ -238,7 +241,7 @@ def test_kept_connections_answer_at_once(data):
         took = []
         for _ in range(20):
             started = time.monotonic()
-            connection.request("GET", "/storages/", headers={"Synapse-Access-Token": "x"})
+            connection.request("GET", "/storages/", headers={"Synapse-Access-Token": server.token})
             connection.getresponse().read()
             took.append(time.monotonic() - started)
         connection.close()

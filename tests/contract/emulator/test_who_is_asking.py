@@ -18,7 +18,6 @@ GOOD = [
     {"Authorization": f"Token {TOKEN}", "Synapse-Tenant": "Token acme"},
     {"Authorization": f"Token {TOKEN}", "SYNAPSE-Tenant": "acme"},
     {"Synapse-Access-Token": TOKEN, "SYNAPSE-Agent": "Token whoever"},
-    {"SYNAPSE-Agent": "Token agent-token-123"},
 ]
 BAD = [
     ({}, 401),
@@ -28,7 +27,8 @@ BAD = [
     ({"Synapse-Access-Token": "wrong", "Authorization": f"Token {TOKEN}"}, 401),
     ({"SYNAPSE-Agent": "Token whoever"}, 401),
     ({"Synapse-Access-Token": TOKEN, "Synapse-Tenant": "other"}, 403),
-    ({"SYNAPSE-Agent": "agent-token-123", "Synapse-Tenant": "nobody"}, 403),
+    ({"SYNAPSE-Agent": "Token agent-token-123"}, 401),
+    ({"SYNAPSE-Agent": "agent-token-123", "Synapse-Tenant": "nobody"}, 401),
 ]
 
 
@@ -74,15 +74,41 @@ def test_a_tenant_sees_its_own_alone(wire, other):
     assert (release.status, set(release.body)) == (400, {"plugin"})
 
 
-def test_without_tokens_the_tenant_header_decides(wire, tmp_path):
-    """Any token is taken then, but one must be there."""
-    with EmbeddedServer(tmp_path / "open") as server:
+def test_an_agent_that_is_not_of_the_page_needs_no_other_token(wire, tmp_path):
+    """A token that nobody else knows is enough by itself, for a tenant there is."""
+    with EmbeddedServer(tmp_path / "agents", token="t", tenant="acme") as server:
+        server.backend.store.insert("agent", "*", {"name": "a"}, created=0.0, key="own")
+        asking = replace(wire, url=server.url, headers={"SYNAPSE-Agent": "Token own"})
+        assert asking.send("GET", "/storages/", Synapse_Tenant="acme").status == 200
+        assert asking.send("GET", "/storages/", Synapse_Tenant="nobody").status == 403
+
+
+def test_without_tokens_a_random_one_is_asked_for(wire, tmp_path):
+    """It is another one at each start, no guess is taken, and the tenant header decides."""
+    with EmbeddedServer(tmp_path / "first") as first, EmbeddedServer(tmp_path / "open") as server:
+        assert first.token != server.token
+        assert len(server.token) >= 40
+        asking = replace(wire, url=server.url, headers={"Synapse-Access-Token": server.token})
+        assert asking.plugin()["tenant"] == "default"
+        assert asking.send("GET", "/plugins/1/", Synapse_Tenant="elsewhere").status == 404
+        for guess in ("", "embedded", "anything", first.token, server.token[:-1], "\u00fc"):
+            guessing = replace(asking, headers={"Synapse-Access-Token": guess})
+            assert guessing.get("/plugins/1/").status == 401
+        for agent in ("agent-token-123", "my-agent-token"):
+            assert replace(asking, headers={"SYNAPSE-Agent": agent}).get("/agents/").status == 401
+
+
+def test_with_any_token_the_tenant_header_decides(wire, tmp_path):
+    """Any token is taken then, but one must be there; an agent's is one."""
+    with EmbeddedServer(tmp_path / "open", any_token=True) as server:
         asking = replace(wire, url=server.url, headers={"Synapse-Access-Token": "anything"})
         plugin = asking.plugin()
         assert plugin["tenant"] == "default"
         path = f"/plugins/{plugin['id']}/"
         assert asking.send("GET", path, Synapse_Tenant="elsewhere").status == 404
         assert replace(asking, headers={}).get(path).status == 401
+        agent = replace(asking, headers={"SYNAPSE-Agent": "agent-token-123"})
+        assert agent.get(path).status == 200
 
 
 def test_agent_health(wire):

@@ -139,7 +139,7 @@ def test_a_folder_in_the_place_of_the_file(path):
     path.mkdir(parents=True)
     with pytest.raises(StateError) as caught:
         open_sqlite(path).read()
-    assert "is not a file" in finding(caught)
+    assert "is a folder. It was not opened" in finding(caught)
 
 
 def test_a_newer_format_names_both_numbers(sqlite, path):

@@ -275,13 +275,14 @@ def test_drift_stands_apart(cli: Run, project: Path) -> None:
     other = project.parent / "elsewhere"
     other.mkdir()
     # Another project on the same data, whose state is a copy: somebody else's change.
-    (other / ".synapse-apply").symlink_to(project / ".synapse-apply")
     (other / "manifests").mkdir()
     (other / "manifests" / "other.yaml").write_text(text.replace("Vision", "Somebody"))
     backup = project / "backup.db"
     assert cli("state", "backup", str(backup)).returncode == 0
+    (project / ".synapse-apply").rename(other / ".synapse-apply")
     done = run_in(other, "apply", "-t", "embedded", "--auto-approve", "-f", "manifests/other.yaml")
     assert done.returncode == 0, done.stderr + done.stdout
+    (other / ".synapse-apply").rename(project / ".synapse-apply")
     assert cli("state", "restore", str(backup), "--yes").returncode == 0
     plugin.write_text(text.replace("one", "two"))
     (project / "manifests" / "raw2.yaml").write_text(STORAGE.format(name="raw2"))

@@ -16,7 +16,7 @@ def test_the_database_is_looked_at(tmp_path: Path) -> None:
     server = PostgresServer()
     try:
         server.start()
-        with EmbeddedServer(tmp_path / "backend") as backend:
+        with EmbeddedServer(tmp_path / "backend", any_token=True) as backend:
             target = {"url": backend.url, "state": {"url": {"env": "STATE_URL"}}}
             project = {
                 "apiVersion": "synapse-apply/v1", "kind": "Project", "targets": {"prod": target},

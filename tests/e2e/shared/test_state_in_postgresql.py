@@ -52,7 +52,7 @@ def test_a_state_moves_to_postgresql_and_goes_on_there(tmp_path: Path, database:
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
-    with EmbeddedServer(tmp_path / "backend") as server:
+    with EmbeddedServer(tmp_path / "backend", any_token=True) as server:
         write_project(tmp_path, server.url)
         run("state", "init")
         run("apply", "--auto-approve")

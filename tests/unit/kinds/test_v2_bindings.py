@@ -27,7 +27,10 @@ NONE = Capabilities()
 
 @pytest.fixture
 def api(tmp_path) -> Iterator[BackendClient]:
-    with EmbeddedServer(tmp_path / "data") as server, BackendClient(server.url, "t") as client:
+    with (
+        EmbeddedServer(tmp_path / "data", token="t") as server,
+        BackendClient(server.url, "t") as client,
+    ):
         yield client
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from synapse_apply.manifests.project import without_file
 from synapse_apply.model.desired import PackageSource
+from synapse_apply.model.errors import StateError
 from synapse_apply.model.project import Target
 from synapse_apply.session.sources import Sources
 
@@ -100,13 +101,21 @@ def _noise(file: Path) -> None:
     file.write_bytes(os.urandom(1000))
 
 
-@pytest.mark.parametrize("place", [_folder, _pipe, _link_to_nowhere, _file_above, _noise])
-def test_what_stands_in_its_place_is_no_error(
+@pytest.mark.parametrize("place", [_folder, _pipe, _link_to_nowhere, _file_above])
+def test_what_no_run_of_ours_left_there_is_refused(
     root: Path, file: Path, place: Callable[[Path], None]
 ) -> None:
-    """A folder, a pipe, a link, another file, a folder that cannot be: all is read instead."""
-    expected = look(root, {"SYNAPSE_APPLY_CACHE": "off"})
+    """A folder, a pipe, a link, a file in place of the folder; without the cache all goes on."""
     place(file)
+    with pytest.raises(StateError, match="A file is not used"):
+        look(root)
+    assert look(root, {"SYNAPSE_APPLY_CACHE": "off"})
+
+
+def test_noise_in_its_place_is_no_error(root: Path, file: Path) -> None:
+    """All is read instead."""
+    expected = look(root, {"SYNAPSE_APPLY_CACHE": "off"})
+    _noise(file)
     assert look(root) == expected
     assert look(root) == expected
 

@@ -1,0 +1,1 @@
+"""Opening files that are ours: whose they must be, and which way may lead to them."""

@@ -1,0 +1,331 @@
+"""Which file may be opened as one of ours: no link leads to it, it is a plain file, and it is ours.
+
+A checkout holds what somebody has committed, and a folder that others may write to holds what they
+have put there. So every file below `.synapse-apply` is opened through the descriptors of the
+folders on its way, none of which may be a link. What was checked is then what is opened, whatever
+another process does to the names in the meantime. Whether Git tracks a file is asked by
+`session/own_folder.py`, which has the rest of the rule.
+
+Ours is what the effective user owns, and what root owns: root can do anything to us anyway, and
+mounted volumes belong to root. When we are root ourselves, what the owner of the project's folder
+owns counts, too: containers run as root on a checkout that a runner's user has made, and `sudo`
+does the same (Git has the same exception for `sudo`). Anybody else's file is refused.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from synapse_apply.model.diagnostic import error
+from synapse_apply.model.errors import StateError
+from synapse_apply.model.frozen import frozen
+
+FOLDER = ".synapse-apply"
+FILE_MODE = 0o600
+FOLDER_MODE = 0o700
+IGNORE_FILE = ".gitignore"
+
+NOT_OURS = "A file is not used, since synapse-apply did not make it"
+LOOK_FIRST = "A commit or another user may have put it there. Look what it is, then remove it."
+
+_IGNORE_ALL = b"*\n"
+_SMALL = 64 * 1024
+_FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+# Without O_NONBLOCK a named pipe would keep whoever opens it waiting.
+_FILE_FLAGS = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_CHANGED = (errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.ENXIO)
+
+
+class UntrustedFileError(StateError):
+    """A file or a folder that stands where one of ours belongs, and is not ours."""
+
+
+@frozen
+class _Place:
+    """A name in an open folder, and who owns the folder that all of it began at."""
+
+    path: Path
+    folder: int
+    name: str
+    base_owner: int
+
+    def look(self) -> os.stat_result | None:
+        """What has the name, a link itself and not what it leads to; None where nothing has."""
+        try:
+            return os.stat(self.name, dir_fd=self.folder, follow_symlinks=False)
+        except FileNotFoundError:
+            return None
+
+
+def untrusted(path: Path, why: str, hint: str = "") -> UntrustedFileError:
+    """The error for a file that is not used; `why` ends a sentence about it."""
+    return UntrustedFileError(
+        error(
+            NOT_OURS,
+            f"{path} {why}. It was not opened.",
+            hint or LOOK_FIRST,
+        )
+    )
+
+
+def plain_path(path: Path) -> Path:
+    """The same path, made absolute, without links in the part that is above our own folder.
+
+    From our folder on, or in the last name of another path, links stay what they are: they are
+    refused when the file is opened.
+    """
+    base, names = _split(path)
+    return Path(os.path.realpath(base), *names)
+
+
+def is_below_own_folder(path: Path) -> bool:
+    """Whether a path goes through a folder that is called as ours."""
+    return FOLDER in _split(path)[1]
+
+
+def check_file(path: Path) -> os.stat_result | None:
+    """What is known of a file; None where there is none. UntrustedFileError where it is not ours.
+
+    OSError where a folder on the way cannot be entered.
+    """
+    try:
+        with _descended(path) as place:
+            found = place.look()
+            if found is not None:
+                _check(found, path, place.base_owner)
+            return found
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def check_folder(path: Path) -> bool:
+    """Whether there is such a folder; UntrustedFileError where one on the way is not ours."""
+    try:
+        with _descended(path, folder=True):
+            return True
+    except FileNotFoundError:
+        return False
+
+
+def open_file(path: Path, flags: int, mode: int = FILE_MODE) -> int:
+    """A descriptor of a file of ours, opened with `flags`; OSError as `os.open`."""
+    with _descended(path) as place:
+        found = place.look()
+        if found is not None and not flags & os.O_EXCL:
+            _check(found, path, place.base_owner)
+        try:
+            descriptor = os.open(place.name, flags | _FILE_FLAGS, mode, dir_fd=place.folder)
+        except OSError as problem:
+            if problem.errno in _CHANGED:
+                raise untrusted(path, "was replaced while it was opened") from None
+            raise
+        try:
+            _check(os.fstat(descriptor), path, place.base_owner)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return descriptor
+
+
+def read_file(path: Path, most: int = _SMALL) -> bytes:
+    """The content of a file of ours, cut at `most` bytes; OSError where it cannot be read."""
+    with os.fdopen(open_file(path, os.O_RDONLY), "rb") as file:
+        return file.read(most)
+
+
+def make_file(path: Path) -> None:
+    """An empty file of mode 0600; FileExistsError where something is already."""
+    descriptor = open_file(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+    try:
+        os.fchmod(descriptor, FILE_MODE)
+    finally:
+        os.close(descriptor)
+
+
+def replace_file(path: Path, by: str) -> None:
+    """Give the file called `by`, in the same folder, the name of `path`."""
+    with _descended(path) as place:
+        os.replace(by, place.name, src_dir_fd=place.folder, dst_dir_fd=place.folder)
+
+
+def link_file(path: Path, to: str) -> None:
+    """Give the file called `to`, in the same folder, the name of `path` as well."""
+    with _descended(path) as place:
+        os.link(
+            to,
+            place.name,
+            src_dir_fd=place.folder,
+            dst_dir_fd=place.folder,
+            follow_symlinks=False,
+        )
+
+
+def remove_file(path: Path) -> None:
+    """Remove a name, if there is one; what a link leads to is left alone."""
+    with suppress(FileNotFoundError), _descended(path) as place:
+        os.unlink(place.name, dir_fd=place.folder)
+
+
+def flush_folder(folder: Path) -> None:
+    """Make a rename or a new name in the folder survive a power loss."""
+    with _descended(folder, folder=True) as place:
+        os.fsync(place.folder)
+
+
+def make_folder(folder: Path) -> None:
+    """Make the folder and what is missing above it; our own folder keeps itself out of Git.
+
+    The file that has Git ignore our folder is there before anything else is made in it.
+    """
+    base, names = _split(folder)
+    if FOLDER not in names:
+        _make_plain(folder)
+        return
+    _make_plain(base)
+    descriptor, at = os.open(base, _FOLDER_FLAGS), base
+    owner = os.fstat(descriptor).st_uid
+    try:
+        for name in names:
+            at = at / name
+            with suppress(FileExistsError):
+                os.mkdir(name, FOLDER_MODE, dir_fd=descriptor)
+            below = _entered(descriptor, name, at, owner)
+            os.close(descriptor)
+            descriptor = below
+            if name == FOLDER:
+                _ignore(_Place(at / IGNORE_FILE, descriptor, IGNORE_FILE, owner))
+    finally:
+        os.close(descriptor)
+
+
+def is_ignored(folder: Path) -> bool:
+    """Whether the file in our folder has Git ignore all of it."""
+    try:
+        return _ignores_all(read_file(folder / IGNORE_FILE))
+    except OSError:
+        return False
+
+
+def _split(path: Path) -> tuple[Path, tuple[str, ...]]:
+    """The folder that is opened as it stands, and the names from there on that may be no links.
+
+    The last part of a path that is called as our folder begins it. Elsewhere it is the last name:
+    the folders above are where whoever runs us wants them.
+    """
+    path = Path(os.path.abspath(path))  # noqa: PTH100 - follows no link
+    parts = path.parts
+    if FOLDER in parts:
+        at = len(parts) - 1 - parts[::-1].index(FOLDER)
+        return Path(*parts[:at]), parts[at:]
+    return path.parent, (path.name,)
+
+
+@contextmanager
+def _descended(path: Path, *, folder: bool = False) -> Iterator[_Place]:
+    """The open folder of a file, or the `folder` itself; FileNotFoundError where one is missing."""
+    base, names = _split(path)
+    descriptor, at = os.open(base, _FOLDER_FLAGS), base
+    owner = os.fstat(descriptor).st_uid
+    try:
+        for name in names if folder else names[:-1]:
+            at = at / name
+            below = _entered(descriptor, name, at, owner)
+            os.close(descriptor)
+            descriptor = below
+        yield _Place(path, descriptor, names[-1], owner)
+    finally:
+        os.close(descriptor)
+
+
+def _entered(descriptor: int, name: str, at: Path, owner: int) -> int:
+    """The descriptor of a folder in an open one."""
+    _check(os.stat(name, dir_fd=descriptor, follow_symlinks=False), at, owner, folder=True)
+    try:
+        below = os.open(name, _FOLDER_FLAGS | os.O_NOFOLLOW, dir_fd=descriptor)
+    except OSError as problem:
+        if problem.errno in _CHANGED:
+            raise untrusted(at, "was replaced while it was opened") from None
+        raise
+    try:
+        _check(os.fstat(below), at, owner, folder=True)
+        _check_is_no_repository(below, at)
+    except BaseException:
+        os.close(below)
+        raise
+    return below
+
+
+def _check(info: os.stat_result, at: Path, base_owner: int, *, folder: bool = False) -> None:
+    if stat.S_ISLNK(info.st_mode):
+        raise untrusted(
+            at,
+            "is a link",
+            f"{LOOK_FIRST} If it is yours: put what it leads to in its place, or name the state's "
+            "own path in targets.NAME.state.url.",
+        )
+    if folder and not stat.S_ISDIR(info.st_mode):
+        raise untrusted(at, "is no folder")
+    if not folder and stat.S_ISDIR(info.st_mode):
+        raise untrusted(at, "is a folder")
+    if not folder and not stat.S_ISREG(info.st_mode):
+        raise untrusted(at, "is no plain file")
+    if not _is_ours(info.st_uid, base_owner):
+        raise untrusted(
+            at,
+            f"belongs to another user (uid {info.st_uid}; this is uid {os.geteuid()})",
+            "Run the command as that user. If the file is yours all the same: "
+            "`chown` it. If not: remove it.",
+        )
+
+
+def _is_ours(owner: int, base_owner: int) -> bool:
+    us = os.geteuid()
+    return owner in (us, 0) or (us == 0 and owner == base_owner)
+
+
+def _check_is_no_repository(folder: int, at: Path) -> None:
+    """A submodule is a folder of somebody else's files, which stays in later checkouts."""
+    try:
+        os.stat(".git", dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return
+    raise untrusted(at, "is a Git repository of its own, perhaps a submodule")
+
+
+def _make_plain(folder: Path) -> None:
+    for missing in reversed([folder, *folder.parents]):
+        if not missing.exists():
+            missing.mkdir(mode=FOLDER_MODE, exist_ok=True)
+
+
+def _ignores_all(text: bytes) -> bool:
+    lines = [line.strip() for line in text.splitlines()]
+    return b"*" in lines and not any(line.startswith(b"!") for line in lines)
+
+
+def _ignore(place: _Place) -> None:
+    """Write the file that has Git ignore our folder; one that does not is replaced."""
+    found = place.look()
+    if found is not None:
+        _check(found, place.path, place.base_owner)
+        descriptor = os.open(place.name, os.O_RDONLY | _FILE_FLAGS, dir_fd=place.folder)
+        with os.fdopen(descriptor, "rb") as file:
+            if _ignores_all(file.read(_SMALL)):
+                return
+    aside = f"{place.name}.{secrets.token_hex(8)}"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _FILE_FLAGS
+    # Git must be able to read it, whoever runs Git; it holds no secret.
+    descriptor = os.open(aside, flags, 0o644, dir_fd=place.folder)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(_IGNORE_ALL)
+        os.replace(aside, place.name, src_dir_fd=place.folder, dst_dir_fd=place.folder)
+    finally:
+        with suppress(FileNotFoundError):
+            os.unlink(aside, dir_fd=place.folder)
