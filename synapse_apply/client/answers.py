@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http
-import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from typing import Any
 
 from synapse_apply.client.deadlines import http_date, retry_after
 from synapse_apply.client.masking import Mask, unmasked
+from synapse_apply.model.server_json import OddJsonError, parse, parse_words
 
 # What servers and proxies give as ids; anything else may be an echo of what was sent.
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
@@ -25,6 +25,7 @@ class Answer:
     `now` is wall-clock seconds since the epoch, against which a Retry-After date is read. `secret`
     is what of the request may hold a credential: a piece of it that comes back is no id. `mask`
     takes those of the headers out of what is told of the answer; an error's `body` has none.
+    `is_words`: the body is only shown to people.
     """
 
     status: int
@@ -34,14 +35,24 @@ class Answer:
     now: Callable[[], float] = lambda: 0.0
     secret: bytes = b""
     mask: Mask = unmasked
+    is_words: bool = False
 
     @cached_property
     def parsed(self) -> Any:
         """The JSON value, None when the body is none (or is `null`, which no call answers)."""
+        return self._read[0]
+
+    @property
+    def fault(self) -> str:
+        """Why the body is no JSON that can be used; "" where it is."""
+        return self._read[1]
+
+    @cached_property
+    def _read(self) -> tuple[Any, str]:
         try:
-            return json.loads(self.body)
-        except (ValueError, RecursionError):
-            return None
+            return (parse_words if self.is_words else parse)(self.body), ""
+        except OddJsonError as problem:
+            return None, str(problem)
 
     @property
     def detail(self) -> Any:

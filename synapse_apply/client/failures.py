@@ -97,7 +97,8 @@ def from_status(call: Call, answer: Answer) -> ClientError:
     parsed = answer.parsed
     foreign = status == 404 and parsed is None and bool(answer.body.strip())
     kind = UnexpectedAnswerError if foreign else by_status(status)
-    unknown = status >= 500 and call.mutates and not is_cut_short(call)
+    # Only a 4xx says for certain that nothing was done.
+    unknown = not 400 <= status < 500 and call.mutates and not is_cut_short(call)
     effect = Effect.UNKNOWN if unknown else Effect.NONE
     words = _words(call, answer)
     if foreign:

@@ -106,8 +106,12 @@ class Transport:
             raise AssertionError("an attempt without an end")
         return ended.answer
 
-    def stream(self, call: Call, longest: float | None = None) -> Iterator[bytes]:
+    def stream(
+        self, call: Call, heard: Callable[[Answer], None], longest: float | None = None
+    ) -> Iterator[bytes]:
         """The body of a successful answer as it arrives, in pieces that are never empty.
+
+        `heard` gets the answer's head before the first of them.
 
         It may go on without end, as long as something comes now and then; `longest` is a bound in
         seconds for the whole of it. ClientError as for `send`, and where it breaks off half-way.
@@ -120,6 +124,8 @@ class Transport:
         if ended.body is None:  # pragma: no cover - a success has its body still to come
             raise AssertionError("an answer without its body")
         with ending(ended.body) as body:
+            if ended.answer is not None:
+                heard(ended.answer)
             if ended.answer is not None and "html" in ended.answer.content_type:
                 words = "the answer is an HTML page; check the URL of the backend"
                 raise failures.unexpected(call, ended.answer, words)
@@ -280,6 +286,8 @@ class Transport:
             headers["Accept"] = f"{call.accept}, application/json;q=0.5"
             # What is compressed comes in blocks, and so late.
             headers["Accept-Encoding"] = "identity"
+        if call.key:
+            headers["Idempotency-Key"] = call.key
         if call.content_type:
             headers["Content-Type"] = call.content_type
         if isinstance(call.body, MultipartBody):
@@ -309,7 +317,8 @@ class Transport:
     ) -> Answer:
         now, mask = self._options.timing.now, self._options.mask
         told = body if 200 <= response.status < 300 else mask(body)
-        return Answer(response.status, response.headers, told, complete, now, call.secret, mask)
+        about = (complete, now, call.secret, mask, call.is_words)
+        return Answer(response.status, response.headers, told, *about)
 
 
 def _with(url: str, query: Query) -> str:
