@@ -104,7 +104,7 @@ V1 = Binding(
     read=lambda api, found: api.get_plugin_release(wire_id(found)),
     find=_find,
     members=_members,
-    create=lambda api, body: api.create_plugin_release(body),
+    create=lambda api, body, key: api.create_plugin_release(body, idempotency_key=key),
     decode=_decode,
     encode=_encode,
 )
@@ -162,7 +162,7 @@ V2 = Binding(
     list_is_whole=True,
     glance=lambda api, most, is_of_use: api.v2.glance_at_plugin_releases(most, is_of_use),
     keys=_keys_v2,
-    create=lambda api, body: api.v2.create_plugin_release(body),
+    create=lambda api, body, key: api.v2.create_plugin_release(body, idempotency_key=key),
     delete=lambda api, found: api.v2.delete_plugin_release(wire_id(found)),
     decode=_decode_v2,
     encode=_encode_v2,

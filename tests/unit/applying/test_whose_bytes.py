@@ -33,7 +33,7 @@ def publish_first(bench: Bench, digest: str, answer: Exception) -> None:
     """The create of the release meets one that was made a moment before."""
     create = bench.api.create_plugin_release
 
-    def late(data):
+    def late(data, **_key):
         published(bench, digest)
         bench.api.fail("create_release", answer)
         return create(data)

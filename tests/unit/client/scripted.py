@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -66,8 +67,7 @@ _LISTS = frozenset({"plugins", "plugin_releases", "plugin-releases", "jobs", "st
 def thing(request: Received) -> dict[str, Any]:
     """Any object of the API, the one that the path names by its id, its code or CODE@VERSION."""
     parts = [unquote(part) for part in request.path.split("/")]
-    pairs = zip(parts, parts[1:], strict=False)
-    named = next((name for above, name in pairs if above in _LISTS and name), "1")
+    named = next((name for above, name in pairwise(parts) if above in _LISTS and name), "1")
     version = named.partition("@")[2] or "1.0.0"
     identity = named if is_remote_id(named) and "@" not in named else 1
     return {"id": identity, "code": named, "plugin_id": 1, "version": version}

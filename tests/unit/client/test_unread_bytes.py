@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 from unit.client.scripted import Received, ScriptedServer, Step, answer, head
 
+from urllib3.util import connection
+
 from synapse_apply.client import BackendClient
 from synapse_apply.client.errors import ClientConnectionError
 from synapse_apply.model.errors import Effect
@@ -82,8 +84,7 @@ def test_a_server_that_speaks_first(
     eager: str, connect: Callable[..., BackendClient], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing is sent there: its answer would be one to nothing."""
-    monkeypatch.setattr(socket, "create_connection", _slowly(socket.create_connection))
-    monkeypatch.setattr("urllib3.util.connection.create_connection", _slow_urllib3())
+    monkeypatch.setattr(connection, "create_connection", _slowly(connection.create_connection))
     with pytest.raises(ClientConnectionError, match="before it was asked") as caught:
         connect(eager).create_plugin({"name": "x"})
     assert caught.value.effect is Effect.NONE
@@ -96,12 +97,6 @@ def _slowly(connect: Callable[..., Any]) -> Callable[..., Any]:
         return made
 
     return slow
-
-
-def _slow_urllib3() -> Callable[..., Any]:
-    from urllib3.util import connection  # noqa: PLC0415
-
-    return _slowly(connection.create_connection)
 
 
 @pytest.mark.parametrize("interim", [102, 103, 199])
