@@ -46,18 +46,22 @@ def echo_of(task: Task, tools: Tools, sent: Sent, observed: Observed) -> Echo:
     """
     warnings: tuple[Diagnostic, ...] = ()
     request_id = tools.request_id()  # of the write: a read-back has one of its own
-    _check_identity(task, tools, sent, observed, request_id)
-    if any(dig(observed.spec, path[:1]) is ABSENT for path in sent.ours):
+    others = ", ".join(recognise.shown_otherwise(task, sent.intent, sent.ours, observed))
+    if others or any(dig(observed.spec, path[:1]) is ABSENT for path in sent.ours):
         try:
-            observed = lookup.read(task, tools, observed.remote_id)
+            observed = lookup.read(task, tools, sent.intent.remote_id or observed.remote_id)
         except RemoteError as failure:
-            if missing := ", ".join(recognise.hidden(task, sent.intent, sent.ours, observed)):
+            missing = ", ".join(recognise.hidden(task, sent.intent, sent.ours, observed))
+            if missing and not others:
                 words = f"the answer does not show {missing}, and reading it back failed: {failure}"
                 raise RemoteError(words, request_id=request_id, effect=Effect.UNKNOWN) from None
             # The write is certain, only its echo is not: record what is known.
             warnings = (failures.no_read_back(task, failure),)
         else:
-            _check_identity(task, tools, sent, observed, request_id)
+            if others:
+                told = failures.shown_otherwise(task, others, request_id)
+                warnings = (told, *not_taken(task, sent.ours, observed))
+    _check_identity(task, tools, sent, observed, request_id)
     return Echo(observed, request_id, warnings or not_taken(task, sent.ours, observed))
 
 

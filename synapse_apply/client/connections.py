@@ -74,6 +74,7 @@ class Flight:
         self._socket: Any = None
         self.repeatable = repeatable
         self.sent = False
+        self.response: http.client.HTTPResponse | None = None
 
     def leave(self, sock: Any) -> None:
         """Bytes are about to leave on this socket; CutOffError where they may not."""
@@ -89,6 +90,12 @@ class Flight:
             with suppress(OSError):
                 # The class's own: that of TLS forgets its session while another thread reads.
                 socket.socket.shutdown(below, socket.SHUT_RDWR)
+
+    def give_up(self) -> None:
+        """Close an answer that nobody takes: a head that cannot be read holds its socket."""
+        if self.response is not None:
+            with suppress(OSError, ValueError):
+                self.response.close()
 
     def write_time(self) -> float:
         """Seconds the next write may take; TimeoutError when there are none left."""
@@ -151,6 +158,7 @@ class _TimedResponse(http.client.HTTPResponse):
         # Bytes that came behind the answer: the server says what nobody has asked for.
         self.is_followed = False
         if flight is not None:
+            flight.response = self
             self._reader = _TimedReader(self.fp.detach(), sock, flight)
             self.fp = io.BufferedReader(self._reader, _BLOCK)
 

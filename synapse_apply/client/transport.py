@@ -270,6 +270,7 @@ class Transport:
             return self._received(call, response, flight)
         except failures.LIBRARY_ERRORS as caught:
             failure = caught
+            flight.give_up()
         finally:
             FLIGHT.reset(token)
         if answer is not None and answer.status >= 400 and not call.repeatable:

@@ -82,6 +82,11 @@ class Glances:
                 glance, binding.glance(self._api, recorded // _READS_A_PAGE, is_of_use) or ()
             )
 
+    def listed(self, kind: str) -> Sequence[Raw]:
+        """The listed objects of a kind that are known."""
+        glance = self._glances.get(kind)
+        return tuple(glance.items.values()) if glance else ()
+
     def use(self, kind: str, items: Iterable[Raw]) -> None:
         """Take the items of a list that was read anyway."""
         self._take(self._glances.setdefault(kind, _Glance()), items)
