@@ -76,9 +76,12 @@ class Liar:
         self.asked.clear()
         self.lie, self.lied = lie, 0
 
+    def _door(self) -> type[BaseHTTPRequestHandler]:
+        return type("Door", (_Door,), {"liar": self, "lock": threading.Lock()})
+
     @contextmanager
     def running(self) -> Iterator[Liar]:
-        with ThreadingHTTPServer(("127.0.0.1", 0), _door_of(self)) as listening:
+        with ThreadingHTTPServer(("127.0.0.1", 0), self._door()) as listening:
             listening.daemon_threads = True
             listening.handle_error = lambda *_arguments: None  # type: ignore[method-assign]
             self.url = f"http://127.0.0.1:{listening.server_address[1]}"
@@ -89,70 +92,68 @@ class Liar:
             thread.join()
 
 
-def _door_of(liar: Liar) -> type[BaseHTTPRequestHandler]:
-    lock = threading.Lock()
+class _Door(BaseHTTPRequestHandler):
+    """One connection of the tool's."""
 
-    class Door(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+    protocol_version = "HTTP/1.1"
+    liar: Liar
+    lock: threading.Lock
 
-        def handle_one_request(self) -> None:
-            self.raw_requestline = self.rfile.readline(65537)
-            if not self.raw_requestline or not self.parse_request():
-                self.close_connection = True
-                return
-            self._answer()
+    def handle_one_request(self) -> None:
+        self.raw_requestline = self.rfile.readline(65537)
+        if not self.raw_requestline or not self.parse_request():
+            self.close_connection = True
+            return
+        self._answer()
 
-        def _answer(self) -> None:
-            body = self._body()
-            answered = self._ask(body)
-            if self.path.startswith(OWN_DOOR):
-                self._send(answered, close=False)
-                return
-            with lock:
-                number = len(liar.asked)
-                asked = Asked(self.command, self.path, dict(self.headers), body, number)
-                liar.asked.append(asked)
-                told = liar.lie(asked, answered)
-                liar.lied += told is not answered
-            self._send(told, close=told is not answered)
+    def _answer(self) -> None:
+        body = self._body()
+        answered = self._ask(body)
+        if self.path.startswith(OWN_DOOR):
+            self._send(answered, close=False)
+            return
+        liar = self.liar
+        with self.lock:
+            number = len(liar.asked)
+            asked = Asked(self.command, self.path, dict(self.headers), body, number)
+            liar.asked.append(asked)
+            told = liar.lie(asked, answered)
+            liar.lied += told is not answered
+        self._send(told, close=told is not answered)
 
-        def _body(self) -> bytes:
-            return self.rfile.read(int(self.headers.get("Content-Length", 0)))
+    def _body(self) -> bytes:
+        return self.rfile.read(int(self.headers.get("Content-Length", 0)))
 
-        def _ask(self, body: bytes) -> Answered:
-            behind = http.client.HTTPConnection(urlsplit(liar.behind).netloc, timeout=30)
-            try:
-                kept = {k: v for k, v in self.headers.items() if k.lower() != "connection"}
-                kept["Accept-Encoding"] = "identity"
-                behind.request(self.command, self.path, body, kept)
-                answer = behind.getresponse()
-                left_out = {"content-length", "connection", "transfer-encoding"}
-                headers = tuple(
-                    pair for pair in answer.getheaders() if pair[0].lower() not in left_out
-                )
-                return Answered(answer.status, headers, answer.read())
-            finally:
-                behind.close()
+    def _ask(self, body: bytes) -> Answered:
+        behind = http.client.HTTPConnection(urlsplit(self.liar.behind).netloc, timeout=30)
+        try:
+            kept = {k: v for k, v in self.headers.items() if k.lower() != "connection"}
+            kept["Accept-Encoding"] = "identity"
+            behind.request(self.command, self.path, body, kept)
+            answer = behind.getresponse()
+            left_out = {"content-length", "connection", "transfer-encoding"}
+            headers = tuple(pair for pair in answer.getheaders() if pair[0].lower() not in left_out)
+            return Answered(answer.status, headers, answer.read())
+        finally:
+            behind.close()
 
-        def _send(self, answered: Answered, *, close: bool) -> None:
-            names = {name.lower() for name, _ in answered.headers}
-            lines = [f"HTTP/1.1 {answered.status} Told"]
-            lines += [f"{name}: {value}" for name, value in answered.headers]
-            if not names & {"content-length", "transfer-encoding"} and answered.status != 204:
-                lines.append(f"Content-Length: {len(answered.body)}")
+    def _send(self, answered: Answered, *, close: bool) -> None:
+        names = {name.lower() for name, _ in answered.headers}
+        lines = [f"HTTP/1.1 {answered.status} Told"]
+        lines += [f"{name}: {value}" for name, value in answered.headers]
+        if not names & {"content-length", "transfer-encoding"} and answered.status != 204:
+            lines.append(f"Content-Length: {len(answered.body)}")
+        if close:
+            lines.append("Connection: close")
+        head = "\r\n".join([*lines, "", ""]).encode("utf-8", "surrogateescape")
+        with suppress(OSError):
+            self.wfile.write(head + answered.body)
+            self.wfile.flush()
             if close:
-                lines.append("Connection: close")
-            head = "\r\n".join([*lines, "", ""]).encode("utf-8", "surrogateescape")
-            with suppress(OSError):
-                self.wfile.write(head + answered.body)
-                self.wfile.flush()
-                if close:
-                    self.connection.shutdown(socket.SHUT_WR)
-            self.close_connection = close
+                self.connection.shutdown(socket.SHUT_WR)
+        self.close_connection = close
 
-        def log_message(self, *_arguments: Any) -> None: ...
-
-    return Door
+    def log_message(self, *_arguments: Any) -> None: ...
 
 
 # What a value is replaced by: JSON, or a text of JSON that Python's own writer does not write.

@@ -130,6 +130,9 @@ class ScriptedApi:
     def list_plugins(self) -> list[dict[str, Any]]:
         raise refused(405)
 
+    def glance_at_plugins(self, most_pages: int, is_of_use: Any) -> list[dict[str, Any]] | None:
+        raise refused(405)
+
     def get_plugin_release(self, pk: Any, params: Any = None) -> dict[str, Any]:
         return self.get("release", pk)
 
@@ -148,6 +151,9 @@ class ScriptedApi:
         return [found for found in self.all("release") if found["plugin"] in owners]
 
     def list_storages(self) -> list[dict[str, Any]]:
+        return self.all("storage")
+
+    def glance_at_storages(self, most_pages: int, is_of_use: Any) -> list[dict[str, Any]] | None:
         return self.all("storage")
 
     def get_storage(self, pk: Any) -> dict[str, Any]:

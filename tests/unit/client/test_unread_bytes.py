@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 from unit.client.scripted import Received, ScriptedServer, Step, answer, head
-
 from urllib3.util import connection
 
 from synapse_apply.client import BackendClient
