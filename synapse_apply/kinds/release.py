@@ -16,6 +16,7 @@ from synapse_apply.kinds.wire import pick, remote_id, secure, wire_id
 from synapse_apply.model.errors import NotFound, RemoteError
 from synapse_apply.model.marks import SecretMarks
 from synapse_apply.model.observed import Lookup, Observed
+from synapse_apply.model.package_digest import is_package_digest
 
 PREFIX = "release"
 FIELDS = frozenset(
@@ -44,7 +45,9 @@ def _decode(raw: Raw, marks: SecretMarks) -> Observed:
     config = spec.get("config")
     if isinstance(config, Mapping) and DIGEST_KEY in config:
         spec["config"] = {key: value for key, value in config.items() if key != DIGEST_KEY}
-        extra["digest"] = config[DIGEST_KEY]
+        # What is none tells nothing of the bytes that were published.
+        if is_package_digest(config[DIGEST_KEY]):
+            extra["digest"] = config[DIGEST_KEY]
     return Observed(remote_id(raw), "v1", secure(PREFIX, spec, marks), extra)
 
 

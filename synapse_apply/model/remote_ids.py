@@ -9,10 +9,13 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from synapse_apply.model.text_forms import TextForm
+
 FORM = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._~:@+=-]{0,127}")
 WORDS = (
     "1 to 128 characters of A-Z, a-z, 0-9 and `. _ ~ : @ + = -`, the first a letter, a digit or `_`"
 )
+AN_ID = TextForm(FORM, f"an id: {WORDS}")
 _LONGEST_BITS = 425  # 128 decimal digits
 
 

@@ -161,7 +161,7 @@ def plugin(name: str = "yolo", **spec: Any) -> Desired:
 
 
 def release(
-    version: str = "1.0.0", digest: str | None = "pkg1:sha256:aa", verify: Any = None
+    version: str = "1.0.0", digest: str | None = f"pkg1:sha256:{'aa' * 32}", verify: Any = None
 ) -> Desired:
     """A declared release of plugin/yolo; without digest its source is `published`."""
     at = PackageSource("folder" if digest else "published", "plugins/yolo" if digest else "")

@@ -12,7 +12,7 @@ from synapse_apply.kinds.release import DIGEST_KEY
 from synapse_apply.model.desired import Desired
 from synapse_apply.model.report import Result
 
-OURS, THEIRS = "pkg1:sha256:aa", "pkg1:sha256:bb"
+OURS, THEIRS = f"pkg1:sha256:{'aa' * 32}", f"pkg1:sha256:{'bb' * 32}"
 AT = "release/yolo@1.0.0"
 
 
