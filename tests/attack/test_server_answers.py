@@ -11,7 +11,7 @@ from attack.lying import at_request, some_lie
 from fault.site import Site
 
 DEEP = os.environ.get("SYNAPSE_APPLY_TEST_DEEP") == "1"
-LIES = int(os.environ.get("LIES", "3"))
+LIES = 150 if DEEP else 2
 SEED = os.environ.get("SYNAPSE_APPLY_TEST_SEED", "0")
 CODES = {0, 1, 2, 3, 4, 5, 6, 7}
 FIRST = "apply --auto-approve --parallelism 1"
