@@ -7,7 +7,7 @@ import random
 
 import pytest
 from attack.bench import Bench
-from attack.lying import at_request, some_lie
+from attack.lying import HEADERS, REQUEST_ID, Answered, Asked, at_request, some_lie
 from fault.site import Site
 
 DEEP = os.environ.get("SYNAPSE_APPLY_TEST_DEEP") == "1"
@@ -105,3 +105,70 @@ def ends_once(bench: Bench, site: Site, said: str) -> None:
     assert all(len(found) == 1 for found in ids.values()), (said, ids, out)
     recorded = {address: [found] for address, found in site.records().items()}
     assert recorded.items() <= ids.items(), (said, recorded, ids)
+
+
+UNREADABLE = {
+    "empty": b"",
+    "html": b"<html>",
+    "a list": b'["x"]',
+    "null": b"null",
+    "NaN": b'{"id": 1, "name": NaN}',
+    "endless": b'{"id": 1e400}',
+    "long": b'{"id": ' + b"9" * 5000 + b"}",
+    "half a pair": b'{"id": 1, "name": "\\ud800"}',
+    "deep": b"[" * 200 + b"]" * 200,
+    "deeper": b"[" * 100_000,
+    "two ids": b'{"id": 1, "id": 2}',
+    "no id": b'{"name": "x"}',
+    "id a list": b'{"id": [1]}',
+    "id a truth": b'{"id": true}',
+    "id a fraction": b'{"id": 1.0}',
+    "id a path": b'{"id": "../1"}',
+    "id of two lines": b'{"id": "1\\n"}',
+    "UTF-16": '{"id": 1}'.encode("utf-16"),
+}
+
+
+@pytest.mark.parametrize("command", ["plan --parallelism 1", "storages get storage-0"])
+@pytest.mark.parametrize("body", UNREADABLE)
+def test_what_cannot_be_read_is_told_with_the_request_id(
+    bench: Bench, command: str, body: str
+) -> None:
+    """Of the first read of a command; nothing else is said of the object."""
+    site, typed = prepared(bench, "v1", command)
+    lie = at_request(0, lambda _asked, answered: answered.with_body(UNREADABLE[body]))
+    code, out = bench.does(site, typed, lie)
+    check_end(code, out, body)
+    assert code == 1, out
+    assert REQUEST_ID in out
+
+
+@pytest.mark.parametrize("body", UNREADABLE)
+def test_a_create_that_was_answered_so_is_looked_up(bench: Bench, body: str) -> None:
+    """It is neither lost nor made a second time, in the run itself where the list tells."""
+    site = bench.site("v1")
+    lie = at_request(3, lambda _asked, answered: answered.with_body(UNREADABLE[body]))
+    code, out = bench.does(site, FIRST, lie)
+    assert bench.liar.asked[3].method == "POST"
+    assert (code, "looked up" in out) == (0, True), out
+    assert sum(asked.path == "/storages/" for asked in bench.liar.asked) == 1
+    ends_once(bench, site, body)
+
+
+ODD_DATES = [value for name, value in HEADERS if name in {"Date", "Retry-After", "Age"}]
+
+
+@pytest.mark.parametrize("value", ODD_DATES, ids=range(len(ODD_DATES)))
+@pytest.mark.parametrize("name", ["Date", "Retry-After", "Age"])
+def test_no_header_loses_a_create(bench: Bench, name: str, value: str) -> None:
+    """A 201 is done, whatever stands beside it."""
+    site = bench.site("v1")
+
+    def lie(asked: Asked, answered: Answered) -> Answered:
+        return answered.with_header(name, value) if asked.method == "POST" else answered
+
+    code, out = bench.does(site, FIRST, lie)
+    assert code == 0, out
+    assert "3 added" in out
+    assert "looked up" not in out
+    assert set(site.records()) == site.expected
