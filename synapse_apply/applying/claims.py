@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from threading import Lock
 
 from synapse_apply.model.address import Address
+from synapse_apply.model.errors import StateError
 from synapse_apply.model.observed import Observed
 from synapse_apply.model.ports import StateStore
 from synapse_apply.model.state import Record
@@ -30,18 +32,23 @@ class Claims:
     def claim(self, store: StateStore, observed: Observed, address: Address) -> Address | None:
         """Take an object for an address; the address that has it already, None if it is free.
 
-        StateError where the state cannot be read.
+        Never raises: a call was done by then, and a state that cannot be read must not make that
+        look otherwise. Who records it meets the state's trouble, and keeps the call aside.
         """
         at = (address.kind, observed.api, observed.remote_id)
         with self._lock:
-            if self._recorded is None:
-                self._recorded = owners_of(store.read().records)
-            owner = self._recorded.get(at, address)
-            # Its record may have gone since, with an id that the server gives again.
-            if owner == address or not _has(store.record(owner), at):
+            owner = self._recorded_owner(store, at)
+            if owner is None:
                 owner = self._claimed.setdefault(at, address)
             return None if owner == address else owner
 
-
-def _has(record: Record | None, at: _Id) -> bool:
-    return record is not None and (record.api, record.remote_id) == at[1:]
+    def _recorded_owner(self, store: StateStore, at: _Id) -> Address | None:
+        with suppress(StateError):
+            if self._recorded is None:
+                self._recorded = owners_of(store.read().records)
+            owner = self._recorded.get(at)
+            # Its record may have gone since, with an id that the server gives again.
+            record = store.record(owner) if owner is not None else None
+            if record is not None and (record.api, record.remote_id) == at[1:]:
+                return owner
+        return None

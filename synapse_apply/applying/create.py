@@ -78,7 +78,6 @@ def _send(
     task, sent = parts[0].task, parts[0].sent
     try:
         answer = task.binding.create(tools.api, body, sent.intent.id)
-        echo = echo_of(task, tools, sent, task.binding.decode(answer, tools.marks))
     except RemoteError as failure:
         return _after_failure(parts, tools, failure, live)
     except SynapseApplyError:
@@ -88,6 +87,10 @@ def _send(
             entry = entry_of(tools, part.sent.intent, "failed", None)
             tools.store.settle(closed, part.task.record, entry)
         raise
+    try:
+        echo = echo_of(task, tools, sent, task.binding.decode(answer, tools.marks))
+    except RemoteError as failure:
+        return _after_failure(parts, tools, failure, live)
     outcome, shown = finish(task, tools, sent, echo), _shown(task, answer)
     # Not before: all that is live is copied, which would be once for each create.
     return (
