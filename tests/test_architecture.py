@@ -28,7 +28,6 @@ HOMES = {
     "requests": {"client"},
     "urllib3": {"client"},
     "deepdiff": {"planning"},
-    "pathspec": {"packages"},
     "sqlite3": {"stores"},
     "psycopg": {"stores"},
     "rich": {"views"},
@@ -65,6 +64,7 @@ SHARED_BY_USE_CASES = {
     "carried",
     "gather",
     "inventory",
+    "known_secrets",
     "threads",
 }
 

@@ -15,7 +15,7 @@ from synapse_apply import Choices, Silent, Where, apply, check, open_context, pl
 
 FACE = Path(synapse_apply.__file__)
 HEAVY = ("requests", "urllib3", "yaml", "jsonschema", "jsonschema_rs", "click", "rich", "sqlite3",
-         "starlette", "uvicorn", "deepdiff", "pathspec")  # fmt: skip
+         "starlette", "uvicorn", "deepdiff")  # fmt: skip
 
 
 def test_the_face_is_small() -> None:

@@ -11,6 +11,7 @@ from synapse_apply.kinds.descriptor import UpdateMode
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Path, lies_in
 from synapse_apply.model.frozen import frozen
+from synapse_apply.model.masked import as_answered
 from synapse_apply.model.ports import Secrets
 from synapse_apply.model.values import (
     ABSENT,
@@ -127,7 +128,8 @@ def update_fields(
     """
     left = task.left
     body: dict[str, Any] = {}
-    for path, value in leaves(now).items():
+    # What is kept of the live object goes back as the server had it.
+    for path, value in leaves(as_answered(dict(now))).items():
         if path[0] in task.binding.fields and not isinstance(value, Sensitive | Withheld):
             plant(body, path, value)
     ours: dict[Path, Any] = {}
@@ -172,7 +174,7 @@ def nest(fields: Fields) -> dict[str, Any]:
 
 def reveal(tree: Mapping[str, Any], resolve: Resolve) -> dict[str, Any]:
     """The same map with every secret's value in it: on its way to the socket."""
-    return {key: _revealed(value, resolve) for key, value in tree.items()}
+    return {as_answered(key): _revealed(value, resolve) for key, value in tree.items()}
 
 
 def _revealed(value: Any, resolve: Resolve) -> Any:
@@ -180,7 +182,7 @@ def _revealed(value: Any, resolve: Resolve) -> Any:
         return resolve(value).reveal()
     if isinstance(value, Mapping):
         return reveal(value, resolve)
-    return value
+    return as_answered(value)
 
 
 def remembered(fields: Fields, salt: str, secrets: Secrets) -> dict[Path, Any]:

@@ -10,6 +10,7 @@ from typing import Any
 from synapse_apply.applying.task import Task
 from synapse_apply.kinds.compare import same
 from synapse_apply.model.diagnostic import Path
+from synapse_apply.model.masked import as_answered
 from synapse_apply.model.observed import Observed
 from synapse_apply.model.state import CREATE_VERB, Intent
 from synapse_apply.model.values import ABSENT, SecretRef, Withheld, dig
@@ -36,7 +37,7 @@ def shown_otherwise(
         wants, has = sent.get((name,), ABSENT), dig(found.spec, (name,))
         if wants is ABSENT or isinstance(wants, SecretRef) or not is_visible(has):
             continue
-        if not _alike(wants, has):
+        if not _alike(wants, as_answered(has)):
             yield name
 
 

@@ -10,12 +10,13 @@ from functools import cached_property
 from typing import Any
 
 from synapse_apply.client.deadlines import http_date, retry_after
-from synapse_apply.client.masking import Mask, unmasked
-from synapse_apply.model.server_json import OddJsonError, parse, parse_words
+from synapse_apply.client.masking import Redactor
+from synapse_apply.model.server_json import OddJsonError, decoded, parse, parse_words
 
 # What servers and proxies give as ids; anything else may be an echo of what was sent.
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _TEXT_LONGEST = 20_000
+_VALUE_WEIGHT = 40
 
 
 @dataclass(frozen=True, repr=False)
@@ -23,9 +24,9 @@ class Answer:
     """Status, headers and the whole body (empty when `complete` is False: it was lost).
 
     `now` is wall-clock seconds since the epoch, against which a Retry-After date is read. `secret`
-    is what of the request may hold a credential: a piece of it that comes back is no id. `mask`
-    takes those of the headers out of what is told of the answer; an error's `body` has none.
-    `is_words`: the body is only shown to people.
+    is what of the request may hold a credential: a piece of it that comes back is no id. All that
+    is read of the answer, but for `body` and `headers`, has been through `redactor`. `is_words`:
+    the body is only shown to people.
     """
 
     status: int
@@ -34,8 +35,14 @@ class Answer:
     complete: bool = True
     now: Callable[[], float] = lambda: 0.0
     secret: bytes = b""
-    mask: Mask = unmasked
+    redactor: Redactor = field(default_factory=Redactor)
     is_words: bool = False
+
+    @property
+    def weight(self) -> int:
+        """About what the parsed body takes: its bytes, and an object for each value in it."""
+        signs = sum(map(self.body.count, (b",", b"[", b"{")))
+        return len(self.body) + _VALUE_WEIGHT * signs
 
     @cached_property
     def parsed(self) -> Any:
@@ -50,9 +57,11 @@ class Answer:
     @cached_property
     def _read(self) -> tuple[Any, str]:
         try:
-            return (parse_words if self.is_words else parse)(self.body), ""
+            text = decoded(self.body)
+            value = (parse_words if self.is_words else parse)(text)
         except OddJsonError as problem:
             return None, str(problem)
+        return self.redactor.mask_parsed(value, text), ""
 
     @property
     def detail(self) -> Any:
@@ -63,7 +72,8 @@ class Answer:
 
     @property
     def text(self) -> str:
-        return self.mask(self.body)[:_TEXT_LONGEST].decode("utf-8", "replace").strip()
+        text = self.redactor.mask_text(self.body.decode("utf-8", "replace"))
+        return str(text[:_TEXT_LONGEST]).strip()
 
     @property
     def reason(self) -> str:
@@ -88,7 +98,7 @@ class Answer:
             return None
         if not _ID.fullmatch(found) or found.encode() in self.secret:
             return None
-        return found if self.mask(found.encode()) == found.encode() else None
+        return found if self.redactor.mask_text(found) is found else None
 
     @property
     def retry_after(self) -> float | None:

@@ -13,7 +13,7 @@ from synapse_apply.client.dialects import v1, v2
 from synapse_apply.client.dialects.dialect import Credentials
 from synapse_apply.client.events import OnRateLimit, OnRequest
 from synapse_apply.client.integration import IntegrationClientMixin
-from synapse_apply.client.masking import mask_of
+from synapse_apply.client.masking import Redactor
 from synapse_apply.client.options import Options, Timing
 from synapse_apply.client.platform import PlatformV2
 from synapse_apply.client.surroundings import route_to
@@ -58,6 +58,7 @@ class BackendClient(IntegrationClientMixin):
         sleep: Callable[[float], None] | None = None,
         jitter: Callable[[], float] = random.random,
         refusal: Callable[[], str] = lambda: "",
+        redactor: Redactor | None = None,
     ) -> None:
         """Nothing is sent yet. InputError for a URL or a token that cannot be used.
 
@@ -68,14 +69,18 @@ class BackendClient(IntegrationClientMixin):
         reads; what changes the server is repeated only when it was not sent, or was answered 429
         (unless `resend_rate_limited` is off). `verify` is True, False or a CA bundle's path.
         `refusal` is asked before bytes leave; what it gives, unless "", is why they must not.
+        `redactor` masks the secrets it knows in what the server says; tokens are added to it.
         """
         times = (connect_timeout, read_timeout, total_timeout, upload_rate)
         self._limits = Limits(*times, max_answer_size, max_pages, idle_timeout)
         who = _credentials(_one_token(api_token, access_token), tenant, agent_token)
+        redactor = redactor or Redactor()
+        for token in (who.token, who.agent_token):
+            redactor.add(token)
         options = Options(
             self._limits, Backoff(max(0, retries), jitter=jitter), Timing(clock, now, sleep),
             resend_rate_limited, pool_size, on_request, on_rate_limit, refusal,
-            mask_of((who.token, who.agent_token)),
+            redactor,
         )  # fmt: skip
         route = route_to(base_url, verify)
         self.base_url = route.base

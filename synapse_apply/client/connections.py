@@ -12,6 +12,7 @@ import logging
 import socket
 import ssl
 import time
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
@@ -33,6 +34,7 @@ from urllib3.util.wait import wait_for_read
 
 from synapse_apply.client.calls import without_agent_token
 from synapse_apply.client.deadlines import Deadline
+from synapse_apply.client.masking import Redactor
 from synapse_apply.client.surroundings import Route
 from synapse_apply.model.frozen import frozen
 
@@ -41,6 +43,7 @@ from synapse_apply.model.frozen import frozen
 FRESH_SECONDS = 2.0
 _BLOCK = 64 * 1024
 _SWITCHES = http.client.SWITCHING_PROTOCOLS
+_SMALL_BLOCK = 8 * 1024
 
 
 class CutOffError(Exception):
@@ -351,17 +354,30 @@ def ending(response: BaseHTTPResponse) -> Iterator[BaseHTTPResponse]:
 def blocks(response: BaseHTTPResponse) -> Iterator[bytes]:
     """The body, decoded; what breaks it is no broken connection: the status had come."""
     try:
-        yield from response.stream(_BLOCK, decode_content=True)
+        # A block may inflate to a thousand times its size before anybody counts it.
+        size = _SMALL_BLOCK if response.headers.get("Content-Encoding") else _BLOCK
+        yield from response.stream(size, decode_content=True)
     except ProtocolError as failure:
         raise requests.exceptions.ChunkedEncodingError(failure) from None
 
 
-class _AgentTokenFilter(logging.Filter):
-    """Masks agent tokens in the paths that urllib3 logs."""
+# Those of the clients that are in use; urllib3's loggers are the process's.
+_REDACTORS: weakref.WeakSet[Redactor] = weakref.WeakSet()
+
+
+def mask_logs_with(redactor: Redactor) -> None:
+    """Mask the secrets that it knows in what urllib3 logs, as long as it is in use."""
+    _REDACTORS.add(redactor)
+
+
+class _SecretsFilter(logging.Filter):
+    """Masks secrets and agent tokens in the paths and headers that urllib3 logs."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         text = record.getMessage()
         masked = without_agent_token(text)
+        for redactor in tuple(_REDACTORS):
+            masked = str(redactor.mask_text(masked))
         if masked != text:
             record.msg, record.args, record.exc_info = masked, (), None
         return True
@@ -370,7 +386,7 @@ class _AgentTokenFilter(logging.Filter):
 def _quieten() -> None:
     names = ("connection", "connectionpool", "poolmanager", "response", "util.retry")
     for name in names:
-        logging.getLogger(f"urllib3.{name}").addFilter(_AgentTokenFilter())
+        logging.getLogger(f"urllib3.{name}").addFilter(_SecretsFilter())
     # Fewer kept connections than workers costs a handshake, which is no news for a user.
     logging.getLogger("urllib3.connectionpool").addFilter(
         lambda record: not str(record.msg).startswith("Connection pool is full")

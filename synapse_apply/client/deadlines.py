@@ -14,11 +14,15 @@ _LONGEST_DATE = 64
 
 Clock = Callable[[], float]
 
+MOST_WEIGHT = 256 * 1024 * 1024
+
 
 @frozen
 class Limits:
     """Times in seconds, sizes in bytes, rates in bytes per second.
 
+    `answer_size` is of one body once it is inflated; `weight` bounds what one answer, or all pages
+    of one list, take once they are parsed (`Answer.weight`).
     `total` covers a whole call, its repeats and waits; an upload gets `size / upload_rate` more.
     An answer that is taken as it arrives has no total: it ends when nothing comes for `idle`.
     """
@@ -30,6 +34,7 @@ class Limits:
     answer_size: int = 64 * 1024 * 1024
     pages: int = 10_000
     idle: float = 60.0
+    weight: int = MOST_WEIGHT
 
     def seconds_for(self, upload_size: int) -> float:
         """The total time of a call with a body of this size."""

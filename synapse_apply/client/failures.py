@@ -122,8 +122,9 @@ def from_redirect(call: Call, answer: Answer, origin: str) -> ClientError:
     effect = Effect.NONE
     if call.mutates and answer.status not in _NOT_ACTED_REDIRECTS:
         effect = Effect.UNKNOWN
+    place = answer.redactor.mask_text(origin) or "nowhere"
     words = (
-        f"it leads to {origin or 'nowhere'} and was not followed, since the token goes to the "
+        f"it leads to {place} and was not followed, since the token goes to the "
         "backend's own URL only; if that is the backend, put it there"
     )
     return UnexpectedAnswerError(

@@ -43,6 +43,7 @@ class IntegrationClientMixin(Speaking):
         """
         path = path_to("agents", token, "connect")
         call = Call("POST", path, content_type=JSON, once=True, empty_ok=True, sensitive=everything)
+        self._transport.redactor.add(token)
         return self._object(call)
 
     def get_plugin(self, pk: Pk) -> Object:
@@ -177,7 +178,10 @@ class IntegrationClientMixin(Speaking):
     def iterate_job_console_logs(self, pk: Pk) -> Iterator[Any]:
         """The same entries one by one as they arrive: of a long log, never all at a time."""
         path = path_to("jobs", pk, "console_logs")
-        return lists.entries(self._transport.stream, path, ("logs", "results"))
+        items = lists.entries(
+            self._transport.stream, path, ("logs", "results"), self._transport.limits.pages
+        )
+        return map(self._transport.redactor.mask_json, items)
 
     def tail_job_console_logs(self, pk: Pk, *, longest: float | None = None) -> Iterator[Object]:
         """What a job writes, as it writes it: objects with a `type`, until the stream ends.

@@ -13,6 +13,7 @@ from typing import Any
 from synapse_apply.model.server_json import OddJsonError, decode_words_at
 
 LARGEST = 16 * 1024 * 1024  # characters of one item
+_LONG = 64 * 1024
 _BLANKS = " \t\r\n"
 _ENDS = frozenset(",]}:" + _BLANKS)
 
@@ -94,7 +95,7 @@ class Items:
                 raise NotItemsError(f"no JSON that can be read: {problem}") from None
             except ValueError:
                 value, end = None, len(self._buffer)
-                if self._more():
+                if self._much_more():
                     continue
                 raise NotItemsError("no JSON") from None
             # A number may go on in the next block: 2.5e is followed by no comma yet.
@@ -102,17 +103,29 @@ class Items:
                 self._at = end
                 return value
 
-    def _more(self) -> bool:
-        """Read another block; False at the end. What was taken makes room."""
+    def _much_more(self) -> bool:
+        """Read on for an item that has not ended; a long one half as far again.
+
+        It is parsed anew from its beginning, which must not happen at each of many small blocks.
+        """
+        pending = len(self._buffer) - self._at
+        return self._more(pending // 2 if pending > _LONG else 1)
+
+    def _more(self, least: int = 1) -> bool:
+        """Read another block, or so many that they have `least` characters; False at the end.
+
+        What was taken makes room.
+        """
         if len(self._buffer) - self._at > LARGEST:
             raise NotItemsError(f"an item has more than {LARGEST} characters")
-        block = next(self._blocks, None)
-        if block is None:
-            return False
-        try:
-            text = self._text.decode(block)
-        except UnicodeDecodeError:
-            raise NotItemsError("no UTF-8") from None
-        self._buffer = self._buffer[self._at :] + text
+        pieces = [self._buffer[self._at :]]
+        size = 0
+        while size < least and (block := next(self._blocks, None)) is not None:
+            try:
+                pieces.append(self._text.decode(block))
+            except UnicodeDecodeError:
+                raise NotItemsError("no UTF-8") from None
+            size += max(1, len(pieces[-1]))
+        self._buffer = "".join(pieces)
         self._at = 0
-        return True
+        return len(pieces) > 1

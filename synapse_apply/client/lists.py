@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from threading import Lock
 from typing import Any
 
 from synapse_apply.client import failures
@@ -55,6 +57,27 @@ def page_in(dialect: Dialect, call: Call, answer: Answer, shape: Shape = ANYTHIN
     return page
 
 
+def weighed(listing: Listing, most: int) -> Listing:
+    """The listing, with a bound on what all its pages weigh; see `Answer.weight`."""
+    lock, weight = Lock(), 0
+
+    def fetch(call: Call) -> Answer:
+        nonlocal weight
+        answer = listing.fetch(call)
+        with lock:
+            weight += answer.weight
+            is_too_much = weight > most
+        if is_too_much:
+            words = (
+                f"its pages together take more than {most // 1024**2} MiB, more than is held of "
+                "one list; is this the right server, and does it heed page numbers?"
+            )
+            raise failures.unexpected(call, answer, words)
+        return answer
+
+    return replace(listing, fetch=fetch)
+
+
 def walk(listing: Listing, most: int) -> Iterator[Page]:
     """Every page of a list, at most `most`; UnexpectedAnswerError when the links go in a circle."""
     query = listing.query
@@ -75,14 +98,17 @@ def walk(listing: Listing, most: int) -> Iterator[Page]:
             raise failures.unexpected(call, answer, f"it has more than {most} pages")
 
 
-def entries(stream: Stream, path: str, names: tuple[str, ...]) -> Iterator[Any]:
+def entries(stream: Stream, path: str, names: tuple[str, ...], most: int) -> Iterator[Any]:
     """The items of a list as they arrive, of every page if it has several.
 
-    `names` are those that the list may have in an object. UnexpectedAnswerError for what is none.
+    `names` are those that the list may have in an object; `most` bounds its pages.
+    UnexpectedAnswerError for what is none.
     """
     query: tuple[tuple[str, str], ...] | None = ()
     seen: set[tuple[tuple[str, str], ...]] = set()
     while query is not None:
+        if len(seen) >= most:
+            raise UnexpectedAnswerError(f"GET {path}: it has more than {most} pages")
         call = Call("GET", path, query=query, repeatable=True, accept="application/json")
         if query in seen:
             raise UnexpectedAnswerError(f"{call}: its pages go in a circle")

@@ -8,7 +8,7 @@ from dataclasses import field
 
 from synapse_apply.client.deadlines import Backoff, Clock, Limits
 from synapse_apply.client.events import OnRateLimit, OnRequest
-from synapse_apply.client.masking import Mask, unmasked
+from synapse_apply.client.masking import Redactor
 from synapse_apply.model.frozen import frozen
 
 
@@ -28,7 +28,7 @@ class Timing:
 class Options:
     """How calls are sent. `resend_limited`: a 429, which was not acted on, is sent again.
 
-    `refusal` gives why nothing may be sent any more, "" while it may. `mask` takes credentials out
+    `refusal` gives why nothing may be sent any more, "" while it may. `redactor` takes secrets out
     of what a server says.
     """
 
@@ -40,4 +40,4 @@ class Options:
     on_request: OnRequest | None = None
     on_rate_limit: OnRateLimit | None = None
     refusal: Callable[[], str] = lambda: ""
-    mask: Mask = unmasked
+    redactor: Redactor = field(default_factory=Redactor)

@@ -13,8 +13,9 @@ from typing import Any
 from synapse_apply.client import failures
 from synapse_apply.client.answers import Answer
 from synapse_apply.client.calls import Call
+from synapse_apply.client.deadlines import MOST_WEIGHT
 from synapse_apply.client.dialects.dialect import Page
-from synapse_apply.client.lists import Listing, page_in, walk
+from synapse_apply.client.lists import Listing, page_in, walk, weighed
 from synapse_apply.model.errors import NotFound
 from synapse_apply.model.threads import threads
 
@@ -23,8 +24,8 @@ _MOST_READINGS = 6
 _SIDE_BY_SIDE = 3
 
 
-def whole(listing: Listing, most: int) -> list[Any]:
-    """All items of a list, each once by its `id`. At most `most` pages.
+def whole(listing: Listing, most: int, weight: int = MOST_WEIGHT) -> list[Any]:
+    """All items of a list, each once by its `id`. At most `most` pages of this weight in all.
 
     A list of several pages is read until a reading has all that a sound one before it had:
 
@@ -40,7 +41,7 @@ def whole(listing: Listing, most: int) -> list[Any]:
     before: set[Any] | None = None
     for number in range(_MOST_READINGS):
         width = listing.width if number < _SIDE_BY_SIDE else 1
-        reading = _read(replace(listing, width=width), most)
+        reading = _read(weighed(replace(listing, width=width), weight), most)
         if not reading.is_sound:
             before = None
         elif (
@@ -53,13 +54,18 @@ def whole(listing: Listing, most: int) -> list[Any]:
     raise failures.unexpected(*reading.last, words)
 
 
-def once(listing: Listing, most: int, is_of_use: Callable[[Sequence[Any]], bool]) -> Any:
+def once(
+    listing: Listing,
+    most: int,
+    is_of_use: Callable[[Sequence[Any]], bool],
+    weight: int = MOST_WEIGHT,
+) -> Any:
     """The items of one reading: what it has is there, what it lacks may be there, too.
 
     None when the list has more than `most` pages, or `is_of_use` says no to the first one's items.
     """
     try:
-        return _read(listing, most, is_of_use).items
+        return _read(weighed(listing, weight), most, is_of_use).items
     except _NotWantedError:
         return None
 

@@ -55,20 +55,23 @@ class Speaking:
         return lists.Listing(self._send, self._dialect, path, params or {}, width, shape)
 
     def _all(self, path: str, params: Data | None = None) -> list[Any]:
-        return readings.whole(self._listing(path, params), self._transport.limits.pages)
+        limits = self._transport.limits
+        return readings.whole(self._listing(path, params), limits.pages, limits.weight)
 
     def _objects(
         self, path: str, params: Data | None = None, shape: Shape = OBJECT
     ) -> list[Object]:
-        return readings.whole(self._listing(path, params, shape), self._transport.limits.pages)
+        limits = self._transport.limits
+        listing = self._listing(path, params, shape)
+        return readings.whole(listing, limits.pages, limits.weight)
 
     def _glance(
         self, path: str, shape: Shape, most_pages: int, is_of_use: IsOfUse
     ) -> list[Object] | None:
         """One reading of a list, None where it is not worth it; see `readings.once`."""
-        found: list[Object] | None = readings.once(
-            self._listing(path, shape=shape), most_pages, is_of_use
-        )
+        weight = self._transport.limits.weight
+        listing = self._listing(path, shape=shape)
+        found: list[Object] | None = readings.once(listing, most_pages, is_of_use, weight)
         return found
 
     def _get(
@@ -139,7 +142,8 @@ class Speaking:
         call = Call("GET", path, repeatable=True, accept=accepted, api=self._dialect.api)
         heads: list[Answer] = []
         try:
-            yield from sse.frames(self._transport.stream(call, heads.append, longest))
+            for frame in sse.frames(self._transport.stream(call, heads.append, longest)):
+                yield self._transport.redactor.mask_json(frame)
         except sse.OversizedEventError as failure:
             raise failures.unexpected(call, heads[-1], str(failure)) from None
 

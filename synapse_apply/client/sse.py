@@ -60,17 +60,24 @@ def _frame(text: str) -> Frame:
 def _lines(blocks: Iterable[bytes]) -> Iterator[str]:
     """Lines without their ends, which are LF, CR or CRLF; what follows the last end is dropped."""
     decoder = codecs.getincrementaldecoder("utf-8-sig")("replace")
-    rest, after_cr = "", False
+    rest: list[str] = []
+    size, after_cr = 0, False
     for block in blocks:
         text = decoder.decode(block)
         if not text:
             continue
         # A CR at the very end of a piece was a whole end of line, or half of a CRLF.
-        rest += text.removeprefix("\n") if after_cr else text
+        first, *others = _END.split(text.removeprefix("\n") if after_cr else text)
         after_cr = text.endswith("\r")
-        *whole, rest = _END.split(rest)
-        yield from whole
-        _check(len(rest))
+        rest.append(first)
+        size += len(first)
+        _check(size)
+        if others:
+            yield "".join(rest)
+            *whole, last = others
+            yield from whole
+            rest, size = [last], len(last)
+            _check(size)
 
 
 def _check(size: int) -> None:

@@ -22,10 +22,12 @@ from synapse_apply.client.connections import (
     TimedAdapter,
     blocks,
     ending,
+    mask_logs_with,
 )
 from synapse_apply.client.deadlines import Deadline, Limits
 from synapse_apply.client.errors import ClientError, RateLimitError
 from synapse_apply.client.events import RequestEvent
+from synapse_apply.client.masking import Redactor
 from synapse_apply.client.multipart import MultipartBody
 from synapse_apply.client.options import Options
 from synapse_apply.client.pacing import Pace
@@ -36,6 +38,7 @@ from synapse_apply.model.frozen import frozen
 _log = logging.getLogger(__name__)
 _BLOCK = 64 * 1024
 _HOPS = 5
+_ENCODINGS = frozenset(("gzip", "x-gzip", "deflate", "identity"))
 _MOST_LIMITED = 30
 _SLICE = 0.25  # seconds between two looks at whether there is any use in waiting
 
@@ -72,10 +75,15 @@ class Transport:
         self._ended = ""
         self._flights: set[Flight] = set()
         self._adapter = TimedAdapter(options.connections, route)
+        mask_logs_with(options.redactor)
 
     @property
     def limits(self) -> Limits:
         return self._options.limits
+
+    @property
+    def redactor(self) -> Redactor:
+        return self._options.redactor
 
     @property
     def width(self) -> int:
@@ -126,6 +134,8 @@ class Transport:
         with ending(ended.body) as body:
             if ended.answer is not None:
                 heard(ended.answer)
+            if ended.answer is not None and (why := _unasked_encoding(body)):
+                raise failures.unexpected(call, ended.answer, why)
             if ended.answer is not None and "html" in ended.answer.content_type:
                 words = "the answer is an HTML page; check the URL of the backend"
                 raise failures.unexpected(call, ended.answer, words)
@@ -304,6 +314,10 @@ class Transport:
             head = self._answer(call, response, b"", complete=False)
             return _Ended(head, None, flight.sent, response)
         body = bytearray()
+        if why := _unasked_encoding(response):
+            with ending(response):
+                answer = self._answer(call, response, b"", complete=False)
+                return _Ended(answer, failures.unexpected(call, answer, why), flight.sent)
         with ending(response):
             for block in blocks(response):
                 body += block
@@ -311,21 +325,37 @@ class Transport:
                     answer = self._answer(call, response, b"", complete=False)
                     words = f"the answer has more than {self.limits.answer_size} bytes"
                     return _Ended(answer, failures.unexpected(call, answer, words), flight.sent)
-        return _Ended(self._answer(call, response, bytes(body), complete=True), None, flight.sent)
+        answer = self._answer(call, response, bytes(body), complete=True)
+        if len(body) > _BLOCK and answer.weight > self.limits.weight:
+            answer = self._answer(call, response, b"", complete=False)
+            words = "the answer holds more values than any answer of this API"
+            return _Ended(answer, failures.unexpected(call, answer, words), flight.sent)
+        return _Ended(answer, None, flight.sent)
 
     def _answer(
         self, call: Call, response: BaseHTTPResponse, body: bytes, *, complete: bool
     ) -> Answer:
-        now, mask = self._options.timing.now, self._options.mask
-        told = body if 200 <= response.status < 300 else mask(body)
-        about = (complete, now, call.secret, mask, call.is_words)
-        return Answer(response.status, response.headers, told, *about)
+        now, redactor = self._options.timing.now, self._options.redactor
+        about = (complete, now, call.secret, redactor, call.is_words)
+        return Answer(response.status, response.headers, body, *about)
 
 
 def _with(url: str, query: Query) -> str:
     pairs = query.items() if isinstance(query, Mapping) else query
     text = urlencode([(name, value) for name, value in pairs if value is not None], doseq=True)
     return f"{url}?{text}" if text else url
+
+
+def _unasked_encoding(response: BaseHTTPResponse) -> str:
+    """Why a body is not decoded, "" where it may be.
+
+    A body that was compressed several times over can inflate to anything within one block.
+    """
+    named = response.headers.get("Content-Encoding", "").lower().split(",")
+    names = [name.strip() for name in named if name.strip()]
+    if len(names) > 1 or not {*names} <= _ENCODINGS:
+        return "its body is encoded in a way that was not asked for"
+    return ""
 
 
 def _piece(call: Call, body: BaseHTTPResponse, deadline: Deadline) -> bytes:

@@ -9,6 +9,7 @@ from typing import Any
 from synapse_apply.model.diagnostic import Path
 from synapse_apply.model.errors import Effect, RemoteError
 from synapse_apply.model.marks import SecretMarks, SpecMarks
+from synapse_apply.model.masked import MaskedText, as_answered
 from synapse_apply.model.remote_ids import remote_id_of
 from synapse_apply.model.server_json import fields_of
 from synapse_apply.model.values import Sensitive, Withheld, is_map
@@ -62,7 +63,7 @@ def _covered(marks: SpecMarks, path: Path, value: Any) -> Any:
     secret = packed or marks.secret(path)
     if _is_mask(value, _SECRET_MASKS if secret else _MASK_CHARACTERS):
         return Withheld("masked")
-    return Sensitive(value) if secret else value
+    return Sensitive(as_answered(value)) if secret else value
 
 
 def _is_mask(value: Any, characters: frozenset[str]) -> bool:
@@ -82,6 +83,9 @@ def _is_mask(value: Any, characters: frozenset[str]) -> bool:
 def remote_id(raw: Mapping[str, Any]) -> str:
     """The id of a server object as text; RemoteError for an answer that is no object of the API."""
     found = raw.get("id")
+    if isinstance(found, MaskedText):
+        words = "the backend answered an object whose id repeats a secret that it was sent"
+        raise RemoteError(words, effect=Effect.UNKNOWN)
     try:
         return remote_id_of(found)
     except ValueError as problem:

@@ -145,6 +145,8 @@ def overlaid(context: Context, draft: Draft, overlay: Overlay, values: Values) -
         context.find(draft, path, summary, told, hint, target=context.target.name)
         context.findings[-1] = context.findings[-1].with_(position=at)
 
+    if not values.is_affordable(overlay.patch, f"overlay {overlay.pattern}", report, ()):
+        return
     patch = substitute(overlay.patch, values, report)
     if patch is MISSING:
         return

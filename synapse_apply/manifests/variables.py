@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -46,6 +46,10 @@ _LONGEST_CHAIN = 30
 _MOST_NODES = 10_000
 _MOST_CHARACTERS = 1_000_000
 _DEEPEST = 50
+# Of all that variables and overlays put into the documents of one target. A value there is copied a
+# few times until it is declared, so this bounds memory; a node costs as much as a long text.
+_MOST_IN_ALL = 64 * 1024 * 1024
+_COST_OF_NODE = 100
 
 
 class _Unresolvable(Exception):
@@ -89,6 +93,28 @@ class Values:
     findings: list[Diagnostic] = field(default_factory=list)
     _known: dict[str, Any] = field(default_factory=dict)
     _open: list[str] = field(default_factory=list)
+    _costs: dict[str, int] = field(default_factory=dict)
+    _spent: int = 0
+
+    def is_affordable(self, value: Any, name: str, report: Report, path: Path) -> bool:
+        """Whether a value may be put into a document once more; the first that may not is reported.
+
+        `name` tells what it is the value of, which is worked out once.
+        """
+        if name not in self._costs:
+            self._costs[name] = _cost_of(value)
+        before, self._spent = self._spent, self._spent + self._costs[name]
+        if self._spent <= _MOST_IN_ALL:
+            return True
+        if before <= _MOST_IN_ALL:
+            report(
+                path,
+                "Variables and overlays stand for too much",
+                f"up to here they put more than {_MOST_IN_ALL // 1024**2} MiB into the documents",
+                "use a large value in fewer places, or shorten it",
+            )
+        self._spent = max(self._spent, _MOST_IN_ALL + 1)
+        return False
 
     def check(self) -> None:
         """Report what is wrong with the values themselves, used or not."""
@@ -205,18 +231,30 @@ class Values:
 
 
 def _is_too_large(value: Any) -> bool:
-    nodes = characters = 0
-    waiting = [(value, 0)]
-    while waiting:
-        one, depth = waiting.pop()
-        nodes += 1
+    characters = 0
+    for nodes, (one, depth) in enumerate(_nodes(value), start=1):
         characters += len(one) if isinstance(one, str) else 0
         if nodes > _MOST_NODES or characters > _MOST_CHARACTERS or depth > _DEEPEST:
             return True
+    return False
+
+
+def _cost_of(value: Any) -> int:
+    """What a value takes in a document, in characters of text."""
+    return sum(
+        _COST_OF_NODE + (len(one) if isinstance(one, str) else 0) for one, _ in _nodes(value)
+    )
+
+
+def _nodes(value: Any) -> Iterator[tuple[Any, int]]:
+    """Everything in a value with its depth, itself at 0."""
+    waiting = [(value, 0)]
+    while waiting:
+        one, depth = waiting.pop()
+        yield one, depth
         if isinstance(one, (list, dict)):
             inside = one.values() if isinstance(one, dict) else one
             waiting.extend((below, depth + 1) for below in inside)
-    return False
 
 
 def _undeclared(name: str, declared: Mapping[str, Variable]) -> Diagnostic:
@@ -316,6 +354,8 @@ def _reference(found: re.Match[str], values: Values, report: Report, path: Path)
         )
         return MISSING
     try:
-        return values.value(name)
+        value = values.value(name)
     except _Unresolvable:
         return MISSING
+    affordable = values.is_affordable(value, f"var.{name}", report, path)
+    return value if affordable else MISSING

@@ -7,7 +7,9 @@ from dataclasses import field
 from enum import Enum
 from typing import Any
 
+from synapse_apply.model.errors import Effect, RemoteError
 from synapse_apply.model.frozen import frozen
+from synapse_apply.model.masked import MaskedText
 
 
 class JobStatus(Enum):
@@ -78,11 +80,15 @@ class Job:
 def job_of(raw: Mapping[str, Any]) -> Job:
     """A job from a server's answer, of a run (`job_id`) or of a read (`id`).
 
-    ValueError where it names no job: a server may answer a run with its direct result.
+    ValueError where it names no job: a server may answer a run with its direct result. RemoteError
+    for an id that is masked.
     """
     found = raw.get("job_id", raw.get("id"))
     if found is None or isinstance(found, bool | Mapping | list):
         raise ValueError("the answer names no job")
+    if isinstance(found, MaskedText):
+        words = "the backend answered a job whose id repeats a secret that it was sent"
+        raise RemoteError(words, effect=Effect.UNKNOWN)
     context = raw.get("context")
     return Job(
         id=str(found),

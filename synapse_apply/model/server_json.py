@@ -29,7 +29,7 @@ class OddJsonError(ValueError):
 
 def parse(text: str | bytes) -> Any:
     """The value of a text in UTF-8, strictly; OddJsonError says what is wrong."""
-    return _parsed(_decoded(text), _STRICT, _STRICT_LONG)
+    return _parsed(decoded(text), _STRICT, _STRICT_LONG)
 
 
 def parse_words(text: str | bytes) -> Any:
@@ -37,7 +37,7 @@ def parse_words(text: str | bytes) -> Any:
 
     What has no meaning becomes a text that shows it; OddJsonError for what is no JSON.
     """
-    found = _decoded(text)
+    found = decoded(text)
     value = _parsed(found, _LENIENT, _LENIENT, refuse_surrogates=False)
     return without_surrogates(value) if _SURROGATE.search(found) else value
 
@@ -76,7 +76,8 @@ def fields_of(value: Mapping[str, Any]) -> str:
     return f"its fields are {', '.join(names)}" if names else "it has no fields"
 
 
-def _decoded(text: str | bytes) -> str:
+def decoded(text: str | bytes) -> str:
+    """The text in UTF-8; OddJsonError for any other."""
     if isinstance(text, str):
         return text
     try:

@@ -8,16 +8,14 @@ patterns come last, so that a line such as `!dist/` brings back what they leave 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import cache
-from typing import TYPE_CHECKING
 
 from synapse_apply.model.frozen import frozen
-from synapse_apply.packages.names import canonical
-
-if TYPE_CHECKING:
-    from pathspec import Pattern
+from synapse_apply.packages.content import UnreadableError
+from synapse_apply.packages.names import canonical, printable
+from synapse_apply.packages.wildmatch import Pattern, read_pattern
 
 IGNORE_FILES = (".synapseignore", ".gitignore")
 
@@ -33,8 +31,38 @@ __pycache__ *.pyc *.pyo *.pyd .python-version *.egg-info *.egg .venv venv .env e
 """.split()  # noqa: SIM905 - one a line would hide the comparison
 
 
-# The group of pathspec's expressions for the slash behind which everything matches as well.
-_BELOW = "ps_d"
+# What a checkout may ask for: more is no honest project's, and would take minutes.
+_MOST_WILD = 128 * 1024  # characters of patterns that are more than a name
+_MOST_COMPARED = 50_000_000  # pairs of a pattern and a path
+
+
+class TooManyPatternsError(UnreadableError):
+    """The ignore files of one package ask for more than is done for them."""
+
+
+@dataclass(slots=True)
+class _Spent:
+    """What reading and asking the rules of one package has taken."""
+
+    wild: int = 0
+    compared: int = 0
+
+    def count(self, *, wild: int = 0, compared: int = 0) -> None:
+        self.wild += wild
+        self.compared += compared
+        if self.wild > _MOST_WILD:
+            raise _too_many(
+                f"The patterns of its ignore files have more than {_MOST_WILD} characters."
+            )
+        if self.compared > _MOST_COMPARED:
+            raise _too_many(
+                f"Its patterns and files would be compared more than {_MOST_COMPARED} times."
+            )
+
+
+def _too_many(why: str) -> TooManyPatternsError:
+    hint = "Leave out folders as a whole, with fewer patterns."
+    return TooManyPatternsError("Too many ignore patterns in the package", why, hint)
 
 
 @frozen
@@ -53,40 +81,25 @@ class _Patterns:
         """(left out?, rule) or None when no pattern matches; a folder's path ends in a slash."""
         if not path.startswith(self.base):
             return None
-        name = path[len(self.base) :]
+        folder = path.endswith("/")
+        name = path[len(self.base) :].removesuffix("/")
         for index, pattern in reversed(self.patterns):
-            line = self.lines[index].strip()
-            if not _matches(pattern, line, name):
-                continue
-            where = f"{self.base}{self.name}:{index + 1}" if self.name else "built in"
-            return bool(pattern.include), f"{where}: {line}"
+            if pattern.matches(name, folder=folder):
+                line = self.lines[index].strip()
+                where = f"{self.base}{self.name}:{index + 1}" if self.name else "built in"
+                return pattern.excludes, f"{where}: {line}"
         return None
 
 
-def _matches(pattern: Pattern, line: str, name: str) -> bool:
-    """Whether a pattern matches this very path, not merely a folder above it.
-
-    The walk goes from folder to folder and has asked about those above. Only a pattern for
-    folders may see a folder's last slash: `a/**` is what is below `a`, not `a`.
-    """
-    asked = name if line.endswith("/") else name.removesuffix("/")
-    result = pattern.match_file(asked)
-    if result is None:
-        return False
-    found: re.Match[str] = result.match
-    if _BELOW not in found.re.groupindex or found.start(_BELOW) < 0:
-        return True
-    last = len(asked) - 1
-    return found.start(_BELOW) == last or found.re.search(asked, last) is not None
-
-
-def _patterns(name: str, base: str, text: str) -> _Patterns:
-    from pathspec import GitIgnoreSpec  # noqa: PLC0415 - only who reads a folder pays
-
-    lines = tuple(canonical(text).splitlines())
-    spec = GitIgnoreSpec.from_lines(lines)
-    kept = tuple((i, one) for i, one in enumerate(spec.patterns) if one.include is not None)
-    return _Patterns(name, base, lines, kept)
+def _patterns(name: str, base: str, text: str, spent: _Spent | None = None) -> _Patterns:
+    lines = tuple(canonical(text).split("\n"))
+    patterns: list[tuple[int, Pattern]] = []
+    for index, line in enumerate(lines):
+        if pattern := read_pattern(line):
+            patterns.append((index, pattern))
+            if spent is not None and pattern.expression is not None:
+                spent.count(wild=len(line))
+    return _Patterns(name, base, lines, tuple(patterns))
 
 
 @cache
@@ -99,11 +112,12 @@ class Rules:
     """The rules that hold in one folder, the strongest first."""
 
     files: tuple[_Patterns, ...] = ()
+    spent: _Spent = field(default_factory=_Spent, compare=False, repr=False)
 
     def entering(self, folder: str, read: Callable[[str], str | None]) -> Rules:
         """The rules inside a folder; `read` gives the text of an ignore file there, or None.
 
-        ValueError names a file with a pattern that cannot be read.
+        UnreadableError for a pattern that is too long, TooManyPatternsError for too many.
         """
         base = f"{folder}/" if folder else ""
         made = list(self.files)
@@ -112,18 +126,21 @@ class Rules:
             if text is None:
                 continue
             try:
-                new = _patterns(name, base, text)
-            except ValueError:
-                raise ValueError(base + name) from None
+                new = _patterns(name, base, text, self.spent)
+            except ValueError as problem:
+                raise UnreadableError(
+                    "Ignore file cannot be read", f"{printable(base + name)}: {problem}."
+                ) from None
             rank = [IGNORE_FILES.index(other.name) for other in made]
             made.insert(sum(other < IGNORE_FILES.index(name) for other in rank), new)
-        return Rules(tuple(made))
+        return Rules(tuple(made), self.spent)
 
     def why(self, path: str, *, folder: bool = False) -> str | None:
         """The rule that leaves a path out, None when it stays. Parents are the caller's part."""
         if path.rpartition("/")[2] in NEVER:
             return "never part of a package"
         name = path + "/" if folder else path
+        self.spent.count(compared=sum(len(one.patterns) for one in self.files))
         for patterns in (*self.files, _always()):
             decision = patterns.decide(name)
             if decision is not None:

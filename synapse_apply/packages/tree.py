@@ -10,7 +10,7 @@ from typing import Protocol
 from synapse_apply.model.diagnostic import Diagnostic, error
 from synapse_apply.model.frozen import frozen
 from synapse_apply.packages.content import Entry, Gathered, UnreadableError
-from synapse_apply.packages.ignore import NEVER, Rules
+from synapse_apply.packages.ignore import NEVER, Rules, TooManyPatternsError
 from synapse_apply.packages.names import canonical, collision_findings, name_findings, printable
 from synapse_apply.packages.sighting import Sighting
 
@@ -55,19 +55,27 @@ class Tree(Protocol):
 def gather(tree: Tree) -> Gathered:
     """Every file that the ignore rules leave in, links followed; all findings, not the first."""
     made = Gathered()
+    try:
+        _walk(tree, made)
+    except TooManyPatternsError as problem:
+        made.findings.append(problem.finding)
+    made.entries.sort(key=lambda entry: entry.path.encode("utf-8", "surrogateescape"))
+    made.excluded.sort()
+    made.findings += collision_findings(entry.path for entry in made.entries)
+    return made
+
+
+def _walk(tree: Tree, made: Gathered) -> None:
     waiting = [("", Rules())]
     while waiting:
         folder, above = waiting.pop()
         try:
             rules = above.entering(canonical(folder), lambda path: read_text(tree, path))
             nodes = tree.children(folder)
+        except TooManyPatternsError:
+            raise
         except UnreadableError as problem:
             made.findings.append(problem.finding)
-            continue
-        except ValueError as problem:
-            made.findings.append(
-                error("Ignore file cannot be read", f"{problem} has a bad pattern.")
-            )
             continue
         for node in nodes:
             folder_like = node.kind in (Kind.FOLDER, Kind.SUBMODULE)
@@ -79,10 +87,6 @@ def gather(tree: Tree) -> Gathered:
                 waiting.append((node.path, rules))
             else:
                 _take(tree, node, made)
-    made.entries.sort(key=lambda entry: entry.path.encode("utf-8", "surrogateescape"))
-    made.excluded.sort()
-    made.findings += collision_findings(entry.path for entry in made.entries)
-    return made
 
 
 def left_out(tree: Tree, path: str) -> str | None:

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from synapse_apply.client import BackendClient
 from synapse_apply.client.events import RequestEvent
+from synapse_apply.client.masking import Redactor
 from synapse_apply.client.server_clock import ServerClock
 from synapse_apply.client.surroundings import is_loopback
 from synapse_apply.manifests.holes import TOKEN
@@ -22,6 +23,7 @@ from synapse_apply.model.values import SecretRef
 from synapse_apply.secrets.resolve import Resolver
 from synapse_apply.session import state_file
 from synapse_apply.session.embedded import Embedded, running
+from synapse_apply.session.known_secrets import know_settings
 from synapse_apply.session.surroundings import base_url, check_host
 
 LOST = "the lock on the state was lost"
@@ -30,7 +32,10 @@ _log = logging.getLogger("synapse_apply.http")
 
 @frozen
 class Backend:
-    """A connected backend and what its state must be bound to."""
+    """A connected backend and what its state must be bound to.
+
+    `redactor` masks the secrets it is told of in all that the backend says.
+    """
 
     api: BackendClient
     binding: Binding
@@ -39,6 +44,7 @@ class Backend:
     longest_call: Callable[[int], float]
     server_clock: ServerClock
     hang_up: Callable[[str], None]
+    redactor: Redactor
 
 
 class LastRequest(threading.local):
@@ -84,6 +90,8 @@ def connected(
             check_host(url, environ)
         token = token_of(project, target, environ)
         with client_of(url, token, target, parallelism, lost=lost) as backend:
+            resolve = Resolver(project.root, environ).resolve_setting
+            know_settings(backend.redactor, target, resolve)
             yield replace(
                 backend,
                 binding=state_file.binding_of(base_url(url), target, embedded),
@@ -105,7 +113,7 @@ def client_of(
 
     `lost` as for `connected`.
     """
-    last, clock = LastRequest(), ServerClock()
+    last, clock, redactor = LastRequest(), ServerClock(), Redactor()
 
     def heard(event: RequestEvent) -> None:
         last.heard(event)
@@ -119,6 +127,7 @@ def client_of(
         retries=retries,
         on_request=heard,
         refusal=lambda: LOST if lost() else "",
+        redactor=redactor,
     ) as client:
         yield Backend(
             api=client,
@@ -128,6 +137,7 @@ def client_of(
             longest_call=client.longest_call,
             server_clock=clock,
             hang_up=client.hang_up,
+            redactor=redactor,
         )
 
 

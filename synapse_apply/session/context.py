@@ -35,6 +35,7 @@ from synapse_apply.secrets.macs import new_salt
 from synapse_apply.secrets.resolve import Resolver
 from synapse_apply.secrets.store import SecretStore
 from synapse_apply.session import declare, state_file
+from synapse_apply.session.known_secrets import know_declared
 from synapse_apply.session.sources import Carrier, Held
 from synapse_apply.session.surroundings import SystemClock, actor, uptime
 from synapse_apply.session.unrecorded import left_behind
@@ -165,6 +166,9 @@ def open_context(
             findings += (*store.warnings(), *left_behind(project, target, store.lineage()))
             who = _who(where, declared, project)
             resolver = Resolver(project.root, where.environ, target.allow_env, target.allow_files)
+            secrets = SecretStore(resolver, keys)
+            marks = declared.loaded.marks
+            know_declared(backend.redactor, declared.desired.values(), marks, secrets.resolve)
             yield Context(
                 project=project,
                 target=target,
@@ -173,7 +177,7 @@ def open_context(
                 diagnostics=findings,
                 **_answering(backend),
                 store=store,
-                secrets=SecretStore(resolver, keys),
+                secrets=secrets,
                 secrets_under=lambda others: SecretStore(resolver, others),
                 packages=_packages(project, target, declared, carrier),
                 clock=SystemClock(),

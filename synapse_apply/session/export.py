@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,16 @@ from synapse_apply.manifests.inventory import inventory_text
 from synapse_apply.manifests.naming import free_name
 from synapse_apply.manifests.unseen import shows_secret
 from synapse_apply.model.address import Address
+from synapse_apply.model.errors import SynapseApplyError
 from synapse_apply.model.frozen import frozen
+from synapse_apply.model.masked import has_masked
 from synapse_apply.model.observed import Observed
 from synapse_apply.model.threads import threads
 from synapse_apply.model.values import Reference
+from synapse_apply.secrets.resolve import Resolver
+from synapse_apply.session import declare
 from synapse_apply.session.gather import Gatherer, Missed, Wanted, called, owner_prefix
+from synapse_apply.session.known_secrets import know_declared
 from synapse_apply.session.reach import Reach, state_of
 
 PUBLISHED = {"source": "published"}
@@ -66,6 +72,7 @@ def export(
     `only` are prefixes of kinds; `unmanaged` leaves out what the state records. RemoteError where
     a list cannot be had; what concerns one object alone is among what was missed.
     """
+    _know_manifests(reach)
     records, has_state = _recorded(reach)
     with threads(reach.where.parallelism) as pool:
         gatherer = Gatherer(reach, wanted, pool)
@@ -84,6 +91,16 @@ def export(
         tuple(one for one in maker.missed if one.prefix in chosen),
         has_state,
     )
+
+
+def _know_manifests(reach: Reach) -> None:
+    """Have the secrets of the project's manifests masked, as far as these can be read."""
+    project, target, where = reach.project, reach.target, reach.where
+    resolver = Resolver(project.root, where.environ, target.allow_env, target.allow_files)
+    with suppress(SynapseApplyError, OSError):
+        found = declare.loaded(where, project, target)
+        redactor = reach.backend.redactor
+        know_declared(redactor, found.desired.values(), found.marks, resolver.resolve)
 
 
 def _recorded(reach: Reach) -> tuple[dict[tuple[str, str], Address], bool]:
@@ -183,6 +200,8 @@ class _Maker:
             needed = owner[0] in self._chosen
             if needed and owner not in self._addresses and recorded is None:
                 return f"its {owner[0]} (id {owner[1]}) was not exported"
+        if has_masked(one.spec):
+            return "a text of it repeats a secret, which no manifest may hold: change it there"
         if others:
             form, _, text = self._key(kind, one).partition("=")
             ids = ", ".join(other.remote_id for other in others)

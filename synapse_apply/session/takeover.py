@@ -11,6 +11,7 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.desired import Desired
 from synapse_apply.model.diagnostic import Path
 from synapse_apply.model.frozen import frozen
+from synapse_apply.model.masked import has_masked
 from synapse_apply.model.plan import FieldChange
 from synapse_apply.model.ports import Secrets
 from synapse_apply.model.values import ABSENT, Fields, SecretRef, Sensitive, dig, is_map, prune
@@ -47,7 +48,9 @@ def edits(
         before, after = dig(spec, at), dig(live, at)
         if after is ABSENT and at not in leaves and _is_null(item, at):
             after = None
-        secret = change.sensitive or is_secret(after) or _declares_secret(before)
+        # What the server repeats of a secret is no value that a manifest could hold either.
+        secret = change.sensitive or is_secret(after) or has_masked(after)
+        secret = secret or _declares_secret(before)
         if secret:
             before = after = ABSENT
         made.append(FieldChange(at, before, after, change.cause, secret))

@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from synapse_apply.model.frozen import frozen
+from synapse_apply.model.masked import as_answered
 
 Query = tuple[tuple[str, str], ...]
 
@@ -54,7 +55,8 @@ class Dialect:
 
 def query_of(link: str) -> Query:
     """Only the query of a link: behind a proxy its host is one that must not get the token."""
-    return tuple(parse_qsl(urlsplit(link).query, keep_blank_values=True))
+    # A link is no text for people: masked, it would lead to another list.
+    return tuple(parse_qsl(urlsplit(as_answered(link)).query, keep_blank_values=True))
 
 
 def page_with_links(answer: Any, following: Callable[[str], Query]) -> Page | None:

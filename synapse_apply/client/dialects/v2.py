@@ -13,6 +13,7 @@ from synapse_apply.client.dialects.dialect import (
     page_with_links,
     query_of,
 )
+from synapse_apply.model.masked import as_answered
 
 _CURSOR = "cursor"
 
@@ -53,7 +54,7 @@ def read_page(answer: Any) -> Page | None:
 def _following(text: str) -> Query:
     """The query of the next page: of a link that has a cursor, else the text is the cursor."""
     query = query_of(text) if "?" in text else ()
-    return query if _CURSOR in dict(query) else ((_CURSOR, text),)
+    return query if _CURSOR in dict(query) else ((_CURSOR, as_answered(text)),)
 
 
 DIALECT = Dialect(

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Generic, TypeVar
 
 from synapse_apply.model.errors import RemoteError, SynapseApplyError
 from synapse_apply.model.project import Project, Target
 from synapse_apply.model.state import State
+from synapse_apply.secrets.resolve import Resolver
 from synapse_apply.session import backend, declare, state_file
 from synapse_apply.session.backend import Backend
 from synapse_apply.session.declare import Declared
 from synapse_apply.session.embedded import Embedded, running
+from synapse_apply.session.known_secrets import know_declared, know_settings
 from synapse_apply.session.surroundings import check_host
 from synapse_apply.session.where import Where
 from synapse_apply.stores.sql import SqlStore
@@ -113,7 +115,19 @@ class Patient:
             self.where.parallelism,
             retries=RETRIES,
         )
-        return self._stack.enter_context(client)
+        made = self._stack.enter_context(client)
+        with suppress(Unchecked):
+            self._know_secrets(made)
+        return made
+
+    def _know_secrets(self, made: Backend) -> None:
+        project, target = self.project.needed(), self.target.needed()
+        how = (project.root, self.where.environ, target.allow_env, target.allow_files)
+        resolver = Resolver(*how)
+        know_settings(made.redactor, target, resolver.resolve_setting)
+        declared = self.declared.needed()
+        known = declared.desired.values()
+        know_declared(made.redactor, known, declared.loaded.marks, resolver.resolve)
 
     def _answer(self) -> float:
         """Seconds of the one cheap read that shows whether token and tenant are taken."""

@@ -1,0 +1,345 @@
+"""What a checkout or a server could make without bound: memory, time, pages, inflated bytes.
+
+Commands run as processes of their own, since memory is a process's. What they may take is 500 MB,
+and 5 seconds of the processor.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import random
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import pytest
+from installed import BIN, environment
+from unit.client.scripted import ScriptedServer, answer, raw
+
+from synapse_apply.client import BackendClient, ClientError
+from synapse_apply.client.answers import Answer
+from synapse_apply.client.calls import Call
+from synapse_apply.client.dialects import v1, v2
+from synapse_apply.client.json_items import Items, NotItemsError
+from synapse_apply.client.lists import Listing, entries
+from synapse_apply.client.readings import whole
+from synapse_apply.client.sse import OversizedEventError, frames
+from synapse_apply.model.desired import PackageSource
+from synapse_apply.packages.inspect import listing
+from synapse_apply.packages.wildmatch import read_pattern
+
+MOST_MEMORY = 500 * 1024  # KiB
+MOST_SECONDS = 5.0
+LARGE = "x" * 900_000
+
+
+def bounded(folder: Path, *typed: str) -> tuple[int, str]:
+    """Run a command; it must keep within memory and time. Its exit code and its output."""
+    with (folder / "out.txt").open("wb") as out:
+        process = subprocess.Popen(
+            [str(BIN / "synapse-apply"), *typed],
+            cwd=folder,
+            env=environment({}),
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+        )
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    assert used.ru_maxrss < MOST_MEMORY, f"{used.ru_maxrss // 1024} MB"
+    assert used.ru_utime + used.ru_stime < MOST_SECONDS
+    return process.returncode, (folder / "out.txt").read_text(encoding="utf-8")
+
+
+def plugin(number: int, **spec: Any) -> str:
+    name = f"p{number}"
+    document = {
+        "apiVersion": "synapse-apply/v1",
+        "kind": "Plugin",
+        "metadata": {"name": name},
+        "spec": {"name": name, "code": name, **spec},
+    }
+    return json.dumps(document)
+
+
+PROJECTS: dict[str, Callable[[], tuple[dict[str, Any], list[str], dict[str, Any]]]] = {
+    "a text used often": lambda: (
+        {"x": {"default": LARGE}},
+        [plugin(n, description="a ${var.x} b") for n in range(7000)],
+        {},
+    ),
+    "texts in one list": lambda: (
+        {"x": {"default": LARGE[:9000]}},
+        [plugin(n, configuration={"a": ["${var.x}-"] * 100}) for n in range(300)],
+        {},
+    ),
+    "a map used often": lambda: (
+        {"m": {"type": "map", "default": {f"k{n}": {"a": n} for n in range(4500)}}},
+        [plugin(n, configuration={"a": ["${var.m}"] * 20}) for n in range(2000)],
+        {},
+    ),
+    "an overlay for all": lambda: (
+        {},
+        [plugin(n) for n in range(4000)],
+        {"plugin/*": {"spec": {"configuration": {f"k{n}": {"a": n} for n in range(4500)}}}},
+    ),
+    "an overlay of variables": lambda: (
+        {"x": {"default": LARGE}},
+        [plugin(n) for n in range(4000)],
+        {"plugin/*": {"spec": {"configuration": {"a": ["${var.x} "] * 30}}}},
+    ),
+}
+
+
+@pytest.mark.parametrize("project", PROJECTS)
+def test_a_small_project_that_stands_for_a_large_one(tmp_path, project):
+    """It is one finding with its place, and validate stays small."""
+    variables, documents, overlays = PROJECTS[project]()
+    target = {"url": "http://127.0.0.1:9", "token": {"env": "X"}, "overlays": overlays}
+    settings = {"apiVersion": "synapse-apply/v1", "kind": "Project", "manifests": ["m.yaml"]}
+    settings |= {"variables": variables, "targets": {"prod": target}}
+    (tmp_path / "synapse-apply.yaml").write_text(json.dumps(settings))
+    (tmp_path / "m.yaml").write_text("\n---\n".join(documents))
+    code, text = bounded(tmp_path, "validate")
+    assert code == 1
+    assert text.count("Variables and overlays stand for too much") == 1
+    place = "synapse-apply.yaml:" if overlays else "m.yaml:"
+    assert f"on {place}" in text
+
+
+def test_variables_that_many_documents_use_are_no_attack(tmp_path):
+    """Thousands of resources with variables and an overlay each."""
+    settings = {
+        "apiVersion": "synapse-apply/v1",
+        "kind": "Project",
+        "manifests": ["m.yaml"],
+        "variables": {"team": {"default": "vision"}, "n": {"type": "number", "default": 1}},
+        "targets": {
+            "prod": {
+                "url": "http://127.0.0.1:9",
+                "token": {"env": "X"},
+                "overlays": {"plugin/*": {"spec": {"configuration": {"a": "${var.n}"}}}},
+            }
+        },
+    }
+    (tmp_path / "synapse-apply.yaml").write_text(json.dumps(settings))
+    documents = [plugin(n, author="${var.team}", description="by ${var.team}") for n in range(500)]
+    (tmp_path / "m.yaml").write_text("\n---\n".join(documents))
+    assert bounded(tmp_path, "validate")[0] == 0
+
+
+# The path is one on which an expression that tries all ways would never end.
+SLOW = {
+    "eight stars": ("a*" * 8 + "b", "a" * 200),
+    "stars with a letter": ("*a" * 200 + "b", "a" * 250),
+    "stars in brackets": ("*[ab]" * 200 + "c", "ab" * 120),
+    "question marks": ("*?" * 300 + "b", "a" * 250),
+    "folders": ("**/a/" * 100 + "b", "a/" * 100 + "c"),
+    "folders of stars": ("**/*a*/" * 100 + "b", "aa/" * 100 + "c"),
+    "one long run": ("**/" + "/".join(["*"] * 200) + "/x/**/y", "a/" * 150 + "y"),
+}
+
+
+@pytest.mark.parametrize("case", SLOW)
+def test_a_pattern_that_would_try_all_ways(case):
+    """A hundred paths take no time; that it does not match is the right answer."""
+    text, path = SLOW[case]
+    begun = time.process_time()
+    pattern = read_pattern(text)
+    assert pattern is not None
+    assert not any(pattern.matches(path + str(n) * 3, folder=False) for n in range(100))
+    assert time.process_time() - begun < 1
+
+
+def test_eight_stars_in_a_checkout(tmp_path):
+    """validate has an answer, without any credential."""
+    settings = {"apiVersion": "synapse-apply/v1", "kind": "Project", "manifests": ["m.yaml"]}
+    (tmp_path / "synapse-apply.yaml").write_text(json.dumps(settings))
+    release = {"plugin": "p0", "version": "1.0.0", "source": "./pkg"}
+    document = {"apiVersion": "synapse-apply/v1", "kind": "Release", "spec": release}
+    (tmp_path / "m.yaml").write_text(plugin(0) + "\n---\n" + json.dumps(document))
+    (tmp_path / "pkg").mkdir()
+    (tmp_path / "pkg" / "config.yaml").write_text("name: p0\ncode: p0\nversion: 1.0.0\n")
+    (tmp_path / "pkg" / ("a" * 200)).write_text("x")
+    (tmp_path / "pkg" / ".synapseignore").write_text("a*" * 8 + "b\n" + "**/a*" * 8 + "/b\n")
+    code, text = bounded(tmp_path, "validate")
+    assert code == 0, text
+
+
+def test_more_patterns_than_are_compared(tmp_path, monkeypatch):
+    """One finding, whatever the number of files and folders."""
+    monkeypatch.setattr("synapse_apply.packages.ignore._MOST_COMPARED", 1000)
+    for number in range(40):
+        (tmp_path / f"f{number}").mkdir()
+        (tmp_path / f"f{number}" / "x").write_text("x")
+    (tmp_path / ".synapseignore").write_text("".join(f"no{n}\n" for n in range(50)))
+    with pytest.raises(Exception, match="Too many ignore patterns"):
+        listing(PackageSource("folder", "."), tmp_path)
+
+
+def test_more_wild_patterns_than_are_read(tmp_path):
+    """Each is made into an expression, which takes its time."""
+    (tmp_path / ".synapseignore").write_text("".join(f"*a{n}*b?\n" for n in range(60_000)))
+    begun = time.process_time()
+    with pytest.raises(Exception, match="Too many ignore patterns"):
+        listing(PackageSource("folder", "."), tmp_path)
+    assert time.process_time() - begun < MOST_SECONDS
+
+
+@pytest.mark.parametrize("stars", [8, 200])
+def test_patterns_of_addresses_and_variables(stars):
+    """Those of policies, overlays and allow-lists are Python's, which takes no second try."""
+    begun = time.process_time()
+    assert not fnmatchcase("a" * 5000, "a*" * stars + "b")
+    assert time.process_time() - begun < 1
+
+
+def pages_of(body: Callable[[int], Any], width: int = 1, dialect: Any = v1.DIALECT) -> Listing:
+    """A list whose server makes each page of its number."""
+    asked: list[int] = []
+
+    def fetch(_call: Call) -> Answer:
+        asked.append(1)
+        return Answer(200, {}, json.dumps(body(len(asked))).encode())
+
+    return Listing(fetch, dialect, "storages/", {}, width)
+
+
+def page(number: int, items: list[Any], count: int | None = None) -> dict[str, Any]:
+    return {"count": count, "next": f"?page={number + 1}", "previous": None, "results": items}
+
+
+PAGES: dict[str, tuple[Callable[[int], Any], int, Any]] = {
+    "for ever": (lambda n: page(n, [{"id": n}]), 1, v1.DIALECT),
+    "for ever, of nothing": (lambda n: page(n, []), 1, v1.DIALECT),
+    "for ever, of one object": (lambda n: page(n, [{"id": 1}]), 1, v1.DIALECT),
+    "by cursors": (
+        lambda n: {"data": [{"id": n}], "meta": {"pagination": {"next_cursor": f"c{n}"}}},
+        1,
+        v2.DIALECT,
+    ),
+    "a count without end": (lambda n: page(n, [{"id": n}], 10**15), 8, v1.DIALECT),
+    "a count that grows": (lambda n: page(n, [{"id": n}], 100 * n), 1, v1.DIALECT),
+}
+
+
+@pytest.mark.parametrize("case", PAGES)
+def test_pages_for_ever(case):
+    """They end, with words on how many there were."""
+    body, width, dialect = PAGES[case]
+    with pytest.raises(ClientError, match=r"more than 300 pages"):
+        whole(pages_of(body, width, dialect), 300)
+
+
+HEAVY: dict[str, Callable[[int], Any]] = {
+    "large texts": lambda n: page(n, [{"id": n, "name": LARGE}]),
+    "many values": lambda n: page(n, [{"id": n, "list": [[]] * 20_000}]),
+    "many objects": lambda n: page(n, [{"id": n * 10_000 + k} for k in range(5_000)]),
+}
+
+
+@pytest.mark.parametrize("case", HEAVY)
+def test_pages_that_are_heavy_together(case):
+    """What all of them take is bounded, not what each takes."""
+    with pytest.raises(ClientError, match="pages together take more than 19 MiB"):
+        whole(pages_of(HEAVY[case]), 10_000, 20_000_000)
+
+
+def test_log_pages_for_ever():
+    """A log is told as it arrives; its pages are bounded as well."""
+    asked: list[int] = []
+
+    def stream(_call: Call) -> Iterator[bytes]:
+        asked.append(1)
+        yield json.dumps(page(len(asked), ["line"])).encode()
+
+    with pytest.raises(ClientError, match="more than 50 pages"):
+        list(entries(stream, "jobs/1/console_logs/", ("results",), 50))
+
+
+@pytest.fixture
+def server() -> Iterator[ScriptedServer]:
+    scripted = ScriptedServer()
+    yield scripted
+    scripted.stop()
+
+
+def ask(server: ScriptedServer) -> ClientError:
+    """The error that a read of one object ends in."""
+    with (
+        BackendClient(server.url, "tok-1", retries=0) as client,
+        pytest.raises(ClientError) as caught,
+    ):
+        client.get_storage(1)
+    return caught.value
+
+
+def test_a_body_that_inflates_to_gigabytes(server):
+    """It is read no further than an answer may be large."""
+    member = gzip.compress(b" " * 8_000_000)
+    server.then(answer(200, member * 400, Content_Encoding="gzip"))
+    begun = time.process_time()
+    assert "more than 67108864 bytes" in str(ask(server))
+    assert time.process_time() - begun < MOST_SECONDS
+
+
+@pytest.mark.parametrize("named", ["gzip, gzip", "gzip,gzip,gzip", "br", "zstd", "x-unknown"])
+def test_a_body_that_is_packed_in_ways_nobody_asked_for(server, named):
+    """Packed twice, a few bytes are gigabytes before anybody can count them."""
+    packed = gzip.compress(gzip.compress(gzip.compress(b" " * 10_000_000)))
+    server.then(answer(200, packed, Content_Encoding=named))
+    assert "encoded in a way that was not asked for" in str(ask(server))
+
+
+def test_an_answer_of_more_values_than_fit(server):
+    """A list of empty lists takes thirty times its text."""
+    server.then(answer(200, b"[" + b"[]," * 6_000_000 + b"[]]"))
+    assert "more values than any answer" in str(ask(server))
+
+
+def test_headers_without_end(server):
+    """Neither one that is long nor many of them."""
+    for lines in (b"X: " + b"a" * 1_000_000, b"X: a\r\n" * 50_000):
+        server.then(raw(b"HTTP/1.1 200 OK\r\n" + lines + b"\r\n\r\n{}"))
+        assert "GET storages/1/" in str(ask(server))
+
+
+@pytest.mark.parametrize("line", [b"data: ", b": ", b"x", b""])
+def test_an_event_without_end(line):
+    """It is told of once it is too large, and reading it in small pieces takes no longer."""
+    blocks = [line, *[b"a" * 512] * 20_000]
+    begun = time.process_time()
+    with pytest.raises(OversizedEventError):
+        list(frames(blocks))
+    assert time.process_time() - begun < MOST_SECONDS
+
+
+def test_an_item_without_end():
+    """As small pieces of a long text come, it is not parsed anew for each."""
+    blocks = [b'["', *[b"a" * 2048] * 10_000]
+    begun = time.process_time()
+    with pytest.raises(NotItemsError):
+        list(Items(blocks, ()))
+    assert time.process_time() - begun < MOST_SECONDS
+
+
+def test_items_arrive_whole_whatever_the_pieces():
+    """Reading further ahead for long items changes nothing of what they are."""
+    items = ["x" * n for n in (1, 70_000, 3, 300_000, 200_000)] + [{"a": [1.5, None]}]
+    text = json.dumps(items).encode()
+    chance = random.Random(1)
+    blocks, at = [], 0
+    while at < len(text):
+        size = chance.choice((1, 7, 1000, 50_000))
+        blocks.append(text[at : at + size])
+        at += size
+    assert _items(blocks) == items
+
+
+def _items(blocks: Sequence[bytes]) -> list[Any]:
+    return list(Items(blocks, ()))

@@ -1,0 +1,162 @@
+"""What counts as a secret in a server's words, and what stays a word."""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+from urllib.parse import quote, quote_plus
+
+import pytest
+
+from synapse_apply.applying.body import reveal
+from synapse_apply.client.masking import MASK, Redactor
+from synapse_apply.kinds.wire import remote_id, secure
+from synapse_apply.manifests.shapes import secret_marks
+from synapse_apply.model.errors import RemoteError
+from synapse_apply.model.masked import MaskedText, as_answered, has_masked
+from synapse_apply.model.values import Sensitive
+
+SECRET = 'T0ken/can+ary"&<é\\0123456789'
+
+
+def lower_escapes(text: str) -> str:
+    quoted = quote(text, safe="")
+    return "".join(c.lower() if quoted[max(i - 2, 0) : i].count("%") else c
+                   for i, c in enumerate(quoted))  # fmt: skip
+
+
+FORMS = {
+    "raw": SECRET,
+    "json": json.dumps(SECRET)[1:-1],
+    "json in utf-8": json.dumps(SECRET, ensure_ascii=False)[1:-1],
+    "json in json": json.dumps(json.dumps(SECRET))[3:-3],
+    "json with escaped slashes": json.dumps(SECRET)[1:-1].replace("/", "\\/"),
+    "url": quote(SECRET, safe=""),
+    "url path": quote(SECRET),
+    "url in lower case": lower_escapes(SECRET),
+    "form": quote_plus(SECRET),
+    "html": html.escape(SECRET),
+    "html numbers": html.escape(SECRET).replace("&quot;", "&#34;"),
+    "hex": SECRET.encode().hex(),
+    "HEX": SECRET.encode().hex().upper(),
+    **{
+        f"base64 at {offset}, {encode.__name__}": encode(b"abc"[:offset] + SECRET.encode()).decode()
+        for offset in range(3)
+        for encode in (base64.b64encode, base64.urlsafe_b64encode)
+    },
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_is_masked(form):
+    """The whole value in a text, but for characters of base64 that its neighbours share."""
+    masked = Redactor([SECRET]).mask_text(f"it said {FORMS[form]}, no more")
+    assert masked.startswith("it said ")
+    assert masked.endswith(", no more")
+    left = masked.removeprefix("it said ").removesuffix(", no more").replace(MASK, "")
+    assert len(left) <= (9 if "base64" in form else 0), masked
+
+
+@pytest.mark.parametrize("length", [8, 9, 20, len(SECRET) - 1])
+@pytest.mark.parametrize("encode", [str, lambda text: text.encode().hex(), quote])
+def test_a_value_cut_short_is_masked(length, encode):
+    """Eight leading characters are enough, in other forms as well."""
+    cut = encode(SECRET[:length])
+    assert Redactor([SECRET]).mask_text(f"<{cut}...>") == f"<{MASK}...>"
+
+
+@pytest.mark.parametrize(
+    ("secret", "shown", "hidden"),
+    [
+        ("syn_4f9a8b7c6d5e", "syn_abcd is syn_", "syn_4f9a…"),
+        ("ghp_q8ZX81kk00aa", "ghp_", "ghp_q8ZX"),
+        ("AKIAIOSFODNN7EXAMPLE", "AKIA, AKIAXYZ", "AKIAIOSF"),
+        ("https://hooks.example.com/T0P/s3cret", "https://hooks.example.com/", "/T0P/s"),
+        ("postgres-main-9f3a77", "postgres is down, postgres-ma", "postgres-main-9f"),
+        ("Bearer abcdef123456", "Bearer token", "abcdef12"),
+        ("hunter2", "hunter22 xhunter2", "hunter2"),
+        ("pa55", "pa555 spa55", "pa55"),
+        ("administrator", "administr", "administrator"),
+        ("password", "passwords, my_password", "password:"),
+    ],
+)
+def test_words_that_are_no_secret_stay(secret, shown, hidden):
+    """What many values begin with, and what has a short value in it, is not the value."""
+    redactor = Redactor([secret])
+    assert redactor.mask_text(shown) == shown
+    if hidden.startswith("/"):
+        hidden = secret[: secret.index(hidden) + len(hidden)]
+    assert MASK in redactor.mask_text(f"({hidden})")
+
+
+@pytest.mark.parametrize("secret", ["", "abc", "root", "admin", "8080", "1", None, True, 12, "   "])
+def test_what_is_too_short_is_no_secret(secret):
+    """It would be found everywhere."""
+    text = "root of admin on 8080: abc 1 12 True"
+    assert Redactor([secret]).mask_text(text) is text
+
+
+def test_parts_of_a_secret_document_are_secrets():
+    """JSON, key files of several lines, passwords in urls: a server may quote a part."""
+    key = "-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkqhkiG9w0\nBAQEFAASCBKcwggSj\n-----END"
+    redactor = Redactor([json.dumps({"private": {"key": "q1w2e3r4t5"}, "n": 123456789}), key])
+    redactor.add("postgresql://ci:p%40ss-w0rd@db.example.com/state")
+    redactor.add({"token": ["zx81-spectrum"]})
+    for text in ("q1w2e3r4t5", "BAQEFAASCBKcwggSj", "p@ss-w0rd", "p%40ss-w0rd", "zx81-spectrum"):
+        assert redactor.mask_text(f"a {text} b") == f"a {MASK} b", text
+    assert redactor.mask_text("-----BEGIN PRIVATE KEY-----") == "-----BEGIN PRIVATE KEY-----"
+    assert redactor.mask_json({"n": 123456789, "m": 1234}) == {"n": MASK, "m": 1234}
+
+
+def test_keys_and_values_at_every_depth():
+    """Two keys that are masked stay two; what lies too deep to be walked is no value at all."""
+    redactor = Redactor([SECRET, "an0ther-secret"])
+    value = {SECRET: 1, "an0ther-secret": [{"a": [SECRET]}], "b": SECRET.encode().hex()}
+    masked = redactor.mask_json(value)
+    assert masked == {MASK: 1, f"{MASK}*": [{"a": [MASK]}], "b": MASK}
+    assert as_answered(masked) == value
+    assert has_masked(masked)
+    deep: list[object] = [SECRET]
+    for _ in range(300):
+        deep = [deep]
+    assert SECRET not in json.dumps(redactor.mask_json(deep))
+
+
+def test_text_with_escapes_is_not_believed_to_be_clean():
+    """A server can escape every letter of a JSON text."""
+    text = '{"a": "' + "".join(f"\\u{ord(c):04x}" for c in SECRET) + '"}'
+    assert Redactor([SECRET]).mask_parsed(json.loads(text), text) == {"a": MASK}
+
+
+def test_public_texts_stay():
+    """What manifests declare in plain is no secret, where it stands alone."""
+    redactor = Redactor(["minio-admin-9"])
+    redactor.allow(["minio-admin-9"])
+    assert redactor.mask_json({"user": "minio-admin-9"}) == {"user": "minio-admin-9"}
+    assert redactor.mask_json(["for minio-admin-9"]) == [f"for {MASK}"]
+
+
+def test_the_original_is_for_comparison_and_for_the_server_alone():
+    """It is in no print, copy or JSON; a secret place and a request get it whole."""
+    redactor = Redactor([SECRET])
+    spec = {
+        "provider": "amazon_s3",
+        "name": f"of {SECRET}",
+        "configuration": {"bucket_name": SECRET, "secret_access_key": SECRET},
+    }
+    safe = secure("storage", redactor.mask_json(spec), secret_marks())
+    assert safe["configuration"]["secret_access_key"] == Sensitive(SECRET)
+    for shown in (str(safe), f"{safe['name']}", json.dumps(safe["name"]), repr(redactor)):
+        assert SECRET[:8] not in shown
+    assert reveal({"name": safe["name"]}, Sensitive) == {"name": f"of {SECRET}"}
+    assert type(safe["name"].__reduce__()[1][0]) is str
+
+
+@pytest.mark.parametrize("found", [SECRET, 1234567890123])
+def test_an_id_that_repeats_a_secret_is_no_id(found):
+    """It is neither recorded nor asked for."""
+    masked = Redactor([SECRET, "1234567890123"]).mask_json({"id": found})
+    assert isinstance(masked["id"], MaskedText)
+    with pytest.raises(RemoteError, match="repeats a secret"):
+        remote_id(masked)
