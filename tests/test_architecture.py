@@ -40,6 +40,7 @@ HOMES = {
 # What several use cases share; use cases themselves do not import one another.
 SHARED_BY_USE_CASES = {
     "where",
+    "twins",
     "declare",
     "revisions",
     "supposed",

@@ -7,12 +7,13 @@ from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
-from synapse_apply.applying import failures, lookup
+from synapse_apply.applying import failures, lookup, recognise
 from synapse_apply.applying.body import remembered
 from synapse_apply.applying.records import not_taken, record_of
 from synapse_apply.applying.task import Live, Task, Tools
+from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic, Path
-from synapse_apply.model.errors import RemoteError, StateError
+from synapse_apply.model.errors import Effect, RemoteError, StateError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.observed import Observed
 from synapse_apply.model.report import Outcome, Result
@@ -29,26 +30,64 @@ class Sent:
     intent: Intent
 
 
-def finish(task: Task, tools: Tools, sent: Sent, observed: Observed) -> Outcome:
-    """The call was acknowledged; where the answer is not the whole object, read it back."""
+@frozen
+class Echo:
+    """What a call that was acknowledged left behind, as far as the server shows it."""
+
+    observed: Observed
+    request_id: str
+    warnings: tuple[Diagnostic, ...]
+
+
+def echo_of(task: Task, tools: Tools, sent: Sent, observed: Observed) -> Echo:
+    """The call was acknowledged; where the answer is not the whole object, read it back.
+
+    RemoteError of unknown effect where what is answered is not the object of the call.
+    """
     warnings: tuple[Diagnostic, ...] = ()
     request_id = tools.request_id()  # of the write: a read-back has one of its own
-    if any(dig(observed.spec, path[:1]) is ABSENT for path in sent.ours):
+    others = ", ".join(recognise.shown_otherwise(task, sent.intent, sent.ours, observed))
+    if others or any(dig(observed.spec, path[:1]) is ABSENT for path in sent.ours):
         try:
-            observed = task.binding.decode(
-                task.binding.read(tools.api, observed.remote_id), tools.marks
-            )
+            observed = lookup.read(task, tools, sent.intent.remote_id or observed.remote_id)
         except RemoteError as failure:
+            missing = ", ".join(recognise.hidden(task, sent.intent, sent.ours, observed))
+            if missing and not others:
+                words = f"the answer does not show {missing}, and reading it back failed: {failure}"
+                raise RemoteError(words, request_id=request_id, effect=Effect.UNKNOWN) from None
             # The write is certain, only its echo is not: record what is known.
             warnings = (failures.no_read_back(task, failure),)
-    return done(
-        task,
-        tools,
-        sent,
-        observed,
-        request_id,
-        warnings or not_taken(task, sent.ours, observed),
-    )
+        else:
+            if others:
+                told = failures.shown_otherwise(task, others, request_id)
+                warnings = (told, *not_taken(task, sent.ours, observed))
+    _check_identity(task, tools, sent, observed, request_id)
+    return Echo(observed, request_id, warnings or not_taken(task, sent.ours, observed))
+
+
+def _check_identity(
+    task: Task, tools: Tools, sent: Sent, observed: Observed, request_id: str
+) -> None:
+    """RemoteError where an object is not the one that was sent, or has another address."""
+    intent, words = sent.intent, ""
+    if others := ", ".join(recognise.shown_otherwise(task, intent, sent.ours, observed)):
+        words = f"another object was answered (id {observed.remote_id}): its {others} differs"
+    elif intent.remote_id and observed.remote_id != intent.remote_id:
+        words = f"id {observed.remote_id} was answered, and {intent.remote_id} was meant"
+    elif owner := other_owner(task, tools, observed):
+        words = f"id {observed.remote_id} was answered, which is recorded as {owner}"
+    if words:
+        raise RemoteError(words, request_id=request_id or None, effect=Effect.UNKNOWN)
+
+
+def other_owner(task: Task, tools: Tools, observed: Observed) -> Address | None:
+    """The other address that has this object; None where it is this task's, which it is then."""
+    return tools.claims.claim(tools.store, observed, task.address)
+
+
+def finish(task: Task, tools: Tools, sent: Sent, echo: Echo) -> Outcome:
+    """The call is done, and recorded with what it left behind."""
+    return done(task, tools, sent, echo.observed, echo.request_id, echo.warnings)
 
 
 def done(

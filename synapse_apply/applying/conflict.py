@@ -11,10 +11,17 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from synapse_apply.applying import failures, lookup
-from synapse_apply.applying.calls import Sent, done, entry_of, failed, outcome_of, settled
+from synapse_apply.applying.calls import (
+    Sent,
+    done,
+    entry_of,
+    failed,
+    other_owner,
+    outcome_of,
+    settled,
+)
 from synapse_apply.applying.records import adopted, rebased
 from synapse_apply.applying.task import Task, Tools
-from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic, Path
 from synapse_apply.model.errors import RemoteError
 from synapse_apply.model.observed import Lookup, Observed
@@ -35,7 +42,7 @@ def after_conflict(
     if sent.intent.digest and lookup.digest_of(found) == sent.intent.digest:
         warnings = (failures.made_already(task, why),)
         return done(task, tools, sent, found, failure.request_id, warnings)
-    owner = _owner(task, tools, found)
+    owner = other_owner(task, tools, found)
     if owner is not None:
         return failed(task, tools, sent, failure, failures.recorded_conflict(why, found, owner))
     differing = lookup.not_shown_as_sent(task, sent.ours, found, tools.secrets)
@@ -43,21 +50,6 @@ def after_conflict(
         return _adopt(task, tools, sent, failure, found)
     told = failures.visible_conflict(task, why, found, _names(differing))
     return failed(task, tools, sent, failure, told)
-
-
-def _owner(task: Task, tools: Tools, found: Observed) -> Address | None:
-    """The other address of the same kind that has recorded this object."""
-    return next(
-        (
-            address
-            for address, record in tools.store.read().records.items()
-            if record.remote_id == found.remote_id
-            and record.api == found.api
-            and address.kind == task.address.kind
-            and address != task.address
-        ),
-        None,
-    )
 
 
 def _is_plain(task: Task, found: Observed) -> bool:

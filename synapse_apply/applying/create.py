@@ -17,10 +17,12 @@ from synapse_apply.applying.body import Part, parts_of, remembered, uploaded, wa
 from synapse_apply.applying.calls import (
     Sent,
     done,
+    echo_of,
     entry_of,
     failed,
     finish,
     intent_of,
+    other_owner,
     outcome_of,
     unknown,
 )
@@ -75,8 +77,7 @@ def _send(
     parts = [part.announced(intent) for part, intent in zip(parts, intents, strict=True)]
     task, sent = parts[0].task, parts[0].sent
     try:
-        answer = task.binding.create(tools.api, body)
-        made = task.binding.decode(answer, tools.marks)
+        answer = task.binding.create(tools.api, body, sent.intent.id)
     except RemoteError as failure:
         return _after_failure(parts, tools, failure, live)
     except SynapseApplyError:
@@ -86,11 +87,15 @@ def _send(
             entry = entry_of(tools, part.sent.intent, "failed", None)
             tools.store.settle(closed, part.task.record, entry)
         raise
-    outcome, shown = finish(task, tools, sent, made), _shown(task, answer)
+    try:
+        echo = echo_of(task, tools, sent, task.binding.decode(answer, tools.marks))
+    except RemoteError as failure:
+        return _after_failure(parts, tools, failure, live)
+    outcome, shown = finish(task, tools, sent, echo), _shown(task, answer)
     # Not before: all that is live is copied, which would be once for each create.
     return (
         outcome,
-        *(_along(part, tools, shown, {**live, task.address: made}) for part in parts[1:]),
+        *(_along(part, tools, shown, {**live, task.address: echo.observed}) for part in parts[1:]),
     )
 
 
@@ -115,7 +120,12 @@ def _along(part: _Part, tools: Tools, shown: Raw | None, live: Live) -> Outcome:
     if found is None:
         told = (failures.not_shown(task),)
         return outcome_of(task, Result.UNKNOWN, told, request_id=request_id)
-    return finish(task, tools, _whole(part, tools, live), found)
+    sent = _whole(part, tools, live)
+    try:
+        echo = echo_of(task, tools, sent, found)
+    except RemoteError as failure:
+        return unknown(task, failure, failures.explain(task, failure, tools.marks))
+    return finish(task, tools, sent, echo)
 
 
 def _whole(part: _Part, tools: Tools, live: Live) -> Sent:
@@ -155,6 +165,8 @@ def _found(parts: Sequence[_Part], tools: Tools) -> list[Observed]:
     for part in parts:
         one = lookup.by_key(part.task, tools, part.sent.intent.natural_key)
         if one is None or not lookup.made_so(part.task, part.sent.ours, one, tools.secrets):
+            break
+        if other_owner(part.task, tools, one) is not None:
             break
         found.append(one)
     return found

@@ -15,6 +15,7 @@ from synapse_apply.applying.body import update_of, wanted
 from synapse_apply.applying.calls import (
     Sent,
     done,
+    echo_of,
     entry_of,
     failed,
     finish,
@@ -120,20 +121,20 @@ def _update(task: Task, tools: Tools, live: Live) -> Outcome:
     call, record = task.binding.update, task.record
     if call is None or record is None:
         raise ValueError(f"{task.address} cannot be updated, yet its plan says so")
-    fresh = task.binding.decode(task.binding.read(tools.api, record.remote_id), tools.marks)
+    fresh = lookup.read(task, tools, record.remote_id)
     body, ours = update_of(task, fresh.spec, live, tools.secrets.resolve)
     (intent,) = announced(tools, intent_of(task, tools, "update", ours, live))
     sent = Sent(body, ours, intent)
     for last in (False, True):
         try:
             answer = call(tools.api, record.remote_id, body)
-            changed = task.binding.decode(answer, tools.marks)
+            echo = echo_of(task, tools, sent, task.binding.decode(answer, tools.marks))
         except RemoteError as failure:
             outcome = _after_failed_update(task, tools, sent, failure, last=last)
             if outcome is not None:
                 return outcome
         else:
-            return finish(task, tools, sent, changed)
+            return finish(task, tools, sent, echo)
     raise AssertionError("an update is sent at most twice")
 
 
@@ -164,13 +165,14 @@ def _seal(task: Task, tools: Tools, live: Live) -> Outcome:
     (intent,) = announced(tools, intent_of(task, tools, made.verb, ours, live))
     sent = Sent({}, ours, intent)
     try:
-        changed = task.binding.decode(made.call(tools.api, record.remote_id), tools.marks)
+        answer = made.call(tools.api, record.remote_id)
+        echo = echo_of(task, tools, sent, task.binding.decode(answer, tools.marks))
     except RemoteError as failure:
         ended = _after_failed_update(task, tools, sent, failure, last=True)
         if ended is None:
             raise AssertionError("a last try is over") from failure
         return ended
-    return finish(task, tools, sent, changed)
+    return finish(task, tools, sent, echo)
 
 
 def _delete(task: Task, tools: Tools) -> Outcome:

@@ -10,22 +10,25 @@ from synapse_apply.applying.task import Task
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic, Path, error, warning
 from synapse_apply.model.error_body import field_errors
-from synapse_apply.model.errors import Effect, RemoteError, StateError, recourse
+from synapse_apply.model.errors import Effect, RemoteError, StateError, recourse, words
 from synapse_apply.model.marks import SecretMarks
 from synapse_apply.model.observed import Observed
 from synapse_apply.model.state import Intent
 from synapse_apply.model.values import ABSENT, SecretRef, dig, leaves
 
 CONFLICT = 409
+# From here on a status refuses, and the body says why; below it is what was asked for, or nothing.
+CLIENT_ERROR = 400
 
 
 def explain(task: Task, failure: RemoteError, marks: SecretMarks) -> Diagnostic:
     """A failed call as a finding: status, the server's words on fields that are not secret."""
-    why = answered(task, failure, marks) if failure.status_code else f"{failure}"
+    refused = failure.status_code >= CLIENT_ERROR
+    why = answered(task, failure, marks) if refused else words(failure)
     what = f"{task.change.action.value} of {task.address} failed: {why}"
-    refused = "The backend refused a call" if failure.status_code else "A call was not made"
+    summary = "The backend refused a call" if failure.status_code else "A call was not made"
     return error(
-        refused if failure.effect is Effect.NONE else "A call went wrong",
+        summary if failure.effect is Effect.NONE else "A call went wrong",
         what.rstrip(".") + ".",
         recourse(failure, "apply again", "Apply again; what was done is recorded."),
         address=str(task.address),
@@ -171,6 +174,17 @@ def no_read_back(task: Task, failure: RemoteError) -> Diagnostic:
         "The next plan compares it.",
         address=str(task.address),
         request_id=failure.request_id,
+    )
+
+
+def shown_otherwise(task: Task, names: str, request_id: str) -> Diagnostic:
+    """The answer showed another object, and the one with its id is what was sent."""
+    return warning(
+        "The answer to a call showed another object",
+        f"It had another {names} than {task.address}. The object with the id that it gave was read "
+        "and looked up so: it is as it was sent.",
+        address=str(task.address),
+        request_id=request_id or None,
     )
 
 

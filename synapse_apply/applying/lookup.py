@@ -7,7 +7,7 @@ from typing import Any
 
 from synapse_apply.applying.records import bare, met, still_there
 from synapse_apply.applying.task import Live, Task, Tools
-from synapse_apply.kinds.search import search
+from synapse_apply.kinds.search import read_object, search
 from synapse_apply.model.diagnostic import Path
 from synapse_apply.model.errors import NotFound, RemoteError
 from synapse_apply.model.observed import Observed
@@ -34,9 +34,14 @@ def by_key(task: Task, tools: Tools, key: str) -> Observed | None:
 def by_id(task: Task, tools: Tools, remote_id: str) -> Observed | None:
     """The object with this id, None when it is gone; RemoteError when nobody can tell."""
     try:
-        return task.binding.decode(task.binding.read(tools.api, remote_id), tools.marks)
+        return read(task, tools, remote_id)
     except NotFound:
         return None
+
+
+def read(task: Task, tools: Tools, remote_id: str) -> Observed:
+    """The object with this id; RemoteError when it cannot be had, or another one is answered."""
+    return read_object(tools.api, task.binding, remote_id, tools.marks)
 
 
 def made_so(task: Task, sent: Mapping[Path, Any], found: Observed, secrets: Secrets) -> bool:

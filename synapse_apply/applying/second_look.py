@@ -56,6 +56,7 @@ def _looked(task: Task, tools: Tools, live: Live, before: Outcome) -> Outcome:
         tools.capabilities,
         tools.clock.now(),
         tools.settle_after,
+        owner_of=lambda found, address: tools.claims.claim(tools.store, found, address),
     )
     settled = settler.settle(intent, task.record)
     if settled.intent.state is not IntentState.DONE:

@@ -16,7 +16,7 @@ from synapse_apply.applying.lookup import digest_of
 from synapse_apply.applying.records import comparable, met
 from synapse_apply.applying.runs import look_for, started
 from synapse_apply.kinds.descriptor import Binding, Catalogue, ResourceType
-from synapse_apply.kinds.search import search
+from synapse_apply.kinds.search import read_object, search
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Path
 from synapse_apply.model.errors import NotFound, RemoteError
@@ -63,7 +63,8 @@ class Settler:
     """Looks open intents up; nothing is written here.
 
     `now` is RFC 3339 UTC, `up` the same moment as the machine counts it. `known_jobs` gives the
-    jobs of runs that are settled, and is asked only where a run is open.
+    jobs of runs that are settled, and is asked only where a run is open. `owner_of` gives the other
+    address that an object is recorded under, None where there is none.
     """
 
     api: Api
@@ -75,6 +76,7 @@ class Settler:
     settle_after: float
     up: Uptime = Uptime()
     known_jobs: Callable[[], Container[str]] = frozenset
+    owner_of: Callable[[Observed, Address], Address | None] = lambda _found, _address: None
 
     def settle(self, intent: Intent, record: Record | None) -> Settled:
         """The intent closed where the backend can tell, else open with the reason."""
@@ -96,6 +98,9 @@ class Settler:
     ) -> Settled:
         hits = search(self.api, binding, intent.natural_key, self.capabilities, self.marks)
         if len(hits) == 1:
+            if owner := self.owner_of(hits[0], intent.address):
+                why = f"what has its name (id {hits[0].remote_id}) is recorded as {owner}"
+                return Settled(intent, record, why)
             return self._found(intent, kind, hits[0], record)
         if hits:
             ids = ", ".join(hit.remote_id for hit in hits)
@@ -122,7 +127,7 @@ class Settler:
         self, intent: Intent, kind: ResourceType, binding: Binding, record: Record | None
     ) -> Settled:
         try:
-            live = binding.decode(binding.read(self.api, intent.remote_id), self.marks)
+            live = read_object(self.api, binding, intent.remote_id, self.marks)
         except NotFound:
             if intent.verb == "delete":
                 return Settled(replace(intent, state=IntentState.DONE), None)

@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import field
 
+from synapse_apply.applying.claims import Claims
 from synapse_apply.applying.executors import Serial
 from synapse_apply.kinds.descriptor import Binding, ResourceType
 from synapse_apply.kinds.sealing import seals
@@ -152,8 +153,9 @@ class Tools:
     `target` is named in the commands that are printed. `place` is the task's among those that call
     the backend, `stops` why no other call may begin, "" while it may. `begun` are the addresses of
     which something may be done by now: announced, or in their place. `adopts`: what turns out to
-    exist while it is made may be taken over, unseen by whoever approved the plan. `sign` signs what
-    a record remembers of its last run, where there is a key.
+    exist while it is made may be taken over, unseen by whoever approved the plan. `claims` tell
+    whose object an id is. `sign` signs what a record remembers of its last run, where there is a
+    key.
     """
 
     api: Api
@@ -178,6 +180,7 @@ class Tools:
     stops: Callable[[], str] = lambda: ""
     begun: set[Address] = field(default_factory=set)
     adopts: bool = False
+    claims: Claims = field(default_factory=Claims)
     keep_aside: Callable[[Intent, Record | None, AuditEntry], str] = lambda *_ended: ""
     sign: Callable[[Record], Record] = lambda record: record
 

@@ -35,7 +35,7 @@ def _create(task: Task, tools: Tools, live: Live) -> None:
     body, packed = parts_of(task, live, tools.secrets.resolve)[0].body, uploaded(task)
     with tools.packages.open(packed) if packed else nullcontext() as package:
         whole = {**body, "file": package} if packed else body
-        task.binding.create(tools.api.trying, whole)
+        task.binding.create(tools.api.trying, whole, "")
 
 
 def _is_made(task: Task, tools: Tools, live: Live) -> bool | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http
-import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from typing import Any
 
 from synapse_apply.client.deadlines import http_date, retry_after
 from synapse_apply.client.masking import Redactor
+from synapse_apply.model.server_json import OddJsonError, decoded, parse, parse_words
 
 # What servers and proxies give as ids; anything else may be an echo of what was sent.
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
@@ -25,7 +25,8 @@ class Answer:
 
     `now` is wall-clock seconds since the epoch, against which a Retry-After date is read. `secret`
     is what of the request may hold a credential: a piece of it that comes back is no id. All that
-    is read of the answer, but for `body` and `headers`, has been through `redactor`.
+    is read of the answer, but for `body` and `headers`, has been through `redactor`. `is_words`:
+    the body is only shown to people.
     """
 
     status: int
@@ -35,6 +36,7 @@ class Answer:
     now: Callable[[], float] = lambda: 0.0
     secret: bytes = b""
     redactor: Redactor = field(default_factory=Redactor)
+    is_words: bool = False
 
     @property
     def weight(self) -> int:
@@ -45,11 +47,21 @@ class Answer:
     @cached_property
     def parsed(self) -> Any:
         """The JSON value, None when the body is none (or is `null`, which no call answers)."""
+        return self._read[0]
+
+    @property
+    def fault(self) -> str:
+        """Why the body is no JSON that can be used; "" where it is."""
+        return self._read[1]
+
+    @cached_property
+    def _read(self) -> tuple[Any, str]:
         try:
-            text = self.body.decode(json.detect_encoding(self.body), "surrogatepass")
-            return self.redactor.mask_parsed(json.loads(text), text)
-        except (ValueError, RecursionError):
-            return None
+            text = decoded(self.body)
+            value = (parse_words if self.is_words else parse)(text)
+        except OddJsonError as problem:
+            return None, str(problem)
+        return self.redactor.mask_parsed(value, text), ""
 
     @property
     def detail(self) -> Any:

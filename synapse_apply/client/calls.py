@@ -59,8 +59,9 @@ class Call:
     sending it again after it may have arrived does no harm. `once`: not even a 429 lets it be sent
     again. `empty_ok`: success may have no body. `fields`: top-level names a body has. `sensitive`:
     None when the body carries no secret. `accept`: the content type asked for where the answer is
-    taken as it arrives, else "". `api`: the version whose header forms go with it. A repr shows
-    method and path alone.
+    taken as it arrives, else "". `api`: the version whose header forms go with it. `is_words`: what
+    is answered is only shown to people. `key`: what makes a repeat of a create known as one
+    (`Idempotency-Key`), else "". A repr shows method and path alone.
     """
 
     method: str
@@ -76,6 +77,8 @@ class Call:
     sensitive: IsSensitive | None = None
     accept: str = ""
     api: str = "v1"
+    is_words: bool = False
+    key: str = ""
 
     def __repr__(self) -> str:
         return f"<Call {self}>"

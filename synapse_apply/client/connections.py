@@ -10,6 +10,7 @@ import http.client
 import io
 import logging
 import socket
+import ssl
 import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping
@@ -29,6 +30,7 @@ from urllib3 import (
 )
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import LocationValueError, ProtocolError
+from urllib3.util.wait import wait_for_read
 
 from synapse_apply.client.calls import without_agent_token
 from synapse_apply.client.deadlines import Deadline
@@ -40,11 +42,16 @@ from synapse_apply.model.frozen import frozen
 # unknown. After this many seconds a call that must not be repeated gets a new connection.
 FRESH_SECONDS = 2.0
 _BLOCK = 64 * 1024
+_SWITCHES = http.client.SWITCHING_PROTOCOLS
 _SMALL_BLOCK = 8 * 1024
 
 
 class CutOffError(Exception):
     """Nothing may leave any more, for the reason in its text."""
+
+
+class SpokeFirstError(ConnectionError):
+    """There are bytes to be read on a connection on which nothing was asked yet."""
 
 
 class Flight:
@@ -70,6 +77,7 @@ class Flight:
         self._socket: Any = None
         self.repeatable = repeatable
         self.sent = False
+        self.response: http.client.HTTPResponse | None = None
 
     def leave(self, sock: Any) -> None:
         """Bytes are about to leave on this socket; CutOffError where they may not."""
@@ -85,6 +93,12 @@ class Flight:
             with suppress(OSError):
                 # The class's own: that of TLS forgets its session while another thread reads.
                 socket.socket.shutdown(below, socket.SHUT_RDWR)
+
+    def give_up(self) -> None:
+        """Close an answer that nobody takes: a head that cannot be read holds its socket."""
+        if self.response is not None:
+            with suppress(OSError, ValueError):
+                self.response.close()
 
     def write_time(self) -> float:
         """Seconds the next write may take; TimeoutError when there are none left."""
@@ -111,11 +125,14 @@ class _TimedReader(io.RawIOBase):
         self._raw = raw
         self._sock = sock
         self._flight = flight
+        self.is_over = False  # the answer is: what is read from now on is none of it
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int | None:
+        if self.is_over:
+            return 0
         self._sock.settimeout(self._flight.read_time())
         count: int | None = self._raw.readinto(buffer)
         return count
@@ -140,8 +157,29 @@ class _TimedResponse(http.client.HTTPResponse):
     ) -> None:
         super().__init__(sock, debuglevel, method, url)
         flight = FLIGHT.get()
+        self._reader: _TimedReader | None = None
+        # Bytes that came behind the answer: the server says what nobody has asked for.
+        self.is_followed = False
         if flight is not None:
-            self.fp = io.BufferedReader(_TimedReader(self.fp.detach(), sock, flight), _BLOCK)
+            flight.response = self
+            self._reader = _TimedReader(self.fp.detach(), sock, flight)
+            self.fp = io.BufferedReader(self._reader, _BLOCK)
+
+    def _read_status(self) -> tuple[str, int, str]:
+        """The final status: what a server says before it (103 Early Hints) is no answer."""
+        while True:
+            version, status, reason = super()._read_status()  # type: ignore[misc]
+            if not http.client.CONTINUE < status < http.client.OK or status == _SWITCHES:
+                return version, status, reason
+            http.client.parse_headers(self.fp)
+
+    def _close_conn(self) -> None:
+        """The answer was read to its end, or is given up."""
+        stream: Any = self.fp
+        if self._reader is not None and stream is not None and not stream.closed:
+            self._reader.is_over = True
+            self.is_followed = self.is_followed or bool(stream.peek(1))
+        super()._close_conn()  # type: ignore[misc]
 
 
 class _TimedConnection(HTTPConnection):
@@ -150,6 +188,7 @@ class _TimedConnection(HTTPConnection):
     response_class = _TimedResponse
     _connecting = False
     _last_used = 0.0
+    _last: Any = None  # the answer before
 
     def connect(self) -> None:
         self._connecting = True  # what a proxy tunnel sends is not the request
@@ -163,6 +202,10 @@ class _TimedConnection(HTTPConnection):
         if flight is not None and not self._connecting:
             if self.sock is None:
                 self.connect()
+            if not flight.sent and not flight.repeatable and has_unread(self.sock):
+                # It would be taken for the answer to what is sent now.
+                self.close()
+                raise SpokeFirstError
             self.sock.settimeout(flight.write_time())
             flight.leave(self.sock)
         super().send(data)
@@ -170,6 +213,7 @@ class _TimedConnection(HTTPConnection):
     def getresponse(self) -> Any:
         response = super().getresponse()
         self._last_used = time.monotonic()
+        self._last = getattr(response, "_original_response", None)
         return response
 
     @property
@@ -178,7 +222,36 @@ class _TimedConnection(HTTPConnection):
         idle = time.monotonic() - self._last_used
         if flight is not None and not flight.repeatable and idle > FRESH_SECONDS:
             return False
+        if getattr(self._last, "is_followed", False) or has_unread(self.sock):
+            return False
         return super().is_connected
+
+
+def has_unread(sock: Any) -> bool:
+    """Whether there is anything to be read on a connection, its end included.
+
+    Of TLS what counts is what was sent inside: a server may send tickets for later sessions. What
+    is found is taken out, so that the connection is of no more use.
+    """
+    if not isinstance(sock, socket.socket) or sock.fileno() < 0:
+        return False
+    if isinstance(sock, ssl.SSLSocket):
+        if sock.pending():
+            return True
+        if not wait_for_read(sock, timeout=0.0):
+            return False
+        before = sock.gettimeout()
+        sock.settimeout(0.0)
+        try:
+            sock.recv(1)
+        except (ssl.SSLWantReadError, BlockingIOError):
+            return False
+        except OSError:
+            return True
+        finally:
+            sock.settimeout(before)
+        return True
+    return bool(wait_for_read(sock, timeout=0.0))
 
 
 class _TimedTlsConnection(_TimedConnection, HTTPSConnection):

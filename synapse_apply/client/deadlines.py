@@ -9,6 +9,9 @@ from datetime import UTC
 
 from synapse_apply.model.frozen import frozen
 
+# Of the three forms the longest has 33 characters.
+_LONGEST_DATE = 64
+
 Clock = Callable[[], float]
 
 MOST_WEIGHT = 256 * 1024 * 1024
@@ -86,8 +89,11 @@ def retry_after(value: str | None, now: Clock) -> float | None:
 
 def http_date(value: str | None) -> float | None:
     """An HTTP date (RFC 9110, 5.6.7) in seconds since the epoch; None if unusable."""
-    try:
-        date = email.utils.parsedate_to_datetime(value or "")
-    except ValueError:
+    if not value or len(value) > _LONGEST_DATE or not value.isascii():
         return None
-    return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
+    try:
+        date = email.utils.parsedate_to_datetime(value)
+        seconds = (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, ArithmeticError, TypeError, LookupError):
+        return None  # whatever a date holds, the answer beside it counts
+    return seconds if seconds >= 0 else None

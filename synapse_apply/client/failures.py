@@ -15,7 +15,7 @@ import urllib3.exceptions
 
 from synapse_apply.client.answers import Answer
 from synapse_apply.client.calls import Call
-from synapse_apply.client.connections import CutOffError
+from synapse_apply.client.connections import CutOffError, SpokeFirstError
 from synapse_apply.client.errors import (
     ClientConnectionError,
     ClientError,
@@ -49,7 +49,8 @@ CUT_SHORT = "Only a part of the upload was sent, so nothing was done with it."
 
 _LONGEST = 400
 _TRANSIENT = frozenset({429, 502, 503, 504})
-_MAYBE_ACTED_REDIRECTS = frozenset({301, 302, 303})
+# These ask for the same request elsewhere, so that it was not acted on here.
+_NOT_ACTED_REDIRECTS = frozenset({307, 308})
 
 
 def from_exception(call: Call, failure: Exception, *, sent: bool, late: bool) -> ClientError:
@@ -97,7 +98,8 @@ def from_status(call: Call, answer: Answer) -> ClientError:
     parsed = answer.parsed
     foreign = status == 404 and parsed is None and bool(answer.body.strip())
     kind = UnexpectedAnswerError if foreign else by_status(status)
-    unknown = status >= 500 and call.mutates and not is_cut_short(call)
+    # Only a 4xx says for certain that nothing was done.
+    unknown = not 400 <= status < 500 and call.mutates and not is_cut_short(call)
     effect = Effect.UNKNOWN if unknown else Effect.NONE
     words = _words(call, answer)
     if foreign:
@@ -118,7 +120,7 @@ def from_status(call: Call, answer: Answer) -> ClientError:
 def from_redirect(call: Call, answer: Answer, origin: str) -> ClientError:
     """The error for a redirect that is not followed; `origin` is where it leads."""
     effect = Effect.NONE
-    if call.mutates and answer.status in _MAYBE_ACTED_REDIRECTS:
+    if call.mutates and answer.status not in _NOT_ACTED_REDIRECTS:
         effect = Effect.UNKNOWN
     place = answer.redactor.mask_text(origin) or "nowhere"
     words = (
@@ -269,6 +271,8 @@ def _reason(causes: list[BaseException]) -> str:
             return f"the server's certificate is not trusted ({why}); a CA bundle may be needed"
         if isinstance(cause, socket.gaierror):
             return "the host name cannot be resolved"
+        if isinstance(cause, SpokeFirstError):
+            return "the server sent something before it was asked"
         if isinstance(cause, http.client.RemoteDisconnected):
             return "the server closed the connection without an answer"
         if isinstance(cause, http.client.IncompleteRead):

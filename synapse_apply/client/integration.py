@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from synapse_apply.client import lists
+from synapse_apply.client import failures, lists
 from synapse_apply.client.calls import Call, IsSensitive, everything, path_to, under
 from synapse_apply.client.dialects import v1
 from synapse_apply.client.errors import ClientError
+from synapse_apply.client.shapes import JOB, PLUGIN, RELEASE, STORAGE
 from synapse_apply.client.speaking import (
     JSON,
     Data,
@@ -47,15 +48,25 @@ class IntegrationClientMixin(Speaking):
 
     def get_plugin(self, pk: Pk) -> Object:
         """The plugin: id, name and whatever else the server keeps."""
-        return self._get(path_to("plugins", pk))
+        return self._get(path_to("plugins", pk), shape=PLUGIN, of=pk)
 
-    def create_plugin(self, data: Data, *, sensitive: IsSensitive | None = None) -> Object:
-        """A new plugin with its `id`. Never sent twice: v1 would make two."""
-        return self._write("POST", path_to("plugins"), data, sensitive)
+    def create_plugin(
+        self,
+        data: Data,
+        *,
+        sensitive: IsSensitive | None = None,
+        idempotency_key: str = "",
+    ) -> Object:
+        """A new plugin with its `id`. Never sent twice: v1 would make two.
+
+        A server that knows `idempotency_key` takes a second create with it for the first one.
+        """
+        path = path_to("plugins")
+        return self._write("POST", path, data, sensitive, shape=PLUGIN, key=idempotency_key)
 
     def update_plugin(self, pk: Pk, data: Data, *, sensitive: IsSensitive | None = None) -> Object:
         """The plugin as the server has it after a PUT of these fields."""
-        return self._write("PUT", path_to("plugins", pk), data, sensitive)
+        return self._write("PUT", path_to("plugins", pk), data, sensitive, shape=PLUGIN, of=pk)
 
     def run_plugin(self, pk: Pk, data: Data, *, sensitive: IsSensitive | None = None) -> Object:
         """The started job, `job_id` in it; `pk` may be the plugin's code.
@@ -63,19 +74,24 @@ class IntegrationClientMixin(Speaking):
         A server that answers the run's direct result instead of an object: `{"result": ...}`.
         """
         call = with_json("POST", path_to("plugins", pk, "run"), data, sensitive)
-        value = self._value(call, self._send(call))
-        return value if isinstance(value, dict) else {"result": value}
+        answer = self._send(call)
+        value = self._value(call, answer)
+        if not isinstance(value, dict):
+            return {"result": value}
+        if fault := JOB.fault_of(value):
+            raise failures.unexpected(call, answer, f"it is answered with {fault}")
+        return value
 
     def list_plugins(self) -> list[Object]:
         """All plugins, where the server lists them; a v1 server may answer 404 or 405."""
-        return self._objects(path_to("plugins"))
+        return self._objects(path_to("plugins"), shape=PLUGIN)
 
     def glance_at_plugins(self, most_pages: int, is_of_use: IsOfUse) -> list[Object] | None:
         """Plugins of one reading of their list: what changes meanwhile may be missing.
 
         None for more than `most_pages`, or when `is_of_use` says no to the first page's items.
         """
-        return self._glance(path_to("plugins"), most_pages, is_of_use)
+        return self._glance(path_to("plugins"), PLUGIN, most_pages, is_of_use)
 
     def lists_plugins(self) -> bool:
         """Whether the server lists plugins: 200 is yes, 404 and 405 are no, else ClientError."""
@@ -90,19 +106,27 @@ class IntegrationClientMixin(Speaking):
 
     def get_plugin_release(self, pk: Pk, params: Data | None = None) -> Object:
         """The release; with `{"expand": "plugin"}` its plugin is an object instead of an id."""
-        return self._get(path_to("plugin_releases", pk), params)
+        return self._get(path_to("plugin_releases", pk), params, shape=RELEASE, of=pk)
 
     def get_plugin_release_by_lookup(self, lookup: str, expand: str | None = "plugin") -> Object:
         """The release at `code@version`."""
         params = {"expand": expand} if expand else None
-        return self._get(path_to("plugin_releases", lookup, keep="@"), params)
+        path = path_to("plugin_releases", lookup, keep="@")
+        version = lookup.rpartition("@")[2]
+        shape = replace(RELEASE, identity=("version",))
+        return self._get(path, params, shape=shape, of=version)
 
     def list_plugin_releases(self, plugin_code: str) -> list[Object]:
         """All releases of the plugin with this code."""
-        return self._objects(path_to("plugin_releases"), {"plugin": plugin_code})
+        return self._objects(path_to("plugin_releases"), {"plugin": plugin_code}, RELEASE)
 
     def create_plugin_release(
-        self, data: Data, *, file: Any = None, sensitive: IsSensitive | None = None
+        self,
+        data: Data,
+        *,
+        file: Any = None,
+        sensitive: IsSensitive | None = None,
+        idempotency_key: str = "",
     ) -> Object:
         """A new release with its `id`.
 
@@ -113,34 +137,37 @@ class IntegrationClientMixin(Speaking):
         source = data.get("file") if file is None else file
         path = path_to("plugin_releases")
         if source is None:
-            return self._write("POST", path, fields, sensitive)
-        return self._upload(path, fields, source, sensitive)
+            return self._write("POST", path, fields, sensitive, shape=RELEASE, key=idempotency_key)
+        return self._upload(path, fields, source, sensitive, shape=RELEASE, key=idempotency_key)
 
     def get_job(self, pk: Pk, params: Data | None = None) -> Object:
         """The job; `{"expand": "logs,metrics,result"}` asks for more of it."""
-        return self._get(path_to("jobs", pk), params)
+        return self._get(path_to("jobs", pk), params, shape=JOB, of=pk)
 
     def list_jobs(self, params: Data | None = None) -> tuple[list[Object], int]:
         """The requested page of jobs and the server's count of all that match."""
         call = Call("GET", path_to("jobs"), query=dict(params or {}), repeatable=True)
         answer = self._send(call)
-        page = lists.page_in(self._dialect, call, answer)
+        page = lists.page_in(self._dialect, call, answer, JOB)
         return page.items, len(page.items) if page.total is None else page.total
 
     def iterate_jobs(self, params: Data | None = None) -> Iterator[Object]:
         """All jobs that match, page after page as they are taken."""
-        return self.iterate("jobs", params)
+        return self.iterate("jobs", params, JOB)
 
     def update_job(self, pk: Pk, data: Data, *, sensitive: IsSensitive | None = None) -> Object:
         """The job as the server has it after a PATCH of these fields."""
-        return self._write("PATCH", path_to("jobs", pk), data, sensitive, empty_ok=True)
+        return self._write(
+            "PATCH", path_to("jobs", pk), data, sensitive, shape=JOB, empty_ok=True, of=pk
+        )
 
     def list_job_console_logs(self, pk: Pk) -> list[Any]:
         """Log entries as the server writes them.
 
         The API page has objects with timestamp, level and message, other servers lines of text.
         """
-        call = Call("GET", path_to("jobs", pk, "console_logs"), repeatable=True)
+        path = path_to("jobs", pk, "console_logs")
+        call = Call("GET", path, repeatable=True, is_words=True)
         answer = self._send(call)
         logs = answer.parsed.get("logs") if isinstance(answer.parsed, dict) else None
         if isinstance(logs, list):
@@ -168,19 +195,26 @@ class IntegrationClientMixin(Speaking):
 
     def list_storages(self) -> list[Object]:
         """All storages, of all pages."""
-        return self._objects(path_to("storages"))
+        return self._objects(path_to("storages"), shape=STORAGE)
 
     def glance_at_storages(self, most_pages: int, is_of_use: IsOfUse) -> list[Object] | None:
         """Storages of one reading of their list, as `glance_at_plugins`."""
-        return self._glance(path_to("storages"), most_pages, is_of_use)
+        return self._glance(path_to("storages"), STORAGE, most_pages, is_of_use)
 
     def get_storage(self, pk: Pk) -> Object:
         """The storage with its configuration, which may hold secrets in plain."""
-        return self._get(path_to("storages", pk), {"with_configuration": "true"})
+        return self._get(
+            path_to("storages", pk), {"with_configuration": "true"}, shape=STORAGE, of=pk
+        )
 
     def create_storage(
-        self, data: Data, *, sensitive: IsSensitive | None = _IN_CONFIGURATION
+        self,
+        data: Data,
+        *,
+        sensitive: IsSensitive | None = _IN_CONFIGURATION,
+        idempotency_key: str = "",
     ) -> Object:
         """A new storage with its `id`. Never sent twice: v1 would make two."""
         call = with_json("POST", path_to("storages"), data, sensitive)
-        return self._object(replace(call, fields=call.fields | _STORAGE_FIELDS))
+        call = replace(call, fields=call.fields | _STORAGE_FIELDS, key=idempotency_key)
+        return self._object(call, STORAGE)

@@ -7,13 +7,13 @@ a time.
 from __future__ import annotations
 
 import codecs
-import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from synapse_apply.model.server_json import OddJsonError, decode_words_at
+
 LARGEST = 16 * 1024 * 1024  # characters of one item
 _LONG = 64 * 1024
-_DECODER = json.JSONDecoder()
 _BLANKS = " \t\r\n"
 _ENDS = frozenset(",]}:" + _BLANKS)
 
@@ -90,9 +90,9 @@ class Items:
         self._sign()
         while True:
             try:
-                value, end = _DECODER.raw_decode(self._buffer, self._at)
-            except RecursionError:
-                raise NotItemsError("no JSON that can be read") from None
+                value, end = decode_words_at(self._buffer, self._at)
+            except OddJsonError as problem:
+                raise NotItemsError(f"no JSON that can be read: {problem}") from None
             except ValueError:
                 value, end = None, len(self._buffer)
                 if self._much_more():

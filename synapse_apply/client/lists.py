@@ -13,22 +13,28 @@ from synapse_apply.client.calls import Call
 from synapse_apply.client.dialects.dialect import Dialect, Page, query_of
 from synapse_apply.client.errors import UnexpectedAnswerError
 from synapse_apply.client.json_items import Items, NotItemsError
+from synapse_apply.client.shapes import ANYTHING, Shape
 from synapse_apply.model.frozen import frozen
 
 Params = Mapping[str, Any]
 Fetch = Callable[[Call], Answer]
-Stream = Callable[[Call], Iterator[bytes]]
+# The body of an answer as it arrives; its head is told to the second argument.
+Stream = Callable[[Call, Callable[[Answer], None]], Iterator[bytes]]
 
 
 @frozen
 class Listing:
-    """A list to be read: how, in which dialect, where, narrowed by what; pages at a time."""
+    """A list to be read: how, in which dialect, where, narrowed by what; pages at a time.
+
+    Its items have this `shape`; ANYTHING also where they need not be objects.
+    """
 
     fetch: Fetch
     dialect: Dialect
     path: str
     params: Params
     width: int = 1
+    shape: Shape = ANYTHING
 
     @property
     def query(self) -> dict[str, Any]:
@@ -36,11 +42,18 @@ class Listing:
         return {**dict(self.dialect.page_size), **self.params}
 
 
-def page_in(dialect: Dialect, call: Call, answer: Answer) -> Page:
-    """The page an answer is; UnexpectedAnswerError when it is none."""
+def page_in(dialect: Dialect, call: Call, answer: Answer, shape: Shape = ANYTHING) -> Page:
+    """The page an answer is; UnexpectedAnswerError for none, or for items of another shape."""
+    if answer.fault and answer.body.strip():
+        raise failures.unexpected(call, answer, f"the answer cannot be read: {answer.fault}")
     page = dialect.read_page(answer.parsed)
     if page is None:
         raise failures.unexpected(call, answer, "neither a list nor a page of one")
+    for item in page.items if shape is not ANYTHING else ():
+        if not isinstance(item, dict):
+            raise failures.unexpected(call, answer, "the list holds items that are no objects")
+        if fault := shape.fault_of(item):
+            raise failures.unexpected(call, answer, f"of an item in the list: {fault}")
     return page
 
 
@@ -73,7 +86,7 @@ def walk(listing: Listing, most: int) -> Iterator[Page]:
         call = Call("GET", listing.path, query=query, repeatable=True)
         seen.add(_key(query))
         answer = listing.fetch(call)
-        page = page_in(listing.dialect, call, answer)
+        page = page_in(listing.dialect, call, answer, listing.shape)
         yield page
         if page.following is None:
             return
@@ -100,11 +113,12 @@ def entries(stream: Stream, path: str, names: tuple[str, ...], most: int) -> Ite
         if query in seen:
             raise UnexpectedAnswerError(f"{call}: its pages go in a circle")
         seen.add(query)
-        items = Items(stream(call), names)
+        heads: list[Answer] = []
+        items = Items(stream(call, heads.append), names)
         try:
             yield from items
         except NotItemsError as failure:
-            raise UnexpectedAnswerError(f"{call}: the answer is {failure}") from None
+            raise failures.unexpected(call, heads[-1], f"the answer is {failure}") from None
         link = items.beside.get("next")
         query = query_of(link) if link and isinstance(link, str) else None
 

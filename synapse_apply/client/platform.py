@@ -10,10 +10,19 @@ from synapse_apply.client import failures
 from synapse_apply.client.calls import Call, IsSensitive, Query
 from synapse_apply.client.dialects import v2
 from synapse_apply.client.errors import NotSentError
-from synapse_apply.client.speaking import JSON, Data, IsOfUse, Object, Pk, Speaking, with_json
+from synapse_apply.client.shapes import JOB, PLUGIN_V2, RELEASE_V2, Shape
+from synapse_apply.client.speaking import (
+    DRY_RUN,
+    JSON,
+    Data,
+    IsOfUse,
+    Object,
+    Pk,
+    Speaking,
+    with_json,
+)
 from synapse_apply.client.transport import Transport
 
-DRY_RUN = (("dry_run", "true"),)
 _RELEASES = "plugin-releases"
 # The form's field for the SHA-256 of its file.
 _DIGEST = "sha256"
@@ -35,19 +44,19 @@ class PlatformV2(Speaking):
 
     def list_plugins(self, params: Data | None = None) -> list[Object]:
         """All plugins of the tenant, of all pages; filters `category`, `is_active`."""
-        return self._objects(self._path("plugins"), params)
+        return self._objects(self._path("plugins"), params, PLUGIN_V2)
 
     def glance_at_plugins(self, most_pages: int, is_of_use: IsOfUse) -> list[Object] | None:
         """Plugins of one reading of their list, without their descriptions; as in v1."""
-        return self._glance(self._path("plugins"), most_pages, is_of_use)
+        return self._glance(self._path("plugins"), PLUGIN_V2, most_pages, is_of_use)
 
     def iterate_plugins(self, params: Data | None = None) -> Iterator[Object]:
         """The same as they are taken, of one reading: proof of what is there, of no absence."""
-        return self.iterate("plugins", params)
+        return self.iterate("plugins", params, PLUGIN_V2)
 
     def get_plugin(self, pk: Pk) -> Object:
         """The plugin by its integer id; there is no look-up by code."""
-        return self._get(self._path("plugins", pk))
+        return self._get(self._path("plugins", pk), shape=PLUGIN_V2, of=pk)
 
     def create_plugin(
         self,
@@ -56,16 +65,22 @@ class PlatformV2(Speaking):
         file: Any = None,
         dry_run: bool = False,
         sensitive: IsSensitive | None = None,
+        idempotency_key: str = "",
     ) -> Object:
         """A new plugin with its `id`, and its first `release`. Never sent twice.
 
         `file`, here or in the data, is what `source: file` needs; see `create_plugin_release`.
+        `idempotency_key` is as in v1.
         """
         fields, source = _parted(data, file)
         path, query = self._path("plugins"), _query(dry_run)
         if source is None:
-            return self._write("POST", path, fields, sensitive, query=query)
-        return self._upload(path, fields, source, sensitive, query=query)
+            return self._write(
+                "POST", path, fields, sensitive, shape=PLUGIN_V2, query=query, key=idempotency_key
+            )
+        return self._upload(
+            path, fields, source, sensitive, shape=PLUGIN_V2, query=query, key=idempotency_key
+        )
 
     def update_plugin(
         self,
@@ -77,19 +92,20 @@ class PlatformV2(Speaking):
     ) -> Object:
         """The plugin after a PATCH of its name, its description, or both: all that may change."""
         path = self._path("plugins", pk)
-        return self._write("PATCH", path, data, sensitive, query=_query(dry_run))
+        query = _query(dry_run)
+        return self._write("PATCH", path, data, sensitive, shape=PLUGIN_V2, query=query, of=pk)
 
     def list_plugin_releases(self, params: Data | None = None) -> list[Object]:
         """All releases, of all pages; filters `plugin` (an id), `debug`. Without their config."""
-        return self._objects(self._path(_RELEASES), params)
+        return self._objects(self._path(_RELEASES), params, RELEASE_V2)
 
     def glance_at_plugin_releases(self, most_pages: int, is_of_use: IsOfUse) -> list[Object] | None:
         """Releases of one reading of their list, as `glance_at_plugins`."""
-        return self._glance(self._path(_RELEASES), most_pages, is_of_use)
+        return self._glance(self._path(_RELEASES), RELEASE_V2, most_pages, is_of_use)
 
     def get_plugin_release(self, pk: Pk) -> Object:
         """The release by its integer id, its plugin an object in it."""
-        return self._get(self._path(_RELEASES, pk))
+        return self._get(self._path(_RELEASES, pk), shape=RELEASE_V2, of=pk)
 
     def create_plugin_release(
         self,
@@ -98,6 +114,7 @@ class PlatformV2(Speaking):
         file: Any = None,
         dry_run: bool = False,
         sensitive: IsSensitive | None = None,
+        idempotency_key: str = "",
     ) -> Object:
         """A new release of `plugin` (an id) and `version`, with its `id`. Never sent twice.
 
@@ -109,11 +126,20 @@ class PlatformV2(Speaking):
         path = self._path(_RELEASES)
         if source is None:
             raise NotSentError(f"POST {path}: not sent: a release of API v2 needs its file")
-        return self._upload(path, fields, source, sensitive, query=_query(dry_run), digest=_DIGEST)
+        return self._upload(
+            path,
+            fields,
+            source,
+            sensitive,
+            shape=RELEASE_V2,
+            query=_query(dry_run),
+            digest=_DIGEST,
+            key=idempotency_key,
+        )
 
     def lock_plugin_release(self, pk: Pk, *, dry_run: bool = False) -> Object:
         """The release, locked. Cannot be taken back; a second time changes nothing."""
-        return self._act(self._path(_RELEASES, pk, "release"), dry_run=dry_run)
+        return self._act(self._path(_RELEASES, pk, "release"), RELEASE_V2, pk, dry_run=dry_run)
 
     def delete_plugin_release(self, pk: Pk, *, dry_run: bool = False) -> None:
         """Delete a release; ConflictError while it is in use."""
@@ -124,11 +150,11 @@ class PlatformV2(Speaking):
         """The job by its UUID. It is whole: there are no parameters to ask for more of it."""
         if params:
             raise NotSentError("GET jobs: not sent: API v2 shows a job whole and takes no expand")
-        return self._get(self._path("jobs", pk))
+        return self._get(self._path("jobs", pk), shape=JOB, of=pk)
 
     def iterate_jobs(self, params: Data | None = None) -> Iterator[Object]:
         """All jobs that match, page after page as they are taken; filters `status`, `action`."""
-        return self.iterate("jobs", params)
+        return self.iterate("jobs", params, JOB)
 
     def update_job(
         self,
@@ -139,15 +165,17 @@ class PlatformV2(Speaking):
         sensitive: IsSensitive | None = None,
     ) -> Object:
         """The job after a report; each value sent replaces the old one as a whole."""
-        return self._write("PATCH", self._path("jobs", pk), data, sensitive, query=_query(dry_run))
+        path, query = self._path("jobs", pk), _query(dry_run)
+        return self._write("PATCH", path, data, sensitive, shape=JOB, query=query, of=pk)
 
     def stop_job(self, pk: Pk, *, dry_run: bool = False) -> Object:
         """The job, stopped; ConflictError when it has ended. A dry run answers no job."""
-        return self._act(self._path("jobs", pk, "stop"), dry_run=dry_run)
+        return self._act(self._path("jobs", pk, "stop"), JOB, pk, dry_run=dry_run)
 
     def list_job_console_logs(self, pk: Pk) -> list[Any]:
         """The lines a job wrote, as texts."""
-        logs = self._get(self._path("jobs", pk, "console_logs")).get("logs")
+        path = self._path("jobs", pk, "console_logs")
+        logs = self._object(Call("GET", path, repeatable=True, is_words=True)).get("logs")
         return logs if isinstance(logs, list) else []
 
     def create_job_log(
@@ -181,9 +209,9 @@ class PlatformV2(Speaking):
         """What a job writes, as it writes it; see v1. Of a job that is not there, an `error`."""
         return self._tail(self._path("jobs", pk, "tail_console_logs"), longest)
 
-    def _act(self, path: str, *, dry_run: bool) -> Object:
+    def _act(self, path: str, shape: Shape, pk: Pk, *, dry_run: bool) -> Object:
         call = Call("POST", path, query=_query(dry_run), content_type=JSON, mutates=True)
-        return self._object(call)
+        return self._object(call, shape, of=pk)
 
 
 def _query(dry_run: bool) -> Query:

@@ -137,7 +137,7 @@ def _beside(reading: _Reading, listing: Listing, first: Page, numbers: range) ->
     def fetched(number: int) -> Page:
         query = {**listing.query, listing.dialect.numbered: str(number)}
         call = Call("GET", listing.path, query=query, repeatable=True)
-        return page_in(listing.dialect, call, listing.fetch(call))
+        return page_in(listing.dialect, call, listing.fetch(call), listing.shape)
 
     with threads(min(listing.width, len(numbers))) as pool:
         pages = list(pool.map(fetched, numbers))

@@ -7,10 +7,11 @@ resume. Comments are told too, since they are the signs of life of a stream that
 from __future__ import annotations
 
 import codecs
-import json
 import re
 from collections.abc import Iterable, Iterator
 from typing import Any
+
+from synapse_apply.model.server_json import OddJsonError, parse_words
 
 Frame = dict[str, Any]
 
@@ -48,8 +49,8 @@ def frames(blocks: Iterable[bytes]) -> Iterator[Frame]:
 
 def _frame(text: str) -> Frame:
     try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
+        value = parse_words(text)
+    except OddJsonError:
         value = text
     if isinstance(value, dict) and isinstance(value.get("type"), str):
         return value

@@ -114,8 +114,12 @@ class Transport:
             raise AssertionError("an attempt without an end")
         return ended.answer
 
-    def stream(self, call: Call, longest: float | None = None) -> Iterator[bytes]:
+    def stream(
+        self, call: Call, heard: Callable[[Answer], None], longest: float | None = None
+    ) -> Iterator[bytes]:
         """The body of a successful answer as it arrives, in pieces that are never empty.
+
+        `heard` gets the answer's head before the first of them.
 
         It may go on without end, as long as something comes now and then; `longest` is a bound in
         seconds for the whole of it. ClientError as for `send`, and where it breaks off half-way.
@@ -128,6 +132,8 @@ class Transport:
         if ended.body is None:  # pragma: no cover - a success has its body still to come
             raise AssertionError("an answer without its body")
         with ending(ended.body) as body:
+            if ended.answer is not None:
+                heard(ended.answer)
             if ended.answer is not None and (why := _unasked_encoding(body)):
                 raise failures.unexpected(call, ended.answer, why)
             if ended.answer is not None and "html" in ended.answer.content_type:
@@ -274,6 +280,7 @@ class Transport:
             return self._received(call, response, flight)
         except failures.LIBRARY_ERRORS as caught:
             failure = caught
+            flight.give_up()
         finally:
             FLIGHT.reset(token)
         if answer is not None and answer.status >= 400 and not call.repeatable:
@@ -290,6 +297,8 @@ class Transport:
             headers["Accept"] = f"{call.accept}, application/json;q=0.5"
             # What is compressed comes in blocks, and so late.
             headers["Accept-Encoding"] = "identity"
+        if call.key:
+            headers["Idempotency-Key"] = call.key
         if call.content_type:
             headers["Content-Type"] = call.content_type
         if isinstance(call.body, MultipartBody):
@@ -327,7 +336,8 @@ class Transport:
         self, call: Call, response: BaseHTTPResponse, body: bytes, *, complete: bool
     ) -> Answer:
         now, redactor = self._options.timing.now, self._options.redactor
-        return Answer(response.status, response.headers, body, complete, now, call.secret, redactor)
+        about = (complete, now, call.secret, redactor, call.is_words)
+        return Answer(response.status, response.headers, body, *about)
 
 
 def _with(url: str, query: Query) -> str:

@@ -109,7 +109,8 @@ class Seal:
 class Binding:
     """What one (kind, API version) can do. A missing verb is None, never an exception.
 
-    `read` takes a remote id. `list` gives every object once a run (where the capability
+    `read` takes a remote id, `create` a body and a key by which a server may know a repeat of it
+    ("" for none). `list` gives every object once a run (where the capability
     `list_needs`, if any, is there: 404 and 405 say no) and `keys` the natural keys of a listed one;
     `list_is_whole` when items are whole objects. `glance` reads the list once, without a proof that
     nothing is missing: at most so many pages, and no more than the first if its items are of no
@@ -140,7 +141,7 @@ class Binding:
     fields: frozenset[str]
     lookup: Mapping[str, Lookup]
     read: Callable[[Api, str], Raw]
-    create: Callable[[Api, Mapping[str, Any]], Raw]
+    create: Callable[[Api, Mapping[str, Any], str], Raw]
     decode: Callable[[Raw, SecretMarks], Observed]
     encode: Callable[[Mapping[str, Any]], dict[str, Any]]
     find: Callable[[Api, str], Sequence[Raw]] | None = None
@@ -200,7 +201,8 @@ class ResourceType:
     `kind` is its name in manifests, `prefix` in addresses; `rank` orders kinds that do not depend
     on each other. `natural_key` derives the identity FORM=TEXT from a spec and from the live
     objects its reference fields point to, by field name ("" where they do not give one).
-    `identity` are the fields that make a live object the one recorded. `series`: a newer member
+    `identity` are the fields that make a live object the one recorded; `telling` others that an
+    answer to a create must show as they were sent. `series`: a newer member
     supersedes the older; it names the field that groups members, `version` the one that orders
     them. `carries_package`: a create uploads a package. `update_hint` is the way out shown where
     this kind cannot be updated at all. `proof`: how such an object proves itself, where it can.
@@ -213,6 +215,7 @@ class ResourceType:
     natural_key: NaturalKey
     identity: tuple[str, ...]
     bindings: Mapping[str, Binding]
+    telling: tuple[str, ...] = ()
     series: str = ""
     version: str = ""
     carries_package: bool = False

@@ -32,8 +32,12 @@ _READS_A_PAGE = 4
 
 @dataclass(slots=True)
 class _Glance:
-    """Listed objects by id; and by what items vary in, what one that was compared tells."""
+    """Listed objects by id; and by what items vary in, what one that was compared tells.
 
+    `first` are the items of the first page, also where they are of no use for comparing.
+    """
+
+    first: Sequence[Raw] = ()
     items: dict[str, Raw] = field(default_factory=dict)
     tells: dict[Any, _Telling] = field(default_factory=dict)
 
@@ -71,6 +75,7 @@ class Glances:
         glance = self._glances.setdefault(kind, _Glance())
 
         def is_of_use(items: Sequence[Raw]) -> bool:
+            glance.first = items
             if not items:
                 return False
             told = self._told(glance, binding, items[0])
@@ -81,6 +86,11 @@ class Glances:
             self._take(
                 glance, binding.glance(self._api, recorded // _READS_A_PAGE, is_of_use) or ()
             )
+
+    def listed(self, kind: str) -> Sequence[Raw]:
+        """The objects of a kind that a list has shown, of which there may be more."""
+        glance = self._glances.get(kind)
+        return tuple(glance.items.values()) or glance.first if glance else ()
 
     def use(self, kind: str, items: Iterable[Raw]) -> None:
         """Take the items of a list that was read anyway."""

@@ -16,6 +16,7 @@ from synapse_apply.kinds.wire import pick, remote_id, secure, wire_id
 from synapse_apply.model.errors import NotFound, RemoteError
 from synapse_apply.model.marks import SecretMarks
 from synapse_apply.model.observed import Lookup, Observed
+from synapse_apply.model.package_digest import is_package_digest
 
 PREFIX = "release"
 FIELDS = frozenset(
@@ -44,7 +45,9 @@ def _decode(raw: Raw, marks: SecretMarks) -> Observed:
     config = spec.get("config")
     if isinstance(config, Mapping) and DIGEST_KEY in config:
         spec["config"] = {key: value for key, value in config.items() if key != DIGEST_KEY}
-        extra["digest"] = config[DIGEST_KEY]
+        # What is none tells nothing of the bytes that were published.
+        if is_package_digest(config[DIGEST_KEY]):
+            extra["digest"] = config[DIGEST_KEY]
     return Observed(remote_id(raw), "v1", secure(PREFIX, spec, marks), extra)
 
 
@@ -104,7 +107,7 @@ V1 = Binding(
     read=lambda api, found: api.get_plugin_release(wire_id(found)),
     find=_find,
     members=_members,
-    create=lambda api, body: api.create_plugin_release(body),
+    create=lambda api, body, key: api.create_plugin_release(body, idempotency_key=key),
     decode=_decode,
     encode=_encode,
 )
@@ -162,7 +165,7 @@ V2 = Binding(
     list_is_whole=True,
     glance=lambda api, most, is_of_use: api.v2.glance_at_plugin_releases(most, is_of_use),
     keys=_keys_v2,
-    create=lambda api, body: api.v2.create_plugin_release(body),
+    create=lambda api, body, key: api.v2.create_plugin_release(body, idempotency_key=key),
     delete=lambda api, found: api.v2.delete_plugin_release(wire_id(found)),
     decode=_decode_v2,
     encode=_encode_v2,

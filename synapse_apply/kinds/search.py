@@ -51,6 +51,15 @@ def members_of(api: Api, binding: Binding, owner: Observed) -> Sequence[Raw] | N
         raise
 
 
+def read_object(api: Api, binding: Binding, remote_id: str, marks: SecretMarks) -> Observed:
+    """The live object with this id; RemoteError when it cannot be had, or another one answers."""
+    found = binding.decode(binding.read(api, remote_id), marks)
+    if found.remote_id != remote_id:
+        words = f"the backend answered id {found.remote_id} where {remote_id} was asked for"
+        raise RemoteError(words)
+    return found
+
+
 def search(
     api: Api, binding: Binding, key: str, capabilities: Capabilities, marks: SecretMarks
 ) -> list[Observed]:

@@ -32,7 +32,7 @@ V1 = Binding(
     glance=lambda api, most, is_of_use: api.glance_at_storages(most, is_of_use),
     varies_by="provider",
     keys=lambda raw: (f"name={raw['name']}",) if raw.get("name") else (),
-    create=lambda api, body: api.create_storage(body),
+    create=lambda api, body, key: api.create_storage(body, idempotency_key=key),
     decode=_decode,
     encode=dict,
 )
@@ -49,6 +49,7 @@ STORAGE = ResourceType(
     },
     natural_key=natural_key,
     identity=(),
+    telling=("provider",),
     bindings={"v1": V1},
     update_hint="this API cannot change a storage",
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
@@ -11,13 +10,13 @@ from synapse_apply.model.diagnostic import Path
 from synapse_apply.model.errors import Effect, RemoteError
 from synapse_apply.model.marks import SecretMarks, SpecMarks
 from synapse_apply.model.masked import MaskedText, as_answered
+from synapse_apply.model.remote_ids import remote_id_of
+from synapse_apply.model.server_json import fields_of
 from synapse_apply.model.values import Sensitive, Withheld, is_map
 
 _MASK_CHARACTERS = frozenset("*•●·")
 _SECRET_MASKS = _MASK_CHARACTERS | frozenset("xX")
 _SHORTEST_MASK = 3
-_FIELD = re.compile(r"[A-Za-z_]{1,40}")
-_MOST_NAMED = 8
 
 
 def pick(raw: Mapping[str, Any], names: frozenset[str]) -> dict[str, Any]:
@@ -84,18 +83,18 @@ def _is_mask(value: Any, characters: frozenset[str]) -> bool:
 def remote_id(raw: Mapping[str, Any]) -> str:
     """The id of a server object as text; RemoteError for an answer that is no object of the API."""
     found = raw.get("id")
-    if found is None:
-        # Names of fields tell what answered instead: an error page, a list, another program.
-        names = sorted(name for name in raw if _FIELD.fullmatch(name))[:_MOST_NAMED]
-        has = f"its fields are {', '.join(names)}" if names else "it has no fields"
-        words = f"the backend answered an object without an id ({has})"
-        raise RemoteError(words, effect=Effect.UNKNOWN)
     if isinstance(found, MaskedText):
         words = "the backend answered an object whose id repeats a secret that it was sent"
         raise RemoteError(words, effect=Effect.UNKNOWN)
-    return str(found)
+    try:
+        return remote_id_of(found)
+    except ValueError as problem:
+        words = f"the backend answered an object without an id ({fields_of(raw)})"
+        if found is not None:
+            words = f"the backend answered an object with an id that is none: {problem}"
+        raise RemoteError(words, effect=Effect.UNKNOWN) from None
 
 
 def wire_id(text: str) -> int | str:
     """A remote id as the API wants it: a number where it is one."""
-    return int(text) if text.isdecimal() else text
+    return int(text) if text.isascii() and text.isdecimal() else text

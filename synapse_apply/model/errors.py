@@ -193,6 +193,12 @@ class Ended(RemoteError):
     """This side ended the call before its answer, or did not let it out."""
 
 
+def words(failure: RemoteError) -> str:
+    """What went wrong with a call, for a finding that has the request id beside it."""
+    text = f"{failure}".replace(f" (request id {failure.request_id})", "")
+    return text.partition(" The server may have acted")[0].rstrip(".") + "."
+
+
 _RECOURSE = {
     0: "Check the target's url and the network, then {again}.",
     400: "Correct the manifest, then {again}.",

@@ -28,6 +28,7 @@ from synapse_apply.model.json_values import (
     value_from_json,
     value_to_json,
 )
+from synapse_apply.model.text_forms import FORM, TextForm
 from synapse_apply.model.values import Fields
 
 
@@ -106,7 +107,10 @@ def _enum(kind: type[Enum]) -> Coder:
 
 def _dataclass(kind: type[Any]) -> Coder:
     hints = get_type_hints(kind)
-    coders = {field.name: coder_of(hints[field.name]) for field in fields(kind)}
+    coders = {
+        field.name: _of_form(coder_of(hints[field.name]), field.metadata.get(FORM))
+        for field in fields(kind)
+    }
     parts = [(name, one.encode, one.decode, one.of_texts) for name, one in coders.items()]
     needed = {
         field.name
@@ -137,6 +141,25 @@ def _dataclass(kind: type[Any]) -> Coder:
         except WrongShape as problem:
             raise problem.under(f".{name}") from None
         return kind(**found)
+
+    return Coder(encode, decode)
+
+
+def _of_form(coder: Coder, form: TextForm | None) -> Coder:
+    """The coder of a text that has a form: one that has it not is neither written nor read."""
+    if form is None:
+        return coder
+
+    def encode(value: Any) -> Any:
+        if isinstance(value, str) and form.pattern.fullmatch(value) is None:
+            raise TypeError(f"expected {form.words}")
+        return coder.encode(value)
+
+    def decode(data: Any) -> Any:
+        value = coder.decode(data)
+        if isinstance(value, str) and form.pattern.fullmatch(value) is None:
+            raise WrongShape(f"expected {form.words}")
+        return value
 
     return Coder(encode, decode)
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from synapse_apply.model.frozen import frozen
+from synapse_apply.model.server_json import OddJsonError, parse_words
 
 _NESTED = "data:"
 
@@ -51,8 +52,8 @@ def _nested(text: str) -> Iterator[LogLine]:
         if not part.strip():
             continue
         try:
-            inner = json.loads(part.strip().removeprefix(_NESTED))
-        except (ValueError, RecursionError):
+            inner = parse_words(part.strip().removeprefix(_NESTED))
+        except OddJsonError:
             inner = None
         if not isinstance(inner, Mapping) or not isinstance(inner.get("type"), str):
             yield from _split(text)

@@ -12,6 +12,9 @@ from typing import Any
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.frozen import frozen
+from synapse_apply.model.package_digest import A_DIGEST
+from synapse_apply.model.remote_ids import AN_ID
+from synapse_apply.model.text_forms import FORM
 from synapse_apply.model.values import Fields
 
 STATE_FORMAT = 1
@@ -69,13 +72,13 @@ class Record:
     """
 
     address: Address
-    remote_id: str
+    remote_id: str = field(metadata={FORM: AN_ID})
     api: str
     natural_key: str = ""
     applied: Fields = field(default_factory=dict)
     seen: Fields = field(default_factory=dict)
     salt: str = ""
-    digest: str | None = None
+    digest: str | None = field(default=None, metadata={FORM: A_DIGEST})
     files: Mapping[str, str] = field(default_factory=dict)
     protected: bool = False
     verification: Mapping[str, Any] | None = None

@@ -18,8 +18,9 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.desired import Package
 from synapse_apply.model.diagnostic import Diagnostic, error
 from synapse_apply.model.errors import InputError, Stale
+from synapse_apply.model.package_digest import DIGEST
 from synapse_apply.packages.archive import gather_zip, open_zip
-from synapse_apply.packages.content import BLOCK, DIGEST, digest_of, measure
+from synapse_apply.packages.content import BLOCK, digest_of, measure
 from synapse_apply.packages.inspect import MAX_SIZE
 from synapse_apply.packages.opening import private_copy
 

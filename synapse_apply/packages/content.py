@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -13,8 +12,6 @@ from synapse_apply.model.frozen import frozen
 from synapse_apply.packages.sighting import Sighting
 
 BLOCK = 1024 * 1024
-# As `digest_of` makes it.
-DIGEST = re.compile(r"pkg1:sha256:([0-9a-f]{64})")
 EXECUTABLE = " x"
 
 _LFS_STARTS = (

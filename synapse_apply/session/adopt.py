@@ -14,6 +14,7 @@ from synapse_apply.model.desired import Desired
 from synapse_apply.model.diagnostic import Diagnostic, Path, error
 from synapse_apply.model.errors import InputError, NotFound, RemoteError, Unauthorized, Unreachable
 from synapse_apply.model.observed import Capabilities, Lookup, Observed
+from synapse_apply.model.remote_ids import WORDS, is_remote_id
 from synapse_apply.model.state import IntentState, Record
 from synapse_apply.model.threads import threads
 from synapse_apply.model.values import Reference, leaves
@@ -91,6 +92,13 @@ class _Looking:
         binding = kind.binding(context.target.api)
         if row.api and row.api != binding.api:
             raise self._of_another_api(kind, binding, address, row.api)
+        if not is_remote_id(row.remote_id):
+            raise InputError.of(
+                "This is no id of an object",
+                f"{address}: an id has {WORDS}.",
+                "`synapse-apply export` and the product show the ids that there are.",
+                address=str(address),
+            )
         self._check_free(address, row.remote_id, binding)
         observed = _read(context, binding, address, row.remote_id)
         _check_version(kind, address, observed)

@@ -62,6 +62,7 @@ SECTIONS: tuple[tuple[str, tuple[Check, ...]], ...] = (
             Check("key", kept.key),
             Check("lock", kept.lock),
             Check("calls", kept.open_calls),
+            Check("twins", kept.twins),
         ),
     ),
 )

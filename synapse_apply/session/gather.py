@@ -11,11 +11,11 @@ from typing import TypeVar
 from synapse_apply.kinds.descriptor import Binding, Raw, ResourceType
 from synapse_apply.kinds.search import probe
 from synapse_apply.kinds.wire import remote_id
-from synapse_apply.model.errors import NotFound, RemoteError, Unauthorized, Unreachable
+from synapse_apply.model.errors import NotFound, RemoteError, Unauthorized, Unreachable, words
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.observed import Observed
 from synapse_apply.model.versions import Order, order
-from synapse_apply.session.reach import Reach, words
+from synapse_apply.session.reach import Reach
 
 NEWEST, ALL, NONE = "newest", "all", "none"
 # Whoever is asked next would be told the same.

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
+from synapse_apply.applying.claims import owners_of
 from synapse_apply.applying.runs import known_jobs
 from synapse_apply.applying.settle import Settled, Settler
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import StateError
+from synapse_apply.model.observed import Observed
 from synapse_apply.model.state import Record, State
 from synapse_apply.session.context import Context
 from synapse_apply.session.observe import Observer
@@ -38,15 +40,25 @@ def look_up(context: Context, state: State, observer: Observer) -> list[Settled]
         context.target.settle_after,
         context.uptime(),
         lambda: known_jobs(context.store),
+        lambda found, address: _other(owners, found, address),
     )
     records: dict[Address, Record] = dict(state.records)
+    owners = owners_of(records)
     results = []
     for intent in state.open_intents:
         result = settler.settle(intent, records.get(intent.address))
         if result.is_done and result.record is not None:
             records[intent.address] = result.record
+            owners |= owners_of({intent.address: result.record})
         results.append(result)
     return results
+
+
+def _other(
+    owners: Mapping[tuple[str, str, str], Address], found: Observed, address: Address
+) -> Address | None:
+    owner = owners.get((address.kind, found.api, found.remote_id))
+    return None if owner == address else owner
 
 
 def close(context: Context, settled: Iterable[Settled], plan_id: str = "") -> None:

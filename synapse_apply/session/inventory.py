@@ -9,7 +9,9 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic, Path, Position, error
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
-from synapse_apply.packages.content import DIGEST
+from synapse_apply.model.package_digest import WORDS as DIGEST_WORDS
+from synapse_apply.model.package_digest import is_package_digest
+from synapse_apply.model.remote_ids import remote_id_of
 
 _FORM = "A row has `address: KIND/NAME` and `id: ID`, as `synapse-apply state inventory` prints it."
 
@@ -68,12 +70,10 @@ def _row(raw: object, number: int, place: Position | None) -> tuple[Address, Inv
         said = f", {raw!r}" if isinstance(raw, str) else ""
         raise TypeError(f"it is {kind_of(raw)}{said}, where address and id are expected")
     address = Address.parse(_text(raw, "address"))
-    remote_id = _text(raw, "id")
+    remote_id = remote_id_of(raw["id"]) if _text(raw, "id") else ""
     digest = _text(raw, "digest", needed=False)
-    if digest and not DIGEST.fullmatch(digest):
-        raise ValueError(
-            f"the digest {digest!r} is none: one is `pkg1:sha256:` and 64 digits of 0-9 and a-f"
-        )
+    if digest and not is_package_digest(digest):
+        raise ValueError(f"the digest {digest!r} is none: one is {DIGEST_WORDS}")
     api = _text(raw, "api", needed=False)
     return address, InventoryRow(remote_id, api, digest, number, place)
 

@@ -19,6 +19,7 @@ from synapse_apply.model.errors import (
     NotFound,
     OutcomeUnknown,
     RemoteError,
+    words,
 )
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.job import PLATFORM_WORDS, Job, JobStatus, job_of, words_of
@@ -32,7 +33,6 @@ from synapse_apply.session.reach import (
     note,
     recorded_id,
     run_name,
-    words,
 )
 
 EXPANDABLE = ("logs", "metrics", "result")

@@ -8,7 +8,7 @@ answer) is asked for once and is one finding.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from itertools import chain
@@ -33,6 +33,7 @@ from synapse_apply.model.ports import Api
 from synapse_apply.model.state import Record
 from synapse_apply.model.threads import threads
 from synapse_apply.model.values import Reference, leaves
+from synapse_apply.session.twins import FEW_PAGES, finding_of, glanced, twins
 from synapse_apply.session.unseen import ambiguous
 from synapse_apply.session.unseen import problem as problem_of
 
@@ -182,6 +183,30 @@ class Observer:
             finding = self._failed(desired.address, failure)
             self.sightings[desired.address] = Sighting(desired.address, problem=finding)
             return []
+
+    def twins(
+        self, desired: Mapping[Address, Desired], records: Mapping[Address, Record]
+    ) -> Iterator[Diagnostic]:
+        """A warning for each recorded address whose natural key another live object has, too.
+
+        As far as lists tell that were read anyway, and short ones that are read for this.
+        """
+        by_kind: dict[str, dict[Address, Record]] = defaultdict(dict)
+        for address in desired:
+            if address in records and self._down is None:
+                by_kind[address.kind][address] = records[address]
+        for prefix, some in by_kind.items():
+            kind = self._catalogue[prefix]
+            binding = self.binding(kind)
+            listed = self._seen_in_lists(prefix, binding)
+            for address, others in twins(kind, binding, some, listed, self._marks):
+                position = desired[address].position
+                yield finding_of(address, records[address], others, position)
+
+    def _seen_in_lists(self, prefix: str, binding: Binding) -> Iterable[Raw]:
+        if listed := self._lists.get(prefix):
+            return {id(raw): raw for raws in listed.values() for raw in raws}.values()
+        return self._glances.listed(prefix) or glanced(self._api, binding, FEW_PAGES)
 
     def _members(
         self, kind: ResourceType, binding: Binding, owner: Observed

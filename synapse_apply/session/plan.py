@@ -49,6 +49,8 @@ def plan(
     records, desired = moves.records, context.desired
     observer.observe(desired, records)
     _read_undeclared(context, observer, records, looked_at, prune=choices.prune)
+    wanted = desired.keys() if choices.selected is None else desired.keys() & choices.selected
+    twins = tuple(observer.twins({at: desired[at] for at in desired if at in wanted}, records))
     live, untold = published(context, observer, records, choices.selected)
     made = items(context.catalogue, observer, desired, records, context.secrets, context.new_salt)
     situation = Situation(
@@ -70,6 +72,7 @@ def plan(
             *moves.diagnostics,
             *untold,
             *map(_forged, forged),
+            *twins,
         ),
         elsewhere=context.elsewhere() if any(map(_may_be_proved, made.values())) else {},
         moved=moves.moved,

@@ -17,7 +17,7 @@ from synapse_apply.kinds.wire import remote_id
 from synapse_apply.manifests.shapes import secret_marks
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic, warning
-from synapse_apply.model.errors import InputError, NotFound, RemoteError, StateError
+from synapse_apply.model.errors import InputError, NotFound, StateError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.marks import SecretMarks
 from synapse_apply.model.observed import Lookup, Observed
@@ -171,12 +171,6 @@ def absent(what: str, name: str, failure: NotFound, hint: str = "") -> InputErro
         request_id=failure.request_id,
     )
     return InputError(*failed.diagnostics)
-
-
-def words(failure: RemoteError) -> str:
-    """What went wrong with a call, for a finding that has the request id beside it."""
-    text = f"{failure}".replace(f" (request id {failure.request_id})", "")
-    return text.partition(" The server may have acted")[0].rstrip(".") + "."
 
 
 def live(reach: Reach, binding: Binding, raw: Raw) -> Live:

@@ -23,10 +23,11 @@ from synapse_apply.model.errors import (
     OutcomeUnknown,
     RemoteError,
     recourse,
+    words,
 )
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.job import Job, job_of
-from synapse_apply.session.reach import Reach, absent, given_id, note, recorded_id, run_name, words
+from synapse_apply.session.reach import Reach, absent, given_id, note, recorded_id, run_name
 
 _PREFIX = "plugin"
 # Clocks of servers differ from ours; who looks for a lost job must not miss it for that.

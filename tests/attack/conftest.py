@@ -1,10 +1,20 @@
-"""Prints the table that ends `make attack`: attempts by subject, held and open."""
+"""A server that lies; and the table that ends `make attack`: attempts by subject, held and open."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+import pytest
+from attack.bench import Bench
+from attack.lying import Liar, honest
+from fault.site import TENANT, TOKEN, Server
+
+from synapse_apply.cli.main import run
+from synapse_apply.client.transport import Transport
+from synapse_apply.emulator.serve import EmbeddedServer
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
@@ -28,3 +38,42 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
         terminalreporter.write_line(
             f"{subject:<{width}}  {counts.total():>8}  {counts['held']:>4}  {counts['open']:>4}"
         )
+
+
+@pytest.fixture(scope="module")
+def backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
+    data = tmp_path_factory.mktemp("backend")
+    with EmbeddedServer(data, token=TOKEN, tenant=TENANT) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def liar(backend: EmbeddedServer) -> Iterator[Liar]:
+    with Liar(backend.url).running() as running:
+        yield running
+
+
+@pytest.fixture
+def bench(
+    tmp_path: Path,
+    liar: Liar,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Bench]:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Transport, "_rest", lambda _self, _seconds: None)
+    for name, value in {
+        "FAULT_TOKEN": TOKEN,
+        "RAW_KEY": "s3cret-of-raw",
+        "HOME": "/nowhere",
+    }.items():
+        monkeypatch.setenv(name, value)
+
+    def typed(command: str) -> tuple[int, str]:
+        capfd.readouterr()
+        code = run(command.split())
+        out, err = capfd.readouterr()
+        return code, out + err
+
+    yield Bench(tmp_path, liar, Server(liar.url), typed)
+    liar.tells(honest)

@@ -254,7 +254,7 @@ def test_log_pages_for_ever():
     """A log is told as it arrives; its pages are bounded as well."""
     asked: list[int] = []
 
-    def stream(_call: Call) -> Iterator[bytes]:
+    def stream(_call: Call, _heard: Any) -> Iterator[bytes]:
         asked.append(1)
         yield json.dumps(page(len(asked), ["line"])).encode()
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from synapse_apply.files.opening import FOLDER, IGNORE_FILE
+from synapse_apply.kinds.catalogue import CATALOGUE
+from synapse_apply.kinds.search import probe
+from synapse_apply.manifests.shapes import secret_marks
 from synapse_apply.model.checkup import Row
 from synapse_apply.model.diagnostic import warning
 from synapse_apply.model.errors import InputError, SynapseApplyError
@@ -16,6 +19,8 @@ from synapse_apply.session.checks.patient import Patient, Unchecked
 from synapse_apply.session.last_seen import last_seen
 from synapse_apply.session.own_folder import is_kept_out_of_git
 from synapse_apply.session.surroundings import base_url
+from synapse_apply.session.twins import finding_of
+from synapse_apply.session.twins import twins as find_twins
 from synapse_apply.session.unrecorded import all_files
 
 
@@ -141,6 +146,23 @@ def open_calls(patient: Patient) -> Iterator[Row]:
         "The next apply looks them up first; `synapse-apply plan` tells what it would do.",
     )
     yield Row.of("calls", finding)
+
+
+def twins(patient: Patient) -> Iterator[Row]:
+    """Whether another live object has the natural key of a recorded one."""
+    records = patient.state.needed().records
+    patient.answer.needed()
+    api, versions = patient.backend.needed().api, patient.target.needed().api
+    count = 0
+    for prefix, kind in CATALOGUE.items():
+        some = {at: record for at, record in records.items() if at.kind == prefix}
+        binding = kind.binding(versions)
+        listed = (probe(api, binding) or ()) if some else ()
+        for address, others in find_twins(kind, binding, some, listed, secret_marks()):
+            count += 1
+            yield Row.of("twins", finding_of(address, records[address], others))
+    if not count:
+        yield Row.ok("twins", "no second live object of a recorded name, as far as lists tell")
 
 
 def _lineage(patient: Patient) -> str:

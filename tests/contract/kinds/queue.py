@@ -75,8 +75,8 @@ def _read(api: Any, pk: str) -> Any:
     return api._get(api._path("queues", wire_id(pk)))
 
 
-def _create(api: Any, body: Mapping[str, Any]) -> Any:
-    return api._write("POST", api._path("queues"), body, None)
+def _create(api: Any, body: Mapping[str, Any], key: str) -> Any:
+    return api._write("POST", api._path("queues"), body, None, key=key)
 
 
 def _update(api: Any, method: str, pk: str, body: Mapping[str, Any]) -> Any:
@@ -128,7 +128,7 @@ V2 = Binding(
     list=lambda api: api.v2._objects(api.v2._path("queues")),
     list_is_whole=True,
     keys=_keys,
-    create=lambda api, body: _create(api.v2, body),
+    create=lambda api, body, key: _create(api.v2, body, key),
     update=lambda api, pk, body: _update(api.v2, "PATCH", pk, body),
     update_mode=UpdateMode.PATCH,
     delete=lambda api, pk: _delete(api.v2, pk),

@@ -20,7 +20,10 @@ from synapse_apply.stores.sqlite import open_sqlite, origin
 def fill(store):
     """A state with something of everything."""
     with store.lock("fill"):
-        store.put(record(), record("b@1", "2", kind="release", version="1", digest="pkg1:x"))
+        store.put(
+            record(),
+            record("b@1", "2", kind="release", version="1", digest=f"pkg1:sha256:{'ef' * 32}"),
+        )
         store.begin(intent("c", "i1"))
         store.begin(intent("d", "i2"))
         store.settle(intent("d", "i2", state=IntentState.FAILED), None, entry("d"))
@@ -235,5 +238,11 @@ def test_the_inventory_is_what_an_import_needs(store):
     fill(store)
     assert inventory(store.read()) == [
         {"address": "plugin/yolo", "id": "1", "api": "v1", "version": None, "digest": None},
-        {"address": "release/b@1", "id": "2", "api": "v1", "version": "1", "digest": "pkg1:x"},
+        {
+            "address": "release/b@1",
+            "id": "2",
+            "api": "v1",
+            "version": "1",
+            "digest": f"pkg1:sha256:{'ef' * 32}",
+        },
     ]

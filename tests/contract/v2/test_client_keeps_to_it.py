@@ -36,6 +36,8 @@ REPORT = {"status": "RUNNING", "progress_record": {}, "metrics_record": [1], "me
 LOG = {"event": "epoch", "data": {"n": 1}, "datetime": "2026-01-02T03:04:05Z", "level": "success"}
 LISTS = ("plugin_list", "plugin_release_list", "job_list")
 
+# The id that an example of the description has.
+ID = 7
 Do = Callable[[PlatformV2], Any]
 CALLS: list[tuple[str, Do]] = [
     ("plugin_list", lambda v2: v2.list_plugins()),
@@ -45,10 +47,10 @@ CALLS: list[tuple[str, Do]] = [
     ("plugin_create", lambda v2: v2.create_plugin(WHOLE_PLUGIN, file=io.BytesIO(b"PK"))),
     ("plugin_create", lambda v2: v2.create_plugin(PLUGIN, dry_run=True)),
     ("plugin_list", lambda v2: list(v2.iterate_plugins({"per_page": 1}))),
-    ("plugin_retrieve", lambda v2: v2.get_plugin(1)),
-    ("plugin_partial_update", lambda v2: v2.update_plugin(1, {"name": "n", "description": ""})),
-    ("plugin_partial_update", lambda v2: v2.update_plugin(1, {"name": "n"}, dry_run=True)),
-    ("plugin_partial_update", lambda v2: v2.update_plugin(1, {}, dry_run=True)),
+    ("plugin_retrieve", lambda v2: v2.get_plugin(ID)),
+    ("plugin_partial_update", lambda v2: v2.update_plugin(ID, {"name": "n", "description": ""})),
+    ("plugin_partial_update", lambda v2: v2.update_plugin(ID, {"name": "n"}, dry_run=True)),
+    ("plugin_partial_update", lambda v2: v2.update_plugin(ID, {}, dry_run=True)),
     ("plugin_release_list", lambda v2: v2.list_plugin_releases({"plugin": 1, "debug": "false"})),
     (
         "plugin_release_create",
@@ -58,11 +60,11 @@ CALLS: list[tuple[str, Do]] = [
         "plugin_release_create",
         lambda v2: v2.create_plugin_release(RELEASE, file=io.BytesIO(b"PK"), dry_run=True),
     ),
-    ("plugin_release_retrieve", lambda v2: v2.get_plugin_release(1)),
+    ("plugin_release_retrieve", lambda v2: v2.get_plugin_release(ID)),
     ("plugin_release_destroy", lambda v2: v2.delete_plugin_release(1)),
     ("plugin_release_destroy", lambda v2: v2.delete_plugin_release(1, dry_run=True)),
-    ("plugin_release_release", lambda v2: v2.lock_plugin_release(1)),
-    ("plugin_release_release", lambda v2: v2.lock_plugin_release(1, dry_run=True)),
+    ("plugin_release_release", lambda v2: v2.lock_plugin_release(ID)),
+    ("plugin_release_release", lambda v2: v2.lock_plugin_release(ID, dry_run=True)),
     ("job_list", lambda v2: list(v2.iterate_jobs({"status": "RUNNING", "action": "train"}))),
     ("job_retrieve", lambda v2: v2.get_job(UUID)),
     ("job_partial_update", lambda v2: v2.update_job(UUID, REPORT)),
@@ -148,7 +150,7 @@ def test_the_mock_refuses_what_lacks_a_field(mock, v2, left_out):
         (lambda v2: v2.create_plugin({**PLUGIN, "category": "custom"}), "custom"),
         (lambda v2: v2.create_plugin({**PLUGIN, "code": "no_good"}), "no_good"),
         (lambda v2: v2.create_plugin({**PLUGIN, "author": "x"}), "author"),
-        (lambda v2: v2.update_plugin(1, {"code": "x"}), "code"),
+        (lambda v2: v2.update_plugin(ID, {"code": "x"}), "code"),
         (lambda v2: v2.list_plugins({"code": "x"}), "no query parameter code"),
         (lambda v2: v2.update_job(UUID, {"status": "running"}), "running"),
     ],

@@ -31,6 +31,7 @@ def test_a_target_that_is_well(applied: Site) -> None:
     assert {check["status"] for check in document["checks"]} == {"ok"}
     assert applied.requests() == {
         "GET /jobs/": 1,
+        "GET /storages/": 1,
         "GET /plugins/": 1,
         "POST /agents/{token}/connect/": 2,
     }
@@ -309,7 +310,7 @@ def test_bad_manifests_hide_nothing(applied: Site) -> None:
     assert found.wrong == ["manifests", "backend", "agent gpu-2", "clock", "binding"]
     assert "`synapse-apply validate -t prod`" in found.text("manifests")
     text = applied.run("doctor", 1).stdout
-    assert text.endswith("5 problems, 4 not checked.\n")
+    assert text.endswith("5 problems, 5 not checked.\n")
 
 
 def test_a_broken_project_file(site: Site) -> None:
@@ -331,7 +332,7 @@ def test_without_a_project_file(tmp_path: Path) -> None:
     assert "none yet: the first run of the embedded backend makes it" in first.stdout
     assert list(tmp_path.iterdir()) == []
     run("init", tmp_path, {})
-    assert run("doctor -t embedded", tmp_path, {}).stdout.endswith("(4 not checked).\n")
+    assert run("doctor -t embedded", tmp_path, {}).stdout.endswith("(5 not checked).\n")
     assert "1 to add" in run("plan -t embedded --preflight", tmp_path, {}).stdout
     run("apply -t embedded --auto-approve", tmp_path, {})
     assert run("doctor -t embedded", tmp_path, {}).stdout.endswith("Nothing is wrong.\n")

@@ -66,7 +66,7 @@ WIDGET_V1 = KindBinding(
     fields=FIELDS,
     lookup={"name": Lookup.COMPLETE},
     read=lambda api, pk: _api(api).get("widget", pk),
-    create=lambda api, body: _api(api).make("widget", body),
+    create=lambda api, body, _key: _api(api).make("widget", body),
     update=lambda api, pk, body: _api(api).change("widget", pk, body),
     delete=lambda api, pk: _api(api).remove("widget", pk),
     list=lambda api: _api(api).all("widget"),
@@ -161,7 +161,7 @@ def plugin(name: str = "yolo", **spec: Any) -> Desired:
 
 
 def release(
-    version: str = "1.0.0", digest: str | None = "pkg1:sha256:aa", verify: Any = None
+    version: str = "1.0.0", digest: str | None = f"pkg1:sha256:{'aa' * 32}", verify: Any = None
 ) -> Desired:
     """A declared release of plugin/yolo; without digest its source is `published`."""
     at = PackageSource("folder" if digest else "published", "plugins/yolo" if digest else "")

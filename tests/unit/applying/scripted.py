@@ -121,7 +121,7 @@ class ScriptedApi:
     def get_plugin(self, pk: Any) -> dict[str, Any]:
         return self.get("plugin", pk)
 
-    def create_plugin(self, data: Any) -> dict[str, Any]:
+    def create_plugin(self, data: Any, *, idempotency_key: str = "") -> dict[str, Any]:
         return self.make("plugin", data)
 
     def update_plugin(self, pk: Any, data: Any) -> dict[str, Any]:
@@ -130,10 +130,13 @@ class ScriptedApi:
     def list_plugins(self) -> list[dict[str, Any]]:
         raise refused(405)
 
+    def glance_at_plugins(self, most_pages: int, is_of_use: Any) -> list[dict[str, Any]] | None:
+        raise refused(405)
+
     def get_plugin_release(self, pk: Any, params: Any = None) -> dict[str, Any]:
         return self.get("release", pk)
 
-    def create_plugin_release(self, data: Any) -> dict[str, Any]:
+    def create_plugin_release(self, data: Any, *, idempotency_key: str = "") -> dict[str, Any]:
         return self.make("release", data)
 
     def get_plugin_release_by_lookup(self, lookup: str, expand: Any = None) -> dict[str, Any]:
@@ -150,10 +153,13 @@ class ScriptedApi:
     def list_storages(self) -> list[dict[str, Any]]:
         return self.all("storage")
 
+    def glance_at_storages(self, most_pages: int, is_of_use: Any) -> list[dict[str, Any]] | None:
+        return self.all("storage")
+
     def get_storage(self, pk: Any) -> dict[str, Any]:
         return self.get("storage", pk)
 
-    def create_storage(self, data: Any) -> dict[str, Any]:
+    def create_storage(self, data: Any, *, idempotency_key: str = "") -> dict[str, Any]:
         return self.make("storage", data)
 
     def run_plugin(self, pk: Any, data: Any) -> dict[str, Any]:

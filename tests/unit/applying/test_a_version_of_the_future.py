@@ -38,7 +38,7 @@ def _decoded(api: str, *fields: str) -> Any:
     return lambda raw, _marks: Observed(remote_id(raw), api, pick(raw, frozenset(fields)))
 
 
-def _make(api: Any, body: Mapping[str, Any]) -> Mapping[str, Any]:
+def _make(api: Any, body: Mapping[str, Any], _key: str) -> Mapping[str, Any]:
     """One call of the server, which makes both or neither."""
     title = {"title": body["first"]}
     shelf = api.make("shelf", {name: body[name] for name in body if name != "first"})
@@ -74,7 +74,7 @@ BOOK_V9 = Binding(
     fields=frozenset({"title", "shelf"}),
     lookup={"title": Lookup.COMPLETE},
     read=lambda api, pk: api.get("book", pk),
-    create=lambda api, body: api.make("book", body),
+    create=lambda api, body, _key: api.make("book", body),
     list=lambda api: api.all("book"),
     list_is_whole=True,
     keys=lambda raw: (f"title={raw['title']}",),

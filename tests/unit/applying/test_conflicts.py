@@ -35,7 +35,7 @@ def made_meanwhile(bench: Bench, **theirs: Any) -> None:
 def published_meanwhile(bench: Bench) -> None:
     create = bench.api.create_plugin_release
 
-    def late(data: Any) -> dict[str, Any]:
+    def late(data: Any, **_key: Any) -> dict[str, Any]:
         bench.api._store("release", {"plugin": data["plugin"], "version": data["version"]})
         bench.api.fail("create_release", refused(409))
         return create(data)

@@ -6,6 +6,7 @@ import pytest
 from unit.applying.bench import outcome, told, widget, widget_kind
 from unit.applying.scripted import lost, refused
 
+from synapse_apply.model.errors import StateError
 from synapse_apply.model.observed import Lookup
 from synapse_apply.model.report import Result
 from synapse_apply.model.state import IntentState
@@ -191,3 +192,22 @@ def test_an_update_whose_answer_is_no_object(bench):
     report = bench.apply(widget("w", note="b"))
     assert outcome(report, "widget/w").result is Result.DONE
     assert bench.api.writes().count("update_widget") == 1
+
+
+def test_a_state_that_breaks_after_the_answer_does_not_undo_the_call(bench, monkeypatch):
+    """What was made is not taken for failed because nobody could look whose id it is."""
+    make = bench.api.make
+
+    def made_and_broken(kind, body):
+        made = make(kind, body)
+        monkeypatch.setattr(bench.store, "read", _broken)
+        return made
+
+    bench.api.make = made_and_broken
+    report = bench.apply(widget("w", note="a"))
+    assert outcome(report, "widget/w").result is Result.DONE
+    assert bench.record("widget/w").remote_id == "1"
+
+
+def _broken() -> None:
+    raise StateError.of("The state cannot be read")

@@ -215,7 +215,7 @@ def test_the_jobs_of_other_runs_are_not_in_the_way(bench):
     by_hand = AuditEntry(NOW, "me", "", "p", "plugin/yolo", "run", "99", "", "done")
     with bench.store.lock("run"):
         bench.store.note(by_hand)
-    newer = (plugin(), release("1.1.0", "pkg1:sha256:bb", verify=PAGE))
+    newer = (plugin(), release("1.1.0", f"pkg1:sha256:{'bb' * 32}", verify=PAGE))
     bench.api.fail("run_plugin", Killed())
     with pytest.raises(Killed):
         bench.apply(*newer)
@@ -264,7 +264,7 @@ def test_an_import_does_not_answer_for_a_run(bench):
     cut(bench)
     import_all(bench.context(*DECLARED), {ADDRESS: InventoryRow("2")})
     assert [intent.verb for intent in bench.store.read().open_intents] == ["run"]
-    assert bench.record(AT).digest == "pkg1:sha256:aa"
+    assert bench.record(AT).digest == f"pkg1:sha256:{'aa' * 32}"
     assert bench.apply(*DECLARED).exit_code == 0
     assert runs(bench) == 1
 

@@ -106,7 +106,7 @@ def test_a_release_goes_after_its_plugin_with_its_id(bench):
     record = bench.record("release/yolo@1.0.0")
     assert record.natural_key == "code=yolo@1.0.0"
     assert (record.series, record.version) == ("plugin/yolo", "1.0.0")
-    assert record.digest == "pkg1:sha256:aa"
+    assert record.digest == f"pkg1:sha256:{'aa' * 32}"
 
 
 def test_a_package_that_changed_since_the_plan_sends_nothing(bench):

@@ -180,7 +180,7 @@ def test_a_release_that_was_published_is_known_by_the_digest_of_its_intent(bench
     bench.apply(plugin())
     cut(bench, plugin(), release(), call="create_release", done=True)
     assert bench.apply(plugin(), release()).exit_code == 0
-    assert bench.record("release/yolo@1.0.0").digest == "pkg1:sha256:aa"
+    assert bench.record("release/yolo@1.0.0").digest == f"pkg1:sha256:{'aa' * 32}"
     assert bench.api.writes().count("create_release") == 1
 
 
@@ -243,12 +243,12 @@ def test_a_recreated_object_starts_a_new_memory(bench):
     bench.apply(plugin(), release())
     old = bench.record("release/yolo@1.0.0")
     bench.api.objects["release"].clear()
-    new = release(digest="pkg1:sha256:bb")
+    new = release(digest=f"pkg1:sha256:{'bb' * 32}")
     cut(bench, plugin(), new, call="create_release", done=True)
     bench.apply(plugin(), new)
     record = bench.record("release/yolo@1.0.0")
     assert record.remote_id != old.remote_id
-    assert record.digest == "pkg1:sha256:bb"
+    assert record.digest == f"pkg1:sha256:{'bb' * 32}"
     assert record.created_at == old.created_at
 
 

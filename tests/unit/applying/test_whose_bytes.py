@@ -12,7 +12,7 @@ from synapse_apply.kinds.release import DIGEST_KEY
 from synapse_apply.model.desired import Desired
 from synapse_apply.model.report import Result
 
-OURS, THEIRS = "pkg1:sha256:aa", "pkg1:sha256:bb"
+OURS, THEIRS = f"pkg1:sha256:{'aa' * 32}", f"pkg1:sha256:{'bb' * 32}"
 AT = "release/yolo@1.0.0"
 
 
@@ -33,7 +33,7 @@ def publish_first(bench: Bench, digest: str, answer: Exception) -> None:
     """The create of the release meets one that was made a moment before."""
     create = bench.api.create_plugin_release
 
-    def late(data):
+    def late(data, **_key):
         published(bench, digest)
         bench.api.fail("create_release", answer)
         return create(data)

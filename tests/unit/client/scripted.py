@@ -10,8 +10,11 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from synapse_apply.model.remote_ids import is_remote_id
 
 
 @dataclass(frozen=True)
@@ -42,16 +45,32 @@ Step = Callable[["ScriptedServer", socket.socket, Received], bool]
 
 
 def answer(status: int = 200, body: Any = None, *, close: bool = False, **headers: str) -> Step:
-    """A whole answer; a body that is not bytes is sent as JSON. Header names: `_` is `-`."""
-    data = body if isinstance(body, bytes) else json.dumps({} if body is None else body).encode()
-    named = {"Content-Type": "application/json", "Content-Length": str(len(data))}
-    named |= {name.replace("_", "-"): value for name, value in headers.items()}
+    """A whole answer; a body that is not bytes is sent as JSON, None is what was asked for.
 
-    def step(_server: ScriptedServer, sock: socket.socket, _request: Received) -> bool:
+    Header names: `_` is `-`.
+    """
+
+    def step(_server: ScriptedServer, sock: socket.socket, request: Received) -> bool:
+        told = thing(request) if body is None else body
+        data = told if isinstance(told, bytes) else json.dumps(told).encode()
+        named = {"Content-Type": "application/json", "Content-Length": str(len(data))}
+        named |= {name.replace("_", "-"): value for name, value in headers.items()}
         sock.sendall(head(status, named) + data)
         return not close
 
     return step
+
+
+_LISTS = frozenset({"plugins", "plugin_releases", "plugin-releases", "jobs", "storages"})
+
+
+def thing(request: Received) -> dict[str, Any]:
+    """Any object of the API, the one that the path names by its id, its code or CODE@VERSION."""
+    parts = [unquote(part) for part in request.path.split("/")]
+    named = next((name for above, name in pairwise(parts) if above in _LISTS and name), "1")
+    version = named.partition("@")[2] or "1.0.0"
+    identity = named if is_remote_id(named) and "@" not in named else 1
+    return {"id": identity, "code": named, "plugin_id": 1, "version": version}
 
 
 def head(status: int, headers: dict[str, str]) -> bytes:
@@ -113,7 +132,7 @@ def drip(start: bytes, *, every: float = 0.02) -> Step:
 
 @dataclass
 class ScriptedServer:
-    """Answers by the script's next step; when it has run out, 200 with an empty object.
+    """Answers by the script's next step; when it has run out, 200 with what was asked for.
 
     `cuts` are bytes of the next requests' bodies after which the connection is reset.
     """
@@ -180,7 +199,7 @@ class ScriptedServer:
     def _next(self, request: Received) -> Step:
         if self.route is not None:
             return self.route(request)
-        return self.script.popleft() if self.script else answer(200, {})
+        return self.script.popleft() if self.script else answer()
 
 
 def _read(stream: Any, connection: int, cuts: deque[int]) -> Received | None:

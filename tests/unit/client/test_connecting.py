@@ -150,7 +150,7 @@ def test_netrc_is_not_read(server, connect, monkeypatch, tmp_path):
 
 def test_cookies_are_not_kept(server, client):
     """A server cannot tie calls of many workers into one session."""
-    server.then(answer(200, {}, Set_Cookie="a=b"))
+    server.then(answer(200, Set_Cookie="a=b"))
     client.get_plugin(1)
     client.get_plugin(1)
     assert "cookie" not in server.received[1].headers

@@ -32,7 +32,8 @@ class Responder(BaseHTTPRequestHandler):
         self.send_header("Content-Length", "1000" if slow else "9")
         self.end_headers()
         try:
-            self.wfile.write(b' {"id": 1' if slow else b' {"id":1}')
+            number = self.path.split("/")[2]
+            self.wfile.write(b' {"id": 1' if slow else f' {{"id":{number}}}'.encode())
             while slow:
                 self.wfile.write(b" ")
                 time.sleep(0.02)
@@ -57,7 +58,7 @@ def url() -> Iterator[str]:
 def test_a_bundle_makes_a_certificate_trusted(connect, url):
     """Calls go through, on one kept connection."""
     client = connect(url, verify=str(CERTIFICATE))
-    assert [client.get_plugin(n) for n in range(3)] == [{"id": 1}] * 3
+    assert [client.get_plugin(n) for n in range(3)] == [{"id": n} for n in range(3)]
 
 
 def test_a_certificate_that_is_not_trusted(connect, url, waits):

@@ -19,9 +19,10 @@ SAID = enveloped({"id": 5}, dry_run=True)
 @pytest.mark.parametrize(("name", "arguments"), [call[:2] for call in MUTATIONS])
 def test_every_mutation_is_a_dry_run(server, client, name, arguments):
     """Whatever the caller says of it."""
+    found = {"id": 5 if arguments == (NEW,) else arguments[0]}
     for said in (True, False):
-        server.then(answer(200, SAID))
-        assert getattr(client.trying.v2, name)(*arguments, dry_run=said) == {"id": 5}
+        server.then(answer(200, enveloped(found, dry_run=True)))
+        assert getattr(client.trying.v2, name)(*arguments, dry_run=said) == found
     assert [one.query for one in server.received] == [{"dry_run": "true"}] * 2
 
 
@@ -48,8 +49,9 @@ def test_an_answer_that_does_not_say_so(server, client, body):
 
 def test_reads_and_refusals_are_as_ever(server, client):
     """A read is no dry run, and a refusal says what it always says."""
-    server.then(answer(200, enveloped({"id": 1})), answer(409, {"error": {"code": "CONFLICT"}}))
-    assert client.trying.v2.get_plugin(1) == {"id": 1}
+    found = {"id": 1, "code": "p"}
+    server.then(answer(200, enveloped(found)), answer(409, {"error": {"code": "CONFLICT"}}))
+    assert client.trying.v2.get_plugin(1) == found
     with pytest.raises(ConflictError):
         client.trying.v2.create_plugin(NEW)
     assert [one.query for one in server.received] == [{}, {"dry_run": "true"}]

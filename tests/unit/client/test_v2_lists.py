@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 from urllib.parse import urlencode
 
 import pytest
@@ -15,8 +16,11 @@ from synapse_apply.client.errors import UnexpectedAnswerError
 CURSORS = {0: "", 2: "cD0y+/==", 4: "/x&y=?z"}
 
 
-def items(start: int) -> list[dict[str, int]]:
-    return [{"id": number} for number in range(start, min(start + 2, 5))]
+REST = {"code": "p", "plugin_id": 1, "version": "1"}
+
+
+def items(start: int) -> list[dict[str, Any]]:
+    return [{"id": number, **REST} for number in range(start, min(start + 2, 5))]
 
 
 def enveloped(start: int, following: str | None):
@@ -92,7 +96,7 @@ def test_cursors_without_end(server, connect):
 
 def test_an_item_that_slipped_behind_a_seam(server, client):
     """One reading of several pages is never the last."""
-    first, second = [{"id": 1}, {"id": 2}], [{"id": 3}, {"id": 4}]
+    first, second = ([{"id": number, **REST} for number in some] for some in ((1, 2), (3, 4)))
     readings = [[first, second[1:]], [first, second]]
 
     def page(chunk, following):

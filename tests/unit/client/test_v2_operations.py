@@ -55,7 +55,8 @@ def test_calls_that_answer_an_object(
     server, client, name, arguments, method, path, body, is_enveloped
 ):
     """Method, path and body are those of the description; the envelope may be there or not."""
-    thing = {"id": 5, "meta": {"k": 1}}
+    asked = 5 if arguments == (NEW,) else arguments[0]
+    thing = {"id": asked, "code": "p", "plugin_id": 1, "version": "1", "meta": {"k": 1}}
     server.then(answer(200, enveloped(thing) if is_enveloped else thing))
     assert getattr(client.v2, name)(*arguments) == thing
     (request,) = server.received
@@ -171,8 +172,8 @@ def test_no_mutation_is_sent_twice(server, client, name, arguments, dry_run, fau
 
 def test_reads_are_repeated(server, client):
     """They do no harm."""
-    server.then(answer(503), answer(200, enveloped({"id": 1})))
-    assert client.v2.get_plugin(1) == {"id": 1}
+    server.then(answer(503), answer(200, enveloped({"id": 1, "code": "p"})))
+    assert client.v2.get_plugin(1) == {"id": 1, "code": "p"}
 
 
 @pytest.mark.parametrize("body", [enveloped([]), enveloped(None), enveloped("x"), []])

@@ -60,7 +60,7 @@ def test_a_plugin_is_found_and_missed(api, key):
     """Whole, by code and by name; a miss is proof of absence."""
     assert PLUGIN_V2.proves(key, NONE) is Lookup.COMPLETE
     assert found(api, PLUGIN_V2, key) == []
-    made = PLUGIN_V2.decode(PLUGIN_V2.create(api, PLUGIN_V2.encode(SPEC)), SecretMarks())
+    made = PLUGIN_V2.decode(PLUGIN_V2.create(api, PLUGIN_V2.encode(SPEC), ""), SecretMarks())
     assert (made.spec, made.api) == (SPEC, "v2")
     (hit,) = search(api, PLUGIN_V2, key, NONE, SecretMarks())
     assert hit == made
@@ -69,14 +69,14 @@ def test_a_plugin_is_found_and_missed(api, key):
 def test_a_plugin_is_found_behind_many(api):
     """Over all pages."""
     for number in range(105):
-        PLUGIN_V2.create(api, {**SPEC, "code": f"p{number}", "name": f"p{number}"})
-    last = PLUGIN_V2.create(api, SPEC)
+        PLUGIN_V2.create(api, {**SPEC, "code": f"p{number}", "name": f"p{number}"}, "")
+    last = PLUGIN_V2.create(api, SPEC, "")
     assert found(api, PLUGIN_V2, "code=yolo") == [str(last["id"])]
 
 
 def test_a_plugin_is_changed_in_part(api):
     """What is not sent keeps its value."""
-    made = PLUGIN_V2.create(api, SPEC)
+    made = PLUGIN_V2.create(api, SPEC, "")
     assert PLUGIN_V2.update is not None
     changed = PLUGIN_V2.update(api, str(made["id"]), {"description": ""})
     assert PLUGIN_V2.decode(changed, SecretMarks()).spec == {**SPEC, "description": ""}
@@ -84,9 +84,9 @@ def test_a_plugin_is_changed_in_part(api):
 
 def test_a_release_is_found_by_code_and_version(api):
     """Also the one that came with its plugin; the same code on v1 leads to the same release."""
-    plugin = PLUGIN_V2.create(api, SPEC)
+    plugin = PLUGIN_V2.create(api, SPEC, "")
     body = RELEASE_V2.encode({"plugin": str(plugin["id"]), "version": "1.0.0", "digest": "pkg1:x"})
-    raw = RELEASE_V2.create(api, {**body, "file": package()})
+    raw = RELEASE_V2.create(api, {**body, "file": package()}, "")
     made = RELEASE_V2.decode(raw, SecretMarks())
     assert made.spec == {"plugin": str(plugin["id"]), "version": "1.0.0", "locked": False}
     assert RELEASE_V2.decode(RELEASE_V2.read(api, made.remote_id), SecretMarks()) == made
@@ -98,7 +98,7 @@ def test_a_release_is_found_by_code_and_version(api):
 
 def test_a_deleted_release_is_gone(api):
     """It is found no more, and to delete it again is to find nothing."""
-    plugin = PLUGIN_V2.create(api, SPEC)
+    plugin = PLUGIN_V2.create(api, SPEC, "")
     release = str(plugin["release"]["id"])
     assert RELEASE_V2.delete is not None
     RELEASE_V2.delete(api, release)

@@ -130,14 +130,25 @@ def test_a_release_without_a_plugin_has_none():
     assert "plugin" not in observed.spec
 
 
+DIGEST = f"pkg1:sha256:{'d' * 64}"
+
+
+@pytest.mark.parametrize("said", ["d", "pkg1:sha256:d", DIGEST.upper(), ["x"], None, 7])
+def test_what_is_no_digest_tells_nothing_of_the_bytes(said):
+    """A server may keep anything there; it is neither a field nor recorded."""
+    raw = {"id": 1, "plugin": 7, "version": "1", "config": {DIGEST_KEY: said}}
+    observed = RELEASE_V1.decode(raw, MARKS)
+    assert (observed.extra, observed.spec["config"]) == ({}, {})
+
+
 def test_our_digest_travels_in_free_config_and_is_no_field():
     """Sent where config is declared, read back apart from it."""
-    body = RELEASE_V1.encode({"plugin": "7", "version": "1", "config": {"a": 1}, "digest": "d"})
-    assert body == {"plugin": 7, "version": "1", "config": {"a": 1, DIGEST_KEY: "d"}}
+    body = RELEASE_V1.encode({"plugin": "7", "version": "1", "config": {"a": 1}, "digest": DIGEST})
+    assert body == {"plugin": 7, "version": "1", "config": {"a": 1, DIGEST_KEY: DIGEST}}
     observed = RELEASE_V1.decode({"id": 1, **body}, MARKS)
     assert observed.spec["config"] == {"a": 1}
-    assert observed.extra == {"digest": "d"}
-    assert RELEASE_V1.encode({"plugin": "7", "version": "1", "digest": "d"}) == {
+    assert observed.extra == {"digest": DIGEST}
+    assert RELEASE_V1.encode({"plugin": "7", "version": "1", "digest": DIGEST}) == {
         "plugin": 7,
         "version": "1",
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import Field, fields, is_dataclass
 from enum import Enum
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
@@ -11,6 +11,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 from hypothesis import strategies as st
 
 from synapse_apply.model.address import Address
+from synapse_apply.model.text_forms import FORM
 from synapse_apply.model.values import ABSENT, KnownAfterApply, Mac, Reference, Withheld
 
 # Every code point, lone surrogates too, and keys that look like our own markers.
@@ -53,6 +54,15 @@ PLAIN: dict[Any, st.SearchStrategy[Any]] = {
 }
 
 
+def _of_field(hint: Any, one: Field[Any]) -> st.SearchStrategy[Any]:
+    """A strategy for a field, whose texts may have to have a form."""
+    form = one.metadata.get(FORM)
+    if form is None:
+        return of(hint)
+    matching = st.from_regex(form.pattern, fullmatch=True)
+    return st.none() | matching if NoneType in get_args(hint) else matching
+
+
 def of(hint: Any, *, key: bool = False) -> st.SearchStrategy[Any]:
     """A strategy for a declared type; the path of a field has texts only, others numbers too."""
     origin, args = get_origin(hint), get_args(hint)
@@ -62,7 +72,9 @@ def of(hint: Any, *, key: bool = False) -> st.SearchStrategy[Any]:
         return st.sampled_from(hint)
     if is_dataclass(hint):
         hints = get_type_hints(hint)
-        return st.builds(hint, **{one.name: of(hints[one.name]) for one in fields(hint)})
+        return st.builds(
+            hint, **{one.name: _of_field(hints[one.name], one) for one in fields(hint)}
+        )
     if origin is tuple:
         item = texts if key else of(args[0])
         return st.lists(item, max_size=2).map(tuple)

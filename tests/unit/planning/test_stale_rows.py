@@ -171,7 +171,7 @@ def test_dependents_of_what_is_missing_and_not_planned() -> None:
 
 def test_what_is_known_after_apply_is_known_by_now() -> None:
     """An apply that ended half-way made the plugin: its release is still what was reviewed."""
-    package = {"package": {"digest": "pkg1:sha256:aa"}}
+    package = {"package": {"digest": f"pkg1:sha256:{'aa' * 32}"}}
     spec = {"plugin": {"$ref": "plugin/p"}, "version": "1.0.0"}
     plugin: Data = {"spec": {"name": "P", "code": "p"}}
     release: Data = {"spec": spec, "depends_on": ["plugin/p"], **package}

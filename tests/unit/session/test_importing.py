@@ -207,7 +207,7 @@ def test_an_object_that_is_recorded_already_keeps_what_is_known_of_its_bytes(ben
     assert (after.digest, after.files, after.salt) == (before.digest, before.files, before.salt)
     assert after.created_at == before.created_at
     assert not bench.plan(plugin(), release()).plan.has_changes
-    changed = release(digest="pkg1:sha256:bb")
+    changed = release(digest=f"pkg1:sha256:{'bb' * 32}")
     (note,) = bench.plan(plugin(), changed).plan.changes[-1].notes
     assert "unreleased changes" in note
 
