@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from synapse_apply.checkout import read_named
 from synapse_apply.cli import options
 from synapse_apply.cli.face import Face
 from synapse_apply.cli.manual import manual
@@ -168,7 +169,7 @@ def _document(made: Export, inventory: Path) -> dict[str, Any]:
 def _codes(path: Path) -> tuple[str, ...]:
     """A code a line; empty lines and those that begin with # are passed over."""
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = read_named(path).decode("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError):
         raise click.UsageError(f"--codes {path} cannot be read as text, a code a line.") from None
     return tuple(code for line in lines if (code := line.strip()) and not code.startswith("#"))
