@@ -11,10 +11,12 @@ import errno
 import os
 import stat
 from pathlib import Path
+from typing import BinaryIO
 
 # Ten thousand resources are some 5 MB of manifests.
 LARGEST = 64 * 1024 * 1024
 _LARGEST_LIST = 1024 * 1024
+_BLOCK = 1024 * 1024
 
 
 class NotPlain(OSError):
@@ -35,7 +37,7 @@ def read_plain(path: Path, largest: int = LARGEST) -> bytes:
     _check_kind(path.stat().st_mode)
     with os.fdopen(os.open(path, flags), "rb") as file:
         _check_kind(os.fstat(file.fileno()).st_mode)
-        return _bounded(file.read(largest + 1), largest)
+        return _bounded(file, largest)
 
 
 def read_named(path: Path, folder: Path | None = None, largest: int = LARGEST) -> bytes:
@@ -49,7 +51,7 @@ def read_named(path: Path, folder: Path | None = None, largest: int = LARGEST) -
         check_place(path, around)
         return read_plain(path, largest)
     with path.open("rb") as file:
-        return _bounded(file.read(largest + 1), largest)
+        return _bounded(file, largest)
 
 
 def check_place(path: Path, folder: Path) -> None:
@@ -101,10 +103,14 @@ def _check_kind(mode: int) -> None:
     raise NotPlain("it is a pipe" if stat.S_ISFIFO(mode) else "it is a device or a socket")
 
 
-def _bounded(data: bytes, largest: int) -> bytes:
-    if len(data) > largest:
-        raise NotPlain(f"it is larger than {largest // 1024**2} MiB")
-    return data
+def _bounded(file: BinaryIO, largest: int) -> bytes:
+    """All of it; in blocks, since room for the most that could come would be taken at once."""
+    blocks, size = [], 0
+    while block := file.read(_BLOCK):
+        blocks.append(block)
+        if (size := size + len(block)) > largest:
+            raise NotPlain(f"it is larger than {largest // 1024**2} MiB")
+    return b"".join(blocks)
 
 
 def _is_below(path: str, folder: str) -> bool:

@@ -285,10 +285,11 @@ def runner(connection: sqlite3.Connection, where: str) -> Run:
     """
 
     def run(sql: str, values: Sequence[object]) -> list[Row]:
-        cursor = connection.execute(sql, values)
-        rows: list[Row] = cursor.fetchall()
-        if rows:
-            _check_cells([name for name, *_ in cursor.description], rows, where)
+        # One that failed half way holds the file's lock until it is closed.
+        with closing(connection.execute(sql, values)) as cursor:
+            rows: list[Row] = cursor.fetchall()
+            if rows:
+                _check_cells([name for name, *_ in cursor.description], rows, where)
         return rows
 
     return run
