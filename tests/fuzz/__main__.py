@@ -29,13 +29,17 @@ def main() -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(FUZZERS))
     parser.add_argument("--seconds", type=float, default=900, help="for each fuzzer")
     parser.add_argument("--seed", type=int, default=None)
+    parser.add_argument(
+        "--inputs", type=int, default=None, help="no more than this for each fuzzer"
+    )
     parser.add_argument("--again", type=Path, default=None, help="an input to run, of one fuzzer")
     parser.add_argument("--to", type=Path, default=Path("build/fuzz"), help="for inputs that fail")
     given = parser.parse_args()
     if unknown := set(given.names) - set(FUZZERS):
         parser.error(f"no fuzzer is called {', '.join(sorted(unknown))}")
     seed = given.seed if given.seed is not None else int(time())
-    one = {"most": 1, "again": given.again.read_bytes()} if given.again else {}
+    one = {"most": given.inputs} if given.inputs else {}
+    one = {"most": 1, "again": given.again.read_bytes()} if given.again else one
     ended = []
     for name in given.names or FUZZERS:
         print(f"{name}: {given.seconds:.0f} s with seed {seed} ...", flush=True)

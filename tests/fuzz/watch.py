@@ -141,7 +141,7 @@ def _read_notes(work: Path, seed: int, first: int, status: int, folder: Path, en
     kept = folder / f"{ended.fuzzer}-{seed}-{number}"
     shutil.copyfile(under_way, kept)
     traces = (work / "traces").read_text(encoding="utf-8", errors="replace")
-    what = f"the process was ended (status {status}: over {SECONDS:.0f} s or too large)\n{traces}"
+    what = f"the process was ended (status {status}: over {SECONDS:g} s or too large)\n{traces}"
     ended.inputs += 1
     ended.failures.append(Failure(ended.fuzzer, seed, number, what, kept))
     return number + 1
