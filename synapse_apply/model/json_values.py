@@ -29,8 +29,8 @@ from synapse_apply.model.values import (
 # Python refuses to print longer integers in decimal (sys.set_int_max_str_digits); hex has no limit.
 LONGEST_DECIMAL_BITS = 10_000
 # How deeply a value may nest, and of how many steps a path to one may be. Manifests may not nest
-# half as deeply; views walk values by recursion, several calls a level.
-DEEPEST = 200
+# more deeply; values are read and shown by recursion, several calls a level.
+DEEPEST = 100
 TOO_DEEP = "nested too deeply to be stored"
 
 Json = dict[str, Any]

@@ -168,6 +168,7 @@ def _json(body: bytes) -> Any:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    timeout = 2  # seconds after which an idle connection is closed, and its thread ends
     server: Relay
 
     def _handle(self) -> None:

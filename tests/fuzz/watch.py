@@ -27,6 +27,8 @@ from fuzz.tool import InternalError, clear_environment
 SECONDS, WALL_SECONDS, MEGABYTES = 5.0, 60.0, 500
 # Above this the process is ended whatever it does: a machine that swaps helps nobody.
 _LAST_RESORT = 3 * 1024**3
+# The command is made for processes that end: connections and threads may be left to the system.
+_INPUTS_OF_A_PROCESS = 300
 
 
 class Fuzzer(Protocol):
@@ -162,7 +164,7 @@ def _be_child(
             faulthandler.enable(traces)
             faulthandler.register(signal.SIGPROF, traces, all_threads=True, chain=True)
             until = time.monotonic() + seconds
-            for number in range(first, last):
+            for number in range(first, min(last, first + _INPUTS_OF_A_PROCESS)):
                 if time.monotonic() > until:
                     break
                 note = _one_input(fuzzer, seed, number, folder, work, traces, again)
