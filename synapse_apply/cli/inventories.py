@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from synapse_apply.checkout import read_named
+from synapse_apply.files.checkout import read_named
 from synapse_apply.manifests.reader import read_mapping
 from synapse_apply.model.diagnostic import error
 from synapse_apply.model.errors import InputError

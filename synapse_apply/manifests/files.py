@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 
-from synapse_apply.checkout import is_written_below, leads_out
+from synapse_apply.files.checkout import is_written_below, leads_out
 from synapse_apply.manifests.project import FILE_NAME, place_of
 from synapse_apply.manifests.submodules import is_not_checked_out
 from synapse_apply.model.diagnostic import Diagnostic, Position, error

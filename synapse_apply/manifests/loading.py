@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path as FilePath
 from typing import Any
 
-from synapse_apply.checkout import read_plain
+from synapse_apply.files.checkout import read_plain
 from synapse_apply.manifests import across, shapes
 from synapse_apply.manifests.committed import Written, committed
 from synapse_apply.manifests.decode import (

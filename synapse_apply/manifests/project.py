@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path as FilePath
 from typing import Any
 
-from synapse_apply.checkout import read_named
+from synapse_apply.files.checkout import read_named
 from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.manifests import shapes
 from synapse_apply.manifests.explain import Subject, explain

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from synapse_apply.checkout import submodules_of
+from synapse_apply.files.checkout import submodules_of
 
 
 def is_not_checked_out(empty: Path) -> bool:

@@ -7,7 +7,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from synapse_apply.checkout import submodules_of
+from synapse_apply.files.checkout import submodules_of
 from synapse_apply.packages.content import BLOCK, UnreadableError
 from synapse_apply.packages.names import printable
 from synapse_apply.packages.sighting import sighting_of

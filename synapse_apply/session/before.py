@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import field, replace
 from pathlib import Path
 
-from synapse_apply.checkout import read_named
+from synapse_apply.files.checkout import read_named
 from synapse_apply.manifests.project import given_variables
 from synapse_apply.model.address import Address
 from synapse_apply.model.desired import Desired, Package

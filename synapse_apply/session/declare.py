@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from synapse_apply.checkout import read_named
+from synapse_apply.files.checkout import read_named
 from synapse_apply.manifests.committed import Written
 from synapse_apply.manifests.draft import PackageConfig
 from synapse_apply.manifests.loading import Loaded, Shelf, load

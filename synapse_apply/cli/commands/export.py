@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from synapse_apply.checkout import read_named
 from synapse_apply.cli import options
 from synapse_apply.cli.face import Face
 from synapse_apply.cli.manual import manual
+from synapse_apply.files.checkout import read_named
 from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.model.errors import Exit, InputError
 
