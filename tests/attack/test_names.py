@@ -56,7 +56,9 @@ def packaged(request, tmp_path, monkeypatch):
 
 def findings(answer):
     code, out, _ = answer
-    return code, json.loads(out)["diagnostics"]
+    found = json.loads(out)["diagnostics"]
+    # What the package's config.yaml lacks is not this page's.
+    return code, [one for one in found if not one.get("rule", "").startswith("package:")]
 
 
 DECEIVING = [

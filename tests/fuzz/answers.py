@@ -215,7 +215,7 @@ class Answers:
         from synapse_apply.emulator.serve import EmbeddedServer
 
         copy_example("quickstart", folder)
-        server = EmbeddedServer(folder / "backend")
+        server = EmbeddedServer(folder / "backend", token="a-token")
         server.__enter__()
         self.relay = Relay(server.url)
         url = f"http://127.0.0.1:{self.relay.server_port}"
