@@ -62,7 +62,7 @@ def inspect(
     except InputError as problem:
         raise InputError(*(one.with_(**told) for one in problem.diagnostics)) from None
     if warn is not None:
-        for finding in doubts(source, measured):
+        for finding in doubts(source, measured, is_linted=watch is not None):
             warn(finding.with_(**told))
     digest = digest_of(measured.files) if measured.files else ""
     return Package(digest, measured.files, measured.size, source)
@@ -144,8 +144,10 @@ def _size_findings(found: Gathered, max_size: int, source: PackageSource) -> lis
     return []
 
 
-def doubts(source: PackageSource, measured: Measured) -> Iterator[Diagnostic]:
-    """What is odd about a package and no error."""
+def doubts(
+    source: PackageSource, measured: Measured, *, is_linted: bool = False
+) -> Iterator[Diagnostic]:
+    """What is odd about a package and no error; what the lint tells by its rules is left to it."""
     unfit = [(path, why) for path in measured.files if (why := why_not_on_windows(path))]
     if unfit:
         told = ", ".join(f"{printable(path)} {why}" for path, why in unfit[:_MOST_TOLD])
@@ -156,7 +158,7 @@ def doubts(source: PackageSource, measured: Measured) -> Iterator[Diagnostic]:
             "Agents on Windows cannot unpack the package. Rename the files, or leave them out with "
             "a line in .synapseignore.",
         )
-    if measured.files and not measured.files.keys() & set(CONFIG_FILES):
+    if measured.files and not is_linted and not measured.files.keys() & set(CONFIG_FILES):
         yield warning(
             "Package without config.yaml",
             f"{source} has neither config.yaml nor synapse.yaml at its root.",
