@@ -8,7 +8,7 @@ LOWEST := .venv-lowest-$(notdir $(PYTHON))
 # another's (worksteal), else the slow ones stand in one line at the end.
 JOBS ?= $(shell $(PYTHON) -c "import os; print(2 * (os.cpu_count() or 1))")
 
-.PHONY: help demo test check lint types unit smoke lowest laws faults attack browser bench golden lock docs fix dist clean
+.PHONY: help demo test check lint types unit smoke lowest laws faults attack fuzz browser bench golden lock docs fix dist clean
 
 help: ## Say what each target does
 	@sed -n 's/^\([a-z]*\):.*## /\1: /p' $(MAKEFILE_LIST)
@@ -71,6 +71,9 @@ faults: $(READY) ## Every fault at every request, a kill at every boundary, and 
 
 attack: $(READY) ## What a hostile checkout, server or second run can try, and a table of it
 	SYNAPSE_APPLY_TEST_DEEP=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal tests/attack
+
+fuzz: $(READY) ## Five fuzzers, SECONDS=900 each; FUZZERS="plans states" are some of them
+	PYTHONPATH=tests $(BIN)/python -m fuzz --seconds $(or $(SECONDS),900) $(FUZZERS)
 
 browser: $(VENV)/.browser ## The HTML report in a real browser, which is installed where there is none
 	@CHROMIUM=$$(bash tests/browser/chromium.sh) && export CHROMIUM && \

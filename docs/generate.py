@@ -73,6 +73,12 @@ without backend, credentials or secret values, and shows every finding with file
   one `${var.NAME}` alone takes the variable's type. `$${` writes `${`.
 - Maps are compared key by key, lists as one value.
 - In `configuration`, keys that no manifest names are left alone, unless `lifecycle.own` names them.
+- A path that a link leads out of the project is not read, nor is a device, a pipe, or a file over
+  64 MiB. The project file, and files named on the command line, may be links inside of the
+  repository.
+- Names in a package that differ in case only, or have characters that are not seen or reorder a
+  line (zero-width, bidirectional controls), are errors; names that Windows cannot have, such as
+  `aux.py`, `what?` or `a.`, are warnings.
 
 ## Secrets
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import traceback
 from collections.abc import Sequence
@@ -63,7 +64,7 @@ def worded(problem: BaseException) -> tuple[Sequence[Diagnostic], int]:
         return problem.diagnostics or (error(str(problem)),), problem.exit_code
     if isinstance(problem, RemoteError):
         return [_remote(problem)], Exit.ERROR
-    return [_internal(problem)], Exit.ERROR
+    return [_of_the_system(problem) or _internal(problem)], Exit.ERROR
 
 
 def stopped_plan(problem: BaseException) -> Plan | None:
@@ -82,6 +83,47 @@ _STOPPED: dict[type[BaseException], _Stopped] = {
     KeyboardInterrupt: _Stopped("It was interrupted (SIGINT).", Exit.SIGINT),
     Terminated: _Stopped("It was terminated (SIGTERM or SIGHUP).", Exit.SIGTERM),
 }
+
+
+# What a system says when it has no more of something: nobody's defect.
+_RUN_OUT = frozenset(
+    (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EROFS, errno.EIO)
+)
+
+
+def _of_the_system(problem: BaseException) -> Diagnostic | None:
+    """What is said where the machine, not the tool, could not go on; None for anything else."""
+    if isinstance(problem, MemoryError):
+        return error(
+            "There is not enough memory",
+            "The system gives this process no more of it.",
+            "Raise the limit of memory (`ulimit -v`, the job's or the container's).",
+        )
+    if not isinstance(problem, OSError):
+        return None
+    if isinstance(problem, (FileNotFoundError, PermissionError)) and (why := _folder_is_gone()):
+        return error(
+            "The working folder cannot be used",
+            f"{why}.",
+            "Change to a folder that is there and that you may read.",
+        )
+    if problem.errno in _RUN_OUT:
+        at = f"{problem.filename}: " if isinstance(problem.filename, str) else ""
+        return error(
+            "The system could not go on",
+            f"{at}{problem.strerror}.",
+            "Make room, or raise the limit it speaks of, and run the command again.",
+        )
+    return None
+
+
+def _folder_is_gone() -> str:
+    """Why the working folder is none any more, "" while it is one."""
+    try:
+        here = os.getcwd()  # noqa: PTH109 - it is asked for, not used
+    except OSError as problem:
+        return f"It was removed, or its place may not be known ({problem.strerror})"
+    return "" if os.access(here, os.R_OK | os.X_OK) else f"{here} may not be read"
 
 
 def _remote(problem: RemoteError) -> Diagnostic:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from synapse_apply.files.checkout import read_named
 from synapse_apply.manifests.reader import read_mapping
 from synapse_apply.model.diagnostic import error
 from synapse_apply.model.errors import InputError
@@ -14,7 +15,7 @@ from synapse_apply.session.inventory import Inventory, read_inventory
 def mapping_of(path: Path) -> dict[str, Any]:
     """The map in a YAML or JSON file; InputError with the place of what is wrong."""
     try:
-        mapping, _ = read_mapping(path.read_bytes(), str(path))
+        mapping, _ = read_mapping(read_named(path), str(path))
     except OSError as problem:
         raise InputError(error("The file cannot be read", f"{path}: {problem.strerror}.")) from None
     return dict(mapping)
@@ -23,7 +24,7 @@ def mapping_of(path: Path) -> dict[str, Any]:
 def wanted_from(path: Path) -> Inventory:
     """The rows of the file by address; InputError with every finding."""
     try:
-        mapping, positions = read_mapping(path.read_bytes(), str(path))
+        mapping, positions = read_mapping(read_named(path), str(path))
     except OSError as problem:
         raise InputError(
             error("The inventory cannot be read", f"{path}: {problem.strerror}.")

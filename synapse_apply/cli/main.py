@@ -7,8 +7,9 @@ import io
 import os
 import signal
 import sys
+import threading
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from types import FrameType
 from typing import NoReturn, TextIO
 
@@ -49,6 +50,7 @@ def root() -> None:
 def main() -> NoReturn:
     """Run what was typed; the process ends with its exit code."""
     _open_streams()
+    threading.excepthook = _tell_of_a_thread
     for number in (signal.SIGTERM, signal.SIGHUP):
         with suppress(ValueError, OSError):
             signal.signal(number, _terminate)
@@ -61,7 +63,22 @@ def main() -> NoReturn:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         with suppress(ValueError, OSError):  # no traceback for who stops what has ended
             signal.signal(number, signal.SIG_DFL)
+    _close_stderr()
     sys.exit(code)
+
+
+def _close_stderr() -> None:
+    """Where it cannot be written, the interpreter would end with an exit code of its own."""
+    try:
+        sys.stderr.flush()
+    except (OSError, ValueError):
+        _give_up(sys.stderr)
+
+
+def _tell_of_a_thread(ended: threading.ExceptHookArgs) -> None:
+    """The place, where Python's own words would be a traceback with the text of the exception."""
+    if ended.exc_value is not None and not isinstance(ended.exc_value, SystemExit):
+        _tell(ended.exc_value)
 
 
 def _open_streams() -> None:
@@ -92,10 +109,12 @@ def run(typed: Sequence[str]) -> int:
         code = _run(typed)
         sys.stdout.flush()
     except BrokenPipeError:
-        _give_up_stdout()
+        _give_up(sys.stdout)
         return BROKEN_PIPE
     except OSError as problem:
-        _give_up_stdout()
+        if isinstance(problem, (FileNotFoundError, PermissionError)):  # writing raises neither
+            return _tell(problem)
+        _give_up(sys.stdout)
         with suppress(OSError):
             sys.stderr.write(f"Error: The output cannot be written\n  {problem.strerror}.\n")
         return FAILED
@@ -107,7 +126,27 @@ def run(typed: Sequence[str]) -> int:
         with suppress(OSError):
             sys.stderr.write("\nTerminated.\n")
         return SIGTERM
+    except Exception as problem:  # noqa: BLE001 - what a command raises is worded in it
+        return _tell(problem)
     return code
+
+
+def _tell(problem: BaseException) -> int:
+    """Word what went wrong outside of any command; a broken installation is among it."""
+    with suppress(OSError):
+        if isinstance(problem, ImportError):
+            sys.stderr.write(
+                f"Error: The installation is not whole\n  {problem.name or 'A module'} cannot be "
+                f"imported ({type(problem).__name__}).\n  Hint: Install {NAME} again.\n"
+            )
+            return FAILED
+        from synapse_apply.cli.endings import worded
+        from synapse_apply.views.findings import render_diagnostics
+
+        findings, code = worded(problem)
+        sys.stderr.write(render_diagnostics(findings, color=False))
+        return code
+    return FAILED
 
 
 def _run(typed: Sequence[str]) -> int:
@@ -123,22 +162,26 @@ def _run(typed: Sequence[str]) -> int:
             code = root.invoke(context)
     except click.exceptions.Exit as end:
         return end.exit_code
-    except click.UsageError as problem:
-        problem.show(sys.stderr)
-        return USAGE
     except click.ClickException as problem:
-        problem.show(sys.stderr)
-        return problem.exit_code
+        with _unless_closed():
+            problem.show(sys.stderr)
+        return USAGE if isinstance(problem, click.UsageError) else problem.exit_code
     except BadQuoting as problem:
-        sys.stderr.write(f"Error: {problem}\n")
+        with _unless_closed():
+            sys.stderr.write(f"Error: {problem}\n")
         return USAGE
     return code if isinstance(code, int) else 0
 
 
-def _give_up_stdout() -> None:
+def _unless_closed() -> AbstractContextManager[None]:
+    """Nowhere is left to say it on a full or closed stderr, and the exit code still tells."""
+    return suppress(OSError)
+
+
+def _give_up(stream: TextIO) -> None:
     """The interpreter must not try to flush again at exit."""
     with suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _open_log() -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 
+from synapse_apply.files.checkout import is_written_below, leads_out
 from synapse_apply.manifests.project import FILE_NAME, place_of
 from synapse_apply.manifests.submodules import is_not_checked_out
 from synapse_apply.model.diagnostic import Diagnostic, Position, error
@@ -44,6 +44,9 @@ def manifest_files(project: Project, target: Target, paths: Sequence[str] = ()) 
     for text, path in entries:
         if not paths and named and not is_inside(project, target, text):
             result.findings.append(outside(text, project, place_of(text)))
+            continue
+        if away := _leads_away(project, target, path, text, is_typed=bool(paths)):
+            result.findings.append(away)
             continue
         for file in _expand(path, project, result, text):
             if file not in seen:
@@ -101,15 +104,36 @@ def is_manifest(name: str) -> bool:
     return name.endswith(_SUFFIXES) and name != FILE_NAME
 
 
+def _leads_away(
+    project: Project, target: Target, path: FilePath, text: str, *, is_typed: bool
+) -> Diagnostic | None:
+    """The finding for a path whose links leave the project, though it lies there as it is written.
+
+    One that is typed may lie elsewhere, and then leads where it leads; so may one that is listed
+    outside the project under allow_files. A name listed there that lies inside counts for nothing
+    here: a pull request can make it a link to anywhere.
+    """
+    try:
+        elsewhere = not is_written_below(path, project.root)
+        away = not elsewhere and leads_out(path, project.root)
+        real = os.path.realpath(path)
+    except ValueError:  # a name no file can have
+        return None
+    if elsewhere or not away:
+        return None
+    listed = [project.root / name for name in target.allow_files]
+    outside = [one for one in listed if not is_written_below(one, project.root)]
+    if not is_typed and any(real == os.path.realpath(one) for one in outside):
+        return None
+    return _leads_out(str(path), project).with_(position=place_of(text))
+
+
 def _expand(
     path: FilePath, project: Project, result: ManifestFiles, text: str
 ) -> Iterator[FilePath]:
-    try:
-        path = FilePath(os.path.normpath(path))
-        is_file, is_folder = path.is_file(), path.is_dir()
-    except (OSError, ValueError):  # a name no file can have
-        is_file = is_folder = False
-    if is_file:
+    path = FilePath(os.path.normpath(path))
+    is_folder = os.path.isdir(path)  # noqa: PTH112 - also for names that no file can have
+    if not is_folder and os.path.exists(path):  # noqa: PTH110
         result.named.add(path)
         yield path
     elif is_folder:
@@ -137,10 +161,8 @@ def _walk(folder: str, project: Project, result: ManifestFiles) -> Iterator[File
         elif entry.is_symlink() and _leads_to_folder(entry):
             result.findings.append(_linked_folder(entry.path))
         elif is_manifest(entry.name):
-            if entry.is_symlink() and not _links_inside(project, entry.path):
+            if entry.is_symlink() and leads_out(FilePath(entry.path), project.root):
                 result.findings.append(_leads_out(entry.path, project))
-            elif _is_pipe(entry):
-                result.findings.append(_no_file(entry.path))
             else:
                 yield FilePath(entry.path)
 
@@ -158,16 +180,6 @@ def _leads_to_folder(link: os.DirEntry[str]) -> bool:
     try:
         return link.is_dir()
     except OSError:  # a link in a circle: reading it tells why
-        return False
-
-
-def _is_pipe(entry: os.DirEntry[str]) -> bool:
-    """Reading one would wait for a writer that never comes."""
-    if entry.is_file(follow_symlinks=False):
-        return False
-    try:
-        return stat.S_ISFIFO(entry.stat().st_mode)
-    except OSError:  # a link to nothing: reading it tells why
         return False
 
 
@@ -206,19 +218,6 @@ def _unreadable(folder: str, problem: OSError) -> Diagnostic:
         f"{shown(FilePath(folder), str(FilePath.cwd()))}: {problem.strerror}",
         "check its permissions",
     )
-
-
-def _no_file(path: str) -> Diagnostic:
-    return error(
-        "Unreadable file",
-        f"{shown(FilePath(path), str(FilePath.cwd()))} is a pipe",
-        "put a plain file there, or give it another ending",
-    )
-
-
-def _links_inside(project: Project, path: str) -> bool:
-    """Whether a link ends inside the project: what it points to would be read and shown."""
-    return _is_below(os.path.realpath(path), os.path.realpath(project.root))
 
 
 def is_inside(project: Project, target: Target, text: str) -> bool:

@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path as FilePath
 from typing import Any
 
+from synapse_apply.files.checkout import read_plain
 from synapse_apply.manifests import across, shapes
 from synapse_apply.manifests.committed import Written, committed
 from synapse_apply.manifests.decode import (
@@ -69,7 +70,7 @@ class Shelf:
     def read(self, file: FilePath, name: str) -> Reading:
         if file not in self.readings:
             try:
-                self.readings[file] = read(file.read_bytes(), name)
+                self.readings[file] = read(read_plain(file), name)
             except OSError as problem:
                 finding = error(
                     "Unreadable file",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path as FilePath
 from typing import Any
 
+from synapse_apply.files.checkout import read_named
 from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.manifests import shapes
 from synapse_apply.manifests.explain import Subject, explain
@@ -48,7 +50,8 @@ def find_project(start: FilePath) -> FilePath | None:
     """The project file in a folder or in the nearest parent that has one."""
     here = start.resolve()
     for folder in (here, *here.parents):
-        if (folder / FILE_NAME).is_file():
+        # A link to nothing, a pipe: what is there is meant, and reading it says what is wrong.
+        if os.path.lexists(folder / FILE_NAME) and not (folder / FILE_NAME).is_dir():
             return folder / FILE_NAME
     return None
 
@@ -64,9 +67,12 @@ def read_project(
     """The project of a file, or None and why it cannot be used.
 
     `shown` is the file's name in findings; `data` its text when it comes from elsewhere (another
-    revision). Raises OSError as reading a file does.
+    revision). Raises OSError as reading a file does, also for one that a link leads out of the
+    checkout (of its folder, where there is no repository around it).
     """
-    reading = read(file.read_bytes() if data is None else data, shown)
+    if data is None:
+        data = read_named(file, file.parent)
+    reading = read(data, shown)
     findings = list(reading.diagnostics)
     if not reading.documents and not findings:
         findings.append(

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
-_PATH = re.compile(r'^\s*path\s*=\s*"?(.+?)"?\s*$', re.MULTILINE)
+from synapse_apply.files.checkout import submodules_of
 
 
 def is_not_checked_out(empty: Path) -> bool:
@@ -17,8 +16,8 @@ def is_not_checked_out(empty: Path) -> bool:
     folder = empty.resolve()
     for above in folder.parents:
         try:
-            text = (above / ".gitmodules").read_text(encoding="utf-8", errors="replace")
+            listed = submodules_of(above)
         except OSError:
             continue
-        return folder.relative_to(above).as_posix() in _PATH.findall(text)
+        return folder.relative_to(above).as_posix() in listed
     return False

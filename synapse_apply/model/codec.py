@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from synapse_apply.model.json_shapes import coder_of
-from synapse_apply.model.json_values import Json, WrongShape, value_to_json
+from synapse_apply.model.json_values import TOO_DEEP, Json, WrongShape, value_to_json
 from synapse_apply.model.plan import Change, Plan
 from synapse_apply.model.state import AuditEntry, Intent, Record, State
 from synapse_apply.model.values import Fields
@@ -116,4 +116,4 @@ def _guarded(work: Callable[[Any], Any], value: Any) -> Any:
     try:
         return work(value)
     except RecursionError:
-        raise WrongShape("nested too deeply to be stored") from None
+        raise WrongShape(TOO_DEEP) from None

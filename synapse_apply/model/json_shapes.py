@@ -18,7 +18,9 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import from_pointer, pointer
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.json_values import (
+    DEEPEST,
     LONGEST_DECIMAL_BITS,
+    TOO_DEEP,
     Json,
     WrongShape,
     address_of,
@@ -248,6 +250,8 @@ def _path_to_text(path: Any) -> str:
 @lru_cache(maxsize=4096)
 def _path(text: str) -> tuple[str, ...]:
     """Kept: ten thousand records have the same few paths, and share them so."""
+    if text.count("/") > DEEPEST:
+        raise WrongShape(TOO_DEEP)
     try:
         return from_pointer(text)
     except ValueError:

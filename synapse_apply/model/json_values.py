@@ -28,6 +28,10 @@ from synapse_apply.model.values import (
 
 # Python refuses to print longer integers in decimal (sys.set_int_max_str_digits); hex has no limit.
 LONGEST_DECIMAL_BITS = 10_000
+# How deeply a value may nest, and of how many steps a path to one may be. Manifests may not nest
+# more deeply; values are read and shown by recursion, several calls a level.
+DEEPEST = 100
+TOO_DEEP = "nested too deeply to be stored"
 
 Json = dict[str, Any]
 
@@ -49,8 +53,11 @@ class WrongShape(ValueError):
         return WrongShape(self.problem, step + self.at)
 
 
-def value_to_json(value: Any) -> Any:
-    """One value: JSON as it is (a tuple as a list), markers as objects with a `$` key."""
+def value_to_json(value: Any, left: int = DEEPEST) -> Any:
+    """One value: JSON as it is (a tuple as a list), markers as objects with a `$` key.
+
+    WrongShape for one that nests more than `left` levels.
+    """
     if value is None or type(value) is str or isinstance(value, str | bool):
         return value
     if isinstance(value, int):
@@ -59,27 +66,44 @@ def value_to_json(value: Any) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else {"$float": repr(value)}
     if isinstance(value, list | tuple):
-        return [value_to_json(item) for item in value]
+        return [value_to_json(item, _one_less(left)) for item in value]
     if isinstance(value, Mapping):
-        plain = {key_of(key): value_to_json(item) for key, item in value.items()}
+        plain = {key_of(key): value_to_json(item, _one_less(left)) for key, item in value.items()}
         return {"$map": plain} if any(key.startswith("$") for key in plain) else plain
     return _marker_to_json(value)
 
 
-def value_from_json(data: Any) -> Any:
+def value_from_json(data: Any, left: int = DEEPEST) -> Any:
     """The inverse of value_to_json."""
     if type(data) in _THEMSELVES:
         return data
     if isinstance(data, list):
-        return [step_into(f"[{index}]", value_from_json, item) for index, item in enumerate(data)]
+        left = _one_less(left)
+        return [_step_into(f"[{index}]", item, left) for index, item in enumerate(data)]
     if not isinstance(data, dict):
         return data
     mark = next((key for key in data if key.startswith("$")), None)
     if mark is None:
-        return {key: step_into(f".{key}", value_from_json, item) for key, item in data.items()}
+        left = _one_less(left)
+        return {key: _step_into(f".{key}", item, left) for key, item in data.items()}
+    if mark == "$map":
+        return step_into(f".{mark}", lambda inner: _map(inner, _one_less(left)), data[mark])
     if mark not in MARKS:
         raise WrongShape("a marker this version does not know")
     return step_into(f".{mark}", lambda inner: MARKS[mark](inner, data), data[mark])
+
+
+def _step_into(step: str, data: Any, left: int) -> Any:
+    """As `step_into` for a value inside another; most of what is read is a scalar."""
+    if type(data) in _THEMSELVES:
+        return data
+    return step_into(step, lambda inner: value_from_json(inner, left), data)
+
+
+def _one_less(left: int) -> int:
+    if not left:
+        raise WrongShape(TOO_DEEP)
+    return left - 1
 
 
 def _marker_to_json(value: Any) -> Json:
@@ -98,10 +122,10 @@ def _marker_to_json(value: Any) -> Json:
     raise TypeError(f"a {type(value).__name__} cannot be stored")
 
 
-def _map(inner: Any, _whole: Json) -> Any:
+def _map(inner: Any, left: int) -> Any:
     if not isinstance(inner, dict):
         raise WrongShape(expected("an object", inner))
-    return {key: step_into(f".{key}", value_from_json, item) for key, item in inner.items()}
+    return {key: _step_into(f".{key}", item, left) for key, item in inner.items()}
 
 
 def _mac(inner: Any, whole: Json) -> Mac:
@@ -116,7 +140,6 @@ MARKS: Mapping[str, Callable[[Any, Json], Any]] = {
     "$reference": lambda inner, _whole: Reference(address_of(inner)),
     "$float": lambda inner, _whole: _number(float, inner),
     "$int": lambda inner, _whole: _number(lambda text: int(text, 16), inner),
-    "$map": _map,
 }
 
 

@@ -40,6 +40,12 @@ def name_of(digest: str) -> str:
     return f"{FOLDER}{found[1]}.zip"
 
 
+def is_name(name: str) -> bool:
+    """Whether a package could have this name in a plan's file."""
+    digest = name.removeprefix(FOLDER).removesuffix(".zip")
+    return bool(DIGEST.fullmatch(f"pkg1:sha256:{digest}")) and name == f"{FOLDER}{digest}.zip"
+
+
 def put(archive: zipfile.ZipFile, digest: str, package: BinaryIO) -> int:
     """Add a package to a zip that is being written, a block at a time; gives its bytes."""
     info = zipfile.ZipInfo(name_of(digest), _FIXED_TIME)

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import os
-import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from synapse_apply.files.checkout import submodules_of
 from synapse_apply.packages.content import BLOCK, UnreadableError
 from synapse_apply.packages.names import printable
 from synapse_apply.packages.sighting import sighting_of
 from synapse_apply.packages.tree import Kind, Node
-
-_SUBMODULE_PATH = re.compile(r"^\s*path\s*=\s*(.+?)\s*$", re.MULTILINE)
 
 
 class FolderTree:
@@ -85,10 +83,10 @@ def _submodules_around(top: Path) -> frozenset[Path]:
     for folder in (here, *here.parents):
         if (folder / ".git").exists():
             try:
-                text = (folder / ".gitmodules").read_text(encoding="utf-8", errors="replace")
+                listed = submodules_of(folder)
             except OSError:
                 return frozenset()
-            return frozenset(folder / path for path in _SUBMODULE_PATH.findall(text))
+            return frozenset(folder / path for path in listed)
     return frozenset()
 
 

@@ -12,10 +12,12 @@ from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.packages.content import Gathered, Measured, Watch, digest_of, measure
 from synapse_apply.packages.digests import Digests
+from synapse_apply.packages.names import printable, why_not_on_windows
 from synapse_apply.packages.sources import CONFIG_FILES, FILE, config_text, opened
 from synapse_apply.packages.zipping import write_zip
 
 MAX_SIZE = 4 * 1024**3
+_MOST_TOLD = 5
 
 # (text, name of the file for messages) -> (the mapping, its positions); raises InputError.
 Reader = Callable[[str, str], tuple[Mapping[str, Any], Mapping[Any, Any]]]
@@ -60,7 +62,7 @@ def inspect(
     except InputError as problem:
         raise InputError(*(one.with_(**told) for one in problem.diagnostics)) from None
     if warn is not None:
-        for finding in doubts(source, measured):
+        for finding in doubts(source, measured, is_linted=watch is not None):
             warn(finding.with_(**told))
     digest = digest_of(measured.files) if measured.files else ""
     return Package(digest, measured.files, measured.size, source)
@@ -142,9 +144,21 @@ def _size_findings(found: Gathered, max_size: int, source: PackageSource) -> lis
     return []
 
 
-def doubts(source: PackageSource, measured: Measured) -> Iterator[Diagnostic]:
-    """What is odd about a package and no error."""
-    if measured.files and not measured.files.keys() & set(CONFIG_FILES):
+def doubts(
+    source: PackageSource, measured: Measured, *, is_linted: bool = False
+) -> Iterator[Diagnostic]:
+    """What is odd about a package and no error; what the lint tells by its rules is left to it."""
+    unfit = [(path, why) for path in measured.files if (why := why_not_on_windows(path))]
+    if unfit:
+        told = ", ".join(f"{printable(path)} {why}" for path, why in unfit[:_MOST_TOLD])
+        more = f" and {len(unfit) - _MOST_TOLD} more" if len(unfit) > _MOST_TOLD else ""
+        yield warning(
+            "Names that Windows cannot have",
+            f"{source}: {told}{more}.",
+            "Agents on Windows cannot unpack the package. Rename the files, or leave them out with "
+            "a line in .synapseignore.",
+        )
+    if measured.files and not is_linted and not measured.files.keys() & set(CONFIG_FILES):
         yield warning(
             "Package without config.yaml",
             f"{source} has neither config.yaml nor synapse.yaml at its root.",

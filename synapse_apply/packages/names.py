@@ -1,4 +1,9 @@
-"""Which names may stand in a package, on every system it may be unpacked on."""
+"""Which names may stand in a package, on every system it may be unpacked on.
+
+A name is an error where it is dangerous anywhere or deceives who reads it: in a review, a name
+with characters that are not seen, or that reorder a line, passes for another. One that only
+Windows cannot have is a warning, since most agents are no Windows machines.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +14,16 @@ from collections.abc import Iterable, Iterator
 from synapse_apply.model.diagnostic import Diagnostic, error
 
 _DRIVE = re.compile(r"[A-Za-z]:")
-_MAX_BYTES = 4096
+_MAX_BYTES, _MAX_PART = 4096, 255
+# Letters and marks that show as nothing. All of category Cf does: bidi controls, zero-width
+# characters, byte order marks, tags.
+_UNSEEN = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
+_UNSEEN_CATEGORIES = frozenset(("Cf", "Zl", "Zp"))
+_NOT_ON_WINDOWS = frozenset('<>:"|?*')
+_NUMBERED = (
+    f"{name}{number}" for name in ("COM", "LPT") for number in "0123456789\u00b9\u00b2\u00b3"
+)
+_DEVICES = frozenset(("CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$", *_NUMBERED))
 
 
 def canonical(path: str) -> str:
@@ -29,7 +43,19 @@ def name_findings(path: str) -> Iterator[Diagnostic]:
 
 def printable(path: str) -> str:
     """The path, quoted and escaped where a terminal could be misled by it."""
-    return path if path and path.isprintable() else ascii(path)
+    return path if path and path.isprintable() and not _UNSEEN.intersection(path) else ascii(path)
+
+
+def why_not_on_windows(path: str) -> str:
+    """Why Windows cannot have a file of this name, "" where it can."""
+    for part in path.split("/"):
+        if part.partition(".")[0].rstrip(" ").upper() in _DEVICES:
+            return "is the name of a device"
+        if part.endswith((".", " ")):
+            return "ends in a dot or a space"
+        if characters := "".join(sorted(_NOT_ON_WINDOWS.intersection(part))):
+            return f"has {' '.join(characters)}"
+    return ""
 
 
 def _faults(path: str) -> Iterator[str]:
@@ -39,6 +65,9 @@ def _faults(path: str) -> Iterator[str]:
         return
     if any(unicodedata.category(char) == "Cc" for char in path):
         yield "has control characters"
+    if unseen := sorted(set(filter(_is_unseen, path))):
+        named = ", ".join(f"U+{ord(char):04X}" for char in unseen)
+        yield f"has characters that are not seen or reorder what is ({named})"
     if "\\" in path:
         yield "has a backslash, which some systems take for a slash"
     if path.startswith("/") or _DRIVE.match(path):
@@ -47,6 +76,12 @@ def _faults(path: str) -> Iterator[str]:
         yield "has '.', '..' or an empty part"
     if len(path.encode()) > _MAX_BYTES:
         yield f"is longer than {_MAX_BYTES} bytes"
+    elif max(len(part.encode()) for part in parts) > _MAX_PART:
+        yield f"has a part that is longer than {_MAX_PART} bytes"
+
+
+def _is_unseen(char: str) -> bool:
+    return unicodedata.category(char) in _UNSEEN_CATEGORIES or char in _UNSEEN
 
 
 def collision_findings(paths: Iterable[str]) -> list[Diagnostic]:
@@ -68,7 +103,9 @@ def collision_findings(paths: Iterable[str]) -> list[Diagnostic]:
 
 
 def _folded(path: str) -> str:
-    return canonical(canonical(path).casefold())
+    # Windows drops what a part ends in.
+    ends_dropped = "/".join(part.rstrip(". ") or part for part in path.split("/"))
+    return canonical(canonical(ends_dropped).casefold())
 
 
 def _collision(one: str, other: str) -> Diagnostic:

@@ -137,9 +137,11 @@ def _tree(source: PackageSource, root: Path, allow_files: Sequence[str]) -> Iter
             yield tree
         return
     top = _inside(source, root, allow_files)
-    if not top.is_dir():
-        what = "is a file" if top.is_file() else "does not exist"
-        hint = "A zip built elsewhere is declared with file:." if top.is_file() else _RELATIVE
+    # Unlike those of Path, these answer also for names that no file can have.
+    if not os.path.isdir(top):  # noqa: PTH112
+        is_file = os.path.isfile(top)  # noqa: PTH113
+        what = "is a file" if is_file else "does not exist"
+        hint = "A zip built elsewhere is declared with file:." if is_file else _RELATIVE
         _stop("Package folder not found", f"{source.path} {what}.", hint)
     yield FolderTree(top)
 
@@ -154,7 +156,7 @@ def _inside(source: PackageSource, root: Path, allow_files: Sequence[str]) -> Pa
     try:
         home, place = root.resolve(), (root / source.path).resolve()
         listed = [(root / name).resolve() for name in allow_files]
-    except (OSError, RuntimeError) as problem:
+    except (OSError, RuntimeError, ValueError) as problem:
         _stop("Package path not usable", f"{source.path}: {problem}", _RELATIVE)
     if not place.is_relative_to(home) and place not in listed:
         _outside(source)
@@ -168,8 +170,8 @@ def open_source_file(
     if source.ref:
         return _committed_zip(source, root)
     path = _inside(source, root, allow_files)
-    if not path.is_file():
-        what = "is a folder" if path.is_dir() else "does not exist"
+    if not os.path.isfile(path):  # noqa: PTH113 - also for names that no file can have
+        what = "is a folder" if os.path.isdir(path) else "does not exist"  # noqa: PTH112
         _stop("Package file not found", f"{source.path} {what}.", _RELATIVE)
     try:
         # The path leads through no link: one that is there now came after the look at it.

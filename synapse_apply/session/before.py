@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import field, replace
 from pathlib import Path
 
+from synapse_apply.files.checkout import read_named
 from synapse_apply.manifests.project import given_variables
 from synapse_apply.model.address import Address
 from synapse_apply.model.desired import Desired, Package
@@ -106,7 +107,7 @@ def _existing(where: Where, project: Project, commit: Commit) -> tuple[Path, ...
 
 
 def _files(where: Where) -> list[tuple[str, bytes]]:
-    return [(str(path), path.read_bytes()) for path in where.variable_files]
+    return [(str(path), read_named(path)) for path in where.variable_files]
 
 
 def as_checked_out(

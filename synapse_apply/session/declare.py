@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from synapse_apply.files.checkout import read_named
 from synapse_apply.manifests.committed import Written
 from synapse_apply.manifests.draft import PackageConfig
 from synapse_apply.manifests.loading import Loaded, Shelf, load
@@ -156,7 +157,7 @@ def variables_of(where: Where, project: Project) -> dict[str, Any]:
     files = []
     for path in where.variable_files:
         try:
-            files.append((shown(path), path.read_bytes()))
+            files.append((shown(path), read_named(path, project.root)))
         except OSError as problem:
             raise InputError.of(
                 "A variable file cannot be read",

@@ -113,6 +113,9 @@ def _saved(path: Path, contents: plan_file.Contents) -> Saved:
     if number not in (FORMAT, FORMAT_WITH_PACKAGES):
         why = "another version wrote it"
         raise plan_file.unusable(path, why, "Make the plan again with this version.")
+    if number == FORMAT and contents.sizes:
+        why = "it carries packages, and its plan was made without them"
+        raise plan_file.unusable(path, why, "`synapse-apply plan --out FILE` makes one.")
     carrier, signature = None, document["signature"]
     if number == FORMAT_WITH_PACKAGES:
         held = tuple(map(held_from_json, document["sources"]))

@@ -166,7 +166,7 @@ class Sources:
                 self._project.root,
                 self._project.max_package_size,
                 allow_files=allow_files,
-                warn=findings.append if watch is None else None,  # the lint says it by its rule
+                warn=findings.append,
                 digests=self._kept.digests if self._kept else None,
                 watch=watch,
             )

@@ -1,8 +1,12 @@
-"""Group commit: the writes of many threads as few transactions.
+"""Group commit: the writes of many threads as few transactions, and who leads each of them.
 
 A commit waits for the disk, and so many writes would wait in line. Who comes while a commit is
 under way shares the next one with everybody else who came. Nobody's write returns before the
 commit that holds it is durable, so a shared commit promises what one alone does.
+
+Who leads holds a lock, which the interpreter gives back however the thread leaves it. Events only
+make the usual way fast: who waits for one also looks, now and then, whether the lock is free. So
+a leader that is interrupted at any place, even while it hands over, leaves nobody waiting.
 """
 
 from __future__ import annotations
@@ -10,11 +14,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from threading import Event, Lock
 
+from synapse_apply.model.diagnostic import error
 from synapse_apply.model.errors import StateError
 from synapse_apply.stores.database import Row, Run
 
 # Done again where its transaction is: it must do nothing but run statements.
 Work = Callable[[Run], object]
+
+# Seconds after which who waits looks whether anybody leads at all.
+_PATIENCE = 0.25
 
 
 class Piece:
@@ -43,7 +51,9 @@ class Group:
         self._commit = commit
         self._together = together
         self._mutex = Lock()
+        self._leadership = Lock()
         self._waiting: list[Piece] = []
+        # Whether somebody leads or was told to. Only a hint: that thread may be gone.
         self._leading = False
         # A transaction failed, and not for what a piece of it wanted.
         self.broken = False
@@ -51,27 +61,39 @@ class Group:
     def write(self, work: Work) -> None:
         """Do one piece of work and wait until it is durable; raises what it raised."""
         piece = Piece(work)
-        with self._mutex:
-            self._waiting.append(piece)
-            leads = not self._leading
-            self._leading = True
-        if not leads:
-            self._wait(piece)
-        if not piece.ended:
-            self._lead()
+        try:
+            with self._mutex:
+                self._waiting.append(piece)
+                leads = not self._leading
+                self._leading = True
+            if not leads:
+                self._wait(piece)
+            if not piece.ended:
+                with self._leadership:
+                    if not piece.ended:
+                        self._lead(piece)
+        except BaseException:
+            self._withdraw(piece)
+            raise
         if piece.failure is not None:
             raise _own(piece.failure)
 
     def _wait(self, piece: Piece) -> None:
-        try:
-            piece.turn.wait()
-        except BaseException:  # an interrupt: nobody may wait for this thread to lead
-            with self._mutex:
-                if piece in self._waiting:
-                    self._waiting.remove(piece)
-                    if piece.turn.is_set():
-                        self._pass_on()
-            raise
+        """Until the piece has ended or its thread is to lead, which it also is where nobody does.
+
+        Two that want to lead do no harm: the lock lets one in, and the other finds its work done.
+        """
+        while not piece.turn.wait(_PATIENCE):
+            if not self._leadership.locked():
+                return
+
+    def _withdraw(self, piece: Piece) -> None:
+        """An interrupt: the piece is not written any more, and another one may have to lead."""
+        with self._mutex:
+            if piece in self._waiting:
+                self._waiting.remove(piece)
+                if not self._leadership.locked():
+                    self._pass_on()
 
     def _pass_on(self) -> None:
         """Let the first of those who wait lead, if there is one. The mutex is held."""
@@ -79,17 +101,21 @@ class Group:
         if self._waiting:
             self._waiting[0].turn.set()
 
-    def _lead(self) -> None:
+    def _lead(self, own: Piece) -> None:
         """Write what is waiting, our own piece among it, and let the next one lead."""
         with self._mutex:
             pieces, self._waiting = self._waiting, []
         try:
-            self._write(pieces)
+            if own not in pieces:
+                own.failure, own.ended = _abandoned(), True
+            if pieces:
+                self._write(pieces)
         except BaseException as failure:
             self.broken = True
+            is_usual = isinstance(failure, Exception)
             for piece in pieces:
-                piece.failure = piece.failure or failure
-            if not isinstance(failure, Exception):
+                piece.failure = piece.failure or (failure if is_usual else _abandoned())
+            if not is_usual:
                 raise
         finally:
             for piece in pieces:
@@ -152,3 +178,15 @@ def _own(failure: BaseException) -> BaseException:
     if isinstance(failure, StateError):
         return type(failure)(*failure.diagnostics)
     return failure
+
+
+def _abandoned() -> StateError:
+    """What is said of a write whose leader was interrupted: its transaction may be durable."""
+    return StateError(
+        error(
+            "A write of the state was interrupted",
+            "The thread that wrote it together with others was stopped before it could tell "
+            "whether all of it is written.",
+            "Run the command again: what is open is looked up first.",
+        )
+    )

@@ -151,7 +151,7 @@ class PostgresDatabase:
     ) -> str:
         """What was here is kept as a backup is, unless it cannot be read."""
         with opened_backup(source) as connection, sqlite_faults.in_words(source, "Reading"):
-            backup = sqlite_runner(connection)
+            backup = sqlite_runner(connection, source)
             statements = [*all_rows(backup), *check(backup)]
 
         kept = str(written(rows, Path(keep))) if keep and (rows := self._readable()) else ""

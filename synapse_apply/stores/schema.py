@@ -6,6 +6,7 @@ Values are JSON texts (model/codec.py); beside them stand only the columns that 
 from __future__ import annotations
 
 from functools import cache
+from types import NoneType
 
 TABLES = (
     """
@@ -83,6 +84,24 @@ COLUMNS = {
     "plans": ("id", "applied"),
     "audit": ("seq", "at", "address", "entry"),
 }
+
+
+# What cells hold that are no texts. A lock's are NULL beside `meta` where nobody holds it.
+_NUMBERS = frozenset(("format", "serial", "fence", "token", "counter", "pid", "seq"))
+_MAY_BE_NULL = frozenset(("owner", "token"))
+# One more must still be a number to every database.
+LARGEST = 2**62
+
+
+@cache
+def types_of(column: str) -> frozenset[type]:
+    """The types that a cell of a column may have, by its name in an answer; else numbers."""
+    types: set[type] = {int} if column in _NUMBERS or not column.isidentifier() else {str}
+    if column in _MAY_BE_NULL:
+        types.add(NoneType)
+    if column == "id":
+        types.add(int)  # of `meta` and `lock`, which have one row
+    return frozenset(types)
 
 
 def select_all(table: str) -> str:

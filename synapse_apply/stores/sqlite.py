@@ -111,7 +111,7 @@ class SqliteDatabase:
         kept: list[Path] = []
         with self._turn, opened_backup(source) as backup:
             with sqlite_faults.in_words(source, "Reading"):
-                statements = check(runner(backup))
+                statements = check(runner(backup, source))
             with _new_file(self._path, lambda: self._make_way(kept)) as new, _connect(new) as copy:
                 backup.backup(copy)
                 copy.execute("BEGIN IMMEDIATE")
@@ -157,7 +157,7 @@ class SqliteDatabase:
             connection = self._current()
             connection.execute(begin)
             try:
-                yield runner(connection)
+                yield runner(connection, self.where)
                 connection.execute("COMMIT")
             except BaseException:
                 # SQLite has rolled back by itself where the disk was full.
@@ -267,7 +267,7 @@ def opened_backup(source: str) -> Iterator[sqlite3.Connection]:
 def origin(source: str) -> Origin:
     """Which state a backup is of; StateError as `opened_backup`."""
     with opened_backup(source) as connection, sqlite_faults.in_words(source, "Reading"):
-        return origin_of(runner(connection), source)
+        return origin_of(runner(connection, source), source)
 
 
 def written(rows: Sequence[Statement], first: Path) -> Path:
@@ -278,13 +278,29 @@ def written(rows: Sequence[Statement], first: Path) -> Path:
     return path
 
 
-def runner(connection: sqlite3.Connection) -> Run:
-    """How work runs its statements on a connection."""
+def runner(connection: sqlite3.Connection, where: str) -> Run:
+    """How work runs its statements on a connection; StateError for a cell of another type.
+
+    Columns of SQLite take values of any type, whatever they were declared as.
+    """
 
     def run(sql: str, values: Sequence[object]) -> list[Row]:
-        return connection.execute(sql, values).fetchall()
+        # One that failed half way holds the file's lock until it is closed.
+        with closing(connection.execute(sql, values)) as cursor:
+            rows: list[Row] = cursor.fetchall()
+            if rows:
+                _check_cells([name for name, *_ in cursor.description], rows, where)
+        return rows
 
     return run
+
+
+def _check_cells(names: Sequence[str], rows: Sequence[Row], where: str) -> None:
+    types = [schema.types_of(name) for name in names]
+    for row in rows:
+        for name, expected, cell in zip(names, types, row, strict=True):
+            if type(cell) not in expected or (type(cell) is int and abs(cell) > schema.LARGEST):
+                raise faults.damaged(where, f"a cell of column {name} is not what a state has")
 
 
 def _carry_out(statements: Sequence[Statement], connection: sqlite3.Connection) -> None:

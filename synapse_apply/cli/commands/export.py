@@ -11,6 +11,7 @@ import click
 from synapse_apply.cli import options
 from synapse_apply.cli.face import Face
 from synapse_apply.cli.manual import manual
+from synapse_apply.files.checkout import read_named
 from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.model.errors import Exit, InputError
 
@@ -168,7 +169,7 @@ def _document(made: Export, inventory: Path) -> dict[str, Any]:
 def _codes(path: Path) -> tuple[str, ...]:
     """A code a line; empty lines and those that begin with # are passed over."""
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = read_named(path).decode("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError):
         raise click.UsageError(f"--codes {path} cannot be read as text, a code a line.") from None
     return tuple(code for line in lines if (code := line.strip()) and not code.startswith("#"))

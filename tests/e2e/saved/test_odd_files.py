@@ -135,10 +135,10 @@ def deep(path: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "why"),
     [
-        (lzma, "it is not a plan, or it is damaged"),
+        (lzma, "its plan is compressed by method 14"),
         (bomb, "its plan is too large"),
         (doubled, "two things in it have one name"),
-        (deep, "it is not a plan, or it is damaged"),
+        (deep, "plan.json in it nests too deeply"),
         (lambda path: path.write_bytes(b""), "it is not a plan, or it is damaged"),
         (lambda path: path.mkdir(), "Is a directory"),
     ],

@@ -230,10 +230,12 @@ def put(content: bytes) -> Callable[[dict[str, bytes]], None]:
     [
         (put(b""), "it is no zip"),
         (lambda entries: entries.pop(max(entries, key=len)), "it is not there"),
-        (lambda entries: entries.update({"packages/x": b""}), "named by no row of the plan"),
-        (lambda entries: entries.update({"../x": b""}), "../x is named by no row of the plan"),
+        (
+            lambda entries: entries.update({f"packages/{'0' * 64}.zip": b""}),
+            f"packages/{'0' * 64}.zip is named by no row of the plan",
+        ),
     ],
-    ids=["cut", "missing", "foreign", "outside"],
+    ids=["cut", "missing", "foreign"],
 )
 def test_a_tampered_package(saved, server, change, said):
     """The signature is good, the digest tells: exit 4, nothing sent; the true file still goes."""
@@ -282,11 +284,11 @@ def test_a_package_and_its_name_in_the_plan(saved, server):
 def test_what_show_says_of_a_tampered_file(saved):
     """Without reading the packages: what is missing, and what is too much."""
     rewrite(saved.root / "next", lambda entries: entries.pop(max(entries, key=len)))
-    rewrite(saved.root / "next", lambda entries: entries.update({"x\x1b[31m": b""}))
+    foreign = f"packages/{'0' * 64}.zip"
+    rewrite(saved.root / "next", lambda entries: entries.update({foreign: b""}))
     ran = saved.run("show", "next", code=0)
     assert "release/yolo@1.0.0  missing  pkg1:sha256:" in ran.err
     assert "Warning: The plan's file has something that is not the plan's" in ran.err
-    assert "\x1b" not in ran.err
     shown = saved.run("show", "next", "--json", code=0).document
     jsonschema.validate(shown, SCHEMA)
     assert shown["packages"][0]["size"] is None

@@ -236,7 +236,7 @@ def test_a_pipe_among_the_manifests_is_not_waited_for(tmp_path: Path, linked: bo
         (tmp_path / "manifests" / "pipe.yaml").symlink_to(tmp_path / "pipe")
     loaded = load_of(tmp_path, PLUGIN)
     assert [one.summary for one in loaded.diagnostics] == ["Unreadable file"]
-    assert "pipe.yaml is a pipe" in loaded.diagnostics[0].detail
+    assert "pipe.yaml: it is a pipe" in loaded.diagnostics[0].detail
 
 
 def test_manifests_named_on_the_command_line_replace_the_list(tmp_path: Path) -> None:

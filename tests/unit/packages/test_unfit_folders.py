@@ -157,6 +157,7 @@ def test_an_empty_package_is_refused(tmp_path: Path) -> None:
         ("way", "Package outside the project"),
         ("/etc", "Package outside the project"),
         ("a\0b", "Package path not usable"),
+        ("x" * 300, "Package folder not found"),
     ],
 )
 def test_folders_that_are_not_there_or_not_ours(tmp_path: Path, path: str, summary: str) -> None:

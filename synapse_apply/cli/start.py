@@ -1,0 +1,23 @@
+"""Where the program begins: whatever cuts its first imports short ends in words, too."""
+
+from __future__ import annotations
+
+import sys
+from typing import NoReturn
+
+
+def main() -> NoReturn:
+    """Run what was typed. Most of the time of a short command is its imports."""
+    try:
+        from synapse_apply.cli.main import main as run_command
+    except KeyboardInterrupt:
+        sys.stderr.write("\nInterrupted.\n")
+        sys.exit(130)
+    except (ImportError, MemoryError, OSError) as problem:
+        name = getattr(problem, "name", None) or "A module"
+        sys.stderr.write(
+            f"Error: The installation is not whole\n  {name} cannot be imported "
+            f"({type(problem).__name__}).\n  Hint: Install the package anew.\n"
+        )
+        sys.exit(1)
+    run_command()

@@ -1,0 +1,245 @@
+"""A pull request commits a link, so that a file outside of the checkout is read and quoted."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import time
+
+import pytest
+
+from synapse_apply.cli.main import run
+
+SECRET = "hunter2-of-the-runner"
+PROJECT = """\
+apiVersion: synapse-apply/v1
+kind: Project
+manifests: [{listed}]
+variables: {{bucket: {{default: b}}}}
+targets: {{one: {{url: "http://127.0.0.1:9"}}}}
+"""
+PLUGIN = """\
+apiVersion: synapse-apply/v1
+kind: Plugin
+metadata: {name: p}
+spec: {name: P, code: p, from: ./plugin}
+"""
+
+
+@pytest.fixture
+def checkout(tmp_path, monkeypatch):
+    """A project below the top of a repository, and a secret beside the repository."""
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "key.yaml").write_text(f"{SECRET}\n")
+    folder = tmp_path / "repository" / "project"
+    (folder / "manifests").mkdir(parents=True)
+    (tmp_path / "repository" / ".git").mkdir()
+    monkeypatch.chdir(folder)
+    (folder / "synapse-apply.yaml").write_text(PROJECT.format(listed="manifests/"))
+    return folder
+
+
+def outcome(*arguments):
+    """Exit code and all that was printed."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = run(arguments)
+    return code, out.getvalue() + err.getvalue()
+
+
+def refused(*arguments, saying="outside"):
+    """The command ends with a finding of ours, soon, and quotes nothing of the file."""
+    begun = time.monotonic()
+    code, text = outcome(*arguments)
+    assert code == 1, text
+    assert SECRET not in text
+    assert "internal error" not in text
+    assert saying in text, text
+    assert time.monotonic() - begun < 5
+    return text
+
+
+LISTED = {
+    "a file that is listed": ("key.yaml", "key.yaml", "../../home/key.yaml"),
+    "a folder that is listed": ("away", "away", "../../home"),
+    "a file in a linked folder": ("away/key.yaml", "away", "../../home"),
+    "a link to a link": ("key.yaml", "key.yaml", "second"),
+    "an absolute link": ("key.yaml", "key.yaml", "/proc/self/environ"),
+}
+
+
+@pytest.mark.parametrize("case", LISTED)
+def test_a_listed_path_leads_out(checkout, monkeypatch, case):
+    monkeypatch.setenv("LEAK", SECRET)
+    listed, name, to = LISTED[case]
+    (checkout / name).symlink_to(to)
+    (checkout / "second").symlink_to("../../home/key.yaml")
+    (checkout / "synapse-apply.yaml").write_text(PROJECT.format(listed=listed))
+    refused("validate")
+
+
+def test_the_usual_folder_leads_out(checkout):
+    """`manifests/` is read without being listed."""
+    (checkout / "manifests").rmdir()
+    (checkout / "manifests").symlink_to("../../home")
+    (checkout / "synapse-apply.yaml").write_text(
+        PROJECT.format(listed="").replace("manifests: []\n", "")
+    )
+    refused("validate")
+
+
+@pytest.mark.parametrize("named", ["key.yaml", "./away", "away/key.yaml", "absolute"])
+def test_a_path_that_the_pipeline_names_leads_out(checkout, named):
+    """`-f` is the pipeline's word, and where it leads is the pull request's."""
+    (checkout / "key.yaml").symlink_to("../../home/key.yaml")
+    (checkout / "away").symlink_to("../../home")
+    refused("validate", "-f", str(checkout / "key.yaml") if named == "absolute" else named)
+
+
+@pytest.mark.parametrize("named", [(), ("--project", "synapse-apply.yaml"), ("-C", ".")])
+def test_the_project_file_leads_out(checkout, named):
+    (checkout / "synapse-apply.yaml").unlink()
+    (checkout / "synapse-apply.yaml").symlink_to("../../home/key.yaml")
+    refused("validate", *named)
+
+
+def test_the_project_file_leads_out_where_there_is_no_repository(checkout):
+    """As in an image that has a copy of the checkout without `.git`."""
+    (checkout.parent / ".git").rmdir()
+    (checkout / "synapse-apply.yaml").unlink()
+    (checkout / "synapse-apply.yaml").symlink_to("../../home/key.yaml")
+    refused("validate")
+
+
+@pytest.mark.parametrize("options", [("--var-file",)])
+@pytest.mark.parametrize("to", ["../../home/key.yaml", "/proc/self/environ", "away/key.yaml"])
+def test_a_file_of_variables_leads_out(checkout, monkeypatch, options, to):
+    monkeypatch.setenv("LEAK", SECRET)
+    (checkout / "away").symlink_to("../../home")
+    (checkout / "values.yaml").symlink_to(to)
+    refused("validate", *options, "values.yaml")
+
+
+def test_an_inventory_leads_out(checkout):
+    (checkout / "inventory.yaml").symlink_to("../../home/key.yaml")
+    refused("import", "-t", "embedded", "-f", "inventory.yaml")
+
+
+def test_parameters_of_a_run_lead_out(checkout):
+    """`--params-file` is sent to a server."""
+    (checkout / "parameters.yaml").symlink_to("../../home/key.yaml")
+    refused("run", "-t", "embedded", "p@1.0.0", "--params-file", "parameters.yaml")
+
+
+@pytest.mark.parametrize("name", ["config.yaml", ".synapseignore"])
+def test_a_file_of_a_package_leads_out(checkout, name):
+    (checkout / "plugin").mkdir()
+    (checkout / "plugin" / name).symlink_to("../../../home/key.yaml")
+    (checkout / "manifests" / "p.yaml").write_text(PLUGIN)
+    refused("validate", saying="leads out")
+
+
+def test_a_package_folder_leads_out(checkout):
+    (checkout / "plugin").symlink_to("../../home")
+    (checkout / "manifests" / "p.yaml").write_text(PLUGIN)
+    refused("validate")
+
+
+@pytest.mark.parametrize("device", ["/dev/zero", "/dev/stdin", "/dev/tty", "/dev/fd/0"])
+@pytest.mark.parametrize(
+    "place", ["manifests/a.yaml", "listed.yaml", "synapse-apply.yaml", "values.yaml"]
+)
+def test_a_device_is_not_read(checkout, device, place):
+    """None of them ever ends, or each of them waits."""
+    if place == "listed.yaml":
+        (checkout / "synapse-apply.yaml").write_text(PROJECT.format(listed=place))
+    (checkout / place).unlink(missing_ok=True)
+    (checkout / place).symlink_to(device)
+    extra = ("--var-file", place) if place == "values.yaml" else ()
+    refused("validate", *extra, saying="outside")
+
+
+@pytest.mark.parametrize(
+    "place", ["manifests/a.yaml", "listed.yaml", "synapse-apply.yaml", "values.yaml"]
+)
+def test_a_pipe_is_not_waited_for(checkout, place):
+    if place == "listed.yaml":
+        (checkout / "synapse-apply.yaml").write_text(PROJECT.format(listed=place))
+    (checkout / place).unlink(missing_ok=True)
+    os.mkfifo(checkout / place)
+    extra = ("--var-file", place) if place == "values.yaml" else ()
+    refused("validate", *extra, saying="pipe")
+
+
+@pytest.mark.parametrize("place", ["manifests/a.yaml", "synapse-apply.yaml", "values.yaml"])
+def test_a_file_without_end_is_not_read(checkout, place):
+    """A sparse file costs a pull request nothing."""
+    with (checkout / place).open("wb") as file:
+        file.truncate(1 << 40)
+    extra = ("--var-file", place) if place == "values.yaml" else ()
+    refused("validate", *extra, saying="larger than")
+
+
+@pytest.mark.parametrize("content", ["device", "newlines", "spaces", "large"])
+def test_the_list_of_submodules_is_read_in_bounds(checkout, content):
+    """It is asked for as soon as a folder of manifests is empty."""
+    file = checkout.parent / ".gitmodules"
+    if content == "device":
+        file.symlink_to("/dev/zero")
+    elif content == "newlines":
+        file.write_text("\n" * 900_000 + "path = x")
+    elif content == "spaces":
+        file.write_text("path = a" + " " * 900_000 + "b")
+    else:
+        with file.open("wb") as sparse:
+            sparse.truncate(1 << 40)
+    begun = time.monotonic()
+    code, text = outcome("validate")
+    assert "internal error" not in text
+    assert code == 0
+    (checkout / "plugin" / "empty").mkdir(parents=True)
+    (checkout / "manifests" / "p.yaml").write_text(
+        PLUGIN.replace(", from: ./plugin", "")
+        + "---\napiVersion: synapse-apply/v1\nkind: Release\nspec: {plugin: p, version: '1.0.0', source: ./plugin}\n"
+    )
+    outcome("validate")
+    assert time.monotonic() - begun < 5
+
+
+LINKS_INSIDE = ["manifests/b.yaml", "../shared.yaml"]
+
+
+def test_links_that_stay_in_the_project_are_followed(checkout):
+    """Of manifests, and of what the pipeline names."""
+    (checkout / "real.yaml").write_text(PLUGIN.replace(", from: ./plugin", ""))
+    (checkout / "manifests" / "a.yaml").symlink_to("../real.yaml")
+    (checkout / "values").write_text("bucket: c\n")
+    (checkout / "values.yaml").symlink_to("values")
+    code, text = outcome("validate", "--var-file", "values.yaml", "-t", "one")
+    assert code == 0, text
+    assert "1 resource" in text or "1 plugin" in text, text
+
+
+def test_a_project_file_and_values_that_the_repository_shares_are_followed(checkout):
+    """Their links end in the same repository."""
+    (checkout / "synapse-apply.yaml").rename(checkout.parent / "shared.yaml")
+    (checkout / "synapse-apply.yaml").symlink_to("../shared.yaml")
+    (checkout.parent / "values").write_text("bucket: c\n")
+    (checkout / "values.yaml").symlink_to("../values")
+    (checkout / "manifests" / "a.yaml").write_text(PLUGIN.replace(", from: ./plugin", ""))
+    code, text = outcome("validate", "--var-file", "values.yaml", "-t", "one")
+    assert code == 0, text
+
+
+def test_what_lies_elsewhere_is_read_where_the_pipeline_names_it(checkout):
+    """Nobody who opens pull requests decides where that leads; process substitution is a pipe."""
+    (checkout.parent.parent / "home" / "values").write_text("bucket: c\n")
+    (checkout.parent.parent / "home" / "link").symlink_to("values")
+    assert outcome("validate", "--var-file", "../../home/link", "-t", "one")[0] == 0
+    reading, writing = os.pipe()
+    os.write(writing, b"bucket: d\n")
+    os.close(writing)
+    code, text = outcome("validate", "--var-file", f"/dev/fd/{reading}", "-t", "one")
+    os.close(reading)
+    assert code == 0, text

@@ -1,0 +1,39 @@
+"""How deeply stored values may nest: views walk them by recursion."""
+
+from __future__ import annotations
+
+import pytest
+
+from synapse_apply.model import codec
+from synapse_apply.model.json_values import DEEPEST, WrongShape, value_from_json, value_to_json
+
+
+def tower(levels, wrap):
+    value = 1
+    for _ in range(levels):
+        value = wrap(value)
+    return value
+
+
+WRAPS = [lambda inner: [inner], lambda inner: {"a": inner}, lambda inner: {"$map": {"$a": inner}}]
+
+
+@pytest.mark.parametrize("wrap", WRAPS, ids=["lists", "maps", "marked maps"])
+def test_a_tower_is_read_up_to_a_height(wrap):
+    assert value_from_json(tower(DEEPEST, wrap))
+    with pytest.raises(WrongShape, match="nested too deeply"):
+        value_from_json(tower(DEEPEST + 1, wrap))
+
+
+@pytest.mark.parametrize("wrap", WRAPS[:2], ids=["lists", "maps"])
+def test_what_could_not_be_read_back_is_not_written(wrap):
+    value = tower(DEEPEST, wrap)
+    assert value_from_json(value_to_json(value)) == value
+    with pytest.raises(WrongShape, match="nested too deeply"):
+        value_to_json(wrap(value))
+
+
+def test_a_path_has_no_more_steps_than_a_value_levels():
+    assert codec.fields_from_json({"/a" * DEEPEST: 1})
+    with pytest.raises(WrongShape, match="nested too deeply"):
+        codec.fields_from_json({"/a" * (DEEPEST + 1): 1})
