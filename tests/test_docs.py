@@ -203,3 +203,12 @@ def test_nothing_is_left_to_do_in_the_package() -> None:
     left = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b")
     for path in (ROOT / "synapse_apply").rglob("*.py"):
         assert not left.search(path.read_text(encoding="utf-8")), path
+
+
+def test_the_threat_model_names_every_attack() -> None:
+    """Each file of attacks stands on the page, and each test that it names is there."""
+    page = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
+    shown_by = set(re.findall(r"`(tests/\S+\.py)`", page))
+    assert {name for name in shown_by if not (ROOT / name).is_file()} == set()
+    attacks = {shown(path) for path in (ROOT / "tests" / "attack").glob("test_*.py")}
+    assert attacks - shown_by == set()
