@@ -52,6 +52,11 @@ class StandIn:
         """The next such request is acted on, and its answer is lost."""
         self.site.incidents.append(Incident(method, path, loses_answer=True))
 
+    def spoil_answer(self, method: str, path: str, status: int) -> None:
+        """The next such request is acted on, and an edge answers with a page of its own [Sm]."""
+        page = Reply(status, content=b"<html>error</html>", content_type="text/html")
+        self.site.incidents.append(Incident(method, path, after=page))
+
     def forestall(self, method: str, path: str, deed: Callable[[], object]) -> None:
         """Somebody else does something right before the next such request is handled."""
         self.site.incidents.append(Incident(method, path, before=deed))

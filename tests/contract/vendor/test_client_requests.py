@@ -162,9 +162,10 @@ def test_a_create_without_an_answer_may_have_acted(backend, client):
 @pytest.mark.parametrize("status", [502, 503, 504, 520, 524])
 def test_an_answer_of_the_edge_leaves_a_create_unknown(backend, client, status):
     """The vendor's own client sends a POST again after these; this one must not."""
-    backend.answer_once("POST", "/plugins/", status, {"detail": "edge"})
+    backend.spoil_answer("POST", "/plugins/", status)
     assert error_of(client.create_plugin, PLUGIN).effect is Effect.UNKNOWN
     assert backend.writes == ["POST /plugins/"]
+    assert [plugin["code"] for plugin in client.list_plugins()] == ["yolo"]
 
 
 @pytest.mark.parametrize("path", ["/plugins/", "/storages/", "/plugin_releases/"])

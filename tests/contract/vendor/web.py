@@ -114,13 +114,15 @@ class Incident:
     """Something that happens once, to the first request that it fits.
 
     `before` runs before the request is handled (somebody else was faster), `instead` answers in
-    place of the backend, and with `lost` the connection breaks after the backend has acted.
+    place of the backend, and `after` in place of its answer, once it has acted. With
+    `loses_answer` the connection breaks after it has acted.
     """
 
     method: str
     path: str
     before: Callable[[], object] | None = None
     instead: Reply | None = None
+    after: Reply | None = None
     loses_answer: bool = False
 
     def fits(self, request: Request) -> bool:
@@ -169,7 +171,9 @@ class Site:
             except Exception:  # noqa: BLE001  a test looks at these at its end
                 self.crashes.append(traceback.format_exc())
                 reply = Reply(500, content=b"<h1>Server Error (500)</h1>", content_type="text/html")
-            return None if incident is not None and incident.loses_answer else reply
+            if incident is None:
+                return reply
+            return None if incident.loses_answer else incident.after or reply
 
     def _handle(self, request: Request) -> Reply:
         for route in self.routes:

@@ -7,7 +7,7 @@ import hmac
 import itertools
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -39,6 +39,8 @@ class World:
     job_end: str = "SUCCEEDED"
     job_lines: tuple[str, ...] = ("[2026-11-26 10:00:00] started", "[2026-11-26 10:00:01] 끝")
     action_result: Any = field(default_factory=lambda: {"labels": 3})
+    # The clock that presigned URLs expire by, in seconds since the epoch.
+    clock: Callable[[], float] = time.time
     _sequence: Iterator[int] = field(default_factory=lambda: itertools.count(1))
     _ids: dict[str, Iterator[int]] = field(default_factory=dict)
     _signing_key: bytes = field(default_factory=lambda: secrets.token_bytes(32))
@@ -100,7 +102,7 @@ class World:
 
     def presign(self, release: Item, origin: str) -> str:
         """A URL of the package that needs no token and expires [M] [S]."""
-        expires = time.time() + self.guesses.file_seconds
+        expires = self.clock() + self.guesses.file_seconds
         name = f"/files/{release['id']}/{hashlib.sha256(release['content']).hexdigest()}.zip"
         signature = self._sign(name, f"{expires:.3f}")
         self.signatures.append(signature)
@@ -112,7 +114,7 @@ class World:
         signature = request.parameter("X-Amz-Signature") or ""
         if not hmac.compare_digest(signature, self._sign(request.path, expires)):
             return False
-        return float(expires) > time.time()
+        return float(expires) > self.clock()
 
     def _sign(self, path: str, expires: str) -> str:
         return hmac.new(self._signing_key, f"{path} {expires}".encode(), "sha256").hexdigest()
