@@ -102,11 +102,12 @@ class World:
 
     def presign(self, release: Item, origin: str) -> str:
         """A URL of the package that needs no token and expires [M] [S]."""
-        expires = self.clock() + self.guesses.file_seconds
+        # The counter makes each signature another one, also within one moment.
+        expires = f"{self.clock() + self.guesses.file_seconds:.3f}{next(self._sequence):06}"
         name = f"/files/{release['id']}/{hashlib.sha256(release['content']).hexdigest()}.zip"
-        signature = self._sign(name, f"{expires:.3f}")
+        signature = self._sign(name, expires)
         self.signatures.append(signature)
-        return f"{origin}{name}?X-Amz-Expires={expires:.3f}&X-Amz-Signature={signature}"
+        return f"{origin}{name}?X-Amz-Expires={expires}&X-Amz-Signature={signature}"
 
     def is_signed(self, request: Request) -> bool:
         """Whether the query is one that was handed out for this path and still holds."""
