@@ -61,6 +61,8 @@ class Guesses:
     refuses_storage_keys: bool = False
     # Any regime but `none` gives the configuration without its credentials [Sm].
     credential_regime: str = "none"
+    # Whether such a key is left out or stands there without its value [G]; masks were never seen.
+    withheld_secrets: Literal["left out", "empty"] = "left out"
     # How long a presigned URL of a package lives, in seconds [G].
     file_seconds: float = 300.0
     # Where the presigned URL redirects to before it gives the bytes; "" for nowhere [G].

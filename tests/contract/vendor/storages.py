@@ -58,7 +58,7 @@ class Storages:
             if str(storage["id"]) == key and storage["tenant"] == request.tenant:
                 answer = _show(storage)
                 if (request.parameter("with_configuration") or "").lower() == "true":
-                    answer["configuration"] = _show_configuration(storage)
+                    answer["configuration"] = self._show_configuration(storage)
                 return Reply(200, answer)
         raise Refusal(404, {"detail": request.say("not found")})
 
@@ -79,8 +79,19 @@ class Storages:
         names = ("provider", "category", "configuration")
         fields = {name: body[name] for name in names if name in body}
         storage = self._world.add_storage(body["name"], **fields)
-        answer = {**_show(storage), "configuration": _show_configuration(storage)}
+        answer = {**_show(storage), "configuration": self._show_configuration(storage)}
         return Reply(self._world.guesses.created_status, answer)
+
+    def _show_configuration(self, storage: Item) -> Item:
+        """In plain under the regime `none`, else without its credentials [Sm]."""
+        configuration: Item = storage["configuration"]
+        if storage["credential_regime"] == "none":
+            return dict(configuration)
+        *_, secret = _KEYS.get(storage["provider"], (set(), set(), set()))
+        others = {key: value for key, value in configuration.items() if key not in secret}
+        if self._world.guesses.withheld_secrets == "left out":
+            return others
+        return others | {key: "" for key in configuration if key in secret}
 
     def _key_errors(self, request: Request, body: Mapping[str, Any]) -> dict[str, list[str]]:
         """Whether the server refuses wrong keys on write is [G]."""
@@ -97,12 +108,3 @@ class Storages:
 def _show(storage: Item) -> Item:
     names = ("id", "name", "category", "provider", "is_default", "credential_regime")
     return {name: storage[name] for name in names}
-
-
-def _show_configuration(storage: Item) -> Item:
-    """In plain under the regime `none`, else without its credentials [Sm]."""
-    configuration: Item = storage["configuration"]
-    if storage["credential_regime"] == "none":
-        return dict(configuration)
-    *_, secret = _KEYS.get(storage["provider"], (set(), set(), set()))
-    return {key: value for key, value in configuration.items() if key not in secret}
