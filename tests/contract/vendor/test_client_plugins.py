@@ -164,8 +164,9 @@ def test_releases_are_found_by_id_lookup_and_list(backend, client, plugin):
     answer = upload(client)
     other = backend.world.add_plugin(TENANT, "Other", "other")
     backend.world.add_release(other, "1.0.0", b"")
-    for lookup in (str(answer["id"]), "yolo@1.0.0"):
-        release = client.get_plugin_release_by_lookup(lookup)
+    by_lookup = client.get_plugin_release_by_lookup("yolo@1.0.0")
+    by_id = client.get_plugin_release(answer["id"], {"expand": "plugin"})
+    for release in (by_lookup, by_id):
         assert (release["id"], release["plugin"]["code"]) == (answer["id"], "yolo")
     assert client.get_plugin_release_by_lookup("yolo@1.0.0", expand=None)["plugin"] == plugin["id"]
     for owner in ("yolo", plugin["id"]):
