@@ -51,6 +51,9 @@ class Guesses:
     job_release: Literal["int", "object"] = "int"
     # Which filters a list of jobs has is [G]; tools send these two [O, S].
     job_filters: frozenset[str] = frozenset({"agent", "status"})
+    # `created__gte` and `created__lt` of jobs narrow, by the rule of the filters' base class [Sm],
+    # which was measured on tasks alone.
+    narrows_jobs: bool = True
     # The stream of a job's logs: there [OA], or 404 as a vendor tool met it [O].
     tail: Literal["stream", "404", "error frame"] = "stream"
     # A list of storages is a page or a bare list [S].

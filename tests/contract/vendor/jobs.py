@@ -87,6 +87,8 @@ class Jobs:
         jobs = [job for job in self._world.jobs if job["tenant"] == request.tenant]
         guesses = self._world.guesses
         filters = {name: _FILTERS[name] for name in guesses.job_filters}
+        if not guesses.narrows_jobs:
+            filters |= {f"created__{name}": lambda _job, _value: True for name in ("gte", "lt")}
         return list_items(request, jobs, self.show, filters, guesses.page_size)
 
     def read(self, request: Request, key: str) -> Reply:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 from contract.vendor.failures import error_of
 from contract.vendor.packages import config_of, zip_of
@@ -89,6 +91,19 @@ def test_a_list_of_jobs_filters_what_it_knows(serve, connect):
         assert client.list_jobs({"status": "failed"}) == ([], 0)
         newest_first = [job["id"] for job in backend.world.jobs][::-1]
         assert [job["id"] for job in client.iterate_jobs({"page_size": 1})] == newest_first
+
+
+@pytest.mark.parametrize("narrows", [True, False])
+def test_jobs_by_their_time(serve, connect, narrows):
+    """Asked for, narrowed or not; the newest comes first in any case."""
+    backend = serve(narrows_jobs=narrows)
+    publish(backend)
+    client = connect(backend)
+    first, second = (client.run_plugin("yolo", RUN)["id"] for _ in range(2))
+    backend.world.jobs[0]["created"] -= timedelta(days=2)
+    since = (datetime.now(UTC) - timedelta(days=1)).isoformat()
+    jobs, _ = client.list_jobs({"created__gte": since, "created_after": since})
+    assert [job["id"] for job in jobs] == ([second] if narrows else [second, first])
 
 
 def test_a_job_is_reported_in_the_platforms_words(backend, client):
