@@ -91,9 +91,17 @@ def _change(box: list[Any], random: Random, others: list[Any]) -> None:
     elif isinstance(value, str):
         parent[key] = _other_text(value, random)
     elif isinstance(value, (int, float)) and not isinstance(value, bool):
-        parent[key] = random.choice((-value, value + 1, float(value), str(value), 10**18))
+        parent[key] = random.choice((-value, value + 1, _as_float(value), str(value), 10**18))
     elif isinstance(parent, dict):
         parent[random.choice(("id", "name", "code", "version", "$mac", "x"))] = odd_value(random)
+
+
+def _as_float(number: float) -> float:
+    """The nearest float; the number itself where it is larger than any."""
+    try:
+        return float(number)
+    except OverflowError:
+        return number
 
 
 def _other_text(text: str, random: Random) -> str:
