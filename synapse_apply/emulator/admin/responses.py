@@ -42,6 +42,7 @@ def state(call: Call) -> Answer:
         {
             "data_set": store.data_set,
             "counts": {kind: store.count(kind, Wanted()) for kind in KINDS},
+            "profile": call.backend.profile,
             "switches": call.backend.switches.as_dict(),
         }
     )
