@@ -355,12 +355,15 @@ PROFILES: tuple[Profile, ...] = (
 )
 
 
+PROFILE_NAMES = tuple(profile.name for profile in PROFILES)
+
+
 def find_profile(name: str) -> Profile:
     """The profile of that name. Raises UnknownSwitchError."""
     for profile in PROFILES:
         if profile.name == name:
             return profile
-    names = ", ".join(profile.name for profile in PROFILES)
+    names = ", ".join(PROFILE_NAMES)
     raise UnknownSwitchError(f"there is no profile {name!r}; there are: {names}")
 
 
