@@ -18,7 +18,7 @@ from starlette.responses import FileResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from synapse_apply.emulator.core.auth import authenticate
+from synapse_apply.emulator.core.auth import TOKEN_HEADERS, authenticate
 from synapse_apply.emulator.core.backend import Backend
 from synapse_apply.emulator.core.body import Received, receive
 from synapse_apply.emulator.core.call import Answer, ApiVersion, Call, Endpoint, version_of
@@ -202,6 +202,7 @@ class _PathApp:
                 # That of a signed URL is as good as a token.
                 "query": "" if is_open else request.url.query,
                 "fields": sorted([*received.body.values, *received.uploads]),
+                "has_token": any(name in request.headers for name in TOKEN_HEADERS),
                 "status": answer.status,
                 "request_id": request.scope["request_id"],
             },
