@@ -165,6 +165,15 @@ class Backend:
         if self.profile != before:
             self.store.write_setting(PROFILE, self.profile)
 
+    def change_profile(self, profile: str, switches: Mapping[str, str]) -> None:
+        """Take up another profile while the server runs; the data set keeps it.
+
+        Raises UnknownSwitchError.
+        """
+        self.switches = Switches(switches, profile)
+        self.profile = profile
+        self.store.write_setting(PROFILE, profile)
+
     def id_on_v2(self, number: int) -> int:
         """The id by which API v2 knows a plugin or a release."""
         return number + self._ids_apart

@@ -70,6 +70,19 @@ def test_a_data_set_keeps_its_profile(tmp_path):
         assert profile_of(wire) == "page"
 
 
+def test_a_running_server_takes_up_another_profile(tmp_path):
+    """All of it, kept with the data set; a wrong name or switch changes nothing."""
+    with serving(tmp_path, "", {"put": "full"}) as wire:
+        changed = wire.patch("/_emulator/switches/", {"profile": "vendor", "v2_writes": "none"})
+        expected = {**Switches(profile="vendor").as_dict(), "v2_writes": "none"}
+        assert (changed.status, changed.body) == (200, expected)
+        for odd in ({"profile": "odd"}, {"profile": "page", "put": "odd"}):
+            assert wire.patch("/_emulator/switches/", odd).status == 400
+        assert wire.get("/_emulator/switches/").body == expected
+    with serving(tmp_path) as wire:
+        assert profile_of(wire) == "vendor"
+
+
 def test_a_profile_that_does_not_exist_makes_nothing(tmp_path):
     """The message says which there are."""
     with pytest.raises(UnknownSwitchError, match="page, vendor"), serving(tmp_path / "x", "odd"):
