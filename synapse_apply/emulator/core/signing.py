@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from urllib.parse import urlencode
 
+from synapse_apply.emulator.core.auth import TOKEN_HEADERS
 from synapse_apply.emulator.core.backend import Backend
 from synapse_apply.emulator.core.errors import bad_request, forbidden
 
@@ -33,7 +34,7 @@ def check(
     backend: Backend, path: str, query: Mapping[str, str], headers: Mapping[str, str]
 ) -> None:
     """Raises ApiError: 403 of a URL that is not signed or has expired; 400 beside a token."""
-    if headers.get("authorization"):
+    if any(name in headers for name in TOKEN_HEADERS):
         raise bad_request("Only one way to authenticate is allowed.")
     date, lifetime = query.get(_DATE, ""), query.get(_EXPIRES, "")
     good = _make_signature(backend, path, date, lifetime)

@@ -65,8 +65,9 @@ FACTS = (
     Fact("`file` is null or `{name, url}`; no digest of the bytes is shown.", Mark.GUESSED),
     Fact(
         "With `release_file=signed` it is a URL below `/media/` that is good for one hour, then "
-        "403, as with any change of it; beside an `Authorization` header it is 400.",
+        "403, as with any change of it.",
         Mark.GUESSED,
     ),
+    Fact("Beside a token or a tenant in the headers, such a URL is 400.", Mark.DERIVED),
     Fact("An `Idempotency-Key` is passed over: the same POST twice is two POSTs.", Mark.OBSERVED),
 )
