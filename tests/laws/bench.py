@@ -201,9 +201,9 @@ class Recorder:
         if not name.startswith(("create_", "update_", "run_", "lock_", "delete_")):
             return call
 
-        def recorded(*given: Any) -> Any:
+        def recorded(*given: Any, **named: Any) -> Any:
             self.sent.append((name, given[-1]))
-            return call(*given)
+            return call(*given, **named)
 
         return recorded
 
