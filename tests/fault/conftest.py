@@ -37,7 +37,7 @@ def api(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def profile(request: pytest.FixtureRequest) -> str:
-    """The profile of the backend: that of all tests, or what a test chooses (`on_profile`)."""
+    """The profile of the backend: that of all tests, or what a test chooses."""
     return str(getattr(request, "param", PROFILE))
 
 

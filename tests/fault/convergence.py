@@ -16,7 +16,6 @@ from fault.site import APIS, LATER, Applied, Site, pending, tally
 from installed import environment
 
 from synapse_apply.cli.main import run
-from synapse_apply.emulator.core.switches import PROFILE_NAMES
 from synapse_apply.model.plan import Action, Plan
 from synapse_apply.model.report import Report, Result
 
@@ -137,11 +136,6 @@ def command(site: Site, typed: str, code: int = 0) -> str:
 def chosen(every: Iterable[str], *few: str) -> list[str]:
     """All of these, or when not all are asked for, the few of them that there are."""
     return [one for one in every if DEEP or one in few]
-
-
-def on_profile(*few: str) -> pytest.MarkDecorator:
-    """Each profile of the embedded backend, or when not all are asked for, these."""
-    return pytest.mark.parametrize("profile", chosen(PROFILE_NAMES, *few), indirect=True)
 
 
 def on_store(*few: str) -> pytest.MarkDecorator:
