@@ -41,6 +41,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--job-seconds", type=float, default=0.2, metavar="SECONDS")
     add("--max-upload", type=int, metavar="BYTES")
     add("--faults", type=Path, metavar="FILE", help="what shall go wrong (docs/faults.md)")
+    add("--profile", default="", metavar="NAME", help="page or vendor; kept with the data set")
     add("--switch", type=_pair, action="append", default=[], metavar="NAME=VALUE")
     return parser
 
@@ -51,6 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.command == "serve":
             settings = settings_of(
                 switches=dict(options.switch),
+                profile=options.profile,
                 token=options.token,
                 tenant=options.tenant,
                 any_token=options.any_token,

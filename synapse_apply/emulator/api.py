@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from synapse_apply.emulator.admin.urls import ENDPOINTS as ADMIN
 from synapse_apply.emulator.agents import urls as agents
-from synapse_apply.emulator.core import auth, body, cursors, envelope, paging
+from synapse_apply.emulator.core import auth, body, cursors, envelope, guards, languages, paging
 from synapse_apply.emulator.core.call import ApiVersion
 from synapse_apply.emulator.core.facts import Fact
 from synapse_apply.emulator.jobs import urls as jobs
@@ -31,6 +31,7 @@ V2 = ApiVersion(
     "/v2/",
     (*plugins_v2.ENDPOINTS, *releases_v2.ENDPOINTS, *jobs_v2.ENDPOINTS),
     rehearses=True,
+    is_guarded=True,
     write=envelope.write,
     refuse=envelope.refuse,
 )
@@ -40,6 +41,7 @@ VERSIONS = (OWN, V2, V1)
 FACTS: dict[str, tuple[Fact, ...]] = {
     "Who asks": auth.FACTS,
     "Bodies": body.FACTS,
+    "Words": languages.FACTS,
     "Pages": paging.FACTS,
     "Plugins": plugins.FACTS,
     "Releases": releases.FACTS,
@@ -47,6 +49,7 @@ FACTS: dict[str, tuple[Fact, ...]] = {
     "Jobs": jobs.FACTS,
     "Agents": agents.FACTS,
     "Answers of v2": envelope.FACTS,
+    "What v2 refuses at once": guards.FACTS,
     "Pages of v2": cursors.FACTS,
     "Plugins of v2": plugins_v2.FACTS,
     "Releases of v2": releases_v2.FACTS,

@@ -48,6 +48,7 @@ class EmbeddedServer:
         data: Path | str,
         *,
         switches: Mapping[str, str] | None = None,
+        profile: str = "",
         token: str | None = None,
         tenant: str = "default",
         tokens: Mapping[str, str] | None = None,
@@ -61,11 +62,13 @@ class EmbeddedServer:
         """`tokens` maps further access tokens to tenants; `latency` in ms.
 
         Without a token the server makes one, `token`; with `any_token` it takes every one.
+        `profile` is a named set of switch values; `switches` are chosen on top of it.
         `faults` is a document as docs/faults.md says.
         """
         self._data = Path(data)
         self._settings = settings_of(
-            switches=switches, token=token, tenant=tenant, tokens=tokens, any_token=any_token,
+            switches=switches, profile=profile, token=token, tenant=tenant, tokens=tokens,
+            any_token=any_token,
             latency=latency, job_seconds=job_seconds, max_upload=max_upload, faults=faults,
         )  # fmt: skip
         self.token = self._settings.token
@@ -112,6 +115,7 @@ class EmbeddedServer:
 def settings_of(
     *,
     switches: Mapping[str, str] | None = None,
+    profile: str = "",
     token: str | None = None,
     tenant: str = "default",
     tokens: Mapping[str, str] | None = None,
@@ -132,6 +136,7 @@ def settings_of(
         any_token=any_token,
         tokens={**({token: tenant} if token else {}), **(tokens or {})},
         switches=dict(switches or {}),
+        profile=profile,
         latency=latency,
         job_seconds=job_seconds,
         faults=faults,

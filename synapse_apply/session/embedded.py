@@ -68,8 +68,10 @@ def data_set_of(root: Path) -> str:
 
 
 @contextmanager
-def running(root: Path, *, looking: bool = False) -> Iterator[Embedded]:
+def running(root: Path, *, looking: bool = False, profile: str = "") -> Iterator[Embedded]:
     """The embedded backend of a project; StateError when its data cannot be used.
+
+    `profile` is that of a data set that is started here, which keeps it; else it has its own.
 
     With `looking` nothing is left behind: where there is no data yet, it serves a data set as new
     ones are, in a folder that goes with it. One without a state would look like a state lost.
@@ -89,7 +91,7 @@ def running(root: Path, *, looking: bool = False) -> Iterator[Embedded]:
             yield new
         return
     _make_folder(data.parent)
-    with _started(data, fresh=missing or is_untouched(data)) as started:
+    with _started(data, fresh=missing or is_untouched(data), profile=profile) as started:
         yield started
 
 
@@ -125,14 +127,14 @@ def _make_folder(folder: Path) -> None:
 
 
 @contextmanager
-def _started(data: Path, *, fresh: bool = True) -> Iterator[Embedded]:
+def _started(data: Path, *, fresh: bool = True, profile: str = "") -> Iterator[Embedded]:
     from synapse_apply.emulator.core.backend import DataSetBusyError
     from synapse_apply.emulator.core.place import DataSetPlaceError
     from synapse_apply.emulator.core.store import DataSetError
     from synapse_apply.emulator.serve import EmbeddedServer, ServeError
 
     try:
-        server = EmbeddedServer(data)
+        server = EmbeddedServer(data, profile=profile)
         server.__enter__()
     except DataSetBusyError as failure:
         raise LockHeld.of(

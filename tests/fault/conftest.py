@@ -14,6 +14,7 @@ import pytest
 from fault.convergence import STORES, Row
 from fault.site import TENANT, TOKEN, Server, Site
 from postgres.server import PostgresServer
+from profiles import PROFILE
 
 from synapse_apply.emulator.serve import EmbeddedServer
 
@@ -35,11 +36,20 @@ def api(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def make_site(server: Server, tmp_path: Path, api: str) -> Callable[..., Site]:
+def profile(request: pytest.FixtureRequest) -> str:
+    """The profile of the backend: that of all tests, or what a test chooses."""
+    return str(getattr(request, "param", PROFILE))
+
+
+@pytest.fixture
+def make_site(server: Server, tmp_path: Path, api: str, profile: str) -> Callable[..., Site]:
     """Makes a new project against the emptied server."""
     numbers = itertools.count()
     return lambda *given, **named: Site.make(
-        tmp_path / f"project-{next(numbers)}", server, *given, **{"api": api, **named}
+        tmp_path / f"project-{next(numbers)}",
+        server,
+        *given,
+        **{"api": api, "profile": profile, **named},
     )
 
 

@@ -62,15 +62,16 @@ SCENARIOS: dict[str, Callable[[Site], None]] = {
 }
 ON_V1 = ("first-apply", "changes")
 ON_V2 = tuple(SCENARIOS)
-_COUNTS: dict[tuple[str, int, str], int] = {}
+_COUNTS: dict[tuple[str, int, str, str], int] = {}
 
 
 def requests_of(make_site: Callable[..., Site], scenario: str, groups: int = 4) -> int:
     """How many requests an apply makes when nothing goes wrong."""
     site = make_site(groups=groups)
-    if (scenario, groups, site.api) not in _COUNTS:
+    case = (scenario, groups, site.api, site.server.profile)
+    if case not in _COUNTS:
         SCENARIOS[scenario](site)
         site.server.faults(COUNTS)
         assert site.apply().code == 0
-        _COUNTS[scenario, groups, site.api] = site.server.counts()[0]["seen"]
-    return _COUNTS[scenario, groups, site.api]
+        _COUNTS[case] = site.server.counts()[0]["seen"]
+    return _COUNTS[case]

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import pytest
 from laws.effort import spread
 from laws.worlds import SECRET_FILE, SECRET_KEYS, SECRETS, Edit, World
+from profiles import PAGE, PROFILE
 
 from synapse_apply.emulator.core.switches import SWITCHES
 from synapse_apply.kinds.catalogue import CATALOGUE
@@ -39,12 +40,21 @@ TENANT = "law"
 APIS = ("v1", "v2")
 MATTER = ("put", "secrets", "configuration", "list_items", "plugin_list", "code")
 MATTER_ON_V2 = ("v2_answers", "list_order", "secrets")
+# Of another profile than the page's: as it is, and with what is least sure of it.
+ON_TOP: tuple[dict[str, str], ...] = (
+    {},
+    {"put": "full", "release_plugin": "both", "release_taken": "general"},
+    {"secrets": "masked", "first_release": "none", "release_meta": "debug"},
+    {"credential_regime": "session", "plugin_tenant": "number", "release_source": "checked"},
+)
 GUARDS = frozenset({"no-manifests", "all-missing", "mass-missing", "recreate", "adopt"})
 ANYTHING_GOES = Choices(recreate=True, overridden=GUARDS)
 
 
 def combinations(api: str = "v1") -> list[dict[str, str]]:
-    """Every combination of the switches that matter to plan and apply."""
+    """Every combination of the switches that matter to plan and apply, or another profile's."""
+    if PROFILE != PAGE:
+        return [{"profile": PROFILE, **more} for more in ON_TOP]
     matter = MATTER if api == "v1" else MATTER_ON_V2
     chosen = [[(s.name, value) for value in s.values] for s in SWITCHES if s.name in matter]
     return [dict(combination) for combination in itertools.product(*chosen)]
@@ -100,13 +110,17 @@ class Server:
         for kind, rows in self.everything().items():
             for row in rows:
                 self.send("DELETE", f"/_emulator/objects/{kind}/{row['id']}/")
+        if "profile" in switches:
+            self.send("PATCH", "/_emulator/switches/", dict(switches))
+            self.forget()
+            return
         partial = switches.get("put") != "full"
         jobs = {
             "job_context": "returned" if partial else "none",
             "status_words": "page" if partial else "platform",
             "console_logs": "entries" if partial else "lines",
         }
-        self.send("PATCH", "/_emulator/switches/", {**jobs, **switches})
+        self.send("PATCH", "/_emulator/switches/", {"profile": PAGE, **jobs, **switches})
         self.forget()
 
     def forget(self) -> None:
@@ -187,9 +201,9 @@ class Recorder:
         if not name.startswith(("create_", "update_", "run_", "lock_", "delete_")):
             return call
 
-        def recorded(*given: Any) -> Any:
+        def recorded(*given: Any, **named: Any) -> Any:
             self.sent.append((name, given[-1]))
-            return call(*given)
+            return call(*given, **named)
 
         return recorded
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from laws.bench import on_each_api
 from laws.effort import effort
-from laws.worlds import ADDRESSES, Edit, World, edits, on_v2, worlds
+from laws.worlds import ADDRESSES, Edit, World, edits, suit, worlds
 
 from synapse_apply.model.codec import plan_to_json
 from synapse_apply.model.plan import Plan
@@ -65,8 +65,7 @@ def test_the_plan_is_the_same_for_any_order(project, api, switches):
         arranged: tuple[World, World, list[list[str]]], there: set[str], outside: list[Edit]
     ) -> None:
         world, other, files = arranged
-        if api == "v2":
-            world, other = on_v2(world), on_v2(other)
+        world, other = suit(world, api), suit(other, api)
         here = project(switches, api)
         here.found(world, sorted(there & world.documents.keys()))
         for step in ("first", "edited"):

@@ -21,7 +21,7 @@ from hypothesis.stateful import (
 from laws import holds
 from laws.bench import ANYTHING_GOES, APIS, Project, Server, combinations
 from laws.effort import effort
-from laws.worlds import World, edits, evolved, on_v2
+from laws.worlds import World, edits, evolved, suit
 
 from synapse_apply.applying.failures import CONFLICT
 from synapse_apply.model.errors import SynapseApplyError
@@ -62,7 +62,7 @@ class Sequences(RuleBasedStateMachine):
             kept = {k: v for k, v in world.documents.items() if k.split("@")[0][-1] != "c"}
             kept |= {k: v for k, v in world.documents.items() if k == "storage/sc"}
             world = World(kept, world.packages)
-        self.world = world if self.api == "v1" else on_v2(world)
+        self.world = suit(world, self.api)
         self.world.write(self.project.root)
         self.went_through = False
 

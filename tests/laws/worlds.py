@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 from hypothesis import strategies as st
+from profiles import PAGE, PROFILE
 
 from synapse_apply.kinds.plugin import CATEGORIES
 
@@ -94,6 +95,29 @@ def on_v2(world: World) -> World:
             more = {"locked": spec["debug"]}
         documents[address] = {**one, "spec": {**spec, **more}}
     return replace(world, documents=documents)
+
+
+def on_platform(world: World) -> World:
+    """The same world as the vendor's v1 takes it: codes, categories, and runs with an action."""
+    documents = {}
+    for address, one in world.documents.items():
+        spec, more = one["spec"], {}
+        if one["kind"] == "Plugin":
+            category = CATEGORIES[len(spec.get("category", "")) % len(CATEGORIES)]
+            more = {"code": f"law-{one['metadata']['name']}", "category": category}
+        elif "parameters" in spec.get("verify", {}):
+            verify = {key: value for key, value in spec["verify"].items() if key != "context"}
+            params = verify.pop("parameters")
+            more = {"verify": {**verify, "action": "test", "params": params}}
+        documents[address] = {**one, "spec": {**spec, **more}}
+    return replace(world, documents=documents)
+
+
+def suit(world: World, api: str) -> World:
+    """The same world as plugins and releases of this API version can make it."""
+    if api == "v2":
+        return on_v2(world)
+    return world if PROFILE == PAGE else on_platform(world)
 
 
 def secret(name: str = "", form: str = "") -> st.SearchStrategy[Any]:
@@ -321,9 +345,7 @@ class Story:
 
     def on(self, api: str) -> Story:
         """The same story where plugins and releases are of this API version."""
-        if api == "v1":
-            return self
-        return replace(self, first=on_v2(self.first), second=on_v2(self.second))
+        return replace(self, first=suit(self.first, api), second=suit(self.second, api))
 
 
 @st.composite

@@ -9,6 +9,7 @@ import click
 from synapse_apply.cli import options
 from synapse_apply.cli.face import Face
 from synapse_apply.cli.manual import manual
+from synapse_apply.emulator.core.switches import PROFILE_NAMES
 from synapse_apply.model.errors import Exit, StateError, SynapseApplyError
 
 if TYPE_CHECKING:
@@ -22,22 +23,27 @@ if TYPE_CHECKING:
     examples=[
         ("synapse-apply emulator reset", "Ask, then start the embedded backend over."),
         ("synapse-apply emulator reset --yes", "The same in a script."),
+        ("synapse-apply emulator reset --profile vendor", "Then behave as the vendor's backend."),
     ],
     exits=[("0", "removed, or there was nothing"), ("1", "in use, or the answer was not `yes`")],
 )
 @options.text_output
 @options.place_of_project
+@click.option("--profile", type=click.Choice(PROFILE_NAMES),
+              help="Begin with this profile; `page` unless given.")  # fmt: skip
 @click.option("--yes", is_flag=True, help="Do not ask.")
-def command(*, face: Face, where: Where, yes: bool) -> int:
+def command(*, face: Face, where: Where, profile: str | None, yes: bool) -> int:
     """Remove every object of the project's embedded backend and the state of target `embedded`.
 
     Both go together, since one without the other would make second copies. Manifests, other
-    targets and their states are not touched.
+    targets and their states are not touched. The next start makes a new data set; with --profile
+    it is made now, and keeps that profile.
     """
     from synapse_apply.cli.approval import ask, need_approval
     from synapse_apply.emulator.core.place import DataSetPlaceError
     from synapse_apply.emulator.core.store import DataSetError
     from synapse_apply.session.declare import project_of
+    from synapse_apply.session.new_embedded import make_embedded
 
     need_approval(face, given=yes, verb="emulator reset", flag="--yes")
     project = project_of(where)
@@ -54,6 +60,9 @@ def command(*, face: Face, where: Where, yes: bool) -> int:
             "The embedded backend is in use", f"{problem}.", "Stop it, then reset it."
         ) from None
     face.out("Removed.\n" if removed else "There was nothing to remove.\n")
+    if profile is not None:
+        make_embedded(project, where, profile)
+        face.out(f"The embedded backend has profile {profile} now.\n")
     return Exit.OK
 
 

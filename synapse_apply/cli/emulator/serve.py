@@ -9,10 +9,10 @@ import click
 
 from synapse_apply.cli import options, parsing
 from synapse_apply.cli.manual import manual
+from synapse_apply.emulator.core.switches import PROFILE_NAMES
 from synapse_apply.model.errors import SynapseApplyError
 
 if TYPE_CHECKING:
-    from synapse_apply.model.project import Project
     from synapse_apply.session.where import Where
 
 
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     examples=[
         ("synapse-apply emulator serve", "The project's embedded backend, on a free port."),
         ("synapse-apply emulator serve --port 8000 --token t0ken", "For a test that needs a URL."),
-        ("synapse-apply emulator serve --switch plugin_list=list", "As another backend behaves."),
+        ("synapse-apply emulator serve --profile vendor", "As the vendor's backend behaves."),
+        ("synapse-apply emulator serve --switch plugin_list=list", "One behaviour of another."),
     ],
     exits=[("0", "stopped by Ctrl-C or SIGTERM"), ("1", "it could not start")],
 )
@@ -37,8 +38,11 @@ if TYPE_CHECKING:
               help="Wait this long before each answer.")  # fmt: skip
 @click.option("--faults", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
               help="What shall go wrong, and when: JSON as docs/faults.md says.")  # fmt: skip
+@click.option("--profile", type=click.Choice(PROFILE_NAMES),
+              help="Behave as the API page has it, or as the vendor's tools find it; kept with the "
+              "data set, whose own counts else.")  # fmt: skip
 @click.option("--switch", "switches", multiple=True, metavar="NAME=VALUE", callback=parsing.pairs,
-              help="Change a guessed behaviour; may be repeated.")  # fmt: skip
+              help="Change one behaviour of the profile; may be repeated.")  # fmt: skip
 def command(
     *,
     where: Where,
@@ -50,6 +54,7 @@ def command(
     tenant: str,
     latency: float,
     faults: Path | None,
+    profile: str | None,
     switches: dict[str, str],
 ) -> int:
     """Serve the embedded backend until it is stopped.
@@ -63,11 +68,13 @@ def command(
     from synapse_apply.emulator.serve import ServeError, serve, settings_of
     from synapse_apply.session.declare import project_of
     from synapse_apply.session.embedded import trusted_data_folder
+    from synapse_apply.session.new_embedded import make_embedded
 
     if token and any_token:
         raise click.UsageError("Give either --token or --any-token.")
     settings = settings_of(
         switches=switches,
+        profile=profile or "",
         token=token,
         any_token=any_token,
         tenant=tenant,
@@ -77,7 +84,7 @@ def command(
     if data is None:
         project = project_of(where)
         data = trusted_data_folder(project.root)
-        _remember(project, where)
+        make_embedded(project, where, profile or "")
     try:
         serve(data, host=host, port=port, settings=settings)
     except (ServeError, DataSetError, UnknownSwitchError) as problem:
@@ -92,25 +99,3 @@ def _read(faults: Path) -> Any:
         return read(faults)
     except FaultsError as problem:
         raise SynapseApplyError.of("The faults cannot be used", f"{problem}.") from None
-
-
-def _remember(project: Project, where: Where) -> None:
-    """Make the state of a data set that is new, as an apply would, before anybody can write to it.
-
-    Where one of the two is there already nothing is made: apply then says what does not fit.
-    """
-    from synapse_apply.emulator.core.place import DATABASE
-    from synapse_apply.model.project import EMBEDDED
-    from synapse_apply.session import embedded, state_file
-
-    target = project.targets[EMBEDDED]
-    store = state_file.open_store(project, target, where.environ)
-    try:
-        if store.exists() or (embedded.data_folder(project.root) / DATABASE).exists():
-            return
-        with embedded.running(project.root) as running:
-            binding = state_file.binding_of(running.url, target, running)
-            made = state_file.ensure(store, target, binding, running)
-            state_file.keys(project, target, where.environ, create=made)
-    finally:
-        store.close()

@@ -6,6 +6,7 @@ import functools
 import importlib.metadata
 from typing import Any
 
+from synapse_apply.emulator.core.backend import PROFILE
 from synapse_apply.emulator.core.call import Answer, Call
 from synapse_apply.emulator.core.clock import iso
 from synapse_apply.emulator.core.errors import ApiError, bad_request, conflict, not_found
@@ -42,6 +43,7 @@ def state(call: Call) -> Answer:
         {
             "data_set": store.data_set,
             "counts": {kind: store.count(kind, Wanted()) for kind in KINDS},
+            "profile": call.backend.profile,
             "switches": call.backend.switches.as_dict(),
         }
     )
@@ -139,8 +141,14 @@ def switches(call: Call) -> Answer:
 
 
 def change_switches(call: Call) -> Answer:
+    """Choose values of switches; with `profile`, all of that profile first, which is kept."""
+    chosen = {name: str(value) for name, value in call.body.values.items()}
+    profile = chosen.pop(PROFILE, None)
     try:
-        call.backend.switches.update({name: str(value) for name, value in call.body.values.items()})
+        if profile is None:
+            call.backend.switches.update(chosen)
+        else:
+            call.backend.change_profile(profile, chosen)
     except UnknownSwitchError as error:
         raise bad_request(str(error)) from None
     return switches(call)

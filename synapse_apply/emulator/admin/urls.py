@@ -17,7 +17,12 @@ ENDPOINTS = (
     _own("GET", "health/", responses.health, "Alive? Needs no token.", is_open=True),
     _own("GET", "state/", responses.state, "Data set, counts by kind, switches."),
     _own("GET", "switches/", responses.switches, "The chosen values."),
-    _own("PATCH", "switches/", responses.change_switches, "Choose others: `{name: value}`."),
+    _own(
+        "PATCH",
+        "switches/",
+        responses.change_switches,
+        "Choose others: `{name: value}`; `profile`: all of one.",
+    ),
     _own("GET", "clock/", responses.clock, "The server's time: its `Date`, its jobs."),
     _own("PATCH", "clock/", responses.set_clock, "Move it: `{ahead: seconds}`."),
     _own("GET", "faults/", responses.faults, "The fault rules and their counts (docs/faults.md)."),

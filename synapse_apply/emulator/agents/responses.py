@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from synapse_apply.emulator.agents import models
 from synapse_apply.emulator.core.call import Answer, Call
 from synapse_apply.emulator.core.clock import iso
 from synapse_apply.emulator.core.errors import not_found, unavailable
 from synapse_apply.emulator.core.paging import answer_page
-from synapse_apply.emulator.core.store import EVERY_TENANT, Wanted
+from synapse_apply.emulator.core.store import EVERY_TENANT, Row, Wanted
 
 
 def connect(call: Call) -> Answer:
@@ -23,13 +25,20 @@ def connect(call: Call) -> Answer:
 
 
 def list_all(call: Call) -> Answer:
-    """The agents a tenant has, with their tokens."""
+    """The agents a tenant has, with their tokens: as a field, or in a script that installs one."""
     store, wanted = call.backend.store, Wanted(call.tenant)
     return answer_page(
         call,
         store.count("agent", wanted),
         lambda limit, offset: [
-            {**models.shown(row, call.root), "token": row.key, "node_install_script": ""}
+            {**models.shown(row, call.root), **_show_token(call, row)}
             for row in store.select("agent", wanted, limit=limit, offset=offset)
         ],
     )
+
+
+def _show_token(call: Call, row: Row) -> dict[str, Any]:
+    if call.has("agent_items", "token"):
+        return {"token": row.key, "node_install_script": ""}
+    script = f"curl -fsSL {call.root}/install.sh | sh -s -- --token {row.key}"
+    return {"node_install_script": script}

@@ -18,14 +18,17 @@ from starlette.responses import FileResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from synapse_apply.emulator.core.auth import authenticate
+from synapse_apply.emulator.core.auth import TOKEN_HEADERS, authenticate
 from synapse_apply.emulator.core.backend import Backend
 from synapse_apply.emulator.core.body import Received, receive
 from synapse_apply.emulator.core.call import Answer, ApiVersion, Call, Endpoint, version_of
 from synapse_apply.emulator.core.clock import Clock
 from synapse_apply.emulator.core.errors import ApiError, method_not_allowed, too_large
 from synapse_apply.emulator.core.fields import Body, Field, check
+from synapse_apply.emulator.core.guards import check_texts, find_odd_address
+from synapse_apply.emulator.core.languages import asks_for_english, in_korean
 
+_ACTIONS = {"POST": "create", "PUT": "update", "PATCH": "update", "DELETE": "delete"}
 _DRY_RUN = (Field("dry_run", "boolean"),)
 REQUEST_ID = "X-Request-ID"
 LOOPBACK_NAMES = ("127.0.0.1", "localhost")
@@ -100,10 +103,10 @@ def build_app(
     async def answer_http_error(request: Request, error: Exception) -> Response:
         status = getattr(error, "status_code", 500)
         detail = "Not found." if status == 404 else str(getattr(error, "detail", error))
-        return _refuse_outside(versions, request, status, detail)
+        return _refuse_outside(backend, versions, request, status, detail)
 
     async def answer_crash(request: Request, _error: Exception) -> Response:
-        return _refuse_outside(versions, request, 500, "A server error occurred.")
+        return _refuse_outside(backend, versions, request, 500, "A server error occurred.")
 
     app = Starlette(
         routes=[route for version in versions for route in _routes(backend, version)],
@@ -143,13 +146,17 @@ class _PathApp:
         request = Request(scope, receive)
         received = Received(Body({}))
         try:
+            if (odd := _odd_address(self.backend, self.version, request)) is not None:
+                raise odd
             endpoint, tenant = self._admit(request)
             is_rehearsal = self._is_rehearsal(request)
             received = await _read(request, self.backend)
+            if self.version.is_guarded and self.backend.switches.is_on("v2_guards", "on"):
+                check_texts(received.body.values)
             call = _call(request, self.backend, tenant, received, is_rehearsal=is_rehearsal)
             answer = self.version.write(_answered(endpoint, call), call)
         except ApiError as error:
-            answer = _refused(self.version, error, request)
+            answer = _refused(self.backend, self.version, error, request)
         except ClientDisconnect:
             return
         finally:
@@ -186,12 +193,16 @@ class _PathApp:
         shown = dict(request.path_params)
         if "token" in shown:
             shown["token"] = "..."  # noqa: S105 - that of an agent, never shown
+        served = self.endpoints.get(request.method)
+        is_open = served is not None and served.is_open
         self.backend.requests.add(
             {
                 "method": request.method,
                 "path": self.version.prefix + self.path.format(**shown),
-                "query": request.url.query,
+                # That of a signed URL is as good as a token.
+                "query": "" if is_open else request.url.query,
                 "fields": sorted([*received.body.values, *received.uploads]),
+                "has_token": any(name in request.headers for name in TOKEN_HEADERS),
                 "status": answer.status,
                 "request_id": request.scope["request_id"],
             },
@@ -203,10 +214,29 @@ def _answered(endpoint: Endpoint, call: Call) -> Answer:
     if not call.is_rehearsal:
         return endpoint.respond(call)
     with call.backend.store.transaction(undone=True):
-        return endpoint.respond(call)
+        answer = endpoint.respond(call)
+    tells_itself = isinstance(answer.body, dict) and "dry_run" in answer.body
+    if tells_itself or call.has("v2_dry_run_answer", "object"):
+        return answer
+    said = {
+        "dry_run": True,
+        "action": endpoint.action or _ACTIONS[endpoint.method],
+        "validated_fields": sorted([*call.body.values, *call.uploads]),
+    }
+    return Answer(said)
 
 
-def _refused(version: ApiVersion, error: ApiError, request: Request) -> Answer:
+def _odd_address(backend: Backend, version: ApiVersion, request: Request) -> ApiError | None:
+    if not version.is_guarded or not backend.switches.is_on("v2_guards", "on"):
+        return None
+    path = request.scope.get("raw_path", b"").decode("latin-1").partition("?")[0]
+    return find_odd_address(path, request.url.query)
+
+
+def _refused(backend: Backend, version: ApiVersion, error: ApiError, request: Request) -> Answer:
+    is_korean = backend.switches.is_on("texts", "korean")
+    if is_korean and not asks_for_english(request.headers.get("accept-language", "")):
+        error = in_korean(error)
     body = version.refuse(error, request.scope["request_id"])
     return Answer(body, error.status, error.headers)
 
@@ -242,6 +272,7 @@ def _call(
         body=received.body,
         uploads=received.uploads,
         request_id=request.scope["request_id"],
+        headers=request.headers,
         is_rehearsal=is_rehearsal,
     )
 
@@ -263,8 +294,10 @@ def _json(status: int, body: Any, headers: dict[str, str] | None = None) -> Resp
 
 
 def _refuse_outside(
-    versions: Sequence[ApiVersion], request: Request, status: int, detail: str
+    backend: Backend, versions: Sequence[ApiVersion], request: Request, status: int, detail: str
 ) -> Response:
     """What no endpoint answers, in the form of the API version the path belongs to."""
     version = version_of(versions, request.url.path)
-    return _response(_refused(version, ApiError(status, {"detail": detail}), request))
+    if status == 404 and (odd := _odd_address(backend, version, request)) is not None:
+        return _response(_refused(backend, version, odd, request))
+    return _response(_refused(backend, version, ApiError(status, {"detail": detail}), request))

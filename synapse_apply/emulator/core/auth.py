@@ -30,6 +30,7 @@ FACTS = (
     ),
 )
 
+TOKEN_HEADERS = ("synapse-access-token", "authorization", "synapse-tenant", "synapse-agent")
 _SCHEMES = ("token ", "bearer ")
 
 

@@ -17,8 +17,13 @@ from synapse_apply.emulator.core.clock import Clock
 from synapse_apply.emulator.core.fault_rules import Schedule, parse
 from synapse_apply.emulator.core.place import DataSetPlaceError
 from synapse_apply.emulator.core.store import EVERY_TENANT, DataSetError, Store
-from synapse_apply.emulator.core.switches import Switches
+from synapse_apply.emulator.core.switches import (
+    DEFAULT_PROFILE,
+    Switches,
+    UnknownSwitchError,
+)
 
+PROFILE = "profile"  # in what the data set keeps of itself
 REQUESTS_KEPT = 1000
 GIB = 1024**3
 # The agent tokens of the API page's own examples.
@@ -36,7 +41,8 @@ class Settings:
     `tokens` maps access tokens to tenants. Without any, `own_token` is accepted, which is random,
     and the tenant header (or else `tenant`) names the tenant; with `any_token` every token is, and
     whoever can reach the port can use the server. `latency` in milliseconds, `job_seconds` in
-    seconds, `max_upload` in bytes, `faults` a document of fault rules.
+    seconds, `max_upload` in bytes, `faults` a document of fault rules. `profile` is kept with the
+    data set; without one, the data set's own is used.
     """
 
     tenant: str = "default"
@@ -44,6 +50,7 @@ class Settings:
     any_token: bool = False
     own_token: str = field(default_factory=lambda: secrets.token_urlsafe(32))
     switches: Mapping[str, str] = field(default_factory=dict)
+    profile: str = ""
     latency: float = 0.0
     job_seconds: float = 0.2
     max_upload: int = 4 * GIB
@@ -110,7 +117,7 @@ class Backend:
 
     def __init__(self, data: Path, settings: Settings, clock: Clock | None = None) -> None:
         """Raises DataSetError, UnknownSwitchError, FaultsError."""
-        self.switches = Switches(settings.switches)
+        self.switches = Switches(settings.switches, settings.profile)
         self.faults = Schedule(parse(settings.faults) if settings.faults is not None else [])
         self.settings = settings
         self.data = data
@@ -131,6 +138,7 @@ class Backend:
             place.empty_incoming(data)
             self.incoming = data / place.INCOMING
             self.store = Store(data / place.DATABASE)
+            self._choose_profile(settings)
         except BaseException:
             self._lock.release()
             raise
@@ -141,6 +149,30 @@ class Backend:
             if self.store.find("agent", token) is None:
                 body = {"name": name, "url": ""}
                 self.store.insert("agent", EVERY_TENANT, body, created=self.clock.now(), key=token)
+
+    def _choose_profile(self, settings: Settings) -> None:
+        """That of the settings, which is kept from now on; else that of the data set."""
+        before = self.store.read_setting(PROFILE) or DEFAULT_PROFILE
+        self.profile = settings.profile or before
+        try:
+            self.switches = Switches(settings.switches, self.profile)
+        except UnknownSwitchError:
+            self.store.close()
+            raise DataSetError(
+                f"the data set {self.data} has profile {self.profile}, which this version lacks",
+                "update, or name another with `emulator serve --profile`",
+            ) from None
+        if self.profile != before:
+            self.store.write_setting(PROFILE, self.profile)
+
+    def change_profile(self, profile: str, switches: Mapping[str, str]) -> None:
+        """Take up another profile while the server runs; the data set keeps it.
+
+        Raises UnknownSwitchError.
+        """
+        self.switches = Switches(switches, profile)
+        self.profile = profile
+        self.store.write_setting(PROFILE, profile)
 
     def id_on_v2(self, number: int) -> int:
         """The id by which API v2 knows a plugin or a release."""

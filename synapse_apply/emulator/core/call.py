@@ -36,11 +36,16 @@ class Call:
     body: Body
     uploads: Mapping[str, Upload]
     request_id: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
     is_rehearsal: bool = False  # `?dry_run=true`: what is stored is taken back after the answer
 
     def asks(self, name: str) -> bool:
         """Whether a query parameter is set to something true."""
         return self.query.get(name, "").lower() in {"true", "1", "yes", "t"}
+
+    def has(self, switch: str, value: str) -> bool:
+        """Whether a switch has that value."""
+        return self.backend.switches.is_on(switch, value)
 
     def expands(self) -> set[str]:
         return {part.strip() for part in self.query.get("expand", "").split(",")}
@@ -85,6 +90,7 @@ class Endpoint:
     text: str
     switch: tuple[str, str] | None = None  # served only while this switch has this value
     is_open: bool = False  # answered without a token
+    action: str = ""  # what a dry run calls it; else by its method
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +98,8 @@ class ApiVersion:
     """All endpoints below one prefix. `is_logged`: whether the request log keeps them.
 
     `write` gives answers their form, `refuse` the bodies of refusals. `rehearses`: with
-    `?dry_run=true` a request is answered and nothing is changed.
+    `?dry_run=true` a request is answered and nothing is changed. `is_guarded`: what
+    `core.guards` finds odd is refused.
     """
 
     name: str
@@ -101,6 +108,7 @@ class ApiVersion:
     is_logged: bool = True
     slash_is_optional: bool = False  # of paths, at their end
     rehearses: bool = False
+    is_guarded: bool = False
     write: Callable[[Answer, Call], Answer] = as_it_is
     refuse: Callable[[ApiError, str], Any] = as_rest_framework
 

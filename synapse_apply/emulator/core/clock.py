@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
+
+_SEOUL = timezone(timedelta(hours=9))
 
 
 @dataclass(slots=True)
@@ -14,12 +16,18 @@ class Clock:
     ahead: float = 0.0
 
     def now(self) -> float:
-        return time.time() + self.ahead
+        # As exact as it is written, so that what an answer tells finds the same object again.
+        return round(time.time() + self.ahead, 6)
 
 
 def iso(moment: float) -> str:
     """`2026-01-02T03:04:05.000006Z`, as Django REST framework writes it."""
     return datetime.fromtimestamp(moment, UTC).isoformat(timespec="microseconds")[:-6] + "Z"
+
+
+def iso_in_seoul(moment: float) -> str:
+    """`2026-01-02T12:04:05.000006+09:00`."""
+    return datetime.fromtimestamp(moment, _SEOUL).isoformat(timespec="microseconds")
 
 
 def parse_iso(text: str) -> float | None:

@@ -55,6 +55,11 @@ FACTS = (
         "204); ids in it are of nothing.",
         Mark.GUESSED,
     ),
+    Fact(
+        "With `v2_dry_run_answer=fields` it is `{data: {dry_run: true, action, "
+        "validated_fields}}`; `action` is create, update, delete, release or stop.",
+        Mark.DESCRIBED,
+    ),
     Fact("A `dry_run` that is no boolean is 400.", Mark.GUESSED),
 )
 
@@ -68,7 +73,7 @@ def write(answer: Answer, call: Call) -> Answer:
     ):
         return answer
     meta: dict[str, Any] = {"request_id": call.request_id, **answer.meta}
-    if call.is_rehearsal:
+    if call.is_rehearsal and call.has("v2_dry_run_answer", "object"):
         meta["dry_run"] = True
     return dataclasses.replace(answer, body={"data": answer.body, "meta": meta})
 

@@ -10,8 +10,26 @@ class Mark(StrEnum):
     """Where a behaviour comes from."""
 
     DOCUMENTED = "documented"  # the API page says so; of v2, the vendor's description
+    PROCEDURE = "procedure"  # the vendor's own procedure for moving plugins between servers
+    MEASURED = "measured"  # a comment in the vendor's client tells what the server did
     OBSERVED = "observed"  # the vendor's own client does or expects it on the wire
+    DESCRIBED = "described"  # the vendor's description of v2, its policy or its data model
+    DERIVED = "derived"  # follows from one of these by how Django REST framework works
     GUESSED = "guessed"  # nobody says; the embedded backend had to choose
+
+
+MEANINGS: dict[Mark, str] = {
+    Mark.DOCUMENTED: "The API page says so; of v2, the vendor's description.",
+    Mark.PROCEDURE: "The vendor's own written procedure for moving plugins between servers: real "
+    "calls, which makes it the strongest word there is on the platform's v1.",
+    Mark.MEASURED: "A comment in the vendor's client says what the server did when it was "
+    "measured, or names the backend's own source.",
+    Mark.OBSERVED: "The vendor's own clients do it, or expect it, on the wire.",
+    Mark.DESCRIBED: "The vendor's description of v2, its policy for agents or its data model says "
+    "so, also of v1.",
+    Mark.DERIVED: "It follows from a stated fact by how Django REST framework works.",
+    Mark.GUESSED: "Nobody says; switches change the guesses that matter.",
+}
 
 
 @dataclass(frozen=True, slots=True)

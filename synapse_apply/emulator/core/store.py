@@ -59,13 +59,16 @@ class Wanted:
     tenant: str | None = None
     parent: int | None = None
     created_after: float | None = None
+    created_before: float | None = None
+    with_public: bool = False  # of other tenants
     newest_first: bool = False
     beyond: int | None = None
 
     def where(self) -> tuple[str, list[Any]]:
         tests, values = ["1"], list[Any]()
         if self.tenant is not None:
-            tests.append("tenant IN (?, ?)")
+            public = " OR json_extract(body, '$.is_public')" if self.with_public else ""
+            tests.append(f"(tenant IN (?, ?){public})")
             values += [self.tenant, EVERY_TENANT]
         if self.parent is not None:
             tests.append("parent=?")
@@ -73,6 +76,9 @@ class Wanted:
         if self.created_after is not None:
             tests.append("created>=?")
             values.append(self.created_after)
+        if self.created_before is not None:
+            tests.append("created<?")
+            values.append(self.created_before)
         if self.beyond is not None:
             tests.append("id<?" if self.newest_first else "id>?")
             values.append(self.beyond)
@@ -162,6 +168,16 @@ class Store:
 
     def close(self) -> None:
         self._connection.close()
+
+    def read_setting(self, name: str) -> str | None:
+        """What the data set keeps under that name; None where it keeps nothing."""
+        where = "SELECT value FROM about WHERE name=?"
+        found = self._connection.execute(where, (name,)).fetchone()
+        return found[0] if found else None
+
+    def write_setting(self, name: str, value: str) -> None:
+        """Keep a value under that name from now on."""
+        self._connection.execute("INSERT OR REPLACE INTO about VALUES (?, ?)", (name, value))
 
     @contextmanager
     def transaction(self, *, undone: bool = False) -> Iterator[None]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from synapse_apply.emulator.core.errors import ApiError, field_error
+from collections.abc import Sequence
+
+from synapse_apply.emulator.core.errors import ApiError, bad_request, field_error
 
 
 def bad_transition(old: str, new: str) -> ApiError:
@@ -15,3 +17,11 @@ def bad_status(word: object) -> ApiError:
 
 def bad_lines() -> ApiError:
     return field_error("console_logs", "Expected an object or a list of objects.")
+
+
+def no_such_action(action: str, actions: Sequence[str]) -> ApiError:
+    return field_error("action", f'"{action}" is not one of: {", ".join(actions)}.')
+
+
+def action_failed() -> ApiError:
+    return bad_request("The action failed on request.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -23,6 +24,9 @@ RUN_FIELDS = (
     Field("version", reset=""),
     Field("language", reset="ko"),
 )
+NEEDED_ACTION = Field("action", required=True)
+DEFAULT_METHOD = "task"  # of an action whose configuration names none
+PAGE_ONLY = ("parameters", "context")
 UPDATE_FIELDS = (
     Field("progress", "percent"),
     Field("result", "any", nullable=True),
@@ -35,6 +39,7 @@ CONSOLE_LOGS = (Field("console_logs", "any"),)
 QUEUED_SHARE = 0.1  # of a job's time
 MOST_LINES = 100_000
 DEFAULT_LINES = 5
+STEP = "process"  # the one step that a job has
 BEFORE = "before"  # of a stored reported line: how many lines of the clock stand before it
 
 
@@ -121,6 +126,32 @@ def logs(row: Row, now: Now, first: int = 0, most: int = MOST_LINES * 2) -> list
         place = max(place, upto)
     lines += _by_clock(row, place, end)
     return lines[first : first + most]
+
+
+def written_line(line: Mapping[str, str], form: str) -> Any:
+    """A line as the switch `console_logs` has it."""
+    if form == "entries":
+        return line
+    return line["message"] if form == "lines" else f"{line['timestamp']} {line['message']}"
+
+
+def progress_record(row: Row, now: Now) -> dict[str, Any]:
+    """How far a job is by its clock, in the form in which its agent reports it."""
+    left = round(max(script(row).seconds * (1 - now.share), 0.0), 3)
+    step = {"percent": now.progress, "time_remaining": left}
+    return {
+        "record": {"steps": {STEP: {"proportion": 100, **step}}},
+        "current_progress": {"overall": now.progress, "step": STEP, **step},
+    }
+
+
+def queue(row: Row, now: Now) -> dict[str, Any]:
+    """What `meta` says of a job that waits; nothing of one that began."""
+    if now.status != "queued":
+        return {}
+    place: dict[str, Any]
+    place = {"position": 1, "reason": None, "blockers": [], "updated_at": iso(row.created)}
+    return {"queue": place}
 
 
 def written(row: Row, now: Now) -> int:

@@ -60,10 +60,9 @@ def error(message: str) -> bytes:
 
 def data_on_v1(call: Call, line: Mapping[str, str]) -> Any:
     """A line as API v1 tells it, by its switches."""
-    switches = call.backend.switches
-    if switches.is_on("tail_data", "nested"):
+    if call.has("tail_data", "nested"):
         return f"data: {json.dumps({'type': 'log', 'message': line['message']})}"
-    return line["message"] if switches.is_on("console_logs", "lines") else line
+    return models.written_line(line, call.backend.switches["console_logs"])
 
 
 def _frame(value: Mapping[str, Any]) -> bytes:

@@ -19,7 +19,7 @@ ENDPOINTS = (
         "jobs/",
         responses.list_all,
         Mark.DOCUMENTED,
-        "List jobs, the newest first; `?status=`, `?plugin=`, `?created_after=`, `?user=`.",
+        "List jobs, the newest first; `?status=` in any case; others as the switch `filters` says.",
     ),
     Endpoint(
         "GET",
@@ -57,6 +57,13 @@ FACTS = (
         Mark.GUESSED,
     ),
     Fact("Job ids are integers.", Mark.DOCUMENTED),
+    Fact(
+        "With `run_form=platform`, an `action` that the release's config.yaml does not list is "
+        "400; where it lists none, any action is taken.",
+        Mark.GUESSED,
+    ),
+    Fact("The result that answers a run of an action that fails is a 400.", Mark.GUESSED),
+    Fact("An action whose config names no `method` is a `task`.", Mark.OBSERVED),
     Fact("queued, then running with progress, then completed or failed.", Mark.DOCUMENTED),
     Fact(
         "`parameters: {fail: true}`, or `emulator: {outcome, seconds, log_lines}` in parameters or "

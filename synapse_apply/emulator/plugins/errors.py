@@ -5,8 +5,13 @@ from __future__ import annotations
 from synapse_apply.emulator.core.errors import ApiError, conflict, field_error
 
 
-def code_taken(code: str) -> ApiError:
-    return conflict(f'A plugin with code "{code}" already exists.')
+def code_taken(code: str, *, is_field: bool = False) -> ApiError:
+    text = f'A plugin with code "{code}" already exists.'
+    return field_error("code", text) if is_field else conflict(text)
+
+
+def not_for_a_tenant() -> ApiError:
+    return field_error("system_only", "Only a plugin of no tenant can be for the system alone.")
 
 
 def bad_code() -> ApiError:

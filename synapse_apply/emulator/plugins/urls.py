@@ -11,7 +11,7 @@ ENDPOINTS = (
         "GET",
         "plugins/",
         responses.list_all,
-        Mark.GUESSED,
+        Mark.PROCEDURE,
         "List plugins.",
         switch=("plugin_list", "list"),
     ),
@@ -32,4 +32,13 @@ FACTS = (
     ),
     Fact("A plugin is read and changed by its id alone; by its code it is 404.", Mark.GUESSED),
     Fact("There is no delete: 405.", Mark.DOCUMENTED),
+    Fact(
+        "With `plugin_fields=platform`, `system_only` is for plugins of no tenant: 400.",
+        Mark.PROCEDURE,
+    ),
+    Fact(
+        "A plugin stored from outside with tenant `*` is a system plugin, one with "
+        "`is_public: true` is public.",
+        Mark.GUESSED,
+    ),
 )

@@ -28,6 +28,15 @@ ENDPOINTS = (
         Mark.DOCUMENTED,
         "Read a release by id or `code@version`; `?expand=plugin`.",
     ),
+    Endpoint(
+        "GET",
+        "media/plugin_releases/{id}/package.zip",
+        responses.read_file,
+        Mark.PROCEDURE,
+        "The package of a release, by the URL that its `file` has; no token.",
+        switch=("release_file", "signed"),
+        is_open=True,
+    ),
 )
 
 FACTS = (
@@ -39,7 +48,26 @@ FACTS = (
     Fact("The `code@version` lookup and `?plugin=code` exist.", Mark.OBSERVED),
     Fact("A second release of one plugin and version is 409 with `already exists`.", Mark.OBSERVED),
     Fact("An unknown plugin is 400 on create, an empty list in `?plugin=`.", Mark.GUESSED),
-    Fact("An empty file is 400; otherwise the file is not looked into.", Mark.GUESSED),
+    Fact(
+        "An empty file is 400; otherwise the file is not looked into with `release_source=form`.",
+        Mark.GUESSED,
+    ),
+    Fact(
+        "With `release_source=package` a file is required, and a zip without a config.yaml that "
+        "can be read is 400. A config.yaml without `version` has that of the form, else 0.1.0.",
+        Mark.DERIVED,
+    ),
+    Fact("A `debug` release is not validated.", Mark.PROCEDURE),
+    Fact("A debug release that replaces another keeps its id; the answer is 201.", Mark.GUESSED),
+    Fact("A locked release is not replaced: 409.", Mark.DESCRIBED),
+    Fact("A release of another tenant's public plugin cannot be made: 403.", Mark.DERIVED),
     Fact("Releases are immutable: PUT, PATCH and DELETE are 405.", Mark.DOCUMENTED),
     Fact("`file` is null or `{name, url}`; no digest of the bytes is shown.", Mark.GUESSED),
+    Fact(
+        "With `release_file=signed` it is a URL below `/media/` that is good for one hour, then "
+        "403, as with any change of it.",
+        Mark.GUESSED,
+    ),
+    Fact("Beside a token or a tenant in the headers, such a URL is 400.", Mark.DERIVED),
+    Fact("An `Idempotency-Key` is passed over: the same POST twice is two POSTs.", Mark.OBSERVED),
 )

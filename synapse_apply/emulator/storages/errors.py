@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from synapse_apply.emulator.core.errors import ApiError
+from synapse_apply.emulator.core.fields import REQUIRED
 
 
 def session_refused(code: str, detail: str) -> ApiError:
     return ApiError(400, {"code": code, "detail": detail})
+
+
+def check_keys(missing: Sequence[str]) -> None:
+    """Raises ApiError (400) with every key of `configuration` that is missing."""
+    if missing:
+        raise ApiError(400, {"configuration": {key: [REQUIRED] for key in missing}})

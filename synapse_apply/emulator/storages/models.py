@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from synapse_apply.emulator.core.clock import iso
@@ -27,8 +28,22 @@ SECRET_KEYS: dict[str, frozenset[str]] = {
     "smb": frozenset({"username", "password"}),
     "synology": frozenset({"password", "otp_code"}),
 }
+NEEDED_KEYS: dict[str, tuple[str, ...]] = {
+    "amazon_s3": ("bucket_name", "access_key", "secret_key"),
+    "minio": ("bucket_name", "access_key", "secret_key"),
+    "gcp": ("bucket_name", "credentials"),
+    "file_system": ("location",),
+    "sftp": ("host", "username"),
+    "smb": ("host", "share"),
+    "synology": ("url", "username", "password"),
+}
 # Of these no keys are known, so that no session can be opened and every value may be a secret.
 OPENED_BY_SESSION = frozenset(SECRET_KEYS) - {"smb"}
+
+
+def missing_keys(provider: str, configuration: Mapping[str, Any]) -> list[str]:
+    """The keys that a provider needs and that are not there."""
+    return [key for key in NEEDED_KEYS.get(provider, ()) if not configuration.get(key)]
 
 
 def covered(provider: str, configuration: Any, secrets: str) -> Any:

@@ -8,7 +8,7 @@ from synapse_apply.emulator.core.call import Answer, Call
 from synapse_apply.emulator.core.clock import iso
 from synapse_apply.emulator.core.errors import field_error, not_found
 from synapse_apply.emulator.core.fields import Field, check, with_resets
-from synapse_apply.emulator.core.paging import answer_page
+from synapse_apply.emulator.core.paging import answer_page, narrow
 from synapse_apply.emulator.core.store import Row, Wanted
 from synapse_apply.emulator.storages import errors, models
 
@@ -27,12 +27,11 @@ def _by_id(call: Call) -> Row:
 
 
 def _shown(call: Call, row: Row) -> dict[str, Any]:
-    switches = call.backend.switches
+    is_in_session = call.has("credential_regime", "session")
     return models.shown(
         row,
-        secrets=switches["secrets"],
-        with_configuration=switches.is_on("configuration", "always")
-        or call.asks("with_configuration"),
+        secrets="omitted" if is_in_session else call.backend.switches["secrets"],
+        with_configuration=call.has("configuration", "always") or call.asks("with_configuration"),
     )
 
 
@@ -42,8 +41,12 @@ def read(call: Call) -> Answer:
 
 def list_all(call: Call) -> Answer:
     store = call.backend.store
-    wanted = Wanted(call.tenant, newest_first=call.backend.switches.is_on("list_order", "newest"))
-    category = call.query.get("category")
+    wanted = Wanted(call.tenant, newest_first=call.has("list_order", "newest"))
+    wanted = narrow(call, wanted)
+    category = _asked_category(call)
+    if call.has("storage_pages", "bare"):
+        rows = [row for row in store.select("storage", wanted) if _is_of(row, category)]
+        return Answer([_item(call, row) for row in rows])
     if category is None:
         return answer_page(
             call,
@@ -53,17 +56,26 @@ def list_all(call: Call) -> Answer:
                 for row in store.select("storage", wanted, limit=limit, offset=offset)
             ],
         )
-    if category not in ("internal", "external"):
-        raise field_error(
-            "category",
-            f"Select a valid choice. {category} is not one of the available choices.",
-        )
-    rows = [row for row in store.select("storage", wanted) if row.body["category"] == category]
+    rows = [row for row in store.select("storage", wanted) if _is_of(row, category)]
     return answer_page(
         call,
         len(rows),
         lambda limit, offset: [_item(call, row) for row in rows[offset : offset + limit]],
     )
+
+
+def _asked_category(call: Call) -> str | None:
+    category = call.query.get("category")
+    if category is not None and category not in ("internal", "external"):
+        raise field_error(
+            "category",
+            f"Select a valid choice. {category} is not one of the available choices.",
+        )
+    return category
+
+
+def _is_of(row: Row, category: str | None) -> bool:
+    return category is None or row.body["category"] == category
 
 
 def _item(call: Call, row: Row) -> dict[str, Any]:
@@ -75,6 +87,8 @@ def _item(call: Call, row: Row) -> dict[str, Any]:
 
 def create(call: Call) -> Answer:
     values = with_resets(models.FIELDS, check(models.FIELDS, call.body))
+    if call.has("storage_keys", "checked"):
+        errors.check_keys(models.missing_keys(values["provider"], values["configuration"]))
     now = call.backend.clock.now()
     row = call.backend.store.insert(
         "storage", call.tenant, {**values, "modified": now}, created=now

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from synapse_apply.emulator.core.clock import Clock
 from synapse_apply.emulator.serve import EmbeddedServer
 
 TOKEN = "acme-token"
@@ -87,6 +88,21 @@ class Wire:
         assert reply.status == 201, reply.content
         return reply.body
 
+    def as_tenant(self, token: str) -> Wire:
+        """The same server, asked by another tenant."""
+        return Wire(self.url, {"Synapse-Access-Token": f"Token {token}"})
+
+    def in_english(self) -> Wire:
+        return Wire(self.url, {**self.headers, "Accept-Language": "en"})
+
+    def plugin_of_platform(self, code: str = "yolo", **fields: Any) -> dict[str, Any]:
+        return self.plugin(**{"name": code, "code": code, "category": "neural_net", **fields})
+
+    def upload(self, plugin: str, package: str, /, **fields: str) -> Reply:
+        """A release as the vendor's publisher sends it: code, file, and few other parts."""
+        parts = (("plugin", plugin), *fields.items(), ("file", zipped(package)))
+        return self.post_form("/plugin_releases/", *parts)
+
     def plugin_v2(self, code: str = "yolo", **fields: Any) -> dict[str, Any]:
         """A plugin of API v2, its name the code unless given."""
         data = {"code": code, "name": code, "category": "export", **fields}
@@ -147,6 +163,17 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Wire]]:
 @pytest.fixture
 def wire(start: Callable[..., Wire]) -> Wire:
     return start()
+
+
+@pytest.fixture
+def vendor(start: Callable[..., Wire], clock: Clock) -> Wire:
+    """A backend as the vendor's own tools find theirs, on a clock that a test moves."""
+    return start(profile="vendor", clock=clock, job_seconds=60.0)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
 
 
 @pytest.fixture

@@ -46,3 +46,23 @@ def test_a_folder_that_the_embedded_backend_cannot_have(cli: Run, project: Path)
     assert stopped.stderr.startswith("Error: A file is not used")
     assert "embedded is no folder. It was not opened." in stopped.stderr
     assert not [word for word in ("--data", "reset") if word in stopped.stderr]
+
+
+def test_the_profile_that_a_reset_chooses_is_kept(cli: Run, project: Path) -> None:
+    """With its state, so that the next run finds both; a reset without one goes back to the page."""
+    chosen = cli("emulator", "reset", "--profile", "vendor", "--yes")
+    assert chosen.returncode == 0
+    assert chosen.stdout.splitlines() == [
+        "There was nothing to remove.",
+        "The embedded backend has profile vendor now.",
+    ]
+    data = project / ".synapse-apply" / "embedded"
+    assert "3 to add" in cli("plan").stdout
+    with EmbeddedServer(data) as server:
+        assert server.backend.profile == "vendor"
+    assert cli("emulator", "reset", "--yes").stdout == "Removed.\n"
+    with EmbeddedServer(data) as server:
+        assert server.backend.profile == "page"
+    odd = cli("emulator", "reset", "--profile", "odd", "--yes")
+    assert odd.returncode == 64
+    assert "'page', 'vendor'" in odd.stderr

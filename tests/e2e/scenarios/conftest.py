@@ -9,19 +9,20 @@ from typing import Any
 
 import pytest
 from e2e.scenarios.workplace import OTHER_TOKEN, TOKEN, Server, Workplace, project, sample
+from profiles import PROFILE
 
 from synapse_apply.emulator.serve import EmbeddedServer
 
 
 @pytest.fixture
 def serve(tmp_path: Path) -> Iterator[Callable[..., Server]]:
-    """Starts a backend; what is given are its switches."""
+    """Starts a backend of a profile; what is given else are its switches."""
     with ExitStack() as stack:
 
-        def started(name: str = "backend", **switches: str) -> Server:
+        def started(name: str = "backend", profile: str = PROFILE, **switches: str) -> Server:
             tokens = {TOKEN: "acme", OTHER_TOKEN: "other"}
             running = EmbeddedServer(
-                tmp_path / name, tokens=tokens, tenant="acme", switches=switches
+                tmp_path / name, tokens=tokens, tenant="acme", profile=profile, switches=switches
             )
             return Server(stack.enter_context(running).url)
 

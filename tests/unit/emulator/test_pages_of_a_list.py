@@ -6,7 +6,7 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from synapse_apply.emulator.core.store import Store, Wanted
@@ -32,6 +32,7 @@ def all_of(store: Store, wanted: Wanted) -> list[int]:
     return [row.id for row in store.walk("storage", wanted)]
 
 
+@settings(deadline=None)
 @given(st.lists(STEPS, max_size=30), st.integers(1, 4))
 def test_a_page_is_a_piece_of_the_whole(steps: list[tuple[str, object]], size: int) -> None:
     """Inserts, deletes and what is undone in between change no more than they should."""

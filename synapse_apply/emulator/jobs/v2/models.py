@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from typing import Any
 
 from synapse_apply.emulator.core.backend import Backend
@@ -12,6 +11,7 @@ from synapse_apply.emulator.core.fields import Field
 from synapse_apply.emulator.core.store import Row
 from synapse_apply.emulator.jobs import models as v1
 from synapse_apply.emulator.jobs import words
+from synapse_apply.emulator.jobs.ids import public_id
 
 STATUSES = tuple(words.PLATFORM.values())
 UPDATE_FIELDS = (
@@ -23,31 +23,6 @@ UPDATE_FIELDS = (
 )
 # What the store calls what v2 calls meta.
 STORED = {"meta": "metadata"}
-_HALF = 2**64
-_VARIANT = 2**63  # the mark of a UUID of RFC 9562, in its lower half
-
-
-def public_id(data_set: str, row: Row) -> str:
-    """The UUID of a job: of the data set, but for its last digits, which are the job's number."""
-    upper = uuid.UUID(data_set).int // _HALF
-    return str(uuid.UUID(int=upper * _HALF + _VARIANT + row.id))
-
-
-def number(data_set: str, text: str) -> int | None:
-    """The number of the job with this UUID; None for one that no job here can have."""
-    try:
-        upper, lower = divmod(uuid.UUID(text).int, _HALF)
-    except ValueError:
-        return None
-    is_ours = upper == uuid.UUID(data_set).int // _HALF
-    return lower - _VARIANT if is_ours and lower > _VARIANT else None
-
-
-def is_uuid(text: str) -> bool:
-    try:
-        return bool(uuid.UUID(text))
-    except ValueError:
-        return False
 
 
 def is_shown(row: Row) -> bool:
@@ -83,7 +58,7 @@ def item(backend: Backend, row: Row) -> dict[str, Any]:
         "status": words.PLATFORM[now.status],
         "action": row.body["action"],
         "is_active": not is_ended,
-        "queue": _queue(row) if now.status == "queued" else None,
+        "queue": v1.queue(row, now).get("queue"),
         "error": v1.error(row, now),
         "created": iso(row.created),
         "completed": iso(v1.ended_at(row)) if is_ended else None,
@@ -108,7 +83,3 @@ def whole(backend: Backend, row: Row) -> dict[str, Any]:
         },
         "modified": iso(body.get("modified", row.created)),
     }
-
-
-def _queue(row: Row) -> dict[str, Any]:
-    return {"position": 1, "reason": None, "blockers": [], "updated_at": iso(row.created)}

@@ -10,8 +10,8 @@ from synapse_apply.emulator.core.cursors import answer_cursors, filters
 from synapse_apply.emulator.core.errors import ApiError, not_found
 from synapse_apply.emulator.core.fields import Field, check
 from synapse_apply.emulator.core.store import Row, Wanted
+from synapse_apply.emulator.jobs import ids, tail, words
 from synapse_apply.emulator.jobs import models as v1
-from synapse_apply.emulator.jobs import tail, words
 from synapse_apply.emulator.jobs.v2 import logs, models
 
 _FILTERS = (Field("status", "choice", choices=models.STATUSES), Field("action"))
@@ -19,7 +19,7 @@ _FILTERS = (Field("status", "choice", choices=models.STATUSES), Field("action"))
 
 def _by_id(call: Call) -> Row:
     store = call.backend.store
-    number = models.number(store.data_set, call.path["id"])
+    number = ids.number(store.data_set, call.path["id"])
     row = store.get("job", number, call.tenant) if number else None
     if row is None or not models.is_shown(row):
         raise not_found()
@@ -71,7 +71,7 @@ def stop(call: Call) -> Answer:
     if now.status in words.ENDED:
         raise models.has_ended(now.status)
     if call.is_rehearsal:
-        target = models.public_id(call.backend.store.data_set, row)
+        target = ids.public_id(call.backend.store.data_set, row)
         return Answer({"dry_run": True, "action": "stop", "target": target})
     report = v1.report(now, "stopped", None, moment)
     return Answer(_whole(call, _kept(call, row, {"reported": report})))
@@ -102,10 +102,10 @@ def tail_console_logs(call: Call) -> Answer:
     try:
         row = _by_id(call)
     except ApiError:
-        if not models.is_uuid(call.path["id"]):
+        if not ids.is_uuid(call.path["id"]):
             raise
         return Answer(None, stream=tail.only_error("Job not found."))
-    public_id = models.public_id(store.data_set, row)
+    public_id = ids.public_id(store.data_set, row)
     return Answer(None, stream=tail.frames(call, row, public_id, itemgetter("message")))
 
 

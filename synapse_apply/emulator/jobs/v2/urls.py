@@ -8,6 +8,8 @@ from synapse_apply.emulator.jobs.v2 import responses
 
 _D = Mark.DOCUMENTED
 
+_WRITES = ("v2_writes", "all")
+
 ENDPOINTS = (
     Endpoint(
         "GET",
@@ -17,16 +19,24 @@ ENDPOINTS = (
         "List jobs, the newest first; `?status=`, `?action=`.",
     ),
     Endpoint("GET", "jobs/{id}/", responses.read, _D, "Read a job by its UUID."),
-    Endpoint("PATCH", "jobs/{id}/", responses.update, _D, "Report on a job."),
-    Endpoint("POST", "jobs/{id}/logs/", responses.create_log, _D, "Log an event of a job: 201."),
+    Endpoint("PATCH", "jobs/{id}/", responses.update, _D, "Report on a job.", switch=_WRITES),
+    Endpoint(
+        "POST",
+        "jobs/{id}/logs/",
+        responses.create_log,
+        _D,
+        "Log an event of a job: 201.",
+        switch=_WRITES,
+    ),
     Endpoint(
         "POST",
         "jobs/{id}/logs/bulk/",
         responses.create_logs,
         _D,
         "Log up to 1000 events: `{logs: [...]}`, all or none.",
+        switch=_WRITES,
     ),
-    Endpoint("POST", "jobs/{id}/stop/", responses.stop, _D, "Stop a job."),
+    Endpoint("POST", "jobs/{id}/stop/", responses.stop, _D, "Stop a job.", switch=_WRITES),
     Endpoint(
         "GET", "jobs/{id}/console_logs/", responses.console_logs, _D, "The lines: `{logs: [...]}`."
     ),

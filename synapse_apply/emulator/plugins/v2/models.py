@@ -8,18 +8,9 @@ from synapse_apply.emulator.core.backend import Backend
 from synapse_apply.emulator.core.clock import iso
 from synapse_apply.emulator.core.errors import ApiError, field_error
 from synapse_apply.emulator.core.fields import Field
-from synapse_apply.emulator.core.store import Row
+from synapse_apply.emulator.core.store import EVERY_TENANT, Row
+from synapse_apply.emulator.plugins.models import CATEGORIES
 
-CATEGORIES = (
-    "neural_net",
-    "export",
-    "upload",
-    "smart_tool",
-    "pre_annotation",
-    "post_annotation",
-    "data_validation",
-    "converter",
-)
 _DATA_TYPES = ("image", "text", "video", "pcd", "audio")
 OWN_FIELDS = (
     Field("code", required=True, pattern="[a-z0-9]([a-z0-9-]*[a-z0-9])?"),
@@ -110,8 +101,10 @@ def item(backend: Backend, row: Row) -> dict[str, Any]:
 def whole(backend: Backend, row: Row) -> dict[str, Any]:
     return {
         **item(backend, row),
-        "tenant_id": backend.store.tenant_number(row.tenant),
+        "tenant_id": (
+            None if row.tenant == EVERY_TENANT else backend.store.tenant_number(row.tenant)
+        ),
         "description": row.body.get("description", ""),
-        "system_only": False,
-        "is_public": False,
+        "system_only": row.body.get("system_only", False),
+        "is_public": row.body.get("is_public", False),
     }

@@ -17,7 +17,7 @@ from synapse_apply.emulator.plugins.v2 import models
 from synapse_apply.emulator.releases.v2 import models as releases
 
 _FILTERS = (
-    Field("category", "choice", choices=models.CATEGORIES),
+    Field("category", "choice", choices=v1.CATEGORIES),
     Field("is_active", "boolean"),
 )
 
@@ -55,7 +55,7 @@ def create(call: Call) -> Answer:
     values, contents = _checked(call)
     now = backend.clock.now()
     own = {field.name: values[field.name] for field in models.OWN_FIELDS}
-    body = {**with_resets(v1.FIELDS, own), "is_active": True, "modified": now}
+    body = {**with_resets(v1.fields(backend), own), "is_active": True, "modified": now}
     with backend.store.transaction():
         row = backend.store.insert("plugin", call.tenant, body, created=now, key=own["code"])
         release = releases.make(call, row, values["version"], contents)
@@ -98,6 +98,7 @@ def _contents(call: Call, values: dict[str, Any]) -> dict[str, Any]:
 def update(call: Call) -> Answer:
     """Change the name and the description; everything else of a plugin is final."""
     backend, row = call.backend, _by_id(call)
+    v1.check_owner(backend, call.tenant, row)
     problems: dict[str, Any] = {}
     values: dict[str, Any] = {}
     for name in models.FINAL:

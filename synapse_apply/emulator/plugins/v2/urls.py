@@ -8,6 +8,8 @@ from synapse_apply.emulator.plugins.v2 import responses
 
 _D = Mark.DOCUMENTED
 
+_WRITES = ("v2_writes", "all")
+
 ENDPOINTS = (
     Endpoint(
         "GET", "plugins/", responses.list_all, _D, "List plugins; `?category=`, `?is_active=`."
@@ -18,10 +20,16 @@ ENDPOINTS = (
         responses.create,
         _D,
         "Create a plugin and its first release: 201. JSON, form or multipart.",
+        switch=_WRITES,
     ),
     Endpoint("GET", "plugins/{id}/", responses.read, _D, "Read a plugin by id."),
     Endpoint(
-        "PATCH", "plugins/{id}/", responses.update, _D, "Change a plugin's name and description."
+        "PATCH",
+        "plugins/{id}/",
+        responses.update,
+        _D,
+        "Change a plugin's name and description.",
+        switch=_WRITES,
     ),
 )
 

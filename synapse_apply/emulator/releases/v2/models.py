@@ -14,8 +14,8 @@ from synapse_apply.emulator.core.rehearsal import look_away
 from synapse_apply.emulator.core.store import DuplicateKeyError, Row
 from synapse_apply.emulator.plugins.v2 import models as plugins
 from synapse_apply.emulator.releases import models as v1
-from synapse_apply.emulator.releases.errors import empty_file, version_exists
-from synapse_apply.emulator.releases.v2.package import config_in
+from synapse_apply.emulator.releases.errors import empty_file, is_locked, version_exists
+from synapse_apply.emulator.releases.package import config_in
 
 FIELDS = (
     Field("plugin", "integer", required=True),
@@ -72,10 +72,6 @@ def lock(backend: Backend, row: Row, plugin: Row) -> Row:
     return backend.store.replace("release", row, {**row.body, "is_released": True}, key=row.key)
 
 
-def is_locked(version: str) -> ApiError:
-    return conflict(f"Version {version} is released and cannot be deployed again.")
-
-
 def is_in_use() -> ApiError:
     return conflict("The release is used by an active serve application.")
 
@@ -99,7 +95,6 @@ def item(backend: Backend, row: Row) -> dict[str, Any]:
 
 def whole(backend: Backend, row: Row, plugin: Row) -> dict[str, Any]:
     config = row.body.get("config") or {}
-    actions = config.get("actions")
     return {
         **item(backend, row),
         "plugin": plugins.embedded(backend, plugin),
@@ -107,7 +102,7 @@ def whole(backend: Backend, row: Row, plugin: Row) -> dict[str, Any]:
         "config": config,
         "run_schema": {},
         "installation_schema": {},
-        "available_actions": sorted(map(str, actions)) if isinstance(actions, dict) else [],
+        "available_actions": v1.available_actions(row),
         "author_id": AUTHOR["id"],
         "author": AUTHOR,
         "meta": row.body.get("meta"),

@@ -10,6 +10,7 @@ from synapse_apply.emulator.core.cursors import answer_cursors, filters
 from synapse_apply.emulator.core.errors import ApiError, field_error, not_found, unsupported_media
 from synapse_apply.emulator.core.fields import REQUIRED, Field, check, noting
 from synapse_apply.emulator.core.store import Row, Wanted
+from synapse_apply.emulator.plugins import models as v1
 from synapse_apply.emulator.plugins.v2 import models as plugins
 from synapse_apply.emulator.releases.errors import no_such_plugin, not_a_file
 from synapse_apply.emulator.releases.v2 import models
@@ -51,6 +52,7 @@ def list_all(call: Call) -> Answer:
 
 def create(call: Call) -> Answer:
     plugin, version, contents = _checked(call)
+    v1.check_owner(call.backend, call.tenant, plugin)
     made = models.make(call, plugin, version, contents)
     return Answer(models.whole(call.backend, made, plugin), 201)
 

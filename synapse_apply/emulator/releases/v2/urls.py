@@ -8,6 +8,8 @@ from synapse_apply.emulator.releases.v2 import responses
 
 _D = Mark.DOCUMENTED
 
+_WRITES = ("v2_writes", "all")
+
 ENDPOINTS = (
     Endpoint(
         "GET",
@@ -22,11 +24,25 @@ ENDPOINTS = (
         responses.create,
         _D,
         "Create a release: 201. Multipart with `plugin`, `version`, `sha256`, `file`.",
+        switch=_WRITES,
     ),
     Endpoint("GET", "plugin-releases/{id}/", responses.read, _D, "Read a release by id."),
-    Endpoint("DELETE", "plugin-releases/{id}/", responses.delete, _D, "Delete a release: 204."),
     Endpoint(
-        "POST", "plugin-releases/{id}/release/", responses.lock, _D, "Lock a version for good."
+        "DELETE",
+        "plugin-releases/{id}/",
+        responses.delete,
+        _D,
+        "Delete a release: 204.",
+        switch=_WRITES,
+    ),
+    Endpoint(
+        "POST",
+        "plugin-releases/{id}/release/",
+        responses.lock,
+        _D,
+        "Lock a version for good.",
+        switch=_WRITES,
+        action="release",
     ),
 )
 

@@ -1,0 +1,54 @@
+"""URLs that need no token: a signature over the path that expires."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from urllib.parse import urlencode
+
+from synapse_apply.emulator.core.auth import TOKEN_HEADERS
+from synapse_apply.emulator.core.backend import Backend
+from synapse_apply.emulator.core.errors import bad_request, forbidden
+
+LIFETIME = 3600  # seconds
+_KEY = "signing_key"  # in what the data set keeps of itself
+_DATE, _EXPIRES, _SIGNATURE = "X-Amz-Date", "X-Amz-Expires", "X-Amz-Signature"
+_FORM = "%Y%m%dT%H%M%SZ"
+
+
+def sign(backend: Backend, root: str, path: str) -> str:
+    """The URL of a path, good from now on for `LIFETIME` seconds."""
+    date = datetime.fromtimestamp(backend.clock.now(), UTC).strftime(_FORM)
+    query = {
+        _DATE: date,
+        _EXPIRES: str(LIFETIME),
+        _SIGNATURE: _make_signature(backend, path, date, str(LIFETIME)),
+    }
+    return f"{root}{path}?{urlencode(query)}"
+
+
+def check(
+    backend: Backend, path: str, query: Mapping[str, str], headers: Mapping[str, str]
+) -> None:
+    """Raises ApiError: 403 of a URL that is not signed or has expired; 400 beside a token."""
+    if any(name in headers for name in TOKEN_HEADERS):
+        raise bad_request("Only one way to authenticate is allowed.")
+    date, lifetime = query.get(_DATE, ""), query.get(_EXPIRES, "")
+    good = _make_signature(backend, path, date, lifetime)
+    if not hmac.compare_digest(good.encode(), query.get(_SIGNATURE, "").encode()):
+        raise forbidden("The signature does not match.")
+    begun = datetime.strptime(date, _FORM).replace(tzinfo=UTC).timestamp()
+    if backend.clock.now() > begun + int(lifetime):
+        raise forbidden("The request has expired.")
+
+
+def _make_signature(backend: Backend, path: str, date: str, lifetime: str) -> str:
+    key = backend.store.read_setting(_KEY)
+    if key is None:
+        key = secrets.token_hex(32)
+        backend.store.write_setting(_KEY, key)
+    text = f"{path}\n{date}\n{lifetime}"
+    return hmac.new(key.encode(), text.encode(), hashlib.sha256).hexdigest()
