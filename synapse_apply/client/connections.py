@@ -147,6 +147,17 @@ class _TimedReader(io.RawIOBase):
         super().close()
 
 
+class _Leftover:
+    """Whether bytes came behind an answer: the server says what nobody has asked for.
+
+    Shared by the answer, which finds out, and its connection. A connection that kept the answer
+    itself would be kept by urllib3's registry of pools, and with it the client, for ever.
+    """
+
+    def __init__(self) -> None:
+        self.is_there = False
+
+
 class _TimedResponse(http.client.HTTPResponse):
     def __init__(
         self,
@@ -158,8 +169,7 @@ class _TimedResponse(http.client.HTTPResponse):
         super().__init__(sock, debuglevel, method, url)
         flight = FLIGHT.get()
         self._reader: _TimedReader | None = None
-        # Bytes that came behind the answer: the server says what nobody has asked for.
-        self.is_followed = False
+        self.leftover = _Leftover()
         if flight is not None:
             flight.response = self
             self._reader = _TimedReader(self.fp.detach(), sock, flight)
@@ -178,7 +188,8 @@ class _TimedResponse(http.client.HTTPResponse):
         stream: Any = self.fp
         if self._reader is not None and stream is not None and not stream.closed:
             self._reader.is_over = True
-            self.is_followed = self.is_followed or bool(stream.peek(1))
+            self.leftover.is_there = self.leftover.is_there or bool(stream.peek(1))
+        self._reader = None  # the connection keeps this answer, and the reader has the client
         super()._close_conn()  # type: ignore[misc]
 
 
@@ -188,7 +199,7 @@ class _TimedConnection(HTTPConnection):
     response_class = _TimedResponse
     _connecting = False
     _last_used = 0.0
-    _last: Any = None  # the answer before
+    _leftover: _Leftover | None = None  # of the answer before
 
     def connect(self) -> None:
         self._connecting = True  # what a proxy tunnel sends is not the request
@@ -213,7 +224,7 @@ class _TimedConnection(HTTPConnection):
     def getresponse(self) -> Any:
         response = super().getresponse()
         self._last_used = time.monotonic()
-        self._last = getattr(response, "_original_response", None)
+        self._leftover = getattr(response._original_response, "leftover", None)  # noqa: SLF001
         return response
 
     @property
@@ -222,7 +233,7 @@ class _TimedConnection(HTTPConnection):
         idle = time.monotonic() - self._last_used
         if flight is not None and not flight.repeatable and idle > FRESH_SECONDS:
             return False
-        if getattr(self._last, "is_followed", False) or has_unread(self.sock):
+        if (self._leftover and self._leftover.is_there) or has_unread(self.sock):
             return False
         return super().is_connected
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import socket
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
@@ -21,8 +23,8 @@ from synapse_apply.model.errors import Effect
 FORGED = head(201, {"Content-Type": "application/json", "Content-Length": "11"}) + b'{"id": 666}'
 
 
-def then_also(extra: bytes, *, after: float = 0.0) -> Step:
-    """A whole answer, and behind it bytes that nobody asked for."""
+def then_also(extra: bytes, *, after: float = 0.0, is_sent: threading.Event | None = None) -> Step:
+    """A whole answer, and behind it bytes that nobody asked for; then `is_sent` is set."""
 
     def step(_server: ScriptedServer, sock: socket.socket, request: Received) -> bool:
         told = json.dumps({"id": request.path.split("/")[2] or 1}).encode()
@@ -33,6 +35,8 @@ def then_also(extra: bytes, *, after: float = 0.0) -> Step:
             sock.sendall(extra)
         else:
             sock.sendall(whole + extra)
+        if is_sent is not None:
+            is_sent.set()
         return True
 
     return step
@@ -44,9 +48,10 @@ def test_a_create_after_an_answer_with_more_behind_it(
     server: ScriptedServer, client: BackendClient, extra: bytes, after: float
 ) -> None:
     """It goes out on another connection and gets its own answer."""
-    server.then(then_also(extra, after=after), answer(201, {"id": 7}))
+    is_sent = threading.Event()
+    server.then(then_also(extra, after=after, is_sent=is_sent), answer(201, {"id": 7}))
     client.get_plugin(1)
-    time.sleep(2 * after)
+    assert is_sent.wait(10)
     assert client.create_plugin({"name": "x"}) == {"id": 7}
     assert [one.connection for one in server.received] == [1, 2]
 
@@ -125,3 +130,16 @@ def _bytes(data: bytes) -> Step:
         return True
 
     return step
+
+
+def test_a_client_that_nobody_has_is_freed_with_its_connections(server: ScriptedServer) -> None:
+    """urllib3 keeps a registry of pools for the end of the process: nothing in it leads back."""
+    server.then(answer(body={"id": 1}), answer(body={"id": 2}))
+    client = BackendClient(server.url, "tok-1")
+    client.get_plugin(1)
+    client.get_plugin(2)
+    transport = weakref.ref(client._transport)
+    client.close()
+    del client
+    gc.collect()
+    assert transport() is None
