@@ -90,3 +90,6 @@ class Layered(Mapping[Path, Position]):
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
+
+    def __bool__(self) -> bool:
+        return bool(self.under) or bool(self.overlay.positions)
