@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 import click
 
 KINDS_OF_REPORT = ("json", "markdown", "html", "github", "gitlab", "codequality")
+_LINEAGE = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}")
 
 
 class Number(click.FloatRange):
@@ -21,6 +23,13 @@ class Number(click.FloatRange):
         if math.isnan(number):
             self.fail(f"{value!r} is not a number.", param, ctx)
         return number
+
+
+def lineage(_ctx: click.Context, _param: click.Parameter, given: str) -> str:
+    """A UUID as a state has it, so that a project file can pin it; a usage error for all else."""
+    if given and _LINEAGE.fullmatch(given) is None:
+        raise click.BadParameter(f"{given!r} is no UUID in lower-case letters and digits.")
+    return given
 
 
 def reports(

@@ -25,6 +25,7 @@ WRONG = [
     ["import"],
     ["import", "plugin/yolo"],
     ["new", "bucket", "x"],
+    ["state", "init", "--lineage", "nonsense"],
     ["emulator", "serve", "--switch", "nothing"],
     ["run"],
     ["run", "@1.0"],
