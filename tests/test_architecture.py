@@ -71,6 +71,7 @@ SHARED_BY_USE_CASES = {
     "gather",
     "inventory",
     "known_secrets",
+    "select",
     "threads",
 }
 

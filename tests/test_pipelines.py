@@ -84,7 +84,7 @@ def test_what_a_runner_stops_is_our_process() -> None:
     lines += [script[-1] for script in jobs if isinstance(script, list)]
     assert len(lines) == 6
     start = re.compile(
-        r"exec (?:synapse-apply|(?:env -u \w+ )?python3 -I -m synapse_apply|\"\$INTERPRETER\" -I \S+start\.py\") "
+        r"exec (?:synapse-apply|(?:env -u \w+ )?\"\$VENV/bin/python\" -I -m synapse_apply|\"\$INTERPRETER\" -I \S+start\.py\") "
     )
     assert [line for line in lines if not start.match(line.lstrip())] == []
 

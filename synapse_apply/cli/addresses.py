@@ -40,7 +40,24 @@ class AddressType(click.ParamType[Any]):
 
 
 ADDRESS = AddressType(offers.addresses)
-RECORDED = AddressType(offers.recorded)
+
+
+class NameType(click.ParamType[Any]):
+    """A text that means a resource; what it means is found out with a state or manifests."""
+
+    name = "name"
+
+    def __init__(self, offer: offers.Offer) -> None:
+        self._offer = offer
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem[str]]:
+        return self._offer(ctx, param, incomplete)
+
+
+DECLARED_NAME = NameType(offers.addresses)
+RECORDED_NAME = NameType(offers.recorded)
 
 
 def is_address(text: str) -> bool:

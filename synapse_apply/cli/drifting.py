@@ -8,7 +8,6 @@ from dataclasses import replace
 from synapse_apply.cli.again import same_place
 from synapse_apply.cli.face import Face
 from synapse_apply.cli.reports import Reports
-from synapse_apply.model.address import Address
 from synapse_apply.model.aim import aimed_findings
 from synapse_apply.model.drift import Drift
 from synapse_apply.model.errors import Exit
@@ -17,7 +16,7 @@ from synapse_apply.session.accept_drift import accept as accept_drift
 from synapse_apply.session.context import open_context
 from synapse_apply.session.drift import choices_of, drift
 from synapse_apply.session.plan import plan as make_plan
-from synapse_apply.session.select import selection
+from synapse_apply.session.select import choose_each, selection
 from synapse_apply.session.where import Where
 from synapse_apply.views.drift import drift_document, render_accepted, render_drift
 
@@ -54,11 +53,13 @@ def _exit_code(found: Drift, *, detailed: bool) -> int:
     return Exit.CHANGES if detailed and found.objects else Exit.OK
 
 
-def accept(face: Face, where: Where, addresses: Sequence[Address], *, write: bool) -> int:
+def accept(face: Face, where: Where, names: Sequence[str], *, write: bool) -> int:
     """Take live values over into the files, and say what was edited."""
     with open_context(where, looking=True) as context:
         planned = make_plan(context, choices_of(None))
         found = drift(context, planned)
+        moved = {one.address for one in found.objects if not one.gone}
+        addresses = choose_each(context, names, moved.__contains__, "has drifted")
         found = accept_drift(where, context, planned, found, addresses, write=write)
     if face.as_json:
         face.document(drift_document(found))

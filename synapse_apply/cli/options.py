@@ -238,7 +238,8 @@ _ONLY = click.option(
     multiple=True,
     metavar="NAME",
     shell_complete=offers.parts,
-    help="Only this: an address, a kind, a label as KEY=VALUE, or release/PLUGIN; may be repeated.",
+    help="Only this: an address, release/PLUGIN, a name that one kind has, a kind, a label as "
+    "KEY=VALUE, or any with `*`, such as storage/*; may be repeated.",
 )
 _EXCLUDE = click.option(
     "--exclude",

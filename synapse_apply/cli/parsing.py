@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+import re
+from typing import TYPE_CHECKING, Any
 
 import click
 
+if TYPE_CHECKING:
+    from synapse_apply.model.values import SecretRef
+
 KINDS_OF_REPORT = ("json", "markdown", "html", "github", "gitlab", "codequality")
+_FROM_ENV = re.compile(r"""\{\s*["']?env["']?\s*:\s*["']?([A-Za-z_][A-Za-z0-9_]*)["']?\s*\}""")
+_LINEAGE = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}")
 
 
 class Number(click.FloatRange):
@@ -21,6 +27,27 @@ class Number(click.FloatRange):
         if math.isnan(number):
             self.fail(f"{value!r} is not a number.", param, ctx)
         return number
+
+
+def state_url(_ctx: click.Context, _param: click.Parameter, given: str) -> str | SecretRef:
+    """A url, or where it comes from, as the project file says it; a usage error for all else."""
+    if not given.lstrip().startswith("{"):
+        return given
+    named = _FROM_ENV.fullmatch(given.strip())
+    if named is None:
+        raise click.BadParameter(
+            "what is no url is `{env: NAME}`, with the name of a variable that holds one."
+        )
+    from synapse_apply.model.values import SecretRef
+
+    return SecretRef("env", named[1])
+
+
+def lineage(_ctx: click.Context, _param: click.Parameter, given: str) -> str:
+    """A UUID as a state has it, so that a project file can pin it; a usage error for all else."""
+    if given and _LINEAGE.fullmatch(given) is None:
+        raise click.BadParameter(f"{given!r} is no UUID in lower-case letters and digits.")
+    return given
 
 
 def reports(

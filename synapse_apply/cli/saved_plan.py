@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
 
 from synapse_apply.cli.applying import Run
+from synapse_apply.model.aim import aimed_findings
 from synapse_apply.model.diagnostic import Diagnostic, error
-from synapse_apply.model.errors import Exit, ManifestError, Stale
+from synapse_apply.model.errors import Exit, ManifestError, Stale, SynapseApplyError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.session import carried
 from synapse_apply.session.context import Context, open_context
@@ -45,17 +47,38 @@ def read_given(
     return read(where.directory / path)
 
 
+def of_its_target(where: Where, given: Saved) -> Where:
+    """Where to apply a plan: on the target that was typed, else on the one it was made for.
+
+    Nothing is believed of that name: the state that it leads to must be the plan's.
+    """
+    return replace(where, target=where.target or given.plan.base.target)
+
+
+@contextmanager
+def _naming_target(target: str) -> Iterator[None]:
+    """Commands that errors print name the plan's target, though nobody typed it."""
+    try:
+        yield
+    except SynapseApplyError as problem:
+        problem.diagnostics = aimed_findings(problem.diagnostics, target)
+        raise
+
+
 @contextmanager
 def context_of(where: Where, given: Saved | None, *, reviewed: bool) -> Iterator[Context]:
     """What to apply in. A saved plan was made from what could be used: what cannot is Stale.
 
     A reviewed plan is not bound to the manifests, so that its packages are not used either.
     """
-    if given is None or reviewed:
+    if given is None:
         with open_context(where) as context:
             yield context
         return
-    with ExitStack() as stack:
+    with ExitStack() as stack, _naming_target(where.target or ""):
+        if reviewed:
+            yield stack.enter_context(open_context(where))
+            return
         try:
             context = stack.enter_context(open_context(where, given.carrier))
         except ManifestError as problem:

@@ -30,6 +30,7 @@ Report = Callable[[str, str, str, Mark], None]
 
 # The key of what is dropped once it was reported.
 _MERGE: Any = object()
+_DIGITS_SHOWN = 20
 
 
 class Broken(Exception):
@@ -124,6 +125,15 @@ class Builder:
     def _plain(self, text: str, at: Mark) -> Any:
         try:
             return scalars.plain(text)
+        except scalars.TooManyDigits:
+            self._report(
+                "Number with too many digits",
+                f"{text[:_DIGITS_SHOWN]}... is a number of {len(text):,} characters, and more than "
+                f"{scalars.LONGEST_NUMBER:,} are not read",
+                "put it in quotes when it is a text",
+                at,
+            )
+            return text
         except scalars.NotJson:
             self._report(
                 "Number that JSON cannot hold",

@@ -65,6 +65,7 @@ class Context:
     package_config: PackageConfig | None = None
     findings: list[Diagnostic] = field(default_factory=list)
     _configs: dict[tuple[str, str, str], Config | None] = field(default_factory=dict)
+    _without_config: set[tuple[str, str, str]] = field(default_factory=set)
     _inside: dict[str, bool] = field(default_factory=dict)
     _env: dict[str, bool] = field(default_factory=dict)
     _files: dict[str, bool] = field(default_factory=dict)
@@ -104,6 +105,10 @@ class Context:
             return False
         return self._configs.get((source.kind, source.path, source.ref), ()) is None
 
+    def has_no_config(self, source: PackageSource) -> bool:
+        """Whether a package that was asked for its config.yaml has none."""
+        return (source.kind, source.path, source.ref) in self._without_config
+
     def _is_inside(self, path: str) -> bool:
         if path not in self._inside:
             self._inside[path] = is_inside(self.project, self.target, path)
@@ -137,7 +142,10 @@ class Context:
         if isinstance(found, Diagnostic):
             self._broken(source, (found,), draft)
             return None
-        return ({}, {}) if found is None else found
+        if found is None:
+            self._without_config.add((source.kind, source.path, source.ref))
+            return {}, {}
+        return found
 
     def _broken(
         self, source: PackageSource, findings: Iterable[Diagnostic], draft: Draft | None

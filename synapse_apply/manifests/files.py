@@ -55,6 +55,15 @@ def manifest_files(project: Project, target: Target, paths: Sequence[str] = ()) 
     return result
 
 
+def empty_folders(project: Project, target: Target, paths: Sequence[str] = ()) -> list[str]:
+    """The folders that are to be read and have no file that could be a manifest, as written."""
+    return [
+        text
+        for text, path in _entries(project, target, paths)
+        if path.is_dir() and not any(_expand(path, project, ManifestFiles(), text))
+    ]
+
+
 def listed_by(project: Project, target: Target) -> tuple[str, ...]:
     """What is read without being named, as the project file has it or leaves it out."""
     if named := (*project.manifests, *target.manifests):

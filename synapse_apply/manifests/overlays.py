@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import field
-from fnmatch import fnmatchcase
 from typing import Any
 
 from synapse_apply.manifests.reader import Source
+from synapse_apply.model.address import fits_pattern, is_pattern
 from synapse_apply.model.diagnostic import Path, Position
 from synapse_apply.model.frozen import frozen
 
@@ -28,7 +28,7 @@ class Overlay:
 
     @property
     def is_pattern(self) -> bool:
-        return "*" in self.pattern
+        return is_pattern(self.pattern)
 
     @property
     def position(self) -> Position | None:
@@ -36,9 +36,7 @@ class Overlay:
 
     def fits(self, address: str) -> bool:
         """Whether an address, as text, is meant; only `*` is special."""
-        if not self.is_pattern:
-            return address == self.pattern
-        return fnmatchcase(address, self.pattern.replace("[", "[[]"))
+        return fits_pattern(address, self.pattern)
 
 
 def merged(value: Any, patch: Any) -> Any:
@@ -90,3 +88,6 @@ class Layered(Mapping[Path, Position]):
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
+
+    def __bool__(self) -> bool:
+        return bool(self.under) or bool(self.overlay.positions)

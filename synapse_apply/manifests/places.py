@@ -63,6 +63,10 @@ class Positions(Mapping[Path, Position]):
     def __len__(self) -> int:
         return sum(1 for _ in self)
 
+    def __bool__(self) -> bool:
+        # A document always has a place. Without this a test for truth counts all of them.
+        return True
+
 
 def _is_index(part: str | int, inside: Sequence[Place]) -> bool:
     return isinstance(part, int) and 0 <= part < len(inside)

@@ -33,7 +33,16 @@ def spec(context: Context, draft: Draft) -> dict[str, Any]:
             agree(context, draft, key, config)
         else:
             fields[key] = taken
-    if "name" not in fields and context.package_config and not context.is_broken(source):
+    if context.has_no_config(source):
+        context.find(
+            draft,
+            ("spec", "from"),
+            "Package without config.yaml",
+            f"`from` takes the plugin's fields out of a config.yaml, and {source} has none",
+            "name the plugin's own folder, see that no ignore rule leaves the file out, or take "
+            "`from` out and write the fields here",
+        )
+    elif "name" not in fields and context.package_config and not context.is_broken(source):
         context.find(
             draft,
             ("spec", "from"),

@@ -47,11 +47,14 @@ def place_of(text: str) -> Position | None:
 
 
 def find_project(start: FilePath) -> FilePath | None:
-    """The project file in a folder or in the nearest parent that has one."""
+    """The project file in a folder or in the nearest parent that has something of that name.
+
+    What is no file there is given, too: reading it says what is wrong, and passing it over would
+    take another project for this one.
+    """
     here = start.resolve()
     for folder in (here, *here.parents):
-        # A link to nothing, a pipe: what is there is meant, and reading it says what is wrong.
-        if os.path.lexists(folder / FILE_NAME) and not (folder / FILE_NAME).is_dir():
+        if os.path.lexists(folder / FILE_NAME):
             return folder / FILE_NAME
     return None
 
@@ -230,6 +233,10 @@ class _Decoder:
             },
             state=StateSettings(_state_url(state.get("url", "")), state.get("lineage", "")),
             variables=dict(settings.get("variables", {})),
+            variable_places={
+                variable: self.positions[(*at, "variables", variable)]
+                for variable in settings.get("variables", {})
+            },
             manifests=self._listed(("targets", name, "manifests"), settings),
             overlays={
                 pattern: Overlay(

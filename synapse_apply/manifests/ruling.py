@@ -11,7 +11,7 @@ from synapse_apply.model.diagnostic import Diagnostic, Position, warning
 from synapse_apply.model.project import Project, Target
 
 # What says what is declared is the change itself; all else of a target rules on it.
-_DECLARES = ("manifests", "variables", "overlays")
+_DECLARES = ("manifests", "variables", "variable_places", "overlays")
 _NO_SETTING = {"name", "position", *_DECLARES}
 _OF_PROJECT = ("default_target", "max_package_size")
 

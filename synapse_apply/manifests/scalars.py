@@ -38,8 +38,12 @@ class NotJson(ValueError):
     """A number that JSON cannot hold: infinite, or not a number."""
 
 
+class TooManyDigits(NotJson):
+    """A number that nobody would read as one, and that is no text either without quotes."""
+
+
 def plain(text: str) -> Any:
-    """The value of an unquoted scalar; NotJson for infinities and NaN."""
+    """The value of an unquoted scalar; NotJson for infinities, NaN and endless numbers."""
     if text in _WORDS:
         return _WORDS[text]
     return _number(text) if text[0] in _NUMERIC else text
@@ -47,6 +51,8 @@ def plain(text: str) -> Any:
 
 def _number(text: str) -> Any:
     if len(text) > LONGEST_NUMBER:
+        if any(form.fullmatch(text) for form in (_INTEGER, _BASED, _FLOAT)):
+            raise TooManyDigits(text)
         return text
     if _INTEGER.fullmatch(text):
         return int(text)

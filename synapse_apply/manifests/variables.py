@@ -14,7 +14,7 @@ from typing import Any
 
 from synapse_apply.manifests.reader import kind_of, read
 from synapse_apply.manifests.wording import did_you_mean
-from synapse_apply.model.diagnostic import Diagnostic, Path, error
+from synapse_apply.model.diagnostic import Diagnostic, Path, Position, error
 from synapse_apply.model.project import Project, Target, Variable
 
 Report = Callable[[Path, str, str, str], None]
@@ -224,8 +224,15 @@ class Values:
             return MISSING
         return value
 
+    def _place(self, variable: Variable) -> Position | None:
+        """Where the value stands that is used, else where the variable is declared."""
+        if variable.name in self.given:
+            return variable.position
+        return self.target.variable_places.get(variable.name, variable.position)
+
     def _find(self, variable: Variable, summary: str, detail: str, hint: str) -> None:
-        finding = error(summary, detail, hint, position=variable.position, target=self.target.name)
+        place = self._place(variable)
+        finding = error(summary, detail, hint, position=place, target=self.target.name)
         if finding not in self.findings:
             self.findings.append(finding)
 

@@ -12,12 +12,17 @@ _STEP = "  "
 _SHORT_KEYS = frozenset(("metadata", "valueFrom"))
 
 
+def schema_line(schema: str) -> str:
+    """The first line by which editors find the schema of a file."""
+    return f"# yaml-language-server: $schema={schema}\n"
+
+
 def written(document: Mapping[str, Any], schema: str = "") -> str:
     """The document in block style, keys in the order they come, `${` escaped in its texts.
 
     `schema` is named in a first line that editors understand. Values are JSON.
     """
-    first = f"# yaml-language-server: $schema={schema}\n" if schema else ""
+    first = schema_line(schema) if schema else ""
     return first + "".join(f"{line}\n" for line in _mapping(document))
 
 

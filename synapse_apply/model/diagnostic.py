@@ -11,6 +11,10 @@ from synapse_apply.model.frozen import frozen
 
 Path = tuple[str | int, ...]
 
+# A finding is read by people. What it quotes comes from files and servers and may be of any size.
+LONGEST_TEXT = 4000
+_LONGEST_NAME = 300
+
 
 class Severity(Enum):
     """How much a finding weighs; `--strict` turns warnings into errors, and leaves notes alone."""
@@ -38,7 +42,8 @@ class Diagnostic:
 
     `address` is the resource's address as text, `path` the field relative to the document,
     `target` the target whose overlay or variables led to it, `request_id` the server's, `rule` the
-    id of the rule that it is against, where rules have ids.
+    id of the rule that it is against, where rules have ids. What is too long for a reader is
+    shortened.
     """
 
     severity: Severity
@@ -51,6 +56,16 @@ class Diagnostic:
     target: str | None = None
     request_id: str | None = None
     rule: str | None = None
+
+    def __post_init__(self) -> None:
+        # Frozen by the type checker alone: the texts are shortened before anybody has the value.
+        for name, most in _MOST.items():
+            text = getattr(self, name)
+            if text is not None and len(text) > most:
+                object.__setattr__(self, name, shortened(text, most))
+        if self.path is not None and any(_is_long(part) for part in self.path):
+            short = tuple(shortened(p, _LONGEST_NAME) if _is_long(p) else p for p in self.path)
+            object.__setattr__(self, "path", short)
 
     @property
     def is_error(self) -> bool:
@@ -88,6 +103,25 @@ class Diagnostic:
             start = {"line": self.position.line, "column": self.position.column}
             data["range"] = {"filename": self.position.file, "start": start}
         return data
+
+
+_MOST = {
+    "detail": LONGEST_TEXT,
+    "hint": LONGEST_TEXT,
+    "address": _LONGEST_NAME,
+    "request_id": _LONGEST_NAME,
+}
+
+
+def _is_long(part: str | int) -> bool:
+    return isinstance(part, str) and len(part) > _LONGEST_NAME
+
+
+def shortened(text: Any, most: int) -> str:
+    """The beginning and the end of a long text, and how much is left out between them."""
+    tail = most // 4
+    left_out = f" ... ({len(text) - most:,} more characters) ... "
+    return f"{text[: most - tail]}{left_out}{text[-tail:]}"
 
 
 def error(summary: str, detail: str = "", hint: str = "", **more: Any) -> Diagnostic:

@@ -53,6 +53,7 @@ class Target:
     agents: Mapping[str, SecretRef] = field(default_factory=dict)
     state: StateSettings = StateSettings()
     variables: Mapping[str, Any] = field(default_factory=dict)
+    variable_places: Mapping[str, Position] = field(default_factory=dict)
     manifests: tuple[str, ...] = ()
     overlays: Mapping[str, Any] = field(default_factory=dict)
     allow_env: tuple[str, ...] = ()

@@ -33,11 +33,12 @@ def open_zip(file: IO[bytes], name: str) -> zipfile.ZipFile:
     raise InputError(why)
 
 
-def gather_zip(archive: zipfile.ZipFile, size: int | None = None) -> Gathered:
+def gather_zip(archive: zipfile.ZipFile, name: str = "", size: int | None = None) -> Gathered:
     """The files of a zip by path; all findings, not the first. Folders do not count.
 
-    `size` is what it is known to unpack to, where that is known: how well it is packed then
-    proves nothing, and another size is a finding.
+    `name` is what each finding calls the zip, "" where its reader does. `size` is what it is known
+    to unpack to, where that is known: how well it is packed then proves nothing, and another size
+    is a finding.
     """
     made = Gathered()
     infos = archive.infolist()
@@ -47,27 +48,30 @@ def gather_zip(archive: zipfile.ZipFile, size: int | None = None) -> Gathered:
         findings = list(_findings(info))
         made.findings += findings
         if not info.is_dir() and not findings:
-            made.entries.append(_entry(archive, info))
+            made.entries.append(_entry(archive, info, name))
     made.entries.sort(key=lambda entry: entry.path.encode())
     made.findings += collision_findings(entry.path for entry in made.entries)
+    if name:
+        made.findings = [one.with_(detail=f"{name}: {one.detail}") for one in made.findings]
     return made
 
 
-def _entry(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Entry:
+def _entry(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str) -> Entry:
     executable = info.create_system == _UNIX and bool(info.external_attr >> 16 & stat.S_IXUSR)
     return Entry(
-        canonical(info.filename), executable, info.file_size, lambda: _blocks(archive, info)
+        canonical(info.filename), executable, info.file_size, lambda: _blocks(archive, info, name)
     )
 
 
-def _blocks(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Iterator[bytes]:
+def _blocks(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str) -> Iterator[bytes]:
     try:
         with archive.open(info) as content:
             while block := content.read(BLOCK):
                 yield block
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError) as problem:
+        where = f"{name}: {printable(info.filename)}" if name else printable(info.filename)
         raise UnreadableError(
-            "Damaged entry in the zip", f"{printable(info.filename)}: {problem}.", _REBUILD
+            "Damaged entry in the zip", f"{where}: {problem}.", _REBUILD
         ) from None
 
 

@@ -145,7 +145,7 @@ def _difference(copy: BinaryIO, name: str, package: Package) -> str:
     """Why these bytes are not this package; "" when they are."""
     try:
         with open_zip(copy, name) as archive:
-            found = gather_zip(archive, package.size)
+            found = gather_zip(archive, size=package.size)
             measured = measure(found.entries) if not found.findings else None
     except InputError:
         return "it is no zip"

@@ -104,7 +104,7 @@ class SourcePackages:
                 shutil.copyfileobj(file, copy, BLOCK)
             copy.seek(0)
             with open_zip(copy, source.path) as archive:
-                return measured_within(gather_zip(archive), self._max_size, source)
+                return measured_within(gather_zip(archive, source.path), self._max_size, source)
         with opened(source, self._root, self._allow_files) as found:
             return measured_within(found, self._max_size, source, copy)
 

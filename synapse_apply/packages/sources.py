@@ -36,7 +36,7 @@ def opened(
             open_source_file(source, root, allow_files) as file,
             open_zip(file, source.path) as archive,
         ):
-            found = gather_zip(archive)
+            found = gather_zip(archive, source.path)
             found.zip = None if source.ref else _whole(source, file)
             yield found
     elif source.kind in (FOLDER, GIT):

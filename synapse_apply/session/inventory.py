@@ -43,7 +43,7 @@ def read_inventory(
     found: dict[Address, InventoryRow] = {}
     findings: list[Diagnostic] = []
     for number, raw in enumerate(rows, start=1):
-        place = (positions or {}).get(("inventory", number - 1))
+        place = positions.get(("inventory", number - 1)) if positions is not None else None
         try:
             address, row = _row(raw, number, place)
         except (TypeError, ValueError) as problem:

@@ -28,6 +28,7 @@ from synapse_apply.packages.sources import PUBLISHED
 from synapse_apply.session import declare
 from synapse_apply.session.context import open_state
 from synapse_apply.session.lint import located
+from synapse_apply.session.select import Choosable, find_fitting
 from synapse_apply.session.sources import linter
 from synapse_apply.session.state_file import missing
 from synapse_apply.session.where import Where
@@ -111,8 +112,7 @@ def _declared(where: Where, project: Project, target: Target) -> Mapping[Address
 def _release(declared: Mapping[Address, Desired], name: str, path: Path | None = None) -> Desired:
     """The one release of this name: an address, or a series with one declared member."""
     known = {at: one for at, one in declared.items() if CATALOGUE[at.kind].carries_package}
-    named = [one for at, one in known.items() if name in (str(at), at.name)]
-    named = named or [one for at, one in known.items() if name in _series(at)]
+    named = [known[at] for at in find_fitting(Choosable(known), name)]
     if len(named) == 1:
         return named[0]
     if named:
@@ -129,11 +129,6 @@ def _release(declared: Mapping[Address, Desired], name: str, path: Path | None =
             near[:1].upper() + near[1:] or "Name a folder, a zip, or release/PLUGIN@VERSION.",
         )
     )
-
-
-def _series(address: Address) -> tuple[str, str]:
-    name = address.name.rpartition("@")[0]
-    return name, f"{address.kind}/{name}"
 
 
 def _sought(project: Project, target: Target, release: Desired) -> Sought:

@@ -9,13 +9,15 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from synapse_apply.manifests.export_files import SCHEMA_FILE
 from synapse_apply.manifests.naming import is_name, slug
 from synapse_apply.manifests.project import FILE_NAME, find_project
 from synapse_apply.manifests.reader import read_mapping
 from synapse_apply.manifests.rewriting import taken, write_new
 from synapse_apply.manifests.scalar_texts import on_one_line
-from synapse_apply.manifests.shapes import bundled, needed_keys, provider_names
+from synapse_apply.manifests.shapes import bundled, needed_keys, provider_names, schema_text
 from synapse_apply.manifests.wording import FILL_IN, did_you_mean
+from synapse_apply.manifests.writing import schema_line
 from synapse_apply.model.desired import PackageSource
 from synapse_apply.model.diagnostic import error
 from synapse_apply.model.errors import InputError
@@ -61,18 +63,62 @@ spec:
 
 @frozen
 class Scaffold:
-    """Files by path; `root` is the project's folder."""
+    """Files by path, without the line that names their schema; `root` is the project's folder."""
 
     root: Path
     files: Mapping[Path, str]
 
     def write(self) -> None:
-        """Write all of them, or none where one is there already (InputError)."""
+        """Write all of them, or none where one is there already (InputError).
+
+        Schemas are written where there are none yet, so that editors have them.
+        """
         there = [path for path in self.files if path.exists()]
         if there:
             raise InputError(*map(taken, there))
         for path, text in self.files.items():
-            write_new(path, text)
+            name = "project" if path.name == FILE_NAME else "manifest"
+            schema = schema_file(self.root, path, name)
+            write_new(path, with_schema_line(text, path, schema))
+            if not schema.exists() and not schema.parent.is_symlink():
+                write_new(schema, schema_text(name))
+
+
+def schema_file(root: Path, file: Path, name: str) -> Path:
+    """Where the schema of a file is, or shall be: beside it, or above it in the project.
+
+    Where there is none above, it goes into the folder of manifests, as `export` has it.
+    """
+    wanted = Path(SCHEMA_FILE.parent, f"{name}.schema.json")
+    folder = Path(os.path.abspath(file)).parent  # noqa: PTH100 - links stay as they are written
+    top = Path(os.path.abspath(root))  # noqa: PTH100
+    for above in (folder, *folder.parents):
+        if (above / wanted).is_file():
+            return above / wanted
+        if above == top:
+            break
+    manifests = top / MANIFESTS
+    beside = name == "manifest" and not folder.is_relative_to(manifests)
+    return (folder if beside else manifests) / wanted
+
+
+def with_schema_line(text: str, file: Path, schema: Path) -> str:
+    """The text below a line that tells editors where its schema is, as seen from the file."""
+    seen = os.path.relpath(schema, os.path.abspath(file.parent))  # noqa: PTH100
+    return schema_line(Path(seen).as_posix()) + text
+
+
+def new_manifest(folder: Path, text: str, out: Path | None) -> str:
+    """Write a manifest to a file that is not there yet; gives its text, with its schema's line.
+
+    Without a file nothing is written: the text is one for the folder of manifests.
+    """
+    found = find_project(folder)
+    root = found.parent if found else folder
+    file = out if out is not None else root / MANIFESTS / "new.yaml"
+    if out is not None:
+        Scaffold(root, {file: text}).write()
+    return with_schema_line(text, file, schema_file(root, file, "manifest"))
 
 
 def project(folder: Path) -> Scaffold:

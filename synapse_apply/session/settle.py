@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from synapse_apply.applying.settle import Settled
@@ -10,6 +10,7 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.state import State
 from synapse_apply.session.context import Context
 from synapse_apply.session.intents import close, look_up, no_open_call, observing
+from synapse_apply.session.select import choose_each, in_state
 
 
 def settle(context: Context, addresses: Collection[Address] = ()) -> list[Settled]:
@@ -22,6 +23,12 @@ def settle(context: Context, addresses: Collection[Address] = ()) -> list[Settle
         settled = look_up(context, state, observing(context))
         close(context, settled)
     return settled
+
+
+def chosen_open(state: State, names: Sequence[str]) -> list[Address]:
+    """What these names mean among what has a call open; what has none is named as a whole."""
+    opened = {intent.address for intent in state.open_intents}
+    return choose_each(in_state(state), names, opened.__contains__, "has a call open")
 
 
 def _limited(state: State, addresses: Collection[Address]) -> State:

@@ -111,10 +111,7 @@ def open_store(project: Project, target: Target, environ: Mapping[str, str]) -> 
 
     StateError where a file of the checkout stands in the state's place.
     """
-    url = target.state.url
-    if isinstance(url, SecretRef):
-        url = str(Resolver(project.root, environ).resolve_setting(url).reveal())
-    return open_store_at(url, project, target, environ)
+    return open_store_at(target.state.url, project, target, environ)
 
 
 def existing_store(project: Project, target: Target, environ: Mapping[str, str]) -> SqlStore:
@@ -134,12 +131,14 @@ def existing_store(project: Project, target: Target, environ: Mapping[str, str])
 
 
 def open_store_at(
-    url: str, project: Project, target: Target, environ: Mapping[str, str]
+    url: str | SecretRef, project: Project, target: Target, environ: Mapping[str, str]
 ) -> SqlStore:
     """The store at a url, which may hold a password; empty means the local default file.
 
     InputError for a url that no store understands; it repeats nothing of it but the scheme.
     """
+    if isinstance(url, SecretRef):
+        url = str(Resolver(project.root, environ).resolve_setting(url).reveal())
     runner = Runner(run_url(environ), target.name)
     if is_postgres(url):
         return _in_postgres(url, target, runner)

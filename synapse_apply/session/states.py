@@ -15,6 +15,7 @@ from synapse_apply.model.errors import InputError, StateError
 from synapse_apply.model.observed import Capabilities, Lookup
 from synapse_apply.model.refactoring import with_members
 from synapse_apply.model.state import Binding, Intent, IntentState, Record, State
+from synapse_apply.model.values import SecretRef
 from synapse_apply.model.verification import RUN
 from synapse_apply.secrets.signatures import RunSigner
 from synapse_apply.session.context import StateContext
@@ -129,7 +130,7 @@ def backup(context: StateContext, path: Path) -> None:
     context.store.backup(str(path))
 
 
-def migrate(context: StateContext, url: str, environ: Mapping[str, str]) -> State:
+def migrate(context: StateContext, url: str | SecretRef, environ: Mapping[str, str]) -> State:
     """Copy the whole state to the store at a url; StateError when there is one already."""
     target = open_store_at(url, context.project, context.target, environ)
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from synapse_apply.manifests.emptiness import check_not_empty
 from synapse_apply.manifests.loading import validate as validate_manifests
 from synapse_apply.manifests.targets import targets_to_check
 from synapse_apply.model.diagnostic import Diagnostic
@@ -47,7 +48,8 @@ def validate(where: Where, *, every_target: bool = True) -> Validated:
         known = set(one.diagnostics)
         found.update(dict.fromkeys(f for f in checked.diagnostics if f not in known))
         counts[target.name] = len(one.desired)
-    linted = lint(project.root, sources, loaded)
+    empty = check_not_empty(project, loaded, [str(path) for path in where.paths])
+    linted = (*empty, *lint(project.root, sources, loaded))
     found.update(dict.fromkeys(one.as_strict() if where.strict else one for one in linted))
     sources.keep()
     return Validated(tuple(found), counts)

@@ -100,7 +100,8 @@ def command(
     skips what depends on it and the rest goes on. The first Ctrl-C lets what has begun end (off a
     terminal for 6 s at most) and reports truthfully; the second stops at once.
 
-    With a saved PLAN (`plan --out`) only what it says is done, once, and nobody is asked. Objects
+    With a saved PLAN (`plan --out`) only what it says is done, once, and nobody is asked; it knows
+    its target. Objects
     that changed since are refused alone. Where the plan carries packages (`plan --out FILE
     --with-packages`), those are checked and uploaded, and package sources are not looked at.
 
@@ -108,12 +109,17 @@ def command(
     that equal a reviewed row go, all others are refused. Packages come from the checkout's
     sources, also where the file carries some: a row whose package has the reviewed content goes.
     """
+    from dataclasses import replace
+
     from synapse_apply.cli.applying import Run
     from synapse_apply.cli.approval import need_approval
     from synapse_apply.cli.choices import Asked
-    from synapse_apply.cli.saved_plan import SavedRun, context_of, read_given
+    from synapse_apply.cli.saved_plan import SavedRun, context_of, of_its_target, read_given
 
     given = read_given(where, plan, reviewed, {**asked, "adopt": adopt})
+    if given is not None:
+        where = of_its_target(where, given)
+        reports = replace(reports, where=where) if reports is not None else None
     need_approval(face, given=auto_approve or given is not None)
     with context_of(where, given, reviewed=plan is None) as context:
         wanted = Asked(adopt=adopt, **asked).choices(context, asks=face.on_terminal)

@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING
 import click
 
 from synapse_apply.cli import options, revisions
-from synapse_apply.cli.addresses import ADDRESS
+from synapse_apply.cli.addresses import DECLARED_NAME
 from synapse_apply.cli.face import Face
 from synapse_apply.cli.manual import manual
 
 if TYPE_CHECKING:
     from synapse_apply.cli.reports import Reports
-    from synapse_apply.model.address import Address
     from synapse_apply.session.where import Where
 
 
@@ -48,10 +47,11 @@ if TYPE_CHECKING:
 @click.option(
     "--accept",
     "accepted",
-    type=ADDRESS,
+    type=DECLARED_NAME,
     multiple=True,
     metavar="ADDRESS",
-    help="Write the live values of this resource into the files; may be repeated.",
+    help="Write the live values of this resource into the files, with `*` of all that drifted; may "
+    "be repeated.",
 )
 @click.option("--dry-run", is_flag=True, help="With --accept: show the edits and write nothing.")
 @click.option("--detailed-exitcode", is_flag=True, help="Exit with 2 when there is drift.")
@@ -64,7 +64,7 @@ def command(
     only: tuple[str, ...],
     exclude: tuple[str, ...],
     unmanaged: bool,
-    accepted: tuple[Address, ...],
+    accepted: tuple[str, ...],
     dry_run: bool,
     detailed_exitcode: bool,
 ) -> int:

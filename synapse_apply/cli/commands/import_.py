@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING
 import click
 
 from synapse_apply.cli import options
-from synapse_apply.cli.addresses import ADDRESS
+from synapse_apply.cli.addresses import DECLARED_NAME
 from synapse_apply.cli.face import Face
 from synapse_apply.cli.manual import manual
 
 if TYPE_CHECKING:
-    from synapse_apply.model.address import Address
     from synapse_apply.session.where import Where
 
 
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
 @options.output
 @options.place
 @options.variables
-@click.argument("address", type=ADDRESS, required=False)
+@click.argument("name", type=DECLARED_NAME, required=False, metavar="ADDRESS")
 @click.argument("remote_id", metavar="ID", required=False)
 @click.option(
     "-f",
@@ -44,7 +43,7 @@ def command(
     *,
     face: Face,
     where: Where,
-    address: Address | None,
+    name: str | None,
     remote_id: str | None,
     inventory: Path | None,
 ) -> int:
@@ -56,16 +55,15 @@ def command(
     from synapse_apply.session.adopt import import_all
     from synapse_apply.session.context import open_context
     from synapse_apply.session.inventory import InventoryRow
+    from synapse_apply.session.select import choose_one
     from synapse_apply.views.record import record_document
 
-    if (inventory is None) == (address is None or remote_id is None):
+    if (inventory is None) == (name is None or remote_id is None):
         raise click.UsageError("Say ADDRESS and ID, or -f INVENTORY.")
-    if inventory is not None:
-        wanted = wanted_from(inventory)
-    else:
-        assert address is not None  # noqa: S101 - said above, for the type checker
-        wanted = {address: InventoryRow(str(remote_id))}
+    wanted = wanted_from(inventory) if inventory is not None else {}
     with open_context(where) as context:
+        if name is not None:
+            wanted = {choose_one(context, name): InventoryRow(str(remote_id))}
         records = import_all(context, wanted)
     if face.as_json:
         face.document({"imported": [record_document(record) for record in records]})

@@ -42,13 +42,8 @@ def command(*, face: Face, kind: str, name: str, provider: str, out: Path | None
     What must be filled in says CHANGE-ME, and is an error until then; what may be left out is
     commented. Secrets come from the environment, never from the manifest.
     """
-    from synapse_apply.manifests.rewriting import write_new
     from synapse_apply.session import scaffold
 
-    text = scaffold.manifest(kind, name, provider)
-    if out is None:
-        face.out(text)
-    else:
-        write_new(out, text)
-        face.out(f"Wrote {out}\n")
+    text = scaffold.new_manifest(Path.cwd(), scaffold.manifest(kind, name, provider), out)
+    face.out(text if out is None else f"Wrote {out}\n")
     return 0

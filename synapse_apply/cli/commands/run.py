@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from synapse_apply.session.where import Where
 
 
+_RELEASE = "release/"
+
+
 @manual(
     "run",
     examples=[
@@ -53,10 +56,10 @@ def command(*, face: Face, where: Where, plugin: str, follow: bool, timeout: flo
             interval: float, **given: Any) -> int:  # fmt: skip
     """Run a plugin: say the id of its job at once, and with --follow its progress and its log.
 
-    PLUGIN is a name or address that the state records, a code, or id=123. The run is sent once and
-    never again. --action, --agent and a version make the form of the real platform (`params`),
-    without them it is that of the API page (`parameters`, `context`). Where there is a state, its
-    `history` shows the run.
+    PLUGIN is a name or address that the state records, a code, or id=123; release/PLUGIN@VERSION is
+    the same as PLUGIN@VERSION. The run is sent once and never again. --action, --agent and a
+    version make the form of the real platform (`params`), without them it is that of the API page
+    (`parameters`, `context`). Where there is a state, its `history` shows the run.
     """
     from synapse_apply.session.reach import open_backend
     from synapse_apply.session.run import remember, start
@@ -83,6 +86,9 @@ def _wanted(plugin: str, given: dict[str, Any]) -> Wanted:
         name, version = plugin, given["version"]
     if not name or (at and not version) or (given["version"] not in ("", version)):
         raise click.UsageError("Say PLUGIN, or PLUGIN@VERSION with one version.")
+    if name.startswith(_RELEASE) and not version:
+        raise click.UsageError(f"Say {name}@VERSION, or {name.removeprefix(_RELEASE)} alone.")
+    name = name.removeprefix(_RELEASE)
     file = given["params_file"]
     parameters = {**(mapping_of(file) if file else {}), **given["parameters"]}
     return Wanted(name, parameters, given["context"], given["action"], given["agent"], version)

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING
 import click
 
 from synapse_apply.cli import options
-from synapse_apply.cli.addresses import RECORDED
+from synapse_apply.cli.addresses import RECORDED_NAME
 from synapse_apply.cli.face import Face
 from synapse_apply.cli.manual import manual
 
 if TYPE_CHECKING:
-    from synapse_apply.model.address import Address
     from synapse_apply.session.where import Where
 
 
@@ -33,9 +32,9 @@ if TYPE_CHECKING:
 @options.output
 @options.place
 @options.variables
-@click.argument("addresses", nargs=-1, type=RECORDED, metavar="[ADDRESS]...")
+@click.argument("names", nargs=-1, type=RECORDED_NAME, metavar="[ADDRESS]...")
 @options.patience
-def command(*, face: Face, where: Where, addresses: tuple[Address, ...]) -> int:
+def command(*, face: Face, where: Where, names: tuple[str, ...]) -> int:
     """Find out how calls ended whose answer was lost, and record it; nothing is changed.
 
     A run that was killed, or whose connection broke, leaves its calls open. Each is looked up on
@@ -43,11 +42,11 @@ def command(*, face: Face, where: Where, addresses: tuple[Address, ...]) -> int:
     """
     from synapse_apply.cli.settling import tell
     from synapse_apply.session.context import open_context
-    from synapse_apply.session.settle import settle
+    from synapse_apply.session.settle import chosen_open, settle
     from synapse_apply.session.unrecorded import all_files, told_done
 
     with open_context(where) as context:
-        settled = settle(context, addresses)
+        settled = settle(context, chosen_open(context.store.read(), names))
         state, at = context.store.read(), (context.project, context.target)
         keys = context.signer.keys
         kept = all_files(*at, keys, state.lineage)

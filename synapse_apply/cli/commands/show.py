@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import click
 
 from synapse_apply.cli import offers, options, revisions
-from synapse_apply.cli.addresses import ADDRESS, is_address
+from synapse_apply.cli.addresses import is_address
 from synapse_apply.cli.face import Face
 from synapse_apply.cli.manual import manual
 
 if TYPE_CHECKING:
     from synapse_apply.cli.reports import Reports
-    from synapse_apply.model.address import Address
+    from synapse_apply.model.diagnostic import Diagnostic
     from synapse_apply.session.where import Where
 
 
@@ -47,8 +47,8 @@ def command(
 
     Or a plan that `plan --out FILE` saved, as `plan` showed it: with --json it is the document of
     `plan --json`, and --report writes the reports that `plan` would have written. An argument that
-    names an existing file of a plan is one, anything else is an address. Secrets show as
-    `(sensitive)`.
+    names an existing file of a plan is one, anything else is an address, release/PLUGIN, or a name
+    that only one kind has. Secrets show as `(sensitive)`.
     """
     file = where.directory / what
     if file.is_file() and _is_meant(file, what):
@@ -58,12 +58,7 @@ def command(
     if reports is not None or show_unchanged:
         option = "--show-unchanged" if reports is None else "--report"
         raise click.UsageError(f"{option} is for a saved plan; {what!r} is no file that holds one.")
-    if not is_address(what):
-        raise click.UsageError(
-            f"{what!r} is neither a file nor an address; "
-            "an address is KIND/NAME, for example plugin/yolo."
-        )
-    return _show_resource(face, where, ADDRESS(what))
+    return _show_resource(face, where, what)
 
 
 def _is_meant(file: Path, what: str) -> bool:
@@ -72,13 +67,23 @@ def _is_meant(file: Path, what: str) -> bool:
     return is_plan(file) or not is_address(what)
 
 
-def _show_resource(face: Face, where: Where, address: Address) -> int:
+def _no_file_either(finding: Diagnostic, name: str) -> Diagnostic:
+    return finding.with_(detail=f"{finding.detail}, and {name} is no file here")
+
+
+def _show_resource(face: Face, where: Where, name: str) -> int:
     from synapse_apply.cli.sides import Sides
+    from synapse_apply.model.errors import InputError
     from synapse_apply.planning.situation import Choices
     from synapse_apply.session.context import open_context
     from synapse_apply.session.plan import plan
+    from synapse_apply.session.select import choose_one
 
     with open_context(where) as context:
+        try:
+            address = choose_one(context, name)
+        except InputError as problem:
+            raise InputError(*(_no_file_either(one, name) for one in problem.diagnostics)) from None
         planned = plan(context, Choices().under(context.target), looked_at=(address,))
         sides = Sides.of(planned, address, context.aim)
     if face.as_json:

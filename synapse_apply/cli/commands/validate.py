@@ -34,7 +34,8 @@ def command(*, face: Face, where: Where, reports: Reports | None) -> int:
     """Check the project file, the manifests and the packages they name.
 
     Needs no backend, no credentials and no value of a secret, so it can run for a pull request
-    from anywhere. Every finding is shown with file, line and column.
+    from anywhere. Every finding is shown with file, line and column. No project file and no
+    manifest is an error, since the folder is the wrong one; an empty folder is a warning.
     """
     from synapse_apply import __version__
     from synapse_apply.session.validate import validate

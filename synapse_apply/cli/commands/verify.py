@@ -50,7 +50,8 @@ if TYPE_CHECKING:
 def command(*, face: Face, where: Where, releases: tuple[str, ...], timeout: float | None) -> int:
     """Run releases as their spec.verify says, now, also those that passed before.
 
-    A RELEASE is an address, release/PLUGIN for the declared one, a kind, or KEY=VALUE of a label.
+    A RELEASE is an address, release/PLUGIN or PLUGIN for the declared one, a kind, KEY=VALUE of a
+    label, or any of these with `*`.
     Nothing else is sent and nobody is asked. The result is recorded: `apply` verifies only what
     has not passed. A job that is still running from before is followed, and no other started.
     """
@@ -61,7 +62,8 @@ def command(*, face: Face, where: Where, releases: tuple[str, ...], timeout: flo
     from synapse_apply.session.verify import choices_of, only_runs
 
     with open_context(where) as context:
-        selected = selection(context, releases, ()) or frozenset()
+        proved = {prefix for prefix, kind in context.catalogue.items() if kind.proof is not None}
+        selected = selection(context, releases, (), proved) or frozenset()
         run = Run(face, context, choices_of(context, selected), operation="verify")
         with context.lock("verify"):
             planned = only_runs(plan(context, run.choices), timeout)

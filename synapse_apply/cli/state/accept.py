@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING
 import click
 
 from synapse_apply.cli import options
-from synapse_apply.cli.addresses import RECORDED
+from synapse_apply.cli.addresses import RECORDED_NAME
 from synapse_apply.cli.face import Face
 from synapse_apply.cli.manual import manual
 
 if TYPE_CHECKING:
-    from synapse_apply.model.address import Address
     from synapse_apply.session.where import Where
 
 
@@ -27,10 +26,10 @@ if TYPE_CHECKING:
 @options.place
 @options.files
 @options.variables
-@click.argument("address", type=RECORDED)
+@click.argument("name", type=RECORDED_NAME, metavar="ADDRESS")
 @options.parallelism
 @options.patience
-def command(*, face: Face, where: Where, address: Address) -> int:
+def command(*, face: Face, where: Where, name: str) -> int:
     """Take the live object as it is for settled: what is declared counts as applied.
 
     For changes that the API cannot make: change the object in the product and the manifest in
@@ -40,8 +39,10 @@ def command(*, face: Face, where: Where, address: Address) -> int:
     from synapse_apply.session.accept import accept
     from synapse_apply.session.context import open_context
     from synapse_apply.session.plan import plan
+    from synapse_apply.session.select import choose_one
 
     with open_context(where) as context:
+        address = choose_one(context, name)
         accept(context, plan(context, Choices().under(context.target)), address)
     face.out(f"Accepted {address} as it is live.\n")
     return 0

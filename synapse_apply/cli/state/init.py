@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from synapse_apply.cli import options
+from synapse_apply.cli import options, parsing
 from synapse_apply.cli.face import Face
 from synapse_apply.cli.manual import manual
 
@@ -27,7 +27,13 @@ if TYPE_CHECKING:
 )
 @options.output
 @options.place
-@click.option("--lineage", default="", metavar="UUID", help="The lineage to give it.")
+@click.option(
+    "--lineage",
+    default="",
+    metavar="UUID",
+    callback=parsing.lineage,
+    help="The lineage to give it.",
+)
 def command(*, face: Face, where: Where, lineage: str) -> int:
     """Make an empty state for a target.
 

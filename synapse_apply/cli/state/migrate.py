@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from synapse_apply.cli import options
+from synapse_apply.cli import options, parsing
 from synapse_apply.cli.face import Face
 from synapse_apply.cli.manual import manual
 
 if TYPE_CHECKING:
+    from synapse_apply.model.values import SecretRef
     from synapse_apply.session.where import Where
 
 
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
             "synapse-apply state migrate -t prod --to postgresql://apply@db.example/states",
             "From the local file to a database that runners share.",
         ),
+        (
+            "synapse-apply state migrate -t prod --to '{env: STATE_URL}'",
+            "The url and its password are in a variable, as the project file will say.",
+        ),
     ],
     exits=[
         ("0", "copied and compared"),
@@ -29,9 +34,17 @@ if TYPE_CHECKING:
 )
 @options.text_output
 @options.place
-@click.option("--to", "url", required=True, metavar="URL", help="Where the state shall be kept.")
+@click.option(
+    "--to",
+    "url",
+    required=True,
+    metavar="URL",
+    callback=parsing.state_url,
+    help="Where the state shall be kept: a url, or '{env: NAME}' as in the project file, where it "
+    "holds a password that nobody else on this machine shall see.",
+)
 @options.patience
-def command(*, face: Face, where: Where, url: str) -> int:
+def command(*, face: Face, where: Where, url: str | SecretRef) -> int:
     """Copy a whole state, history included, to another store, and compare the two.
 
     The state it came from stays as it is: set `state.url` in the project file, then put the old
@@ -46,5 +59,6 @@ def command(*, face: Face, where: Where, url: str) -> int:
     count = len(made.records)
     records = f"{count} record{'' if count == 1 else 's'}"
     face.out(f"Copied {records} of target {name} (serial {made.serial}).\n")
-    face.out(f"Now set targets.{name}.state.url in the project file.\n")
+    set_to = "" if isinstance(url, str) else f": {{env: {url.name}}}"
+    face.out(f"Now set targets.{name}.state.url{set_to} in the project file.\n")
     return 0

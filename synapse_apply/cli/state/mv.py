@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from synapse_apply.cli import options
-from synapse_apply.cli.addresses import ADDRESS, RECORDED
+from synapse_apply.cli.addresses import ADDRESS, RECORDED_NAME
 from synapse_apply.cli.face import Face
 from synapse_apply.cli.manual import manual
 
@@ -25,15 +25,17 @@ if TYPE_CHECKING:
 )
 @options.text_output
 @options.place
-@click.argument("old", type=RECORDED)
+@click.argument("name", type=RECORDED_NAME, metavar="OLD")
 @click.argument("new", type=ADDRESS)
 @options.patience
-def command(*, face: Face, where: Where, old: Address, new: Address) -> int:
+def command(*, face: Face, where: Where, name: str, new: Address) -> int:
     """Rename an address in the state, and its releases with it; the live objects stay."""
     from synapse_apply.session import states
     from synapse_apply.session.context import open_state
+    from synapse_apply.session.select import choose_one, in_state
 
     with open_state(where) as context:
+        old = choose_one(in_state(context.store.read()), name)
         renames = states.move(context, old, new)
     face.out("".join(f"{at} has moved to {to}.\n" for at, to in renames.items()))
     return 0

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING
 import click
 
 from synapse_apply.cli import options
-from synapse_apply.cli.addresses import RECORDED
+from synapse_apply.cli.addresses import RECORDED_NAME
 from synapse_apply.cli.face import Face
 from synapse_apply.cli.manual import manual
 
 if TYPE_CHECKING:
-    from synapse_apply.model.address import Address
     from synapse_apply.session.where import Where
 
 
@@ -23,9 +22,9 @@ if TYPE_CHECKING:
 )
 @options.text_output
 @options.place
-@click.argument("addresses", type=RECORDED, nargs=-1, required=True, metavar="ADDRESS...")
+@click.argument("names", type=RECORDED_NAME, nargs=-1, required=True, metavar="ADDRESS...")
 @options.patience
-def command(*, face: Face, where: Where, addresses: tuple[Address, ...]) -> int:
+def command(*, face: Face, where: Where, names: tuple[str, ...]) -> int:
     """Forget records; the live objects stay as they are.
 
     What is still declared is adopted by the next apply where it can be found; plugins on API v1
@@ -33,9 +32,11 @@ def command(*, face: Face, where: Where, addresses: tuple[Address, ...]) -> int:
     """
     from synapse_apply.session import states
     from synapse_apply.session.context import open_state
+    from synapse_apply.session.select import choose_each, in_state
 
     with open_state(where) as context:
-        states.remove(context, list(dict.fromkeys(addresses)))
-    for address in dict.fromkeys(addresses):
+        addresses = choose_each(in_state(context.store.read()), names)
+        states.remove(context, addresses)
+    for address in addresses:
         face.out(f"Forgot {address}; the live object stays.\n")
     return 0

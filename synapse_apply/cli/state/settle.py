@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING
 import click
 
 from synapse_apply.cli import options
-from synapse_apply.cli.addresses import RECORDED
+from synapse_apply.cli.addresses import RECORDED_NAME
 from synapse_apply.cli.face import Face
 from synapse_apply.cli.manual import manual
 
 if TYPE_CHECKING:
-    from synapse_apply.model.address import Address
     from synapse_apply.session.where import Where
 
 
@@ -32,11 +31,11 @@ if TYPE_CHECKING:
 )
 @options.text_output
 @options.place
-@click.argument("address", type=RECORDED)
+@click.argument("name", type=RECORDED_NAME, metavar="ADDRESS")
 @click.option("--absent", is_flag=True, help="The call was not done; you looked.")
 @click.option("--job", metavar="ID", help="The run was started, and this is its job; you looked.")
 @options.patience
-def command(*, face: Face, where: Where, address: Address, absent: bool, job: str | None) -> int:
+def command(*, face: Face, where: Where, name: str, absent: bool, job: str | None) -> int:
     """Say what became of a call of unknown outcome.
 
     Needed only where the backend cannot tell, and plan refuses the resource for that. If the
@@ -47,12 +46,13 @@ def command(*, face: Face, where: Where, address: Address, absent: bool, job: st
     from synapse_apply.model.verification import RUN
     from synapse_apply.session import states
     from synapse_apply.session.context import open_state
+    from synapse_apply.session.select import choose_one, in_state
 
     if absent == bool(job):
         raise click.UsageError("Say --absent if it was not done, --job ID for a run that was; "
                                "else import it.")  # fmt: skip
     with open_state(where) as context:
-        at = context.clock.now()
+        address, at = choose_one(in_state(context.store.read()), name), context.clock.now()
         if job:
             states.settle_job(context, address, job, at=at)
             face.out(f"Settled {address}: its run is job {job}. The next apply follows it.\n")

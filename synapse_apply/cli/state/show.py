@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING
 import click
 
 from synapse_apply.cli import options
-from synapse_apply.cli.addresses import RECORDED
+from synapse_apply.cli.addresses import RECORDED_NAME
 from synapse_apply.cli.face import Face
 from synapse_apply.cli.manual import manual
 
 if TYPE_CHECKING:
-    from synapse_apply.model.address import Address
     from synapse_apply.session.where import Where
 
 
@@ -26,15 +25,16 @@ if TYPE_CHECKING:
 )
 @options.output
 @options.place
-@click.argument("address", type=RECORDED)
-def command(*, face: Face, where: Where, address: Address) -> int:
+@click.argument("name", type=RECORDED_NAME, metavar="ADDRESS")
+def command(*, face: Face, where: Where, name: str) -> int:
     """Show one record. Secrets are not in it."""
     from synapse_apply.session import states
     from synapse_apply.session.context import open_state
+    from synapse_apply.session.select import choose_one, in_state
     from synapse_apply.views.record import record_document, render_record
 
     with open_state(where) as context:
-        record = states.show(context, address)
+        record = states.show(context, choose_one(in_state(context.store.read()), name))
     if face.as_json:
         face.document(record_document(record))
     else:

@@ -50,7 +50,7 @@ def add_a_storage(desk: Workplace) -> None:
     """The template says what is open, and an open one is never sent."""
     desk.run("new", "storage", "raw-data", "--out", "manifests/raw-data.yaml", code=0)
     open_ = desk.apply(code=1)
-    assert "manifests/raw-data.yaml:9:5" in open_.err
+    assert "manifests/raw-data.yaml:10:5" in open_.err
     assert "`spec.configuration.bucket_name` is still CHANGE-ME" in open_.err
     desk.edit("manifests/raw-data.yaml", "bucket_name: CHANGE-ME", "bucket_nmae: raw")
     assert "did you mean `bucket_name`?" in desk.run("validate", code=1).err

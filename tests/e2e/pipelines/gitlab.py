@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from e2e.pipelines.conftest import SECRETS, World
 from e2e.pipelines.forge import TOKEN
 from installed import environment
 
+_INSTALLS = ("pip install", "-m venv")
 SETTINGS = {"stages", "workflow", "variables", "default"}
 
 
@@ -66,7 +68,7 @@ class Pipeline:
         """Run one job, without what pip does; gives what it keeps among its artifacts."""
         found = document(self.world.checkout)
         job = found[name]
-        before = [line for line in found["default"]["before_script"] if "pip install" not in line]
+        before = self.before()
         given = SECRETS if secrets is None else secrets
         process = self.start([*before, *job["script"]], given)
         log, _ = process.communicate(timeout=120)
@@ -77,6 +79,15 @@ class Pipeline:
         artifacts = job["artifacts"]
         paths = [*artifacts["paths"], *artifacts.get("reports", {}).values()]
         return Ran(process.returncode, log, [p for p in paths if self._path(p).is_file()])
+
+    def before(self) -> list[str]:
+        """The lines of before_script without what installs; beside the checkout is its outcome."""
+        python = Path(f"{self.world.checkout}.venv", "bin", "python")
+        python.parent.mkdir(parents=True, exist_ok=True)
+        python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n', encoding="utf-8")
+        python.chmod(0o755)
+        lines: list[str] = document(self.world.checkout)["default"]["before_script"]
+        return [line for line in lines if not any(word in line for word in _INSTALLS)]
 
     def _path(self, name: str) -> Path:
         return self.world.checkout / name

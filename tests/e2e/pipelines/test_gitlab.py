@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 from e2e.pipelines.conftest import World
 from e2e.pipelines.forge import make_merge_request, make_pipeline
-from e2e.pipelines.gitlab import Pipeline
+from e2e.pipelines.gitlab import Pipeline, document
 from unit.packages.trees import git
 
 MARKER = "<!-- synapse-apply: target=prod -->"
 HERE = "synapse-apply-reports"
+EXAMPLE = Path(__file__).resolve().parents[3] / "examples" / "gitops"
+JOBS = ("check", "plan", "apply", "drift")
 
 
 def base_of(world: World) -> str:
@@ -100,3 +103,19 @@ def test_a_merge_applies_what_was_reviewed(world: World) -> None:
     late = drift.job("drift")
     assert late.code == 2
     assert late.kept == [f"{HERE}/drift.html"]
+
+
+def test_the_example_says_where_its_jobs_run() -> None:
+    """A deploy job in a container would lose the state, and a system's Python takes no packages."""
+    text = (EXAMPLE / ".gitlab-ci.yml").read_text(encoding="utf-8")
+    assert "shell executor" in text
+    assert "docker executor" in text
+    found = document(EXAMPLE)
+    made, *rest = [line for line in found["default"]["before_script"] if "python" in line]
+    assert '-m venv --clear "$VENV"' in made
+    installs = [line for line in rest if "pip install" in line]
+    assert len(installs) == 2
+    assert all('"$VENV/bin/python" -I -m pip' in line for line in installs)
+    scripts = [line for name in JOBS for line in found[name]["script"] if "synapse_apply" in line]
+    assert len(scripts) == 6
+    assert all('"$VENV/bin/python" -I -m synapse_apply' in line for line in scripts)

@@ -92,7 +92,7 @@ def test_an_apply_of_moves_alone(planned: Workplace):
     planned.plan("--out", "moves", code=0)
     planned.run("apply", "moves", "--allow-unsigned", code=0)
     again = planned.run("apply", "moves", "--allow-unsigned", code=4).err
-    typed = re.search(r"`synapse-apply (history show \S+)`", again)
+    typed = re.search(r"`synapse-apply (history show \S+ -t prod)`", again)
     assert typed is not None, again
     shown = planned.run(*typed[1].split(), code=0).out
     assert "storage/raw-data  move to storage/raw" in shown

@@ -85,8 +85,9 @@ def test_a_resource_is_not_reported(planned: Workplace, option: tuple[str, ...])
 
 def test_what_is_neither_file_nor_address(planned: Workplace) -> None:
     """A plan's name with a slip in it is not taken for an address alone."""
-    ran = planned.run("show", "absent.plan", code=64)
-    assert "'absent.plan' is neither a file nor an address" in ran.err
+    ran = planned.run("show", "absent.plan", code=1)
+    assert "`absent.plan` is no address, name, kind or label" in ran.err
+    assert "and absent.plan is no file here" in ran.err
 
 
 def test_a_file_that_is_no_plan_is_reported(planned: Workplace) -> None:

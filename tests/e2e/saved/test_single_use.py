@@ -89,9 +89,8 @@ def test_what_is_no_plan(two):
     assert "another version wrote it" in two.run("show", "newer", code=1).err
 
 
-def test_another_target(planned, make, serve):
-    """Another backend, and another state of the same one: exit 4."""
-    other = serve("second")
+def add_second_target(planned, other):
+    """A target `second`, which is the default from now on, with a state of its own."""
     planned.write(
         "synapse-apply.yaml",
         json.dumps(
@@ -105,12 +104,45 @@ def test_another_target(planned, make, serve):
         ),
     )
     planned.run("state", "init", "-t", "second", code=0)
-    # The default is the other one, whose key cannot check the signature: that is not the point.
-    ran = planned.run("apply", "next", code=4)
+
+
+@pytest.mark.parametrize("form", [("next",), ("--reviewed", "next")], ids=["saved", "reviewed"])
+def test_a_plan_knows_its_target(planned, serve, server, form):
+    """No -t is needed, whatever the default is; printed commands and reports name the target."""
+    other = serve("second")
+    add_second_target(planned, other)
+    ran = planned.run("apply", *form, "--report", "markdown=comment.md", code=0)
+    assert "Apply complete! Resources: 0 added, 1 changed" in ran.out
+    assert "target=prod" in (planned.root / "comment.md").read_text()
+    assert other.counts == (0, 0, 0)
+    (yolo, _) = server.objects("plugin")
+    assert yolo["body"]["description"] == "Finds more"
+    if form == ("next",):
+        assert "-t prod" in planned.run("apply", *form, code=4).err
+
+
+def test_a_plan_of_a_target_that_is_not_here(planned, serve):
+    """Its name is no more than a name: it must be declared."""
+    server = serve("second")
+    planned.write("synapse-apply.yaml", project(server.url, "second"))
+    ran = planned.run("apply", "next", code=1)
+    assert "prod" in ran.err
+    assert server.counts == (0, 0, 0)
+
+
+def test_another_target(planned, make, serve):
+    """Another backend, and another state of the same one: exit 4."""
+    other = serve("second")
+    add_second_target(planned, other)
+    # The key of the other one cannot check the signature: that is not the point.
+    ran = planned.run("apply", "next", "-t", "second", code=4)
     assert "Error: This plan is for another target" in ran.err
     assert "Hint: Apply it with -t prod, the target it was made for, or plan again." in ran.err
     assert "signature" not in ran.err
-    assert "for another target" in planned.run("apply", "--reviewed", "next", code=4).err
+    assert (
+        "for another target"
+        in planned.run("apply", "--reviewed", "next", "-t", "second", code=4).err
+    )
     ran = planned.run("apply", "next", "-t", "second", "--allow-unsigned", code=4)
     assert "Error: This plan is for another target" in ran.err
     assert other.url in ran.err

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from synapse_apply.cli.main import run
-from synapse_apply.manifests.shapes import provider_names
+from synapse_apply.manifests.shapes import bundled, provider_names
 from synapse_apply.model.errors import InputError
 from synapse_apply.session import scaffold
 from synapse_apply.session.validate import validate
@@ -49,6 +50,56 @@ def test_a_new_project_is_valid(here: Path) -> None:
     assert run(["init"]) == 0
     assert sorted(p.name for p in here.rglob("*.yaml")) == ["example.yaml", "synapse-apply.yaml"]
     assert findings(here) == []
+
+
+def schema_of(file: Path) -> dict[str, object]:
+    """The schema that a file's first line leads an editor to."""
+    first = file.read_text().split("\n")[0]
+    start = "# yaml-language-server: $schema="
+    assert first.startswith(start)
+    found: dict[str, object] = json.loads((file.parent / first.removeprefix(start)).read_text())
+    return found
+
+
+def test_editors_find_the_schemas_of_a_new_project(here: Path) -> None:
+    """`init` names a schema in each file, and writes it; the project's is another one."""
+    run(["init"])
+    assert schema_of(here / "synapse-apply.yaml")["title"] == bundled("project")["title"]
+    assert schema_of(here / "manifests/example.yaml")["title"] == bundled("manifest")["title"]
+
+
+@pytest.mark.parametrize("out", ["manifests/a.yaml", "manifests/team/deep/a.yaml", "a.yaml"])
+@pytest.mark.parametrize("begun", [True, False])
+def test_editors_find_the_schema_of_a_new_manifest(here: Path, out: str, begun: bool) -> None:
+    """With a project or without, wherever it goes; one schema serves the folders below."""
+    if begun:
+        run(["init"])
+    assert run(["new", "plugin", "yolo", "--out", out]) == 0
+    assert schema_of(here / out)["title"] == bundled("manifest")["title"]
+    others = [one for one in here.rglob("manifest.schema.json") if "manifests" in one.parts]
+    assert len(others) <= 1
+
+
+def test_the_schema_line_of_what_is_printed(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is right in the folder of manifests, and nothing is written."""
+    run(["new", "plugin", "yolo"])
+    line = "# yaml-language-server: $schema=.schema/manifest.schema.json\n"
+    assert capsys.readouterr().out.startswith(line)
+    assert not list(here.iterdir())
+
+
+def test_a_schema_that_is_there_stays(here: Path) -> None:
+    """And none is written through a link of the checkout."""
+    kept = here / "manifests/.schema/manifest.schema.json"
+    kept.parent.mkdir(parents=True)
+    kept.write_text('{"title": "mine"}')
+    run(["new", "plugin", "yolo", "--out", "manifests/a.yaml"])
+    assert schema_of(here / "manifests/a.yaml") == {"title": "mine"}
+    (here / "elsewhere").mkdir()
+    (here / "other").mkdir()
+    (here / "other/.schema").symlink_to("../elsewhere")
+    run(["new", "plugin", "sam", "--out", "other/sam.yaml"])
+    assert not list((here / "elsewhere").iterdir())
 
 
 def test_a_second_init_writes_nothing(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -34,7 +34,7 @@ targets:
     api: {plugin: v1}
     token: {env: SYNAPSE_PROD_TOKEN}
     agents: {gpu-1: {env: GPU_TOKEN}, cpu: {env: CPU_TOKEN}}
-    state: {url: {env: STATE_URL}, lineage: 5f1c2d}
+    state: {url: {env: STATE_URL}, lineage: 5f1c2d60-0000-4000-8000-0123456789ab}
     variables: {bucket: acme-prod}
     manifests: [manifests-prod/]
     allow_env: ["RAW_*"]
@@ -63,7 +63,9 @@ def test_a_whole_project_file(tmp_path: Path) -> None:
         "cpu": SecretRef("env", "CPU_TOKEN"),
     }
     assert staging.agents == {}
-    assert prod.state == StateSettings(SecretRef("env", "STATE_URL"), "5f1c2d")
+    assert prod.state == StateSettings(
+        SecretRef("env", "STATE_URL"), "5f1c2d60-0000-4000-8000-0123456789ab"
+    )
     assert (prod.guards, staging.guards) == (Guards(0.5, 5), Guards(0.3, 5))
     assert (prod.policy, staging.policy) == (Policy("note"), Policy("refuse"))
     assert prod.allow_files == ("/etc/all", "/etc/one")

@@ -23,6 +23,7 @@ OTHER: dict[str, Any] = {
     "agents": {"a": SecretRef("env", "EVIL")},
     "state": StateSettings("postgresql://evil", "x"),
     "variables": {"v": 1},
+    "variable_places": {"v": Position("synapse-apply.yaml", 5, 3)},
     "manifests": ("evil/",),
     "overlays": {"plugin/x": object()},
     "allow_env": ("*",),
@@ -34,7 +35,7 @@ OTHER: dict[str, Any] = {
     "guards": Guards(1.0, 1000),
     "policy": Policy("refuse"),
 }
-FROM_THE_CHANGE = {"variables", "manifests", "overlays"}
+FROM_THE_CHANGE = {"variables", "variable_places", "manifests", "overlays"}
 
 
 def project(*targets: Target, **more: Any) -> Project:

@@ -38,8 +38,8 @@ class Reads:
             self.names.append(getattr(file, "path", ""))
             return real(tree, file)
 
-        def gathered(archive: object) -> object:
-            found = real(archive)
+        def gathered(archive: object, name: str) -> object:
+            found = real(archive, name)
             for entry in found.entries:  # type: ignore[attr-defined]
                 read = entry.blocks
                 object.__setattr__(entry, "blocks", lambda e=entry, r=read: self._of(e.path, r))

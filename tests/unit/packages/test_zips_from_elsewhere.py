@@ -53,6 +53,7 @@ def test_names_that_could_write_elsewhere_are_refused(tmp_path: Path, name: str,
     found = findings(ZIP, tmp_path)
     assert [one.summary for one in found] == ["Unsafe name in the package"]
     assert said in found[0].detail
+    assert found[0].detail.startswith("p.zip: ")
 
 
 def test_a_zero_byte_in_a_name_is_refused(tmp_path: Path) -> None:
@@ -102,7 +103,9 @@ def test_what_the_platform_could_not_unpack_is_refused(
     """Passwords, bzip2, unknown methods."""
     make_zip(tmp_path / "p.zip", {"a": b"x"})
     patched(tmp_path / "p.zip", at, value)
-    assert summaries(ZIP, tmp_path) == [summary]
+    (found,) = findings(ZIP, tmp_path)
+    assert found.summary == summary
+    assert found.detail.startswith("p.zip: a ")
 
 
 def test_damaged_content_is_found(tmp_path: Path) -> None:
@@ -116,7 +119,7 @@ def test_damaged_content_is_found(tmp_path: Path) -> None:
     (tmp_path / "p.zip").write_bytes(data)
     found = findings(ZIP, tmp_path)
     assert [one.summary for one in found] == ["Damaged entry in the zip"] * 2
-    assert [one.detail[0] for one in found] == ["a", "c"]
+    assert [one.detail.split(": ")[:2] for one in found] == [["p.zip", "a"], ["p.zip", "c"]]
 
 
 @pytest.mark.parametrize("keep", [0, 10, 60, 100])

@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 from unit.applying.bench import Bench, plugin, release, widget
 
+from synapse_apply.model.address import fits_pattern
 from synapse_apply.model.errors import InputError
-from synapse_apply.session.select import selection
+from synapse_apply.session.select import choose_each, choose_one, selection
 
 
 def declared():
@@ -52,6 +53,13 @@ ALL = [
         ([], ["release", "widget", "team=vision"], ["plugin/sam"]),
         (["plugin"], ["plugin"], []),
         ([], ["widget/old"], [one for one in ALL if one != "widget/old"]),
+        (["widget/*"], [], ["widget/old", "widget/w"]),
+        (["release/*@1.*", "release/sam@*"], [], ["release/sam@3.0.0", "release/yolo@1.0.0"]),
+        ([], ["release/*", "*old"], ["plugin/sam", "plugin/yolo", "widget/w"]),
+        (["*"], ["widget"], ALL[:-2]),
+        (["w"], [], ["widget/w"]),
+        (["yolo@2.0.0"], [], ["release/yolo@2.0.0"]),
+        (["old"], [], ["widget/old"]),
     ],
 )
 def test_what_is_selected(context, only, exclude, selected):
@@ -82,6 +90,87 @@ def test_every_name_that_fits_nothing_is_said(context):
     assert told[1][1] == "did you mean `team=vision`?"
     assert told[2][1] == "did you mean `storage`?"
     assert told[3][1] == "did you mean `example.org/part-of=a=b`?"
+
+
+def test_a_bare_name_that_two_kinds_have_is_asked_back(context):
+    """`yolo` is a plugin, and the series of its releases: nothing is guessed."""
+    with pytest.raises(InputError) as caught:
+        selection(context, ["yolo"], ["sam"])
+    assert [(one.summary, one.detail) for one in caught.value.diagnostics] == [
+        ("Which one?", "`yolo` may be plugin/yolo, release/yolo@1.0.0, release/yolo@2.0.0"),
+        ("Which one?", "`sam` may be plugin/sam, release/sam@3.0.0"),
+    ]
+
+
+def test_a_bare_name_is_of_the_kinds_that_a_command_is_about(context):
+    """`verify sam` can mean the release alone."""
+    assert {*map(str, selection(context, ["sam"], (), {"release"}))} == {"release/sam@3.0.0"}
+
+
+@pytest.mark.parametrize(
+    ("name", "address"),
+    [
+        ("plugin/yolo", "plugin/yolo"),
+        ("release/sam", "release/sam@3.0.0"),
+        ("yolo@1.0.0", "release/yolo@1.0.0"),
+        ("old", "widget/old"),
+        ("widget/o*", "widget/old"),
+        ("team=vision", "plugin/yolo"),
+        ("storage/not-there", "storage/not-there"),
+    ],
+)
+def test_one_is_chosen(context, name, address):
+    """A whole address is taken as it stands: the command says that it is not there."""
+    assert str(choose_one(context, name)) == address
+
+
+@pytest.mark.parametrize("name", ["yolo", "release/yolo", "plugin", "*", "nothing", "pl*x/*", "="])
+def test_one_is_not_chosen_where_none_or_several_fit(context, name):
+    """An error, and no guess."""
+    with pytest.raises(InputError):
+        choose_one(context, name)
+
+
+def test_each_name_is_one_and_a_pattern_is_all(context):
+    """`state rm release/yolo` must not forget several; `release/yolo@*` says so."""
+    with pytest.raises(InputError) as caught:
+        choose_each(context, ["widget/w", "release/yolo"])
+    assert caught.value.diagnostics[0].summary == "Which one?"
+    found = choose_each(context, ["release/yolo@*", "w", "widget/*"], lambda at: at.name != "old")
+    assert [*map(str, found)] == ["release/yolo@1.0.0", "release/yolo@2.0.0", "widget/w"]
+
+
+def test_the_declared_member_comes_before_recorded_ones(tmp_path):
+    """An older release that is recorded is not what `release/yolo` means."""
+    bench = Bench(tmp_path)
+    bench.apply(plugin(), release("1.0.0"), release("2.0.0"))
+    assert str(choose_one(bench.context(plugin(), release("2.0.0")), "release/yolo")) == (
+        "release/yolo@2.0.0"
+    )
+    with pytest.raises(InputError):
+        choose_one(bench.context(plugin()), "release/yolo")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "text", "fits"),
+    [
+        ("*", "", True),
+        ("a*", "a", True),
+        ("a*a", "a", False),
+        ("a*b*c", "a-b-c", True),
+        ("a*b*c", "acbc", True),
+        ("*b*b*", "ab", False),
+        ("release/[x]*", "release/[x]@1", True),
+        ("release/[x]*", "release/x@1", False),
+        ("a?*", "ab", False),
+        ("a", "a", True),
+        ("a", "ab", False),
+        ("*" * 50 + "b", "a" * 5000, False),
+    ],
+)
+def test_only_the_star_is_special(pattern, text, fits):
+    """And however many there are, the time stays linear."""
+    assert fits_pattern(text, pattern) is fits
 
 
 @pytest.mark.parametrize("name", ["release", "Release"])
