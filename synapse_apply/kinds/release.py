@@ -84,9 +84,10 @@ def _owner_id(raw: Raw) -> str | None:
 
 
 def _run_of(spec: Mapping[str, Any], verify: Mapping[str, Any]) -> dict[str, Any]:
-    platform = {name: verify[name] for name in PLATFORM_FORM if name in verify}
-    if platform:
-        return {**platform, "version": spec["version"]}
+    if any(name in verify for name in PLATFORM_FORM):
+        names = (*PLATFORM_FORM, "context")
+        given = {name: verify[name] for name in names if name in verify}
+        return {"params": {}, **given, "version": spec["version"]}
     return {"parameters": verify.get("parameters", {}), "context": verify.get("context", {})}
 
 

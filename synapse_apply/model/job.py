@@ -28,6 +28,7 @@ class JobStatus(Enum):
 
 
 _ENDED = frozenset({JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.STOPPED})
+_GOES_ON = frozenset({JobStatus.QUEUED, JobStatus.RUNNING})
 # The platform's words (PENDING, SUCCEEDED, ...) beside the page's; letter case means nothing.
 _WORDS = {
     **{status.value: status for status in JobStatus if status is not JobStatus.UNKNOWN},
@@ -101,6 +102,39 @@ def job_of(raw: Mapping[str, Any]) -> Job:
         context=context if isinstance(context, Mapping) else {},
         raw=raw,
     )
+
+
+# Flags by which the result of an action says how it went, and fields that hold an error.
+_SUCCESS_FLAGS = ("success", "succeeded", "ok")
+_ERROR_FIELDS = ("error", "errors", "exception", "traceback")
+
+
+def judge_result(answer: Mapping[str, Any]) -> JobStatus:
+    """How a run went whose answer is its result and no job.
+
+    The action's own result has any form. It has failed where it, or the `result` inside it, has an
+    error, a flag that denies success, or a status of failure. It has not ended where its status
+    says so and there is no result beside it.
+    """
+    inner = answer.get("result")
+    for place in (answer, inner):
+        if isinstance(place, Mapping):
+            status = status_of(place.get("status"))
+            if status in {JobStatus.FAILED, JobStatus.STOPPED}:
+                return status
+            if _says_failed(place):
+                return JobStatus.FAILED
+    status = status_of(answer.get("status"))
+    return status if status in _GOES_ON and inner is None else JobStatus.COMPLETED
+
+
+def _says_failed(place: Mapping[str, Any]) -> bool:
+    denied = any(place.get(name) is False for name in _SUCCESS_FLAGS)
+    status = str(place.get("status", "")).strip().lower()
+    # A number under such a name is a measure, as an error rate is.
+    told = (place.get(name) for name in _ERROR_FIELDS)
+    has_error = any(value for value in told if isinstance(value, str | list | Mapping))
+    return denied or status == "error" or has_error
 
 
 def _owner(release: object) -> object:
