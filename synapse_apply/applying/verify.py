@@ -219,6 +219,8 @@ class _Run:
     def _logs(self, job_id: str) -> tuple[str, ...]:
         try:
             lines = deque(self.tools.api.iterate_job_console_logs(job_id), maxlen=_LINES)
+        except NotFound:
+            return ("(the backend has no log of it)",)
         except RemoteError as failure:
             return (f"(the log could not be read: {str(failure).removesuffix('.')})",)
         return tuple(map(_line, lines))

@@ -143,10 +143,12 @@ def _owner(release: object) -> object:
 
 
 def _percent(raw: Mapping[str, Any]) -> float | None:
-    """`progress` of the page, else the newest figure of the platform's `progress_record`."""
+    """What the platform's `progress_record` says of the whole job, else `progress` of the page."""
     record = raw.get("progress_record")
-    percent = record.get("percent") if isinstance(record, Mapping) else None
-    for value in (raw.get("progress"), percent):
+    record = record if isinstance(record, Mapping) else {}
+    current = record.get("current_progress")
+    overall = current.get("overall") if isinstance(current, Mapping) else None
+    for value in (overall, raw.get("progress"), record.get("percent")):
         if isinstance(value, int | float) and not isinstance(value, bool):
             return min(max(float(value), 0.0), 100.0)
     return None

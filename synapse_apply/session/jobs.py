@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -23,7 +23,6 @@ from synapse_apply.model.errors import (
 )
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.job import PLATFORM_WORDS, Job, JobStatus, job_of, words_of
-from synapse_apply.model.logs import LogLine
 from synapse_apply.model.ports import JobCalls
 from synapse_apply.session.reach import (
     Reach,
@@ -101,11 +100,8 @@ def get(reach: Reach, job_id: str, expand: tuple[str, ...] = ()) -> Job:
         return _job(_calls(reach, job_id).get_job(job_id, params))
 
 
-def show_log(
-    reach: Reach, job_id: str, line: Callable[[LogLine], None], last: int | None = None
-) -> None:
+def show_log(reach: Reach, job_id: str, watcher: Watcher, last: int | None = None) -> None:
     """The log as it is now, or its last lines; InputError when there is no such job."""
-    watcher = Watcher(line, lambda _job: None, lambda _note: None)
     with _meaning(job_id):
         Tailer(_calls(reach, job_id), job_id, Follow().pace(), watcher, last).show()
 
@@ -239,20 +235,22 @@ def _spoken(job: Job, report: Report) -> dict[str, Any]:
     if report.status is not None:
         body["status"] = PLATFORM_WORDS[report.status] if platform else report.status.value
     if report.progress is not None and platform:
-        body["progress_record"] = {**_object(job, "progress_record"), "percent": report.progress}
+        record = _object(job.raw, "progress_record")
+        current = {**_object(record, "current_progress"), "overall": report.progress}
+        body["progress_record"] = {**record, "current_progress": current}
     elif report.progress is not None:
         body["progress"] = report.progress
     if report.result is not None:
         body["result"] = report.result
     if report.metadata is not None and platform:
-        body["meta"] = {**_object(job, "meta"), **report.metadata}
+        body["meta"] = {**_object(job.raw, "meta"), **report.metadata}
     elif report.metadata is not None:
         body["metadata"] = dict(report.metadata)
     return body
 
 
-def _object(job: Job, name: str) -> Mapping[str, Any]:
-    value = job.raw.get(name)
+def _object(of: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    value = of.get(name)
     return value if isinstance(value, Mapping) else {}
 
 

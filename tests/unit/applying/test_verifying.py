@@ -401,3 +401,12 @@ def test_a_refusal_for_want_of_an_action_says_so(bench, fields, verify, words):
     (found,) = run_of(report).diagnostics
     assert found.summary == words
     assert ("Parameters wrong" in (found.hint or "")) == ("refused" in words)
+
+
+def test_a_failed_job_without_a_log_says_so(bench):
+    """404 of the log of a job that is there."""
+    bench.api.story = ["failed"]
+    bench.api.fail("iterate_job_console_logs", refused(404))
+    assert run_of(bench.apply(plugin(), release(verify=PAGE))).logs == (
+        "(the backend has no log of it)",
+    )
