@@ -151,9 +151,14 @@ class IntegrationClientMixin(Speaking):
         page = lists.page_in(self._dialect, call, answer, JOB)
         return page.items, len(page.items) if page.total is None else page.total
 
-    def iterate_jobs(self, params: Data | None = None) -> Iterator[Object]:
-        """All jobs that match, page after page as they are taken."""
-        return self.iterate("jobs", params, JOB)
+    def iterate_jobs(
+        self, params: Data | None = None, *, is_last_page: IsOfUse | None = None
+    ) -> Iterator[Object]:
+        """All jobs that match, page after page as they are taken.
+
+        `is_last_page` is asked with a page's items whether no other page is wanted.
+        """
+        return self.iterate("jobs", params, JOB, is_last_page)
 
     def update_job(self, pk: Pk, data: Data, *, sensitive: IsSensitive | None = None) -> Object:
         """The job as the server has it after a PATCH of these fields."""

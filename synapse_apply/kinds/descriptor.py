@@ -14,6 +14,8 @@ from synapse_apply.model.observed import Capabilities, Lookup, Observed
 from synapse_apply.model.values import ABSENT, Reference
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from synapse_apply.model.ports import Api, IsOfUse, JobCalls
 
 Raw = Mapping[str, Any]
@@ -182,7 +184,7 @@ class Proof:
     """How a thing proves itself: by a run of the object that the field `owner` refers to.
 
     `body` makes what is sent of a spec and its `verify:` block, `run` sends it for the owner's
-    remote id and gives the server's answer. `jobs` are the owner's jobs since a time (RFC 3339);
+    remote id and gives the server's answer. `jobs` are the owner's jobs since a time;
     it may give more. Both raise RemoteError. `mend` says what to do when what was
     published is wrong; `{owner}` in it is the owner's name.
     """
@@ -190,7 +192,7 @@ class Proof:
     owner: str
     body: Callable[[Mapping[str, Any], Mapping[str, Any]], dict[str, Any]]
     run: Callable[[Api, str, Mapping[str, Any]], Mapping[str, Any]]
-    jobs: Callable[[Api, str, str], Iterable[Mapping[str, Any]]]
+    jobs: Callable[[Api, str, datetime], Iterable[Mapping[str, Any]]]
     mend: str = ""
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from synapse_apply.kinds.descriptor import Binding, FieldRule, Proof, Raw, ResourceType, Seal
 from synapse_apply.kinds.harmless import changes_nothing
+from synapse_apply.kinds.job_lists import list_jobs_since
 from synapse_apply.kinds.run_forms import PLATFORM_FORM
 from synapse_apply.kinds.wire import pick, remote_id, secure, wire_id
 from synapse_apply.model.errors import NotFound, RemoteError
@@ -95,9 +96,7 @@ PROOF = Proof(
     owner="plugin",
     body=_run_of,
     run=lambda api, owner, body: api.run_plugin(wire_id(owner), body),
-    jobs=lambda api, owner, since: api.iterate_jobs(
-        {"plugin": wire_id(owner), "created_after": since}
-    ),
+    jobs=lambda api, owner, since: list_jobs_since(api, {"plugin": wire_id(owner)}, since),
     mend="`synapse-apply bump {owner} patch`",
 )
 

@@ -63,7 +63,8 @@ class Job:
     """One job. `progress` is in percent, None where the server gives none.
 
     `plugin`, `version`, `created` and `completed` are as the server writes them ("" where it does
-    not), `version` being that of the release that runs;
+    not), `version` being that of the release that runs; `plugin` is an id, `plugin_code` the code
+    and `release` the release's id where a server tells those;
     `context` is what the run gave, empty where the server does not return it; `raw` the answer.
     """
 
@@ -71,6 +72,8 @@ class Job:
     status: JobStatus
     progress: float | None = None
     plugin: str = ""
+    plugin_code: str = ""
+    release: str = ""
     version: str = ""
     created: str = ""
     completed: str = ""
@@ -90,12 +93,14 @@ def job_of(raw: Mapping[str, Any]) -> Job:
     if isinstance(found, MaskedText):
         words = "the backend answered a job whose id repeats a secret that it was sent"
         raise RemoteError(words, effect=Effect.UNKNOWN)
-    context = raw.get("context")
+    context, owner = raw.get("context"), _owner(raw)
     return Job(
         id=str(found),
         status=status_of(raw.get("status", "queued")),
         progress=_percent(raw),
-        plugin=_text(raw.get("plugin", _owner(raw.get("plugin_release")))),
+        plugin=_text(owner),
+        plugin_code=_code(owner),
+        release=_text(raw.get("plugin_release")),
         version=_version(raw),
         created=_text(raw.get("created", raw.get("created_at"))),
         completed=_text(raw.get("completed", raw.get("completed_at"))),
@@ -137,9 +142,16 @@ def _says_failed(place: Mapping[str, Any]) -> bool:
     return denied or status == "error" or has_error
 
 
-def _owner(release: object) -> object:
-    """The plugin of the release that a job of API v2 names."""
-    return release.get("plugin_id") if isinstance(release, Mapping) else None
+def _owner(raw: Mapping[str, Any]) -> object:
+    """The plugin that a job names: itself, or by the object of its release (`plugin_id` of v2)."""
+    release = raw.get("plugin_release")
+    beside = release if isinstance(release, Mapping) else {}
+    owners = (raw.get("plugin"), beside.get("plugin_id"), beside.get("plugin"))
+    return next((owner for owner in owners if owner is not None), None)
+
+
+def _code(owner: object) -> str:
+    return _text(owner.get("code")) if isinstance(owner, Mapping) else ""
 
 
 def _percent(raw: Mapping[str, Any]) -> float | None:
@@ -162,6 +174,6 @@ def _version(raw: Mapping[str, Any]) -> str:
 
 
 def _text(value: object) -> str:
-    if isinstance(value, Mapping):  # an expanded plugin
+    if isinstance(value, Mapping):  # an expanded plugin or release
         value = value.get("id")
     return "" if value is None else str(value)
