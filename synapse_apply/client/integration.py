@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
+from typing import Any, BinaryIO
 
 from synapse_apply.client import failures, lists
 from synapse_apply.client.calls import Call, IsSensitive, everything, path_to, under
@@ -139,6 +139,14 @@ class IntegrationClientMixin(Speaking):
         if source is None:
             return self._write("POST", path, fields, sensitive, shape=RELEASE, key=idempotency_key)
         return self._upload(path, fields, source, sensitive, shape=RELEASE, key=idempotency_key)
+
+    def fetch_release_file(self, url: str, into: BinaryIO, most: int) -> None:
+        """Write the file of a release, at the URL that its answer has.
+
+        None of our headers are sent. RemoteError, in whose text no URL is, for what is not there,
+        has more than `most` bytes, or lies where this backend has nothing to name (storage_files).
+        """
+        self._transport.fetch_file(url, into, most)
 
     def get_job(self, pk: Pk, params: Data | None = None) -> Object:
         """The job; `{"expand": "logs,metrics,result"}` asks for more of it."""

@@ -137,6 +137,8 @@ class Binding:
     server can be asked to check a call and not to act on it: it sends one that changes nothing
     even where the server does not know this; False where it finds no object to send it about.
     `jobs_of` gives the calls that tell of the job with this id, where those are not v1's.
+    `file_of` gives the URL of the bytes that an object was published with, "" where it shows none;
+    the URL is a credential.
     """
 
     api: str
@@ -169,6 +171,7 @@ class Binding:
     jobs_of: Callable[[Api, str], JobCalls] | None = None
     seal: Seal | None = None
     harmless: Callable[[Api], bool] | None = None
+    file_of: Callable[[Raw], str] | None = None
 
     def proves(self, key: str, capabilities: Capabilities) -> Lookup:
         """What a search for this natural key proves on this backend."""

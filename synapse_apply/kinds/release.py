@@ -16,6 +16,7 @@ from synapse_apply.kinds.run_forms import PLATFORM_FORM
 from synapse_apply.kinds.wire import pick, remote_id, secure, wire_id
 from synapse_apply.model.errors import NotFound, RemoteError
 from synapse_apply.model.marks import SecretMarks
+from synapse_apply.model.masked import MaskedText
 from synapse_apply.model.observed import Lookup, Observed
 from synapse_apply.model.package_digest import is_package_digest
 
@@ -92,6 +93,12 @@ def _run_of(spec: Mapping[str, Any], verify: Mapping[str, Any]) -> dict[str, Any
     return {"parameters": verify.get("parameters", {}), "context": verify.get("context", {})}
 
 
+def _file_of(raw: Raw) -> str:
+    """A signed URL that needs no token; other servers have an object, or nothing, under `file`."""
+    found = raw.get("file")
+    return found if isinstance(found, str) and not isinstance(found, MaskedText) else ""
+
+
 PROOF = Proof(
     owner="plugin",
     body=_run_of,
@@ -110,6 +117,7 @@ V1 = Binding(
     create=lambda api, body, key: api.create_plugin_release(body, idempotency_key=key),
     decode=_decode,
     encode=_encode,
+    file_of=_file_of,
 )
 
 # All that v2 has beside the package; config and the rest it reads from the package itself.
@@ -180,6 +188,7 @@ V2 = Binding(
     jobs_of=_jobs_of,
     belonging=lambda api, plugin: api.v2.list_plugin_releases({"plugin": wire_id(plugin)}),
     harmless=changes_nothing,
+    file_of=_file_of,
 )
 
 _PUBLISHED = "published releases never change: publish a new version"

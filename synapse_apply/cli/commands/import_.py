@@ -14,6 +14,7 @@ from synapse_apply.cli.manual import manual
 
 if TYPE_CHECKING:
     from synapse_apply.model.address import Address
+    from synapse_apply.model.diagnostic import Diagnostic
     from synapse_apply.session.where import Where
 
 
@@ -50,7 +51,8 @@ def command(
 ) -> int:
     """Take objects that exist into the state: their ids, and what they look like now.
 
-    Nothing is sent to them. The next plan shows how they differ from their manifests.
+    Nothing is sent to them. Where the backend gives the bytes of a release, they are read and their
+    digest is recorded. The next plan shows how they differ from their manifests.
     """
     from synapse_apply.cli.inventories import wanted_from
     from synapse_apply.session.adopt import import_all
@@ -65,8 +67,10 @@ def command(
     else:
         assert address is not None  # noqa: S101 - said above, for the type checker
         wanted = {address: InventoryRow(str(remote_id))}
+    told: list[Diagnostic] = []
     with open_context(where) as context:
-        records = import_all(context, wanted)
+        records = import_all(context, wanted, told.append)
+    face.warn(told)
     if face.as_json:
         face.document({"imported": [record_document(record) for record in records]})
         return 0
