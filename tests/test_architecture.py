@@ -41,6 +41,7 @@ HOMES = {
 SHARED_BY_USE_CASES = {
     "where",
     "twins",
+    "published_bytes",
     "declare",
     "revisions",
     "supposed",

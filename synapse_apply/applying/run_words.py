@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from synapse_apply.applying.runs import Trail
 from synapse_apply.applying.task import Task
+from synapse_apply.kinds.run_forms import list_lacking
 from synapse_apply.model.diagnostic import Diagnostic, error, warning
 from synapse_apply.model.error_body import field_errors
 from synapse_apply.model.errors import Invalid, RemoteError, recourse
@@ -52,6 +56,18 @@ def failed(task: Task, what: str, status: JobStatus) -> Diagnostic:
     return _told(task, "The verification failed", detail, _mend(task))
 
 
+def answered_badly(task: Task, status: JobStatus) -> Diagnostic:
+    """The run was answered with its result, which is not a good one."""
+    if status.ended:
+        return failed(task, "The run", status)
+    detail = (
+        f"The run was answered without a job and without a result: it is {status.value}, and there "
+        f"is nothing to follow it by. {_published(task)}"
+    )
+    hint = "Verify it by an action that runs as a job (`method: job` in config.yaml)."
+    return _told(task, "The verification cannot be followed", detail, hint)
+
+
 def timed_out(task: Task, job: Job, seconds: float) -> Diagnostic:
     """The job had not ended when the time was up."""
     detail = (
@@ -83,13 +99,16 @@ def out_of_sight(task: Task, job: str, why: str) -> Diagnostic:
     )
 
 
-def refused(task: Task, failure: RemoteError) -> Diagnostic:
-    """The server did not start the run."""
+def refused(task: Task, failure: RemoteError, body: Mapping[str, Any]) -> Diagnostic:
+    """The server did not start the run, for which `body` was sent."""
     detail = f"The run of {task.address} was not started: {_answered(failure)}."
     if isinstance(failure, Invalid):
-        return _told(
-            task, "The verification was refused", detail, _mend(task), failure.request_id or ""
-        )
+        summary, hint = "The verification was refused", _mend(task)
+        if lacking := list_lacking(failure, body):
+            names = " and ".join(f"an {name}" for name in lacking)
+            fields = " and ".join(f"`{name}:`" for name in lacking)
+            summary, hint = f"This backend wants {names}", f"Add {fields} to spec.verify."
+        return _told(task, summary, detail, hint, failure.request_id or "")
     return error(
         "The verification could not be started",
         detail,

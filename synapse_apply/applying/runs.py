@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Container, Mapping
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from synapse_apply.applying.following import look
 from synapse_apply.kinds.compare import same
 from synapse_apply.kinds.descriptor import Proof, ResourceType
+from synapse_apply.kinds.job_lists import JobOwners
 from synapse_apply.kinds.proof import MARK, digest_of
 from synapse_apply.model.address import Address
 from synapse_apply.model.desired import Desired
@@ -64,15 +65,21 @@ def look_for(api: Api, proof: Proof, intent: Intent, known: Container[str]) -> T
 
     RemoteError when the jobs cannot be listed.
     """
-    since = (_time(intent.sent_at) - _ZONES).astimezone(UTC).isoformat(timespec="seconds")
-    maybe = []
-    for raw in proof.jobs(api, intent.remote_id, since.replace("+00:00", "Z")):
+    owners, maybe = JobOwners(api), []
+
+    def may_be(job: Job) -> bool:
+        if job.id in known or not _may_be(job, intent):
+            return False
+        whole = owners.complete(job)
+        return not owners.is_anothers(whole, intent.remote_id) and _may_be(whole, intent)
+
+    for raw in proof.jobs(api, intent.remote_id, _time(intent.sent_at) - _ZONES):
         job = _job(raw)
-        if "context" not in raw and job.id not in known and _may_be(job, intent):
+        if "context" not in raw and may_be(job):
             job = look(api, job.id)  # an item of a list may be short
         if job.context.get(MARK) == intent.id:
             return Trail(job)
-        if job.id not in known and _may_be(job, intent):
+        if may_be(job):
             maybe.append(job)
     return Trail(None, tuple(maybe))
 
@@ -89,9 +96,6 @@ def _may_be(job: Job, intent: Intent) -> bool:
 
     Its context may come back in part or not at all, so only what was not sent tells.
     """
-    owner = intent.remote_id
-    if job.plugin.isdecimal() and owner.isdecimal() and job.plugin != owner:
-        return False
     if intent.version and job.version and job.version != intent.version:
         return False
     created = _time_with_zone(job.created)

@@ -68,6 +68,7 @@ class Tailer:
         self._listed = True
         self._follows = False
         self._gap = False
+        self._last_note = ""
 
     def show(self) -> None:
         """The log as it is now; a reading that breaks off is taken up where it broke.
@@ -193,7 +194,13 @@ class Tailer:
 
     def _refused(self, frame: Mapping[str, Any]) -> None:
         words = str(frame.get("message") or "no reason given")
-        self._watcher.note(f"The log stream ended with an error: {words}.".replace("..", "."))
+        self._note_once(f"The log stream ended with an error: {words}.".replace("..", "."))
+
+    def _note_once(self, text: str) -> None:
+        """Each connection may end in the same way."""
+        if text != self._last_note:
+            self._watcher.note(text)
+        self._last_note = text
 
     def _read(self) -> None:
         """The whole log as the server lists it now; only what is new is shown."""
@@ -207,8 +214,8 @@ class Tailer:
                         self._take(line)
         except NotFound:
             if not self._follows:
-                raise
-            # The job is there, so it is its log that is not there yet.
+                look(self._api, self._id)  # NotFound where it is the job that is not there
+                self._note_once(f"The server has no log of job {self._id} yet.")
         except RemoteError as failure:
             if failure.status_code != _NO_SUCH_ENDPOINT:
                 raise

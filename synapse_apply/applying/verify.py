@@ -33,7 +33,7 @@ from synapse_apply.model.errors import (
     SynapseApplyError,
 )
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.job import Job, JobStatus, job_of, status_of
+from synapse_apply.model.job import Job, JobStatus, job_of, judge_result
 from synapse_apply.model.state import Intent, IntentState, Record
 from synapse_apply.model.values import leaves
 from synapse_apply.model.verification import RUN, Verdict, Verification, Verified
@@ -94,7 +94,7 @@ class _Run:
             try:
                 owner = runs_as(self.tools.api, owner)
             except RemoteError as failure:
-                return self._said(Verdict.FAILED, words.refused(self.task, failure))
+                return self._said(Verdict.FAILED, words.refused(self.task, failure, {}))
         return self._start(owner)
 
     def _start(self, owner: str) -> Verified:
@@ -135,7 +135,10 @@ class _Run:
             record = self._noted(Verdict.FAILED)
         closed = replace(intent, state=IntentState.FAILED, remote_id="")
         request_id = failure.request_id or ""
-        why, broken = words.refused(self.task, failure), self._settle(closed, record, request_id)
+        why, broken = (
+            words.refused(self.task, failure, self.due.body),
+            self._settle(closed, record, request_id),
+        )
         if broken:
             return self._untold(Verdict.FAILED, broken, why, request_id=request_id)
         tolerated = judged and self.due.tolerant
@@ -143,10 +146,10 @@ class _Run:
 
     def _answered(self, intent: Intent, answer: Mapping[str, Any], request_id: str) -> Verified:
         """The answer names no job: it is the direct result of a run that is over."""
-        ended = status_of(answer.get("status", JobStatus.COMPLETED.value))
-        badly = ended in {JobStatus.FAILED, JobStatus.STOPPED}
+        ended = judge_result(answer)
+        badly = ended is not JobStatus.COMPLETED
         verdict = Verdict.FAILED if badly else Verdict.PASSED
-        told = (words.failed(self.task, "The run", ended),) if badly else ()
+        told = (words.answered_badly(self.task, ended),) if badly else ()
         closed = replace(intent, state=IntentState.DONE, remote_id="")
         if broken := self._settle(closed, self._noted(verdict), request_id):
             return self._untold(Verdict.UNKNOWN, broken, *told, request_id=request_id)
@@ -216,6 +219,8 @@ class _Run:
     def _logs(self, job_id: str) -> tuple[str, ...]:
         try:
             lines = deque(self.tools.api.iterate_job_console_logs(job_id), maxlen=_LINES)
+        except NotFound:
+            return ("(the backend has no log of it)",)
         except RemoteError as failure:
             return (f"(the log could not be read: {str(failure).removesuffix('.')})",)
         return tuple(map(_line, lines))

@@ -56,7 +56,9 @@ def job_document(job: Job) -> dict[str, Any]:
         "id": job.id,
         "status": job.status.value,
         "progress": job.progress,
-        "plugin": job.plugin,
+        "plugin": job.plugin or job.plugin_code,
+        "plugin_code": job.plugin_code,
+        "version": job.version,
         "created": job.created,
         "completed": job.completed,
         "raw": job.raw,
@@ -86,10 +88,10 @@ def short_time(text: str) -> str:
 
 
 def _row(job: Job) -> tuple[object, ...]:
-    version = job.raw.get("version")
     percent = "" if job.progress is None else f"{job.progress:g}%"
     times = (short_time(job.created), short_time(job.completed))
-    return (job.id, job.status.value, percent, job.plugin, version, *times)
+    plugin = job.plugin or job.plugin_code
+    return (job.id, job.status.value, percent, plugin, job.version, *times)
 
 
 def _fields(raw: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from synapse_apply.cli.face import Face
@@ -13,14 +13,17 @@ from synapse_apply.views.record import live_document, render_live
 from synapse_apply.views.tables import render_table
 
 
-def show(face: Face, kind: str, live: Live) -> int:
-    """One object with its fields; a secret as `(sensitive)`."""
+def show(face: Face, kind: str, live: Live, expanded: Mapping[str, Live] | None = None) -> int:
+    """One object with its fields, a secret as `(sensitive)`; and `expanded` ones by their kind."""
+    others = expanded or {}
     if face.as_json:
-        face.document(_document(kind, live))
-    else:
-        spec = live.observed.spec
-        name = str(spec.get("name") or spec.get("version") or live.observed.remote_id)
-        face.out(render_live(kind, name, live.observed, color=face.color_out, width=face.width))
+        more = {name: _document(name, one) for name, one in others.items()}
+        face.document({**_document(kind, live), **({"expanded": more} if more else {})})
+        return 0
+    for name, one in {kind: live, **others}.items():
+        spec = one.observed.spec
+        title = str(spec.get("name") or spec.get("version") or one.observed.remote_id)
+        face.out(render_live(name, title, one.observed, color=face.color_out, width=face.width))
     return 0
 
 

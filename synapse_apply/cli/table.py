@@ -33,7 +33,7 @@ COMMANDS = {
     "state": _entry("state.group", "Look after the state of a target.", _LOOK),
     "agents": _entry("agents.group", "Check the health of a target's agents.", _LOOK),
     "run": _entry("commands.run", "Run a plugin, and follow its job.", _LIVE),
-    "jobs": _entry("jobs.group", "List, show, follow and update jobs.", _LIVE),
+    "jobs": _entry("jobs.group", "List, show, follow, stop and update jobs.", _LIVE),
     "plugins": _entry("plugins.group", "Show a plugin as it is live.", _LIVE),
     "releases": _entry("releases.group", "Show and list releases as they are live.", _LIVE),
     "storages": _entry("storages.group", "Show and list storages, without their secrets.", _LIVE),
@@ -63,6 +63,7 @@ JOBS = {
     "list": _entry("jobs.listing", "List jobs by status, plugin, date or user."),
     "get": _entry("jobs.get", "Show a job."),
     "logs": _entry("jobs.logs", "Show or follow the log of a job."),
+    "stop": _entry("jobs.stop", "Stop a job (API v2)."),
     "update": _entry("jobs.update", "Report on a job: status, progress, result."),
 }
 PLUGINS = {"get": _entry("plugins.get", "Show a plugin.")}

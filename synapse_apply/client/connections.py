@@ -116,6 +116,8 @@ class Flight:
 
 
 FLIGHT: ContextVar[Flight | None] = ContextVar("flight", default=None)
+# Set while a URL is fetched that is a credential itself: libraries log nothing of it.
+UNLOGGED: ContextVar[bool] = ContextVar("unlogged", default=False)
 
 
 class _TimedReader(io.RawIOBase):
@@ -193,7 +195,7 @@ class _TimedResponse(http.client.HTTPResponse):
         super()._close_conn()  # type: ignore[misc]
 
 
-class _TimedConnection(HTTPConnection):
+class TimedConnection(HTTPConnection):
     # http.client's global switch prints headers, and with them the token.
     debuglevel = 0
     response_class = _TimedResponse
@@ -265,16 +267,16 @@ def has_unread(sock: Any) -> bool:
     return bool(wait_for_read(sock, timeout=0.0))
 
 
-class _TimedTlsConnection(_TimedConnection, HTTPSConnection):
+class TimedTlsConnection(TimedConnection, HTTPSConnection):
     pass
 
 
 class _TimedPool(HTTPConnectionPool):
-    ConnectionCls = _TimedConnection
+    ConnectionCls = TimedConnection
 
 
 class _TimedTlsPool(HTTPSConnectionPool):
-    ConnectionCls = _TimedTlsConnection
+    ConnectionCls = TimedTlsConnection
 
 
 def _timed(manager: PoolManager) -> None:
@@ -385,6 +387,8 @@ class _SecretsFilter(logging.Filter):
     """Masks secrets and agent tokens in the paths and headers that urllib3 logs."""
 
     def filter(self, record: logging.LogRecord) -> bool:
+        if UNLOGGED.get():
+            return False
         text = record.getMessage()
         masked = without_agent_token(text)
         for redactor in tuple(_REDACTORS):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
+from typing import Any, BinaryIO
 
 from synapse_apply.client import failures, lists
 from synapse_apply.client.calls import Call, IsSensitive, everything, path_to, under
@@ -140,6 +140,14 @@ class IntegrationClientMixin(Speaking):
             return self._write("POST", path, fields, sensitive, shape=RELEASE, key=idempotency_key)
         return self._upload(path, fields, source, sensitive, shape=RELEASE, key=idempotency_key)
 
+    def fetch_release_file(self, url: str, into: BinaryIO, most: int) -> None:
+        """Write the file of a release, at the URL that its answer has.
+
+        None of our headers are sent. RemoteError, in whose text no URL is, for what is not there,
+        has more than `most` bytes, or lies where this backend has nothing to name (storage_files).
+        """
+        self._transport.fetch_file(url, into, most)
+
     def get_job(self, pk: Pk, params: Data | None = None) -> Object:
         """The job; `{"expand": "logs,metrics,result"}` asks for more of it."""
         return self._get(path_to("jobs", pk), params, shape=JOB, of=pk)
@@ -151,9 +159,14 @@ class IntegrationClientMixin(Speaking):
         page = lists.page_in(self._dialect, call, answer, JOB)
         return page.items, len(page.items) if page.total is None else page.total
 
-    def iterate_jobs(self, params: Data | None = None) -> Iterator[Object]:
-        """All jobs that match, page after page as they are taken."""
-        return self.iterate("jobs", params, JOB)
+    def iterate_jobs(
+        self, params: Data | None = None, *, is_last_page: IsOfUse | None = None
+    ) -> Iterator[Object]:
+        """All jobs that match, page after page as they are taken.
+
+        `is_last_page` is asked with a page's items whether no other page is wanted.
+        """
+        return self.iterate("jobs", params, JOB, is_last_page)
 
     def update_job(self, pk: Pk, data: Data, *, sensitive: IsSensitive | None = None) -> Object:
         """The job as the server has it after a PATCH of these fields."""

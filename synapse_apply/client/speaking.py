@@ -34,13 +34,22 @@ class Speaking:
     _transport: Transport
 
     def iterate(
-        self, path: str, params: Data | None = None, shape: Shape = ANYTHING
+        self,
+        path: str,
+        params: Data | None = None,
+        shape: Shape = ANYTHING,
+        is_last_page: IsOfUse | None = None,
     ) -> Iterator[Any]:
-        """The items of any list of the API, page after page as they are taken."""
+        """The items of any list of the API, page after page as they are taken.
+
+        `is_last_page` is asked with a page's items whether no other page is wanted.
+        """
         below = self._path(*path.strip("/").split("/"))
         listing = self._listing(below, params, shape)
         for page in lists.walk(listing, self._transport.limits.pages):
             yield from page.items
+            if is_last_page is not None and is_last_page(page.items):
+                return
 
     def _path(self, *parts: Pk) -> str:
         return self._dialect.prefix + path_to(*parts)

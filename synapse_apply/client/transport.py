@@ -6,7 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, BinaryIO
 from urllib.parse import urlencode
 
 from requests.utils import requote_uri
@@ -32,6 +32,7 @@ from synapse_apply.client.multipart import MultipartBody
 from synapse_apply.client.options import Options
 from synapse_apply.client.pacing import Pace
 from synapse_apply.client.redirects import leads_to, origin_of
+from synapse_apply.client.storage_files import Fetching
 from synapse_apply.client.surroundings import Route
 from synapse_apply.model.frozen import frozen
 
@@ -40,6 +41,8 @@ _BLOCK = 64 * 1024
 _HOPS = 5
 _ENCODINGS = frozenset(("gzip", "x-gzip", "deflate", "identity"))
 _MOST_LIMITED = 30
+# A file of this size or more, in bytes, has no longer to arrive than one of it has.
+_SLOWEST_FILE = 256 * 1024**2
 _SLICE = 0.25  # seconds between two looks at whether there is any use in waiting
 
 
@@ -197,6 +200,12 @@ class Transport:
     def _refusal(self) -> str:
         """Why nothing may be sent any more, "" while it may."""
         return self._ended or self._options.refusal()
+
+    def fetch_file(self, url: str, into: BinaryIO, most: int) -> None:
+        """Write at most so many bytes of a file elsewhere, without our headers; RemoteError."""
+        seconds = self.limits.seconds_for(min(most, _SLOWEST_FILE))
+        deadline = Deadline(self._options.timing.clock, seconds)
+        Fetching(self._route, self.limits, deadline, self._refusal, most).fetch(url, into)
 
     def _rest(self, seconds: float) -> None:
         if self._options.timing.sleep is not None:

@@ -14,6 +14,8 @@ from synapse_apply.model.observed import Capabilities, Lookup, Observed
 from synapse_apply.model.values import ABSENT, Reference
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from synapse_apply.model.ports import Api, IsOfUse, JobCalls
 
 Raw = Mapping[str, Any]
@@ -135,6 +137,8 @@ class Binding:
     server can be asked to check a call and not to act on it: it sends one that changes nothing
     even where the server does not know this; False where it finds no object to send it about.
     `jobs_of` gives the calls that tell of the job with this id, where those are not v1's.
+    `file_of` gives the URL of the bytes that an object was published with, "" where it shows none;
+    the URL is a credential.
     """
 
     api: str
@@ -167,6 +171,7 @@ class Binding:
     jobs_of: Callable[[Api, str], JobCalls] | None = None
     seal: Seal | None = None
     harmless: Callable[[Api], bool] | None = None
+    file_of: Callable[[Raw], str] | None = None
 
     def proves(self, key: str, capabilities: Capabilities) -> Lookup:
         """What a search for this natural key proves on this backend."""
@@ -182,7 +187,7 @@ class Proof:
     """How a thing proves itself: by a run of the object that the field `owner` refers to.
 
     `body` makes what is sent of a spec and its `verify:` block, `run` sends it for the owner's
-    remote id and gives the server's answer. `jobs` are the owner's jobs since a time (RFC 3339);
+    remote id and gives the server's answer. `jobs` are the owner's jobs since a time;
     it may give more. Both raise RemoteError. `mend` says what to do when what was
     published is wrong; `{owner}` in it is the owner's name.
     """
@@ -190,7 +195,7 @@ class Proof:
     owner: str
     body: Callable[[Mapping[str, Any], Mapping[str, Any]], dict[str, Any]]
     run: Callable[[Api, str, Mapping[str, Any]], Mapping[str, Any]]
-    jobs: Callable[[Api, str, str], Iterable[Mapping[str, Any]]]
+    jobs: Callable[[Api, str, datetime], Iterable[Mapping[str, Any]]]
     mend: str = ""
 
 

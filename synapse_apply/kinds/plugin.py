@@ -20,8 +20,10 @@ from synapse_apply.kinds.descriptor import (
     UpdateMode,
 )
 from synapse_apply.kinds.harmless import changes_nothing
+from synapse_apply.kinds.job_lists import JobOwners
 from synapse_apply.kinds.wire import pick, remote_id, secure, wire_id
-from synapse_apply.model.errors import NotFound
+from synapse_apply.model.errors import NotFound, RemoteError
+from synapse_apply.model.job import job_of
 from synapse_apply.model.marks import SecretMarks
 from synapse_apply.model.observed import Lookup, Observed
 
@@ -71,11 +73,21 @@ def _read_if_there(api: Api, found: str) -> Raw | None:
 
 
 def _named_by_jobs(api: Api) -> Iterator[str]:
-    for job in api.iterate_jobs():
-        plugin = job.get("plugin")
-        found = plugin.get("id") if isinstance(plugin, Mapping) else plugin
-        if found is not None:
-            yield str(found)
+    owners = JobOwners(api)
+    ids: dict[str, str] = {}
+    for raw in api.iterate_jobs():
+        try:
+            job = owners.complete(job_of(raw))
+        except ValueError:
+            raise RemoteError("the list of jobs holds something that is no job") from None
+        if job.plugin:
+            yield job.plugin
+        elif job.plugin_code:
+            if job.plugin_code not in ids:
+                found = _find(api, f"code={job.plugin_code}")
+                ids[job.plugin_code] = remote_id(found[0]) if found else ""
+            if ids[job.plugin_code]:
+                yield ids[job.plugin_code]
 
 
 # The platform's list (vendor-facts.md, section 8), closed on v2 and on its service of v1.

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from synapse_apply.kinds.descriptor import Binding, FieldRule, Proof, Raw, ResourceType, Seal
 from synapse_apply.kinds.harmless import changes_nothing
+from synapse_apply.kinds.job_lists import list_jobs_since
 from synapse_apply.kinds.run_forms import PLATFORM_FORM
 from synapse_apply.kinds.wire import pick, remote_id, secure, wire_id
 from synapse_apply.model.errors import NotFound, RemoteError
 from synapse_apply.model.marks import SecretMarks
+from synapse_apply.model.masked import MaskedText
 from synapse_apply.model.observed import Lookup, Observed
 from synapse_apply.model.package_digest import is_package_digest
 
@@ -84,19 +86,24 @@ def _owner_id(raw: Raw) -> str | None:
 
 
 def _run_of(spec: Mapping[str, Any], verify: Mapping[str, Any]) -> dict[str, Any]:
-    platform = {name: verify[name] for name in PLATFORM_FORM if name in verify}
-    if platform:
-        return {**platform, "version": spec["version"]}
+    if any(name in verify for name in PLATFORM_FORM):
+        names = (*PLATFORM_FORM, "context")
+        given = {name: verify[name] for name in names if name in verify}
+        return {"params": {}, **given, "version": spec["version"]}
     return {"parameters": verify.get("parameters", {}), "context": verify.get("context", {})}
+
+
+def _file_of(raw: Raw) -> str:
+    """A signed URL that needs no token; other servers have an object, or nothing, under `file`."""
+    found = raw.get("file")
+    return found if isinstance(found, str) and not isinstance(found, MaskedText) else ""
 
 
 PROOF = Proof(
     owner="plugin",
     body=_run_of,
     run=lambda api, owner, body: api.run_plugin(wire_id(owner), body),
-    jobs=lambda api, owner, since: api.iterate_jobs(
-        {"plugin": wire_id(owner), "created_after": since}
-    ),
+    jobs=lambda api, owner, since: list_jobs_since(api, {"plugin": wire_id(owner)}, since),
     mend="`synapse-apply bump {owner} patch`",
 )
 
@@ -110,6 +117,7 @@ V1 = Binding(
     create=lambda api, body, key: api.create_plugin_release(body, idempotency_key=key),
     decode=_decode,
     encode=_encode,
+    file_of=_file_of,
 )
 
 # All that v2 has beside the package; config and the rest it reads from the package itself.
@@ -180,6 +188,7 @@ V2 = Binding(
     jobs_of=_jobs_of,
     belonging=lambda api, plugin: api.v2.list_plugin_releases({"plugin": wire_id(plugin)}),
     harmless=changes_nothing,
+    file_of=_file_of,
 )
 
 _PUBLISHED = "published releases never change: publish a new version"

@@ -6,7 +6,13 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from synapse_apply.kinds.run_forms import PLATFORM_FORM
+from synapse_apply.kinds.run_forms import (
+    PAGE_FORM,
+    PLATFORM_FORM,
+    describe_actions,
+    list_actions,
+    to_platform_form,
+)
 from synapse_apply.manifests.draft import PUBLISHED, Context, Draft
 from synapse_apply.manifests.named import referred, remote_id
 from synapse_apply.manifests.plugin import PREFIX as PLUGIN
@@ -18,7 +24,6 @@ from synapse_apply.model.desired import PackageSource
 
 PREFIX = "release"
 _VERSION = re.compile(r"[A-Za-z0-9._+-]{1,64}")
-_PAGE_FORM = ("parameters", "context")
 _NOT_FIELDS = frozenset(("source", "file", "verify"))
 
 
@@ -61,21 +66,69 @@ def spec(context: Context, draft: Draft) -> dict[str, Any]:
 
 
 def verification(context: Context, draft: Draft) -> Mapping[str, Any] | None:
-    """The `verify:` block; None without one. It holds no secret, and one form of a run."""
+    """The `verify:` block; None without one. It holds no secret, and one form of a run.
+
+    A plugin that lists actions is run in the platform's form, which names one of them.
+    """
     verify = draft.spec.get("verify")
     if verify is None:
         return None
-    ours, theirs = ([key for key in form if key in verify] for form in (_PAGE_FORM, PLATFORM_FORM))
+    checked: Mapping[str, Any] = secured(context, draft, {"verify": verify})["verify"]
+    ours, theirs = ([key for key in form if key in verify] for form in (PAGE_FORM, PLATFORM_FORM))
     if ours and theirs:
         context.find(
             draft,
             ("spec", "verify", theirs[0]),
             "Two forms of a run",
             f"`{theirs[0]}` is one of the platform's fields, `{ours[0]}` one of the API page's",
-            f"use either {', '.join(_PAGE_FORM)} or {', '.join(PLATFORM_FORM)}",
+            f"use either {', '.join(PAGE_FORM)} or {', '.join(PLATFORM_FORM)}",
         )
-    checked: Mapping[str, Any] = secured(context, draft, {"verify": verify})["verify"]
-    return checked
+        return checked
+    actions = _listed_actions(context, draft)
+    action = _action_of(context, draft, actions) if actions else None
+    if action is None:
+        return checked
+    if context.target.is_embedded and not theirs:
+        # The page's profile shows a run's context, by which a run with a lost answer is found.
+        checked = {"context": {}, **checked}
+    return to_platform_form(checked, action)
+
+
+def _listed_actions(context: Context, draft: Draft) -> tuple[str, ...]:
+    """The actions that the package lists, else those of the declared `config`."""
+    config = context.config(package(context, draft), draft)[0]
+    return list_actions(config) or list_actions(draft.spec.get("config"))
+
+
+def _action_of(context: Context, draft: Draft, actions: tuple[str, ...]) -> str | None:
+    """The action to run; None where none can be told, which is reported."""
+    verify = draft.spec["verify"]
+    declared = verify.get("action")
+    if declared in actions:
+        return str(declared)
+    listed = describe_actions(actions)
+    if declared:
+        context.find(
+            draft,
+            ("spec", "verify", "action"),
+            "No such action",
+            f"`verify.action` names an action that the plugin does not list; it lists {listed}",
+            "name one of them",
+        )
+        return None
+    if len(actions) == 1:
+        return actions[0]
+    hint = f"add `action: {describe_actions(actions[:1])}`, or another one"
+    if any(name in verify for name in PAGE_FORM):
+        hint += "; parameters stand under `params` then"
+    context.find(
+        draft,
+        ("spec", "verify"),
+        "Missing action",
+        f"a run needs `verify.action` where a plugin lists several actions; it lists {listed}",
+        hint,
+    )
+    return None
 
 
 def _check_paths(context: Context, draft: Draft) -> None:

@@ -67,7 +67,8 @@ class Record:
     imported record has no `applied`. `digest` is the digest of the package we published (None
     where no package was ours); `files` its content list. `natural_key` is the identity the kind
     derives from its fields, kept to recognise a renamed manifest. `series` and `version` place
-    the record among its newer and older siblings. `verification` is a LastRun as JSON. Times are
+    the record among its newer and older siblings. `verification` is a LastRun as JSON. `proven`
+    tells that the bytes that the server gives were read here: their `digest`, and `at`. Times are
     RFC 3339 UTC.
     """
 
@@ -87,6 +88,7 @@ class Record:
     version: str = ""
     created_at: str = ""
     updated_at: str = ""
+    proven: Mapping[str, str] = field(default_factory=dict)
 
     def is_same_on(self, api: str, natural_key: str) -> bool:
         """Whether what another API version finds by this key is the object that is recorded."""

@@ -46,7 +46,7 @@ class SourcePackages:
     ) -> None:
         self._packages = dict(packages)
         self._root = root
-        self._scratch = scratch or _on_disk()
+        self._scratch = scratch or folder_for_large_files()
         self._max_size = max_size
         self._allow_files = tuple(allow_files)
         self._digests = digests
@@ -109,7 +109,7 @@ class SourcePackages:
             return measured_within(found, self._max_size, source, copy)
 
 
-def _on_disk() -> Path | None:
+def folder_for_large_files() -> Path | None:
     """A folder for large temporary files: /tmp is memory on many systems, /var/tmp never is."""
     asked = any(os.environ.get(name) for name in ("TMPDIR", "TEMP", "TMP"))
     usable = os.access(_LARGE, os.W_OK | os.X_OK)

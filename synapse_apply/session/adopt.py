@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from uuid import uuid4
 
 from synapse_apply.applying.records import live_fields
 from synapse_apply.applying.runs import unverified
-from synapse_apply.kinds.descriptor import Binding, ResourceType
+from synapse_apply.kinds.descriptor import Binding, Raw, ResourceType
 from synapse_apply.model.address import Address
 from synapse_apply.model.desired import Desired
-from synapse_apply.model.diagnostic import Diagnostic, Path, error
+from synapse_apply.model.diagnostic import Diagnostic, Path, error, warning
 from synapse_apply.model.errors import InputError, NotFound, RemoteError, Unauthorized, Unreachable
 from synapse_apply.model.observed import Capabilities, Lookup, Observed
 from synapse_apply.model.remote_ids import WORDS, is_remote_id
@@ -21,13 +21,17 @@ from synapse_apply.model.values import Reference, leaves
 from synapse_apply.model.verification import RUN
 from synapse_apply.session.context import Context
 from synapse_apply.session.inventory import Inventory, InventoryRow
+from synapse_apply.session.published_bytes import PublishedBytes, read_published_bytes
 from synapse_apply.session.unrecorded import check_untold
 
 
-def import_all(context: Context, wanted: Inventory) -> list[Record]:
+def import_all(
+    context: Context, wanted: Inventory, warn: Callable[[Diagnostic], None] = lambda _told: None
+) -> list[Record]:
     """Record live objects under addresses, all or none; InputError with every finding.
 
-    A row's digest is recorded where the server tells none. Runs under the state's lock.
+    Published bytes are read where the server gives them; what keeps them from being read is a
+    warning. A row's digest is recorded where nothing tells one. Runs under the state's lock.
     StateError when a file tells that an open call of one of them was done on another object.
     """
     with context.lock("import"):
@@ -37,7 +41,7 @@ def import_all(context: Context, wanted: Inventory) -> list[Record]:
                 to = wanted[intent.address].remote_id
                 keys = context.signer.keys
                 check_untold(context.project, context.target, state, intent, to, keys=keys)
-        looking = _Looking(context, state.records)
+        looking = _Looking(context, state.records, warn)
         with threads(context.parallelism) as pool:
             looks = list(pool.map(looking.guarded, wanted.items()))
         findings = [found for look in looks if isinstance(look, tuple) for found in look]
@@ -66,8 +70,14 @@ _WEAKEST_FIRST = (Lookup.NONE, Lookup.POSITIVE, Lookup.COMPLETE)
 class _Looking:
     """Looks at many objects at once; each owner is read about once."""
 
-    def __init__(self, context: Context, records: Mapping[Address, Record]) -> None:
+    def __init__(
+        self,
+        context: Context,
+        records: Mapping[Address, Record],
+        warn: Callable[[Diagnostic], None],
+    ) -> None:
         self._context = context
+        self._warn = warn
         self._records = records
         self._addresses = {(at.kind, one.api, one.remote_id): at for at, one in records.items()}
         self._owners: dict[tuple[str, str], Observed | None] = {}
@@ -100,12 +110,38 @@ class _Looking:
                 address=str(address),
             )
         self._check_free(address, row.remote_id, binding)
-        observed = _read(context, binding, address, row.remote_id)
+        raw, observed = _read(context, binding, address, row.remote_id)
         _check_version(kind, address, observed)
         before = self._records.get(address)
         digest = _digest(kind, address, row, observed, before)
+        published = self._bytes(binding, address, raw, before)
+        if published is not None and digest not in (None, published.digest):
+            raise _other_bytes(address, row.remote_id, str(digest), published.digest)
         parents = self._parents(kind, observed)
-        return _recorded(context, kind, binding, address, observed, before, digest, parents)
+        made = _recorded(context, kind, binding, address, observed, before, digest, parents)
+        return made if published is None else _proven(made, published)
+
+    def _bytes(
+        self, binding: Binding, address: Address, raw: Raw, before: Record | None
+    ) -> PublishedBytes | None:
+        """What is published, unless it was read before, or cannot be, which is a warning."""
+        if before is not None and before.proven:
+            return None
+        most = self._context.project.max_package_size
+        try:
+            return read_published_bytes(self._context.api, binding, raw, str(address), most)
+        except (RemoteError, InputError) as failure:
+            why = str(failure)
+            if isinstance(failure, InputError):
+                why = " ".join(one.detail for one in failure.diagnostics)
+            told = warning(
+                "The published bytes were not read",
+                f"{address}: {why.removesuffix('.')}.",
+                f"`synapse-apply verify {address} --bytes` reads them later.",
+                address=str(address),
+            )
+            self._warn(told)
+            return None
 
     def _check_free(self, address: Address, remote_id: str, binding: Binding) -> None:
         mine = self._records.get(address)
@@ -215,6 +251,29 @@ def _digest(
     return known or row.digest or None
 
 
+def _other_bytes(address: Address, remote_id: str, known: str, published: str) -> InputError:
+    return InputError(
+        error(
+            "The published bytes are others",
+            f"{address} (id {remote_id}): the backend gives {published}, and what is known of it "
+            f"is {known}.",
+            "Check the id, and whether somebody replaced what is published. If it is right, remove "
+            "the digest from the row.",
+            address=str(address),
+        )
+    )
+
+
+def _proven(record: Record, published: PublishedBytes) -> Record:
+    """The record with the bytes that were read."""
+    return replace(
+        record,
+        digest=published.digest,
+        files=record.files or published.files,
+        proven={"digest": published.digest, "at": record.updated_at},
+    )
+
+
 def _check_version(kind: ResourceType, address: Address, observed: Observed) -> None:
     """A member of a series stands under OWNER@VERSION, and under its own version."""
     owner, _, version = address.name.rpartition("@")
@@ -235,9 +294,12 @@ def _check_version(kind: ResourceType, address: Address, observed: Observed) -> 
         )
 
 
-def _read(context: Context, binding: Binding, address: Address, remote_id: str) -> Observed:
+def _read(
+    context: Context, binding: Binding, address: Address, remote_id: str
+) -> tuple[Raw, Observed]:
     try:
-        return binding.decode(binding.read(context.api, remote_id), context.loaded.marks)
+        raw = binding.read(context.api, remote_id)
+        return raw, binding.decode(raw, context.loaded.marks)
     except NotFound as missing:
         raise InputError(
             error(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
 from synapse_apply.applying.following import POLL_INTERVAL, Pace
 from synapse_apply.applying.tailing import Tailer, Watcher
+from synapse_apply.kinds.job_lists import JobOwners, list_jobs_since
 from synapse_apply.kinds.wire import remote_id
 from synapse_apply.model.diagnostic import Diagnostic, error
 from synapse_apply.model.errors import (
@@ -23,7 +24,6 @@ from synapse_apply.model.errors import (
 )
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.job import PLATFORM_WORDS, Job, JobStatus, job_of, words_of
-from synapse_apply.model.logs import LogLine
 from synapse_apply.model.ports import JobCalls
 from synapse_apply.session.reach import (
     Reach,
@@ -77,35 +77,37 @@ def listed(reach: Reach, wanted: Filter) -> Iterator[Job]:
         query["plugin"] = run_name(reach, plugin) if plugin else wanted.plugin
         # Jobs are v1's: the id that they show is compared with an id of v1 alone.
         plugin = plugin if query["plugin"] == plugin else None
-    if wanted.created_after is not None:
-        query["created_after"] = _utc(wanted.created_after).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     if wanted.user:
         query["user"] = wanted.user
+    owners = JobOwners(reach.api)
     seen: set[str] = set()
     plugins: set[str] = set()
-    for raw in _of_status(reach, query, wanted.status):
+    for raw in _of_status(reach, query, wanted):
         job = _job(raw)
-        plugins.add(job.plugin)
-        if wanted.plugin and plugin is None and len(plugins) > 1:
-            raise _no_filter(wanted.plugin)
         # A server may pass over a filter it does not know, and a list moves while it is read.
-        if job.id not in seen and _fits(job, wanted, plugin):
-            seen.add(job.id)
-            yield job
+        if job.id in seen or not _fits(job, wanted):
+            continue
+        job = owners.complete(job)
+        if wanted.plugin:
+            # A code that the API cannot look up is compared with those that jobs show.
+            if owners.is_anothers(job, plugin or str(query["plugin"])):
+                continue
+            plugins.add(job.plugin_code or job.plugin)
+            if plugin is None and len(plugins) > 1:
+                raise _no_filter(wanted.plugin)
+        seen.add(job.id)
+        yield job
 
 
 def get(reach: Reach, job_id: str, expand: tuple[str, ...] = ()) -> Job:
     """One job; InputError when there is none."""
     params = {"expand": ",".join(expand)} if expand else None
     with _meaning(job_id):
-        return _job(_calls(reach, job_id).get_job(job_id, params))
+        return JobOwners(reach.api).complete(_job(_calls(reach, job_id).get_job(job_id, params)))
 
 
-def show_log(
-    reach: Reach, job_id: str, line: Callable[[LogLine], None], last: int | None = None
-) -> None:
+def show_log(reach: Reach, job_id: str, watcher: Watcher, last: int | None = None) -> None:
     """The log as it is now, or its last lines; InputError when there is no such job."""
-    watcher = Watcher(line, lambda _job: None, lambda _note: None)
     with _meaning(job_id):
         Tailer(_calls(reach, job_id), job_id, Follow().pace(), watcher, last).show()
 
@@ -174,16 +176,17 @@ def _no_filter(plugin: str) -> InputError:
 
 
 def _of_status(
-    reach: Reach, query: Mapping[str, Any], status: JobStatus | None
+    reach: Reach, query: Mapping[str, Any], wanted: Filter
 ) -> Iterator[Mapping[str, Any]]:
     """Jobs by status, asked for in the page's word, and in the platform's where that finds none."""
-    if status is None:
-        yield from reach.api.iterate_jobs(query)
+    since = wanted.created_after
+    if wanted.status is None:
+        yield from list_jobs_since(reach.api, query, since)
         return
     found, refused = False, None
-    for word in words_of(status):
+    for word in words_of(wanted.status):
         try:
-            for raw in reach.api.iterate_jobs({**query, "status": word}):
+            for raw in list_jobs_since(reach.api, {**query, "status": word}, since):
                 found = True
                 yield raw
         except Invalid as failure:
@@ -198,10 +201,9 @@ def _of_status(
         raise refused
 
 
-def _fits(job: Job, wanted: Filter, plugin: str | None) -> bool:
+def _fits(job: Job, wanted: Filter) -> bool:
+    """Whether nothing that a job shows is against it, its plugin aside."""
     if wanted.status is not None and job.status is not wanted.status:
-        return False
-    if plugin and job.plugin and job.plugin != plugin:
         return False
     user = job.raw.get("user")
     if wanted.user and isinstance(user, str | int) and str(user) != wanted.user:
@@ -239,20 +241,22 @@ def _spoken(job: Job, report: Report) -> dict[str, Any]:
     if report.status is not None:
         body["status"] = PLATFORM_WORDS[report.status] if platform else report.status.value
     if report.progress is not None and platform:
-        body["progress_record"] = {**_object(job, "progress_record"), "percent": report.progress}
+        record = _object(job.raw, "progress_record")
+        current = {**_object(record, "current_progress"), "overall": report.progress}
+        body["progress_record"] = {**record, "current_progress": current}
     elif report.progress is not None:
         body["progress"] = report.progress
     if report.result is not None:
         body["result"] = report.result
     if report.metadata is not None and platform:
-        body["meta"] = {**_object(job, "meta"), **report.metadata}
+        body["meta"] = {**_object(job.raw, "meta"), **report.metadata}
     elif report.metadata is not None:
         body["metadata"] = dict(report.metadata)
     return body
 
 
-def _object(job: Job, name: str) -> Mapping[str, Any]:
-    value = job.raw.get(name)
+def _object(of: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    value = of.get(name)
     return value if isinstance(value, Mapping) else {}
 
 

@@ -16,6 +16,19 @@ def get(reach: Reach, prefix: str, text: str) -> Live:
     return find(reach, prefix, text)
 
 
+def owner_of(reach: Reach, prefix: str, member: Live) -> Live | None:
+    """The object that a live one belongs to; None where it names none. InputError for none there.
+
+    It is read by its own call: what servers put into `expand` is of forms that differ.
+    """
+    kind = reach.kind(prefix)[0]
+    owner = member.observed.spec.get(kind.series)
+    if owner is None:
+        return None
+    prefix = kind.rules[kind.series].references
+    return live(reach, reach.kind(prefix)[1], read(reach, prefix, str(owner)))
+
+
 def storages(reach: Reach) -> list[Live]:
     """Every storage this token sees. The items of a list may be short of fields."""
     _, binding = reach.kind("storage")

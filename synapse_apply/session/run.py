@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from synapse_apply.kinds.run_forms import describe_actions, list_actions, list_lacking
 from synapse_apply.model.diagnostic import Diagnostic, error
 from synapse_apply.model.errors import (
     Effect,
@@ -27,7 +28,15 @@ from synapse_apply.model.errors import (
 )
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.job import Job, job_of
-from synapse_apply.session.reach import Reach, absent, given_id, note, recorded_id, run_name
+from synapse_apply.session.reach import (
+    Reach,
+    absent,
+    given_id,
+    note,
+    read,
+    recorded_id,
+    run_name,
+)
 
 _PREFIX = "plugin"
 # Clocks of servers differ from ours; who looks for a lost job must not miss it for that.
@@ -74,6 +83,7 @@ def start(reach: Reach, wanted: Wanted) -> Started:
     calls `remember`.
     """
     at = given_id(_PREFIX, wanted.plugin) or recorded_id(reach, _PREFIX, wanted.plugin)
+    wanted = _with_action(reach, wanted, at)
     looked_from = datetime.now(UTC) - _CLOCKS_DIFFER
     try:
         plugin = run_name(reach, at) if at else wanted.plugin
@@ -88,6 +98,45 @@ def start(reach: Reach, wanted: Wanted) -> Started:
         return Started(job_of(answer), answer)
     except ValueError:
         return Started(None, answer)
+
+
+def _with_action(reach: Reach, wanted: Wanted, at: str | None) -> Wanted:
+    """The run with the only action of the release that will run, where none was given.
+
+    InputError where it lists several. Where no release can be read, it is sent as it stands: then
+    the server decides.
+    """
+    if wanted.action:
+        return wanted
+    try:
+        actions = list_actions(_live_config(reach, wanted, at))
+    except (RemoteError, InputError):
+        return wanted
+    if len(actions) > 1:
+        raise InputError.of(
+            "Which action is meant?",
+            f"The release of {wanted.plugin} lists several: {describe_actions(actions)}.",
+            f"Say one of them, as --action {shlex.quote(actions[0])}.",
+        )
+    return replace(wanted, action=actions[0]) if actions else wanted
+
+
+def _live_config(reach: Reach, wanted: Wanted, at: str | None) -> object:
+    """The config of the release that a run will take; None where there is none."""
+    code = wanted.plugin if at is None else str(read(reach, _PREFIX, at).get("code") or "")
+    if not code or code.isdecimal():  # a server may take digits for an id
+        return None
+    if wanted.version:
+        lookup = f"{code}@{wanted.version}"
+        return reach.api.get_plugin_release_by_lookup(lookup, expand=None).get("config")
+    releases = reach.api.list_plugin_releases(code)
+    return max(releases, key=_age_of).get("config") if releases else None
+
+
+def _age_of(release: Mapping[str, Any]) -> int:
+    """Greater for what was made later. The first of several without numbers is the newest."""
+    found = str(release.get("id"))
+    return int(found) if found.isdecimal() else 0
 
 
 def remember(reach: Reach, wanted: Wanted, started: Started) -> Diagnostic | None:
@@ -124,6 +173,18 @@ def _refused(wanted: Wanted, failure: RemoteError) -> Exception:
             failure,
             "Give a plugin's code, its id as id=123, or a name that "
             "`synapse-apply state list` shows.",
+        )
+    if lacking := list_lacking(failure, wanted.body()):
+        names = " and ".join(f"an {name}" for name in lacking)
+        options = " and ".join(f"--{name}" for name in lacking)
+        return InputError(
+            error(
+                f"This backend wants {names}",
+                words(failure),
+                f"Give {options}; the package's config.yaml lists the actions, and the product "
+                "shows the agents.",
+                request_id=failure.request_id,
+            )
         )
     if failure.status_code in {400, 409, 422}:
         return InputError(

@@ -86,6 +86,7 @@ def record_document(record: Record) -> dict[str, Any]:
         "protected": record.protected,
         "digest": record.digest,
         "files": dict(sorted(record.files.items())),
+        "proven": dict(record.proven) or None,
         "verification": plain(record.verification),
         "depends_on": [str(address) for address in record.depends_on],
         "api": record.api,
@@ -137,6 +138,12 @@ def _fields_block(
     return [f"{clean(kind)} {quote(name)} {{", *rows, "}"]
 
 
+def _read_at(record: Record) -> str:
+    """When the published bytes were read, if they are those that are recorded."""
+    is_same = record.proven.get("digest") == record.digest
+    return record.proven.get("at", "") if is_same else ""
+
+
 def _facts(record: Record) -> dict[str, str]:
     """What a record knows beside fields, without what is empty."""
     files = f" ({plural(len(record.files), 'file')})" if record.files else ""
@@ -144,6 +151,7 @@ def _facts(record: Record) -> dict[str, str]:
         "api": record.api,
         "depends on": ", ".join(map(str, record.depends_on)),
         "package": f"{record.digest}{files}" if record.digest else "",
+        "bytes read": _read_at(record),
         "verified": remembered(record.verification),
         "created": record.created_at,
         "updated": record.updated_at,

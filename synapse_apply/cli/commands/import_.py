@@ -13,6 +13,7 @@ from synapse_apply.cli.face import Face
 from synapse_apply.cli.manual import manual
 
 if TYPE_CHECKING:
+    from synapse_apply.model.diagnostic import Diagnostic
     from synapse_apply.session.where import Where
 
 
@@ -49,7 +50,8 @@ def command(
 ) -> int:
     """Take objects that exist into the state: their ids, and what they look like now.
 
-    Nothing is sent to them. The next plan shows how they differ from their manifests.
+    Nothing is sent to them. Where the backend gives the bytes of a release, they are read and their
+    digest is recorded. The next plan shows how they differ from their manifests.
     """
     from synapse_apply.cli.inventories import wanted_from
     from synapse_apply.session.adopt import import_all
@@ -61,10 +63,12 @@ def command(
     if (inventory is None) == (name is None or remote_id is None):
         raise click.UsageError("Say ADDRESS and ID, or -f INVENTORY.")
     wanted = wanted_from(inventory) if inventory is not None else {}
+    warnings: list[Diagnostic] = []
     with open_context(where) as context:
         if name is not None:
             wanted = {choose_one(context, name): InventoryRow(str(remote_id))}
-        records = import_all(context, wanted)
+        records = import_all(context, wanted, warnings.append)
+    face.warn(warnings)
     if face.as_json:
         face.document({"imported": [record_document(record) for record in records]})
         return 0

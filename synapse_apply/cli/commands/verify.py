@@ -20,11 +20,12 @@ if TYPE_CHECKING:
         ("synapse-apply verify release/yolo", "Run the declared release of plugin yolo."),
         ("synapse-apply verify release/yolo@1.1.0 --timeout 900", "With more time than it says."),
         ("synapse-apply verify release -t staging", "Every declared release that can be run."),
+        ("synapse-apply verify release --bytes", "Compare published bytes; run nothing."),
     ],
     exits=[
         ("0", "all passed, or on_failure is warn"),
         ("1", "error before the first call: not published yet, or nothing to run"),
-        ("3", "a run failed, or did not end in time"),
+        ("3", "a run failed, or did not end in time; --bytes: other bytes, or they were not read"),
         ("5", "refused: see the row"),
         ("6", "the state is locked by another run"),
         ("7", "nobody can tell whether a run was started; the next run looks it up"),
@@ -45,9 +46,22 @@ if TYPE_CHECKING:
     metavar="SECONDS",
     help="How long a run may take, instead of spec.verify.timeout.",
 )
+@click.option(
+    "--bytes",
+    "only_bytes",
+    is_flag=True,
+    help="Run nothing: read what is published, compare it with the state, and record that.",
+)
 @options.parallelism
 @options.patience
-def command(*, face: Face, where: Where, releases: tuple[str, ...], timeout: float | None) -> int:
+def command(
+    *,
+    face: Face,
+    where: Where,
+    releases: tuple[str, ...],
+    timeout: float | None,
+    only_bytes: bool,
+) -> int:
     """Run releases as their spec.verify says, now, also those that passed before.
 
     A RELEASE is an address, release/PLUGIN or PLUGIN for the declared one, a kind, KEY=VALUE of a
@@ -64,6 +78,11 @@ def command(*, face: Face, where: Where, releases: tuple[str, ...], timeout: flo
     with open_context(where) as context:
         proved = {prefix for prefix, kind in context.catalogue.items() if kind.proof is not None}
         selected = selection(context, releases, (), proved) or frozenset()
+        if only_bytes:
+            from synapse_apply.cli.proving import show_compared
+            from synapse_apply.session.prove import compare_bytes
+
+            return show_compared(face, compare_bytes(context, selected))
         run = Run(face, context, choices_of(context, selected), operation="verify")
         with context.lock("verify"):
             planned = only_runs(plan(context, run.choices), timeout)

@@ -55,6 +55,6 @@ def command(
     told = Onlooker(face, quiet=True)
     with open_backend(where) as reach:
         if not follow:
-            show_log(reach, job_id, told.line, tail)
+            show_log(reach, job_id, told.watcher(), tail)
             return 0
         return told.end(follow_job(reach, job_id, Follow(interval, timeout), told, tail), timeout)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     examples=[
         ("synapse-apply releases get 456", "By its id."),
         ("synapse-apply releases get yolo@1.2.0", "By code and version."),
+        ("synapse-apply releases get yolo@1.2.0 --expand plugin", "With the plugin it belongs to."),
         ("synapse-apply releases get yolo@1.2.0 --json", "The same for a script."),
     ],
     exits=[("0", "shown"), ("1", "there is no such release, or it could not be read")],
@@ -26,11 +27,15 @@ if TYPE_CHECKING:
 @options.output
 @options.place
 @click.argument("named", metavar="ID|CODE@VERSION")
-def command(*, face: Face, where: Where, named: str) -> int:
+@click.option("--expand", type=click.Choice(["plugin"]), multiple=True,
+              help="Show what it belongs to as well, secrets left out.")  # fmt: skip
+def command(*, face: Face, where: Where, named: str, expand: tuple[str, ...]) -> int:
     """Show a release as the backend has it."""
     from synapse_apply.cli.live_texts import show
-    from synapse_apply.session.objects import get
+    from synapse_apply.session.objects import get, owner_of
     from synapse_apply.session.reach import open_backend
 
     with open_backend(where) as reach:
-        return show(face, "release", get(reach, "release", named))
+        release = get(reach, "release", named)
+        owner = owner_of(reach, "release", release) if expand else None
+    return show(face, "release", release, expanded={"plugin": owner} if owner else {})

@@ -192,7 +192,7 @@ def test_an_update_in_the_words_of_its_server(three: Place, vocabulary: str) -> 
     assert job["status"].lower() == "running"
     if vocabulary == "platform":
         assert job["meta"] == {"queue": 1, "step": 2}
-        assert job["progress_record"] == {"epoch": 2, "percent": 75.0}
+        assert job["progress_record"] == {"epoch": 2, "current_progress": {"overall": 75.0}}
     else:
         assert (job["metadata"], job["progress"]) == ({"step": 2}, 75)
     done = three.run("jobs", "update", "3", "--status", "completed", "--result", "[1]", "--json")

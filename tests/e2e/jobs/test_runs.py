@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from answering import answering
 from e2e.jobs.conftest import Place
 
 POST = {"method": "POST"}
@@ -201,31 +202,57 @@ def test_a_state_that_is_held_does_not_hold_up_a_run(place: Place) -> None:
 
 def test_a_server_that_answers_the_result_at_once(serve: Callable[..., Place]) -> None:
     """There is no job to follow; the result is shown."""
-    import http.server
-    import threading
-
-    class Direct(http.server.BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = b'{"answer": 42}'
-            self.rfile.read(int(self.headers["Content-Length"]))
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: Any) -> None:
-            """Nothing."""
-
     place = serve()
-    with http.server.HTTPServer(("127.0.0.1", 0), Direct) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        file = place.root / "synapse-apply.yaml"
-        url = f"http://127.0.0.1:{server.server_port}"
-        file.write_text(file.read_text().replace(place.server.url, url))
+    with answering(
+        lambda asked: (200, {"answer": 42}) if asked.method == "POST" else (404, {})
+    ) as at:
+        point(place, at.url)
         done = place.run("run", "yolo", "--follow")
         document = json.loads(place.run("run", "yolo", "--json").stdout)
-        server.shutdown()
-        thread.join()
     assert done.stdout == "yolo ran, and answered at once: { answer = 42 }\n"
     assert document == {"job_id": None, "result": {"answer": 42}}
+
+
+def _publish(place: Place, version: str, *actions: str) -> None:
+    config = {"actions": {name: {"method": "job"} for name in actions}}
+    body = {"plugin": "yolo", "version": version, "config": config}
+    place.server.call("POST", "plugin_releases/", body)
+
+
+@pytest.mark.parametrize("named", ["yolo", "id=1", "yolo@1.1.0"])
+def test_the_only_action_of_a_release_is_run_by_itself(place: Place, named: str) -> None:
+    """As the release that will run lists it; what older ones list does not count."""
+    _publish(place, "1.0.0", "train", "test")
+    _publish(place, "1.1.0", "convert")
+    place.run("run", named, "-p", "quality=0.9")
+    (job,) = jobs(place)
+    assert (job["action"], job["params"]) == ("convert", {"quality": 0.9})
+
+
+def test_one_of_several_actions_is_asked_for(place: Place) -> None:
+    """Nothing is sent before it is named."""
+    _publish(place, "1.0.0", "train", "test")
+    done = place.run("run", "yolo", code=1)
+    assert "Which action is meant?" in done.stderr
+    assert "lists several: train, test." in done.stderr
+    assert "--action train" in done.stderr
+    assert jobs(place) == []
+    place.run("run", "yolo", "--action", "test")
+    assert [job["action"] for job in jobs(place)] == ["test"]
+
+
+def test_a_backend_that_wants_an_action_is_understood(place: Place) -> None:
+    """No release tells which there are: the refusal is told as what is missing."""
+    wants = {"action": ["This field is required."], "agent": ["This field is required."]}
+    with answering(lambda asked: (400, wants) if asked.method == "POST" else (404, {})) as told:
+        point(place, told.url)
+        done = place.run("run", "yolo", code=1)
+    assert "Error: This backend wants an action and an agent" in done.stderr
+    assert "--action and --agent" in done.stderr
+    assert told.paths("POST") == ["/plugins/yolo/run/"]
+
+
+def point(place: Place, url: str) -> None:
+    """Let the project's target be another backend."""
+    file = place.root / "synapse-apply.yaml"
+    file.write_text(file.read_text().replace(place.server.url, url), encoding="utf-8")

@@ -61,6 +61,17 @@ def test_releases(applied: Workplace, server: Server, bare: Callable[..., Workpl
     assert (ran.out, ran.err) == ("", "There is no release of this plugin, or no such plugin.\n")
 
 
+def test_a_release_with_its_plugin(applied: Workplace, server: Server) -> None:
+    """As text and as JSON, the plugin as `plugins get` has it; a secret in it is never shown."""
+    text = applied.run("releases", "get", "yolo@1.0.0", "--expand", "plugin", code=0).out
+    assert text.startswith('# release "1.0.0"') or "release" in text.splitlines()[0]
+    assert 'plugin "' in text
+    ran = applied.run("releases", "get", "1", "--expand", "plugin", "--json", code=0).document
+    assert (ran["id"], ran["expanded"]["plugin"]["id"]) == ("1", "1")
+    assert ran["expanded"]["plugin"]["values"]["code"] == "yolo"
+    assert "expanded" not in applied.run("releases", "get", "1", "--json", code=0).document
+
+
 def test_releases_are_listed_as_versions(applied: Workplace, server: Server) -> None:
     """The newest first, 1.10 after 1.9; what is no version is last."""
     for version in ("1.10.0", "nightly", "1.9.0"):

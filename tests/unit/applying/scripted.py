@@ -182,7 +182,9 @@ class ScriptedApi:
 
         return self._act("get_job", None, work)
 
-    def iterate_jobs(self, params: Any = None) -> Iterator[dict[str, Any]]:
+    def iterate_jobs(
+        self, params: Any = None, *, is_last_page: Any = None
+    ) -> Iterator[dict[str, Any]]:
         yield from self.all("job")
 
     def iterate_job_console_logs(self, pk: Any) -> Iterator[Any]:

@@ -143,7 +143,7 @@ def test_a_mark_that_only_the_whole_job_shows_is_found(bench):
     """Items of a list may be short: a job that may be it is read before anybody is asked."""
     cut(bench)
     short = [{"id": 3, "plugin": 1, "status": "completed"}]
-    bench.api.iterate_jobs = lambda _params=None: iter(short)
+    bench.api.iterate_jobs = lambda _params=None, **_more: iter(short)
     assert bench.apply(*DECLARED).exit_code == 0
     assert (runs(bench), last(bench).job) == (1, "3")
 
@@ -301,3 +301,22 @@ def test_a_release_that_was_forgotten_has_no_run_left(bench):
     assert bench.store.read().open_intents == ()
     assert last(bench).result is Verdict.UNVERIFIED
     assert runs(bench) == 1
+
+
+@pytest.mark.parametrize(
+    ("owner", "is_ours"),
+    [
+        ({"plugin_release": 2}, True),
+        ({"plugin_release": {"plugin": {"code": "yolo"}, "version": "1.0.0"}}, True),
+        ({"plugin_release": {"plugin": {"code": "sam"}, "version": "1.0.0"}}, False),
+        ({"plugin_release": 77}, True),
+    ],
+)
+def test_a_job_is_known_by_the_plugin_of_its_release(bench, owner, is_ours):
+    """Where it shows that it runs another plugin it is none of ours; else it may be."""
+    bench.api.tells_context = False
+    cut(bench, done=False)
+    others_job(bench, **{"plugin": None, "context": None, **owner})
+    bench.clock.at = LATER
+    diagnostics = bench.plan(*DECLARED).plan.diagnostics
+    assert any("job 99 may be it" in one.detail for one in diagnostics) == is_ours

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -217,6 +219,7 @@ def test_an_error_frame_is_told() -> None:
     _, told = follow(server)
     assert told.messages == STEPS
     assert told.notes[0] == "The log stream ended with an error: agent is away."
+    assert sum("agent is away" in note for note in told.notes) == 1
 
 
 def test_a_list_that_comes_late_is_told() -> None:
@@ -245,3 +248,48 @@ def test_a_tail_cannot_bring_more_than_the_list_has() -> None:
     tail.asked()
     assert (tail.doubt, tail.settled) == (False, True)
     assert [tail.is_new(LogLine(line)) for line in ("b", "c", "d")] == [False, False, True]
+
+
+@dataclass
+class _Unwritten(JobServer):
+    """A server whose log of a job is 404 until something is written; `never`: always."""
+
+    never: bool = False
+
+    def iterate_job_console_logs(self, pk: Any) -> Iterator[Any]:
+        if self.never or self.written == 0:
+            self.asked.append("list")
+            self._write()
+            raise NotFound("404: not found", status_code=404)
+        yield from super().iterate_job_console_logs(pk)
+
+
+def test_a_job_that_has_no_log_yet_has_an_empty_one() -> None:
+    """404 of the log while the job is there; it is told in words."""
+    told = Told()
+    server = _Unwritten(STEPS, never=True)
+    tailer(server, told)[0].show()
+    assert (told.lines, server.asked) == ([], ["list", "job"])
+    assert told.notes == ["The server has no log of job 7 yet."]
+
+
+def test_a_log_of_no_job_is_an_error() -> None:
+    """404 of both."""
+    server = _Unwritten(STEPS, never=True, job_fails=[NotFound("404", status_code=404)])
+    with pytest.raises(NotFound):
+        tailer(server, Told())[0].show()
+
+
+def test_a_log_that_comes_later_is_followed() -> None:
+    """Nothing is lost by its being 404 at first, with a tail or without."""
+    for has_tail in (True, False):
+        job, told = follow(_Unwritten(STEPS, has_tail=has_tail))
+        assert job.status.ended
+        assert told.messages == STEPS
+
+
+def test_the_last_lines_of_a_job_without_a_log() -> None:
+    """None, and no error."""
+    told = Told()
+    tailer(_Unwritten(STEPS, never=True), told, last=3)[0].show()
+    assert (told.lines, len(told.notes)) == ([], 1)

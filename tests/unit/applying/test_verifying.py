@@ -334,3 +334,79 @@ def test_a_lost_answer_of_the_release_is_looked_up_before_its_run(bench):
     assert report.exit_code == 0
     assert bench.api.writes().count("create_release") == 1
     assert last(bench).result is Verdict.PASSED
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"error": "no GPU"},
+        {"errors": ["a", "b"]},
+        {"success": False},
+        {"status": "error", "message": "no GPU"},
+        {"result": {"error": {"message": "no GPU"}}},
+        {"result": {"status": "FAILED"}},
+    ],
+)
+def test_a_bare_result_with_an_error_is_a_failure(bench, answer):
+    """The action's own result, in whatever form it says that it failed."""
+    bench.api.run_plugin = lambda _pk, _data: answer
+    report = bench.apply(plugin(), release(verify=PAGE))
+    assert report.exit_code == 3
+    assert last(bench).result is Verdict.FAILED
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {},
+        {"result": None},
+        {"result": ["a", "b"]},
+        {"error_rate": 0.1, "error": 0.02},
+        {"error": None, "errors": [], "success": True, "status": "ok"},
+        {"status": "pending", "result": {"labels": 3}},
+    ],
+)
+def test_a_bare_result_without_an_error_passes(bench, answer):
+    """A measure that is called error is none."""
+    bench.api.run_plugin = lambda _pk, _data: answer
+    assert bench.apply(plugin(), release(verify=PAGE)).exit_code == 0
+    assert last(bench).result is Verdict.PASSED
+
+
+def test_an_answer_that_is_pending_without_a_job_is_no_proof(bench):
+    """Nothing to follow it by: told, and due again."""
+    bench.api.run_plugin = lambda _pk, _data: {"status": "pending", "ticket": "t-1"}
+    report = bench.apply(plugin(), release(verify=PAGE))
+    assert report.exit_code == 3
+    assert "without a job and without a result: it is queued" in told(report)
+    assert "t-1" not in told(report)
+    assert bench.plan(plugin(), release(verify=PAGE)).plan.has_changes
+
+
+@pytest.mark.parametrize(
+    ("fields", "verify", "words"),
+    [
+        ({"action": ["required"]}, PAGE, "This backend wants an action"),
+        ({"action": ["x"], "agent": ["y"]}, PAGE, "This backend wants an action and an agent"),
+        ({"agent": ["y"]}, {"action": "test"}, "This backend wants an agent"),
+        ({"action": ["no choice"]}, {"action": "test"}, "The verification was refused"),
+        ({"params": ["q"]}, {"action": "test"}, "The verification was refused"),
+    ],
+)
+def test_a_refusal_for_want_of_an_action_says_so(bench, fields, verify, words):
+    """What was not sent is wanted; what was sent and named is wrong."""
+    bench.api.fail("run_plugin", refused(400, fields))
+    report = bench.apply(plugin(), release(verify=verify))
+    assert report.exit_code == 3
+    (found,) = run_of(report).diagnostics
+    assert found.summary == words
+    assert ("Parameters wrong" in (found.hint or "")) == ("refused" in words)
+
+
+def test_a_failed_job_without_a_log_says_so(bench):
+    """404 of the log of a job that is there."""
+    bench.api.story = ["failed"]
+    bench.api.fail("iterate_job_console_logs", refused(404))
+    assert run_of(bench.apply(plugin(), release(verify=PAGE))).logs == (
+        "(the backend has no log of it)",
+    )

@@ -26,11 +26,17 @@ def test_words_of_both_vocabularies() -> None:
         ({"progress": 140}, 100.0),
         ({"progress": None, "progress_record": {"percent": 12.5}}, 12.5),
         ({"progress": True}, None),
+        ({"progress_record": {"current_progress": {"overall": 41.5, "percent": 90}}}, 41.5),
+        ({"progress_record": {"current_progress": {"overall": 0}, "percent": 9}}, 0.0),
+        ({"progress": 7, "progress_record": {"current_progress": {"overall": 41}}}, 41.0),
+        ({"progress": 7, "progress_record": {"current_progress": {"overall": "x"}}}, 7.0),
+        ({"progress": 7, "progress_record": {"current_progress": [41]}}, 7.0),
+        ({"progress_record": {"current_progress": {"step": "train", "percent": 90}}}, None),
         ({}, None),
     ],
 )
 def test_progress(raw: dict[str, Any], progress: float | None) -> None:
-    """Of the page, or of the platform's record; between 0 and 100."""
+    """Of the platform's record first, else of the page; a step's own figure is none of the job."""
     assert job_of({"id": 1, **raw}).progress == progress
 
 

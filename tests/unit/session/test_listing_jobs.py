@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from synapse_apply.kinds.release import RELEASE
-from synapse_apply.model.errors import Forbidden, InputError, Invalid, RemoteError
+from synapse_apply.model.errors import Forbidden, InputError, Invalid, NotFound, RemoteError
 from synapse_apply.model.job import JobStatus
 from synapse_apply.session.jobs import Filter, listed
 from synapse_apply.session.reach import Reach
@@ -22,16 +22,39 @@ JOBS = [
 ]
 
 
+NEWEST_FIRST = {"ordering": "-created"}
+
+
 class Api:
-    """Answers a list by a rule, and remembers what it was asked."""
+    """Answers a list by a rule, in pages of so many, and remembers what it was asked."""
 
-    def __init__(self, answer: Any) -> None:
+    def __init__(self, answer: Any, width: int = 100, releases: Any = None) -> None:
         self.answer = answer
+        self.width = width
+        self.releases = releases or {}
         self.asked: list[dict[str, Any]] = []
+        self.reads: list[str] = []
+        self.pages = 0
 
-    def iterate_jobs(self, params: Any = None) -> Iterator[Any]:
+    def iterate_jobs(self, params: Any = None, *, is_last_page: Any = None) -> Iterator[Any]:
         self.asked.append(dict(params or {}))
-        yield from self.answer(dict(params or {}))
+        items = list(self.answer(dict(params or {})))
+        for first in range(0, len(items), self.width):
+            self.pages += 1
+            page = items[first : first + self.width]
+            yield from page
+            if is_last_page is not None and is_last_page(page):
+                return
+
+    def get_plugin_release(self, pk: Any, params: Any = None) -> Any:
+        self.reads.append(f"release {pk}")
+        if pk not in self.releases:
+            raise NotFound("404", status_code=404)
+        return self.releases[pk]
+
+    def get_plugin(self, pk: Any) -> Any:
+        self.reads.append(f"plugin {pk}")
+        return {"id": pk, "code": {1: "yolo", 2: "sam"}[pk]}
 
 
 def ids(api: Api, wanted: Filter) -> list[str]:
@@ -49,9 +72,13 @@ def test_filters_that_a_server_passes_over() -> None:
     since = datetime(2026, 3, 2, tzinfo=UTC)
     assert ids(api, Filter(created_after=since)) == ["c3", "b2"]
     assert api.asked[1:] == [
-        {"plugin": "1"},
-        {"user": "2"},
-        {"created_after": "2026-03-02T00:00:00.000000Z"},
+        {"plugin": "1", **NEWEST_FIRST},
+        {"user": "2", **NEWEST_FIRST},
+        {
+            "created_after": "2026-03-02T00:00:00.000000Z",
+            "created__gte": "2026-03-02T00:00:00.000000Z",
+            **NEWEST_FIRST,
+        },
     ]
 
 
@@ -107,3 +134,97 @@ def test_a_code_that_the_server_does_not_filter_by(monkeypatch: pytest.MonkeyPat
     with pytest.raises(InputError, match="by the code of their plugin"):
         ids(Api(lambda _params: JOBS), Filter(plugin="yolo"))
     assert ids(Api(lambda _params: JOBS[:1]), Filter(plugin="yolo")) == ["c3"]
+
+
+RELEASES = {
+    11: {"id": 11, "plugin": 1, "version": "1.0.0", "config": {"code": "yolo"}},
+    12: {"id": 12, "plugin": {"id": 1, "code": "yolo"}, "version": "1.1.0"},
+    21: {"id": 21, "plugin": 2, "version": "3.0.0"},
+}
+
+
+def job(number: int, release: Any, created: str = "2026-03-01T00:00:00+09:00") -> dict[str, Any]:
+    return {"id": number, "status": "SUCCEEDED", "plugin_release": release, "created": created}
+
+
+PLATFORM = [
+    job(9, 11),
+    job(8, 21),
+    job(7, {"plugin": {"code": "yolo"}, "version": "1.2.0"}),
+    job(6, 12),
+    job(5, 11),
+    job(4, 99),
+    job(3, {"id": 21}),
+    job(2, {"plugin": {"code": "sam"}, "version": "3.0.0"}),
+    job(1, 11),
+]
+
+
+def rows(api: Api, wanted: Filter) -> list[tuple[str, str, str]]:
+    reach: Any = SimpleNamespace(api=api, kind=lambda _prefix: (RELEASE, RELEASE.bindings["v1"]))
+    found = listed(reach, wanted)
+    return [(one.id, one.plugin or one.plugin_code, one.version) for one in found]
+
+
+def test_the_plugin_of_a_job_is_that_of_its_release() -> None:
+    """By number, by object, by what the object has; each release is read once."""
+    api = Api(lambda _params: PLATFORM, releases=RELEASES)
+    assert rows(api, Filter()) == [
+        ("9", "1", "1.0.0"),
+        ("8", "2", "3.0.0"),
+        ("7", "yolo", "1.2.0"),
+        ("6", "1", "1.1.0"),
+        ("5", "1", "1.0.0"),
+        ("4", "", ""),
+        ("3", "2", "3.0.0"),
+        ("2", "sam", "3.0.0"),
+        ("1", "1", "1.0.0"),
+    ]
+    assert sorted(api.reads) == ["release 11", "release 12", "release 21", "release 99"]
+
+
+@pytest.mark.parametrize("plugin", ["id=1", "yolo"])
+def test_jobs_of_a_plugin_where_the_server_passes_the_filter_over(
+    plugin: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By its id and by its code; what shows nothing is not left out."""
+    if plugin == "yolo":
+        monkeypatch.setattr("synapse_apply.session.jobs._plugin_id", lambda _reach, _text: None)
+        releases = {at: {**one, "config": {"code": code}} for (at, one), code in zip(
+            RELEASES.items(), ("yolo", "yolo", "sam"), strict=True)}  # fmt: skip
+    else:
+        releases = RELEASES
+    api = Api(lambda _params: [one for one in PLATFORM if one["id"] != 4], releases=releases)
+    assert ids(api, Filter(plugin=plugin)) == ["9", "7", "6", "5", "1"]
+
+
+def dated(*days: int) -> list[dict[str, Any]]:
+    return [job(40 - at, 11, f"2026-03-{day:02d}T00:00:00+09:00") for at, day in enumerate(days)]
+
+
+@pytest.mark.parametrize(
+    ("days", "pages"),
+    [
+        (range(28, 0, -1), 2),
+        # Too few to be an order, and one page out of order: no page is passed over.
+        ([28, 27, 1, 26, 25, 24, 23, 22, 21, 20, 19, 18], 3),
+        ([9, 9, 9, 9, 9, 9, 9, 9, 9, 9], 2),
+        (range(1, 29), 6),
+    ],
+)
+def test_older_pages_are_not_asked_for_once_the_order_is_shown(days: Any, pages: int) -> None:
+    """No job is missed where the list has no order."""
+    items = dated(*days)
+    since = datetime(2026, 3, 20, tzinfo=UTC)
+    api = Api(lambda _params: items, width=5, releases=RELEASES)
+    late = [str(one["id"]) for one in items if datetime.fromisoformat(one["created"]) >= since]
+    assert ids(api, Filter(created_after=since)) == late
+    assert api.pages == pages
+
+
+def test_times_without_a_zone_end_no_list() -> None:
+    """Nobody knows how far they are from ours."""
+    items = [job(at, 11, f"2026-03-{at:02d}T00:00:00") for at in range(20, 0, -1)]
+    api = Api(lambda _params: items, width=5, releases=RELEASES)
+    assert len(ids(api, Filter(created_after=datetime(2026, 3, 18, tzinfo=UTC)))) == 3
+    assert api.pages == 4
