@@ -5,7 +5,7 @@ from __future__ import annotations
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic, Position
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.plan import Base, FieldChange
+from synapse_apply.model.plan import Base, Change, FieldChange
 
 
 @frozen
@@ -60,6 +60,7 @@ class Drift:
     that apply keeps drift on this target. `unmanaged` is None where nobody asked for it, `unlisted`
     the kinds that this backend cannot list, `unseen` those whose list failed. `accepted` is what
     was taken into the files. `aim` is the target that was typed: commands in the advice name it.
+    `with_accepted` are the resources with differences that `state accept` took for settled.
     """
 
     created: str
@@ -74,6 +75,7 @@ class Drift:
     accepted: tuple[Edited, ...] = ()
     diagnostics: tuple[Diagnostic, ...] = ()
     aim: str = ""
+    with_accepted: tuple[Change, ...] = ()
 
     @property
     def errored(self) -> bool:

@@ -85,7 +85,8 @@ class Change:
     `extras` is what steps need beside fields (a package's digest, say), JSON only.
     `verification` is the run that follows, a step of its own: never drift, in no count.
     `held` are fields that only the live side moved and that are kept so (`on_drift: hold`): from
-    what is live to what is declared.
+    what is live to what is declared. `accepted` are fields that differ likewise and that
+    `state accept` took for settled.
     """
 
     address: Address
@@ -109,6 +110,7 @@ class Change:
     position: Position | None = None
     verification: Verification | None = None
     held: tuple[FieldChange, ...] = ()
+    accepted: tuple[FieldChange, ...] = ()
 
     @property
     def refused(self) -> bool:
@@ -211,6 +213,11 @@ class Plan:
     @property
     def refused(self) -> tuple[Change, ...]:
         return tuple(change for change in self.changes if change.refused)
+
+    @property
+    def with_accepted(self) -> tuple[Change, ...]:
+        """The changes with a difference that `state accept` took for settled."""
+        return tuple(change for change in self.changes if change.accepted)
 
     @property
     def actionable(self) -> tuple[Change, ...]:

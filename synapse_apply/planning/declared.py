@@ -222,6 +222,7 @@ def _keep(item: Item, record: Record, survey: Survey) -> Ruling:
         change_of(item, action, found.changes),
         notes=(*found.notes, *holding.notes(item, found.held)),
         held=tuple(found.held),
+        accepted=tuple(found.accepted),
         rebase=action is Action.NO_OP and (found.rebase or _outdated(item, record)),
     )
     ruling = Ruling(change, foreign=tuple(found.foreign))

@@ -37,6 +37,7 @@ def drift(plan: Plan, items: Mapping[Address, Item], *, held: bool = False) -> D
         waiting=tuple(sorted(address for address in waiting if address not in remade)),
         held=held,
         diagnostics=plan.diagnostics,
+        with_accepted=plan.with_accepted,
     )
 
 

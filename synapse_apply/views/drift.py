@@ -10,6 +10,7 @@ from synapse_apply.model.diagnostic import pointer
 from synapse_apply.model.drift import Drift, Edited, ObjectDrift, Unmanaged
 from synapse_apply.model.plan import Cause, FieldChange
 from synapse_apply.model.values import ABSENT
+from synapse_apply.views.accepted import accepted_documents, accepted_line, count_accepted
 from synapse_apply.views.fields import Layout, grow
 from synapse_apply.views.findings import dotted, finding_blocks
 from synapse_apply.views.grammar import plural
@@ -115,6 +116,8 @@ def _totals(drift: Drift, pen: Pen, options: str) -> Iterator[str]:
         yield from (completed(way, options) for way in ways_out(drift))
     if drift.waiting:
         yield completed(waiting_line(drift), options)
+    if accepted := accepted_line(drift.with_accepted):
+        yield accepted
 
 
 def came_to(drift: Drift) -> str:
@@ -209,11 +212,13 @@ def drift_document(drift: Drift) -> dict[str, Any]:
             "gone": len(drift.gone),
             "waiting": len(drift.waiting),
             "unmanaged": drift.strangers,
+            "accepted_differences": count_accepted(drift.with_accepted),
         },
         "resource_drift": [_object(one) for one in drift.objects],
         "waiting": [str(address) for address in drift.waiting],
         "unmanaged": None if drift.unmanaged is None else list(map(_stranger, drift.unmanaged)),
         "not_listed": sorted((*drift.unlisted, *drift.unseen)),
+        "accepted_differences": accepted_documents(drift.with_accepted),
         "accepted": [_edited(one) for one in drift.accepted],
         "diagnostics": [finding.to_json() for finding in drift.diagnostics],
     }

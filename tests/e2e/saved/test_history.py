@@ -107,7 +107,7 @@ def test_what_only_the_state_is_told(applied: Workplace, server: Server):
     assert deeds(applied) == [("forget", "storage/raw", "done")]
     applied.run("import", "storage/raw-data", number, code=0)
     assert deeds(applied) == [("import", "storage/raw-data", "done")]
-    applied.run("state", "accept", "storage/raw-data", code=0)
+    applied.run("state", "accept", "storage/raw-data", "--auto-approve", code=0)
     assert deeds(applied) == [("accept", "storage/raw-data", "done")]
     (applied.root / "manifests/storage.yaml").unlink()
     applied.apply()
