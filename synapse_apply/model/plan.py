@@ -156,6 +156,7 @@ class Base:
     `revision` names the commit whose manifests they are, where that is not the checkout. `against`
     is what stands in for state and backend in a plan that asked neither: it is never applied.
     `compared` is False where even that could not be used, so that everything counts as new.
+    `dirty` are the files of the checkout that are not as `commit` has them.
     """
 
     target: str
@@ -167,6 +168,7 @@ class Base:
     revision: str = ""
     against: str = ""
     compared: bool = True
+    dirty: tuple[str, ...] = ()
 
     @property
     def offline(self) -> bool:

@@ -109,6 +109,8 @@ class Record:
 
 
 CREATE_VERB = "create"
+# Ends the label of a commit whose checkout has other files than it.
+DIRTY = "-dirty"
 
 
 class IntentState(Enum):
@@ -168,7 +170,11 @@ class Intent:
 
 @frozen
 class AuditEntry:
-    """One mutating call as history shows it: digests, never values. `commit` is a label."""
+    """One mutating call as history shows it: digests, never values.
+
+    `commit` is a label. `command` is what was typed (`apply`, `state accept`), "" in entries of
+    earlier versions. `dirty` are the first files of the checkout that were not the commit's.
+    """
 
     at: str
     who: str
@@ -181,6 +187,8 @@ class AuditEntry:
     result: str
     digest: str = ""
     commit: str = ""
+    command: str = ""
+    dirty: tuple[str, ...] = ()
 
 
 @frozen

@@ -101,6 +101,7 @@ def _base(context: Context, state: State) -> Base:
         serial=state.serial,
         manifests_digest=context.loaded.manifests_digest,
         commit=context.actor.commit,
+        dirty=context.actor.dirty,
         revision=context.revision,
     )
 

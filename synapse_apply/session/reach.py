@@ -204,6 +204,7 @@ def note(reach: Reach, verb: str, address: str, remote_id: str, result: str) -> 
         at=reach.clock.now(),
         who=who.who,
         run=who.run,
+        command=reach.where.command,
         plan_id=str(uuid.uuid4()),
         address=address,
         verb=verb,

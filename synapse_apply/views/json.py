@@ -156,6 +156,7 @@ def base_document(base: Base) -> dict[str, Any]:
         "commit": base.commit,
         **{name: text for name in _WHERE_SAID if (text := getattr(base, name))},
         **({} if base.compared else {"compared": False}),
+        **({"dirty_files": list(base.dirty)} if base.dirty else {}),
     }
 
 

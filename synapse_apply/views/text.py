@@ -7,7 +7,7 @@ from synapse_apply.model.trial import Trial
 from synapse_apply.views.accepted import accepted_line
 from synapse_apply.views.blocks import Blocks
 from synapse_apply.views.findings import finding_blocks, indented, render_diagnostics
-from synapse_apply.views.grammar import moved_lines, plan_line, plural
+from synapse_apply.views.grammar import moved_lines, plan_line, plural, short_commit
 from synapse_apply.views.outcomes import render_report
 from synapse_apply.views.pen import Pen
 from synapse_apply.views.refusals import refused_line
@@ -101,14 +101,14 @@ def target_line(base: Base, pen: Pen, trial: Trial | None = None) -> str:
     where = clean_url(base.binding.url)
     facts = ["the embedded backend" if where == "embedded:" else where]
     if base.offline:
-        commit = f"commit {clean(base.commit)[:12]} " if base.commit else ""
+        commit = f"commit {short_commit(base.commit)} " if base.commit else ""
         return pen(f"Target {clean(base.target)}: {commit}{compared_with(base)}", "dim")
     if base.binding.tenant:
         facts.append(f"tenant {clean(base.binding.tenant)}")
     if base.revision:
         facts.append(f"manifests as of {clean(base.revision)}")
     elif base.commit:
-        facts.append(f"commit {clean(base.commit)[:12]}")
+        facts.append(f"commit {short_commit(base.commit)}")
     if trial is not None and trial.calls:
         facts.append(f"{trial.tried} of {plural(trial.calls, 'call')} tried there by a dry run")
     return pen(f"Target {clean(base.target)}: {', '.join(facts)}", "dim")
