@@ -15,7 +15,8 @@ class ObjectDrift:
     `fields` lead from what the server answered last to what is live; their cause is drift, or both
     where the manifest moved since, too. `gone`: there is no such object any more. `remade` is the
     id of another one that has its name now. `stuck` tells why apply could not undo it. `instead`
-    are texts or lists that stand where a map was whose fields are gone.
+    are texts or lists that stand where a map was whose fields are gone. `writable`: what is live
+    can be written into the files.
     """
 
     address: Address
@@ -26,6 +27,7 @@ class ObjectDrift:
     stuck: str = ""
     position: Position | None = None
     instead: tuple[FieldChange, ...] = ()
+    writable: bool = True
 
     @property
     def shown(self) -> tuple[FieldChange, ...]:

@@ -95,6 +95,7 @@ class Context:
     `hang_up` ends calls under way and refuses all others; what it is given says why.
     `revision` names the commit whose manifests they are, "" where they are those of the checkout.
     `aim` is the target's name where the commands that are printed must say it.
+    `paths` are the manifests that were named on the command line.
     """
 
     project: Project
@@ -136,6 +137,7 @@ class Context:
     held: tuple[Held, ...] = ()
     aim: str = ""
     revision: str = ""
+    paths: tuple[str, ...] = ()
 
 
 @contextmanager
@@ -217,6 +219,7 @@ def open_context(
                     parallelism=where.parallelism,
                     patience=where.patience,
                     partial=bool(where.paths),
+                    paths=tuple(map(str, where.paths)),
                     elsewhere=partial(elsewhere, project, target, where.environ),
                     held=declared.held,
                     aim=where.target or "",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from synapse_apply.model.aim import aimed, completed
@@ -148,8 +148,15 @@ def _ways_out(drift: Drift) -> Iterator[str]:
     if 0 < len(stuck) < len(drift.objects):
         those = f"{len(stuck)} of {len(drift.objects)}"
         yield f"Apply cannot undo {those}: `synapse-apply plan --revert-drift` tells the ways out."
-    if drift.changed:
-        yield "`synapse-apply drift --accept ADDRESS` writes live values into the manifests."
+    writable = [one for one in drift.changed if one.writable]
+    if writable:
+        of = "" if len(writable) == len(drift.changed) else f" (of {_listed(writable)})"
+        yield f"`synapse-apply drift --accept ADDRESS` writes live values{of} into the manifests."
+
+
+def _listed(objects: Sequence[ObjectDrift], most: int = 5) -> str:
+    more = f" and {len(objects) - most} more" if len(objects) > most else ""
+    return ", ".join(str(one.address) for one in objects[:most]) + more
 
 
 def waiting_line(drift: Drift) -> str:
