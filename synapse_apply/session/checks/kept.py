@@ -8,7 +8,7 @@ from synapse_apply.files.opening import FOLDER, IGNORE_FILE
 from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.kinds.compare import same
 from synapse_apply.kinds.search import probe
-from synapse_apply.manifests.shapes import secret_marks
+from synapse_apply.manifests.shapes import marks_with
 from synapse_apply.model.checkup import Row
 from synapse_apply.model.diagnostic import Path, warning
 from synapse_apply.model.errors import InputError, SynapseApplyError
@@ -180,13 +180,14 @@ def twins(patient: Patient) -> Iterator[Row]:
     """Whether another live object has the natural key of a recorded one."""
     records = patient.state.needed().records
     patient.answer.needed()
+    marks = marks_with(patient.project.needed().providers)
     api, versions = patient.backend.needed().api, patient.target.needed().api
     count = 0
     for prefix, kind in CATALOGUE.items():
         some = {at: record for at, record in records.items() if at.kind == prefix}
         binding = kind.binding(versions)
         listed = (probe(api, binding) or ()) if some else ()
-        for address, others in find_twins(kind, binding, some, listed, secret_marks()):
+        for address, others in find_twins(kind, binding, some, listed, marks):
             count += 1
             yield Row.of("twins", finding_of(address, records[address], others))
     if not count:
