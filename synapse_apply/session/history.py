@@ -56,7 +56,8 @@ class PastRun:
 
         The most frequent first: `{"create": 2, "update failed": 1}`.
         """
-        return dict(Counter(map(_verb_and_end, self.calls)).most_common())
+        counted = Counter(map(_verb_and_end, self.calls)).items()
+        return dict(sorted(counted, key=lambda row: (-row[1], row[0])))
 
     @property
     def results(self) -> dict[str, int]:
