@@ -57,6 +57,7 @@ SHARED_BY_USE_CASES = {
     "vouching",
     "last_seen",
     "observe",
+    "writable",
     "unseen",
     "published",
     "intents",

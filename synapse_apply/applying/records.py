@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from synapse_apply.applying.acceptance import still_accepted
 from synapse_apply.applying.runs import unverified
 from synapse_apply.applying.task import Task, Tools
 from synapse_apply.kinds.compare import same
@@ -139,6 +140,7 @@ def record_of(task: Task, intent: Intent, observed: Observed, tools: Tools, sent
         version=intent.version,
         created_at=before.created_at if before and before.created_at else now,
         updated_at=now,
+        accepted=still_accepted(same_object, applied, seen),
     )
 
 
@@ -214,7 +216,8 @@ def rebased(task: Task, record: Record, tools: Tools) -> Record:
         _keep(applied, record.applied, path)
         _keep(seen, record.seen, path)
     _hold(task, record, applied, seen)
-    return replace(made, applied=applied, seen=seen)
+    accepted = still_accepted(record, applied, seen)
+    return replace(made, applied=applied, seen=seen, accepted=accepted)
 
 
 def _other_key(record: Record, want: Fields) -> set[Path]:

@@ -82,13 +82,22 @@ def together(task: Task) -> tuple[Task, ...]:
     return (task,) if task.carries is None else (task, task.carries)
 
 
+# So many files of a dirty checkout are kept with each call.
+_NAMED = 20
+
+
 @frozen
 class Actor:
-    """Who applies: `who` is user@host; CI run's URL and commit where there are any."""
+    """Who applies: `who` is user@host; CI run's URL and commit where there are any.
+
+    `command` is what was typed, `dirty` are the files of the checkout that are not the commit's.
+    """
 
     who: str
     run: str = ""
     commit: str = ""
+    command: str = ""
+    dirty: tuple[str, ...] = ()
 
     def audit(
         self,
@@ -109,6 +118,8 @@ class Actor:
             who=self.who,
             run=self.run,
             commit=self.commit,
+            command=self.command,
+            dirty=self.dirty[:_NAMED],
             plan_id=plan_id or intent.plan_id,
             address=str(intent.address),
             verb=intent.verb,
@@ -127,6 +138,8 @@ class Actor:
             who=self.who,
             run=self.run,
             commit=self.commit,
+            command=self.command,
+            dirty=self.dirty[:_NAMED],
             plan_id=plan_id,
             address=str(address),
             verb=verb,

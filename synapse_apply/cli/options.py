@@ -302,5 +302,16 @@ def _where(
         target=target,
         environ=dict(os.environ),
         on_terminal=face.on_terminal,
+        command=_command_typed(),
         **given,
     )
+
+
+def _command_typed() -> str:
+    """The words of the command that runs, without the program's: `state accept`."""
+    words: list[str] = []
+    context = click.get_current_context(silent=True)
+    while context is not None and context.parent is not None:
+        words.insert(0, context.info_name or "")
+        context = context.parent
+    return " ".join(words)

@@ -9,11 +9,12 @@ from typing import Any
 from synapse_apply.cli.face import Face
 from synapse_apply.model.errors import Exit
 from synapse_apply.session.history import PastRun
+from synapse_apply.views.grammar import short_commit
 from synapse_apply.views.safety import clean, disarm
 from synapse_apply.views.tables import render_table
 
 _DIGEST = 24
-_OF_THE_RUN = frozenset({"plan_id", "run"})
+_OF_THE_RUN = frozenset({"plan_id", "run", "command", "dirty"})
 
 
 def list_runs(face: Face, runs: Sequence[PastRun]) -> int:
@@ -22,10 +23,13 @@ def list_runs(face: Face, runs: Sequence[PastRun]) -> int:
         face.document({"runs": [_document(run) for run in runs]})
     elif runs:
         rows = [
-            (_time(run.at), run.plan_id, run.who, _results(run.results), run.commit[:12], run.run)
+            (
+                *(_time(run.at), run.plan_id, run.command, _listed(run.counts)),
+                *(run.who, short_commit(run.commit), run.run),
+            )
             for run in runs
         ]
-        heads = ("when", "plan", "who", "calls", "commit", "run")
+        heads = ("when", "plan", "command", "calls", "who", "commit", "run")
         face.out(render_table(heads, rows, color=face.color_out))
     else:
         face.err("Nothing was done with this state yet.\n")
@@ -37,7 +41,15 @@ def show_run(face: Face, run: PastRun) -> int:
     if face.as_json:
         face.document(_document(run))
         return Exit.OK
-    facts = {"plan": run.plan_id, "who": run.who, "run": run.run, "commit": run.commit}
+    facts = {
+        "plan": run.plan_id,
+        "command": run.command,
+        "calls": _listed(run.counts),
+        "who": run.who,
+        "run": run.run,
+        "commit": run.commit,
+        "not as in the commit": ", ".join(run.dirty),
+    }
     told = "".join(f"{name}: {clean(fact)}\n" for name, fact in facts.items() if fact)
     face.out(disarm(told))
     rows = [
@@ -60,13 +72,16 @@ def _document(run: PastRun) -> dict[str, Any]:
         "who": run.who,
         "run": run.run,
         "commit": run.commit,
+        "dirty_files": list(run.dirty),
+        "command": run.command,
+        "counts": run.counts,
         "results": run.results,
         "calls": calls,
     }
 
 
-def _results(results: Mapping[str, int]) -> str:
-    return ", ".join(f"{count} {result}" for result, count in results.items())
+def _listed(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {what}" for what, count in counts.items())
 
 
 def _time(at: str) -> str:

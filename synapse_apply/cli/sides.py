@@ -9,9 +9,10 @@ from typing import Any, Self
 from synapse_apply.cli.face import Face
 from synapse_apply.model.address import Address
 from synapse_apply.model.aim import aimed_findings
-from synapse_apply.model.diagnostic import Diagnostic, Path, error
+from synapse_apply.model.diagnostic import Diagnostic, Path, error, pointer
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
+from synapse_apply.model.plan import FieldChange
 from synapse_apply.model.values import ABSENT, Fields, Reference, leaves
 from synapse_apply.planning.situation import Item
 from synapse_apply.session.context import Planned
@@ -29,11 +30,15 @@ _ROOM = 36
 
 @frozen
 class Sides:
-    """What is known of one address; `unread`: nobody can tell what is live, a finding says why."""
+    """What is known of one address; `unread`: nobody can tell what is live, a finding says why.
+
+    `accepted` are the fields that differ by `state accept`.
+    """
 
     item: Item
     findings: tuple[Diagnostic, ...] = ()
     unread: bool = False
+    accepted: tuple[FieldChange, ...] = ()
 
     @classmethod
     def of(cls, planned: Planned, address: Address, aim: str = "") -> Self:
@@ -52,7 +57,9 @@ class Sides:
         text = str(address)
         found = [finding for finding in planned.plan.diagnostics if finding.address == text]
         unread = aimed_findings(_unread(item, planned.items), aim)
-        return cls(item, tuple(dict.fromkeys((*found, *unread))), bool(unread))
+        accepted = (change.accepted for change in planned.plan.changes if change.address == address)
+        findings = tuple(dict.fromkeys((*found, *unread)))
+        return cls(item, findings, bool(unread), next(accepted, ()))
 
     def text(self, face: Face) -> str:
         """A heading and a table, a row a field."""
@@ -82,18 +89,21 @@ class Sides:
             },
             "recorded": record_document(item.record) if item.record else None,
             "live": object_document(item.address, observed) if observed else None,
+            "accepted_differences": [pointer(field.path) for field in self.accepted],
             "diagnostics": [finding.to_json() for finding in self.findings],
         }
 
     def _facts(self) -> list[str]:
         record, observed = self.item.record, self.item.sighting.observed
         verified = remembered(record.verification) if record else ""
+        accepted = ", ".join(clean(dotted(field.path)) for field in self.accepted)
         unseen = "live side not known" if self.unread else "not seen live"
         return [
             "declared" if self.item.desired else "not declared",
             f"recorded as id {record.remote_id}" if record else "not recorded",
             f"live as id {observed.remote_id}" if observed else unseen,
             *([f"verified: {clean(verified)}"] if verified else []),
+            *([f"accepted as they differ: {accepted}"] if accepted else []),
         ]
 
     def _declared(self) -> Mapping[Path, Any]:

@@ -64,6 +64,7 @@ class Context:
     marks: SecretMarks
     package_config: PackageConfig | None = None
     findings: list[Diagnostic] = field(default_factory=list)
+    unknown_providers: set[str] = field(default_factory=set)
     _configs: dict[tuple[str, str, str], Config | None] = field(default_factory=dict)
     _without_config: set[tuple[str, str, str]] = field(default_factory=set)
     _inside: dict[str, bool] = field(default_factory=dict)

@@ -116,10 +116,17 @@ class Exporter:
     def _keep_unseen_secrets(self, kind: str, tree: dict[str, Any]) -> None:
         """A secret that must stand and is not in the answer is the server's to keep, too."""
         marks = self.marks.kinds.get(kind)
-        if marks is None or tree.get(marks.selector) not in shapes.provider_names():
+        provider = tree.get(marks.selector) if marks is not None else None
+        if marks is None or provider is None:
             return
-        schema = shapes.bundled(f"providers/{tree[marks.selector]}")
         given = tree.get(marks.container, {})
+        own = self.project.providers.get(provider)
+        if own is not None and isinstance(given, dict):
+            for key in sorted((own.required & own.secrets) - given.keys()):
+                plant(tree, (marks.container, key), _live())
+        if provider not in shapes.provider_names():
+            return
+        schema = shapes.bundled(f"providers/{provider}")
         for key in sorted(shapes.needed_keys(schema, given) if isinstance(given, dict) else ()):
             if schema["properties"][key].get("x-secret"):
                 plant(tree, (marks.container, key), _live())

@@ -99,7 +99,7 @@ def load(
     makes errors of warnings. With `written` the manifests are those of a commit, and `paths` are
     relative to the project's folder. Raises nothing for what a user wrote.
     """
-    context = Context(project, target, shapes.secret_marks(), package_config)
+    context = Context(project, target, shapes.marks_with(project.providers), package_config)
     with unhurried_gc():
         values = Values(project, target, variables or {})
         values.check()

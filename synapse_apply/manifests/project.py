@@ -24,6 +24,7 @@ from synapse_apply.model.project import (
     EMBEDDED,
     Guards,
     Project,
+    Provider,
     StateSettings,
     Target,
     Variable,
@@ -151,7 +152,27 @@ class _Decoder:
             moved=moved,
             removed=refactoring.removed(moved),
             max_package_size=value.get("max_package_size", 4 * 1024**3),
+            providers=self._providers(),
         )
+
+    def _providers(self) -> dict[str, Provider]:
+        made = {}
+        for name, described in self.value.get("providers", {}).items():
+            if name in shapes.described_providers():
+                self._find(
+                    ("providers", name),
+                    "Provider is known already",
+                    f"the keys and secrets of `{name}` are described by this tool",
+                    "remove it here, or give the provider its own name",
+                )
+                continue
+            keys = described["keys"]
+            made[name] = Provider(
+                frozenset(keys),
+                frozenset(key for key, facts in keys.items() if facts.get("secret")),
+                frozenset(key for key, facts in keys.items() if facts.get("required")),
+            )
+        return made
 
     def _find(self, path: Path, summary: str, detail: str, hint: str) -> None:
         self.findings.append(

@@ -13,7 +13,7 @@ from synapse_apply.model.project import Project, Target
 # What says what is declared is the change itself; all else of a target rules on it.
 _DECLARES = ("manifests", "variables", "variable_places", "overlays")
 _NO_SETTING = {"name", "position", *_DECLARES}
-_OF_PROJECT = ("default_target", "max_package_size")
+_OF_PROJECT = ("default_target", "max_package_size", "providers")
 
 
 def ruled(project: Project, rules: Project, revision: str) -> Project:

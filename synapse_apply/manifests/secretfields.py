@@ -40,9 +40,10 @@ def _report_literals(context: Context, draft: Draft, literals: list[Path]) -> No
     if not literals:
         return
     provider = draft.spec.get(context.marks.kinds[draft.schema].selector)
-    if provider not in shapes.provider_names():
+    is_described = provider in context.marks.kinds[draft.schema].by_value
+    if not is_described and provider not in shapes.provider_names():
         return  # said once, of the provider
-    if provider not in context.marks.kinds[draft.schema].by_value:
+    if not is_described:
         # Any of them may be harmless: one finding, not one for each.
         names = ", ".join(dotted(path[1:]) for path in literals)
         context.warn(

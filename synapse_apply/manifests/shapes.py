@@ -17,6 +17,7 @@ from jsonschema_rs import Draft202012Validator
 
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.marks import KindMarks, SecretMarks
+from synapse_apply.model.project import Provider
 
 VERSION = "v1"
 _SUFFIX = ".schema.json"
@@ -153,6 +154,24 @@ def secret_marks() -> SecretMarks:
         )
     marks = KindMarks("configuration", "provider", by_value, described)
     return SecretMarks({"storage": marks})
+
+
+@cache
+def described_providers() -> frozenset[str]:
+    """The storage providers of which it is known what their keys are."""
+    return frozenset(secret_marks().kinds["storage"].by_value)
+
+
+def marks_with(own: Mapping[str, Provider]) -> SecretMarks:
+    """The same with the providers that a project describes."""
+    if not own:
+        return secret_marks()
+    marks = secret_marks().kinds["storage"]
+    by_value, described = dict(marks.by_value), dict(marks.described)
+    for name, provider in own.items():
+        by_value[name] = frozenset((marks.container, key) for key in provider.secrets)
+        described[name] = frozenset((marks.container, key) for key in provider.keys)
+    return SecretMarks({"storage": KindMarks(marks.container, marks.selector, by_value, described)})
 
 
 def spec_fields(name: str) -> tuple[str, ...]:

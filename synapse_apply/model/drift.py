@@ -5,7 +5,7 @@ from __future__ import annotations
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic, Position
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.plan import Base, FieldChange
+from synapse_apply.model.plan import Base, Change, FieldChange
 
 
 @frozen
@@ -15,7 +15,8 @@ class ObjectDrift:
     `fields` lead from what the server answered last to what is live; their cause is drift, or both
     where the manifest moved since, too. `gone`: there is no such object any more. `remade` is the
     id of another one that has its name now. `stuck` tells why apply could not undo it. `instead`
-    are texts or lists that stand where a map was whose fields are gone.
+    are texts or lists that stand where a map was whose fields are gone. `writable`: what is live
+    can be written into the files.
     """
 
     address: Address
@@ -26,6 +27,7 @@ class ObjectDrift:
     stuck: str = ""
     position: Position | None = None
     instead: tuple[FieldChange, ...] = ()
+    writable: bool = True
 
     @property
     def shown(self) -> tuple[FieldChange, ...]:
@@ -60,6 +62,7 @@ class Drift:
     that apply keeps drift on this target. `unmanaged` is None where nobody asked for it, `unlisted`
     the kinds that this backend cannot list, `unseen` those whose list failed. `accepted` is what
     was taken into the files. `aim` is the target that was typed: commands in the advice name it.
+    `with_accepted` are the resources with differences that `state accept` took for settled.
     """
 
     created: str
@@ -74,6 +77,7 @@ class Drift:
     accepted: tuple[Edited, ...] = ()
     diagnostics: tuple[Diagnostic, ...] = ()
     aim: str = ""
+    with_accepted: tuple[Change, ...] = ()
 
     @property
     def errored(self) -> bool:

@@ -85,7 +85,8 @@ class Change:
     `extras` is what steps need beside fields (a package's digest, say), JSON only.
     `verification` is the run that follows, a step of its own: never drift, in no count.
     `held` are fields that only the live side moved and that are kept so (`on_drift: hold`): from
-    what is live to what is declared.
+    what is live to what is declared. `accepted` are fields that differ likewise and that
+    `state accept` took for settled.
     """
 
     address: Address
@@ -109,6 +110,7 @@ class Change:
     position: Position | None = None
     verification: Verification | None = None
     held: tuple[FieldChange, ...] = ()
+    accepted: tuple[FieldChange, ...] = ()
 
     @property
     def refused(self) -> bool:
@@ -154,6 +156,7 @@ class Base:
     `revision` names the commit whose manifests they are, where that is not the checkout. `against`
     is what stands in for state and backend in a plan that asked neither: it is never applied.
     `compared` is False where even that could not be used, so that everything counts as new.
+    `dirty` are the files of the checkout that are not as `commit` has them.
     """
 
     target: str
@@ -165,6 +168,7 @@ class Base:
     revision: str = ""
     against: str = ""
     compared: bool = True
+    dirty: tuple[str, ...] = ()
 
     @property
     def offline(self) -> bool:
@@ -211,6 +215,11 @@ class Plan:
     @property
     def refused(self) -> tuple[Change, ...]:
         return tuple(change for change in self.changes if change.refused)
+
+    @property
+    def with_accepted(self) -> tuple[Change, ...]:
+        """The changes with a difference that `state accept` took for settled."""
+        return tuple(change for change in self.changes if change.accepted)
 
     @property
     def actionable(self) -> tuple[Change, ...]:

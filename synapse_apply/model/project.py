@@ -89,6 +89,15 @@ class Variable:
 
 
 @frozen
+class Provider:
+    """A storage provider that the project file describes: the names of its keys."""
+
+    keys: frozenset[str]
+    secrets: frozenset[str] = frozenset()
+    required: frozenset[str] = frozenset()
+
+
+@frozen
 class Project:
     """The project file, or what stands in for it where there is none (`file` is None then).
 
@@ -107,6 +116,7 @@ class Project:
     max_package_size: int = 4 * 1024**3
     findings: tuple[Diagnostic, ...] = ()
     reserved: Reserved = NOTHING_RESERVED
+    providers: Mapping[str, Provider] = field(default_factory=dict)
 
 
 def reserved_by(targets: Mapping[str, Target]) -> Reserved:

@@ -11,6 +11,7 @@ from enum import Enum
 from typing import Any
 
 from synapse_apply.model.address import Address
+from synapse_apply.model.diagnostic import Path
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.package_digest import A_DIGEST
 from synapse_apply.model.remote_ids import AN_ID
@@ -60,6 +61,19 @@ START = Position(0, 0)
 
 
 @frozen
+class Acceptance:
+    """Fields whose declared and live values differ, and that `state accept` took for settled.
+
+    It holds for a field until what was applied or seen of it changes. `applied` and `seen` are
+    what the record had at these paths before, which `state accept --undo` puts back.
+    """
+
+    paths: tuple[Path, ...] = ()
+    applied: Fields = field(default_factory=dict)
+    seen: Fields = field(default_factory=dict)
+
+
+@frozen
 class Record:
     """What we know of one address.
 
@@ -89,6 +103,7 @@ class Record:
     created_at: str = ""
     updated_at: str = ""
     proven: Mapping[str, str] = field(default_factory=dict)
+    accepted: Acceptance | None = None
 
     def is_same_on(self, api: str, natural_key: str) -> bool:
         """Whether what another API version finds by this key is the object that is recorded."""
@@ -96,6 +111,8 @@ class Record:
 
 
 CREATE_VERB = "create"
+# Ends the label of a commit whose checkout has other files than it.
+DIRTY = "-dirty"
 
 
 class IntentState(Enum):
@@ -155,7 +172,11 @@ class Intent:
 
 @frozen
 class AuditEntry:
-    """One mutating call as history shows it: digests, never values. `commit` is a label."""
+    """One mutating call as history shows it: digests, never values.
+
+    `commit` is a label. `command` is what was typed (`apply`, `state accept`), "" in entries of
+    earlier versions. `dirty` are the first files of the checkout that were not the commit's.
+    """
 
     at: str
     who: str
@@ -168,6 +189,8 @@ class AuditEntry:
     result: str
     digest: str = ""
     commit: str = ""
+    command: str = ""
+    dirty: tuple[str, ...] = ()
 
 
 @frozen

@@ -42,7 +42,7 @@ def unmodified(then: PackageSource, root: Path, folder: str, names: Collection[s
     now = _attributes(top, places.values())
     commit = commit_at(root, then.ref).id
     before = _attributes(top, places.values(), "--source", commit) or now  # Git before 2.40
-    filters = _filters(top)
+    filters = filter_names(top)
     filtered = frozenset(
         name for name, place in places.items() if now.get(place, {}).get(_FILTER) in filters
     )
@@ -82,7 +82,7 @@ def _blobs(then: PackageSource, root: Path, names: Collection[str]) -> dict[str,
     return found
 
 
-def _filters(top: Path) -> set[str]:
+def filter_names(top: Path) -> set[str]:
     """The filters that Git is told how to run."""
     words = ("config", "--null", "--name-only", "--get-regexp", "^filter\\.")
     names = os.fsdecode(plumbing(top, *words)[1]).split("\0")

@@ -21,8 +21,9 @@ from synapse_apply.planning.identity import Claims, differing_identity
 from synapse_apply.planning.quiet import is_quiet
 from synapse_apply.planning.rulings import Ruling, change_of, quiet_change
 from synapse_apply.planning.series import Series
-from synapse_apply.planning.situation import Choices, Item
+from synapse_apply.planning.situation import CanWrite, Choices, Item, writes_all
 from synapse_apply.planning.whole import is_secret, nested
+from synapse_apply.planning.writable import is_writable
 
 _TAKES = frozenset({Action.CREATE, Action.RECREATE, Action.ADOPT})
 _MUST_EXIST = "the backend must have it already: the manifest alone cannot create it"
@@ -48,6 +49,7 @@ class Survey:
     removed: frozenset[Address] = frozenset()
     offline: bool = False
     refused: Mapping[Address, Refusal] = field(default_factory=dict)
+    can_write: CanWrite = writes_all
 
     def unsettled(self, intent: Intent, *, new: bool = False) -> Refusal:
         """Why an address waits: this earlier call of it is open, or of what is `new` there."""
@@ -201,7 +203,7 @@ def _adopt(item: Item, survey: Survey) -> Ruling:
         extras=extras,
     )
     ruling = Ruling(change, foreign=tuple(found.foreign))
-    return _packaged(item, ruling.refuse(*_obstacles(item, found)), survey)
+    return _packaged(item, ruling.refuse(*_obstacles(item, found, survey)), survey)
 
 
 def _other_id(item: Item, record: Record) -> str:
@@ -220,12 +222,13 @@ def _keep(item: Item, record: Record, survey: Survey) -> Ruling:
     action = Action.UPDATE if found.changes else Action.NO_OP
     change = replace(
         change_of(item, action, found.changes),
-        notes=(*found.notes, *holding.notes(item, found.held)),
+        notes=(*found.notes, *holding.notes(item, found.held, survey.can_write)),
         held=tuple(found.held),
+        accepted=tuple(found.accepted),
         rebase=action is Action.NO_OP and (found.rebase or _outdated(item, record)),
     )
     ruling = Ruling(change, foreign=tuple(found.foreign))
-    return _packaged(item, ruling.refuse(*_obstacles(item, found)), survey)
+    return _packaged(item, ruling.refuse(*_obstacles(item, found, survey)), survey)
 
 
 def _outdated(item: Item, record: Record) -> bool:
@@ -254,26 +257,33 @@ def _packaged(item: Item, ruling: Ruling, survey: Survey) -> Ruling:
     return replace(ruling, change=replace(ruling.change, notes=notes))
 
 
-def _obstacles(item: Item, found: Differences) -> list[Refusal]:
+def _obstacles(item: Item, found: Differences, survey: Survey) -> list[Refusal]:
     """Why the differences cannot be sent."""
     stuck = [path for path in found.stuck if item.binding.update is not None]
     seal = item.binding.seal
-    fixed = [
-        change.path
+    unsent = [
+        change
         for change in found.changes
         if not (seal is not None and seals(seal, change)) and refusals.is_fixed(item, change.path)
     ]
+    fixed = [change.path for change in unsent]
     if refusals.was_given(item) and (
         other := [path for path in fixed if path[0] in item.type.identity]
     ):
         return [refusals.wrong_id(item, other)]
-    refused = [refusals.fixed(item, fixed)] if fixed else []
+    refused = []
+    if unsent:
+        writable = is_writable(item, unsent, survey.can_write)
+        refused.append(refusals.fixed(item, unsent, writable=writable))
     if found.changes and not refused and (lost := _held_secrets(item, found)):
         return [refusals.held_secret(item, lost)]
     if loose := [path for path in stuck if path not in fixed]:
         refused.append(refusals.no_reset(item, loose))
     if found.changes and not refused and (lost := _cleared(item, found)):
-        refused.append(refusals.secret_would_be_cleared(item, lost))
+        writable = is_writable(item, found.changes, survey.can_write)
+        refused.append(
+            refusals.secret_would_be_cleared(item, lost, found.changes, writable=writable)
+        )
     return refused
 
 

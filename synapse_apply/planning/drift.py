@@ -13,20 +13,27 @@ from synapse_apply.model.plan import Action, Cause, Change, FieldChange, Plan
 from synapse_apply.model.state import Record
 from synapse_apply.model.values import ABSENT, dig
 from synapse_apply.planning.fields import differences
-from synapse_apply.planning.situation import Item
+from synapse_apply.planning.situation import CanWrite, Item, writes_all
 from synapse_apply.planning.whole import is_secret, nested
+from synapse_apply.planning.writable import is_writable
 
 _MAKES = frozenset({Action.CREATE, Action.ADOPT, Action.DELETE, Action.FORGET})
 _OUTSIDE = frozenset({Cause.DRIFT})
 
 
-def drift(plan: Plan, items: Mapping[Address, Item], *, held: bool = False) -> Drift:
+def drift(
+    plan: Plan,
+    items: Mapping[Address, Item],
+    *,
+    held: bool = False,
+    can_write: CanWrite = writes_all,
+) -> Drift:
     """The drift of what a plan covers; pure, as the plan is.
 
     Only recorded resources that are declared can drift: for anything else nothing is ours that
-    could have moved. `held`: the target keeps drift.
+    could have moved. `held`: the target keeps drift. `can_write` tells what can go into the files.
     """
-    objects = tuple(_objects(plan, items))
+    objects = tuple(_objects(plan, items, can_write))
     remade = {one.address for one in objects if one.remade}  # adopting it is no change of Git's
     waiting = (change.address for change in plan.changes if _waits(change))
     return Drift(
@@ -37,10 +44,13 @@ def drift(plan: Plan, items: Mapping[Address, Item], *, held: bool = False) -> D
         waiting=tuple(sorted(address for address in waiting if address not in remade)),
         held=held,
         diagnostics=plan.diagnostics,
+        with_accepted=plan.with_accepted,
     )
 
 
-def _objects(plan: Plan, items: Mapping[Address, Item]) -> Iterator[ObjectDrift]:
+def _objects(
+    plan: Plan, items: Mapping[Address, Item], can_write: CanWrite
+) -> Iterator[ObjectDrift]:
     for change in sorted(plan.changes, key=lambda change: change.address):
         item = items.get(change.address)
         unknown = any(refusal.outcome_unknown for refusal in change.refusals)
@@ -48,7 +58,8 @@ def _objects(plan: Plan, items: Mapping[Address, Item]) -> Iterator[ObjectDrift]
             continue  # what an open call did is not known, so nothing can be said of it
         if item.sighting.problem is None and (found := _object(item, item.record)):
             why = "; ".join(refusal.reason for refusal in change.refusals)
-            yield replace(found, stuck=why)
+            writable = bool(found.fields) and is_writable(item, found.fields, can_write)
+            yield replace(found, stuck=why, writable=writable)
 
 
 def _object(item: Item, record: Record) -> ObjectDrift | None:

@@ -28,12 +28,14 @@ class Differences:
     `rebase`: something moved to where the other side already is. `stuck` are dropped fields
     without a reset value, `foreign` secrets recorded under another state key. `held` would be
     changes if drift were not kept. `drifted` is all that moved outside and is not what is declared
-    by now, from what the server answered last to what is live.
+    by now, from what the server answered last to what is live. `accepted` are differences that
+    `state accept` took for settled and that have not moved since, from live to declared.
     """
 
     changes: list[FieldChange] = field(default_factory=list)
     held: list[FieldChange] = field(default_factory=list)
     drifted: list[FieldChange] = field(default_factory=list)
+    accepted: list[FieldChange] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     stuck: list[Path] = field(default_factory=list)
     foreign: list[Path] = field(default_factory=list)
@@ -66,7 +68,7 @@ def differences(
     comparison.dropped()
     comparison.owned()
     found = comparison.found
-    for told in (found.changes, found.held, found.drifted):
+    for told in (found.changes, found.held, found.drifted, found.accepted):
         told.sort(key=lambda change: change.path)
     return found
 
@@ -87,6 +89,7 @@ class _Comparison:
         self.live = nested(item.live)
         self.applied = nested(record.applied if record else {})
         self.seen = nested(record.seen if record else {})
+        self.settled = frozenset(record.accepted.paths if record and record.accepted else ())
         self.found = Differences()
 
     def rule(self, path: Path) -> FieldRule:
@@ -97,6 +100,12 @@ class _Comparison:
         kept = self.hold and cause is Cause.DRIFT
         told = self.found.held if kept else self.found.changes
         told.append(self.move(path, dig(self.live, path), after, cause, note))
+
+    def accept(self, path: Path, after: Any) -> None:
+        """A difference that stays, where it is one that was accepted."""
+        if path in self.settled:
+            before = dig(self.live, path)
+            self.found.accepted.append(self.move(path, before, after, Cause.NONE))
 
     def drift(self, path: Path, *, moved: bool, before: Any = None) -> None:
         """The live side moved; `before` where that is not what was seen last."""
@@ -141,6 +150,8 @@ class _Comparison:
         if drifted and not equal:
             self.drift(path, moved=moved)
         if not moved and not drifted:
+            if not equal:
+                self.accept(path, want)
             return
         if equal:
             self.found.rebase = True
@@ -192,6 +203,8 @@ class _Comparison:
         moved = applied != mac
         drifted = shown and live != seen
         if not moved and not drifted:
+            if shown and live != mac:
+                self.accept(path, want)
             return
         if shown and live == mac:
             self.found.rebase = True
@@ -262,6 +275,10 @@ class _Comparison:
         """A key goes; a whole field cannot, it goes back to its reset value."""
         reset = self.rule(path).reset if len(path) == 1 else ABSENT
         if reset is not ABSENT and same(reset, dig(self.live, path), self.rule(path).compare):
+            return
+        live, seen = dig(self.live, path), dig(self.seen, path)
+        if path in self.settled and same(live, seen, self.rule(path).compare):
+            self.accept(path, reset)
             return
         if len(path) == 1 and reset is ABSENT and not self.hold:
             self.found.stuck.append(path)

@@ -86,6 +86,7 @@ def _surveyed(items: Mapping[Address, Item], situation: Situation) -> Survey:
         elsewhere=situation.elsewhere,
         removed=situation.removed,
         offline=situation.base.offline,
+        can_write=situation.can_write,
         refused=situation.refused,
     )
 

@@ -18,10 +18,15 @@ _SCALARS = (str, int, float, bool)
 def is_quiet(item: Item, record: Record) -> bool:
     """Whether declared equals applied and live equals seen, in every declared field.
 
-    False wherever more than equality decides: secrets, maps, what is ignored or owned.
+    False wherever more than equality decides: secrets, maps, what is ignored, owned or accepted.
     """
     desired = item.desired
-    if desired is None or desired.lifecycle.ignore_changes or desired.lifecycle.own:
+    if (
+        desired is None
+        or record.accepted is not None
+        or desired.lifecycle.ignore_changes
+        or desired.lifecycle.own
+    ):
         return False
     want, live, seen = item.want, item.live, record.seen
     if not want or not _equal(want, record.applied):

@@ -9,7 +9,7 @@ from synapse_apply.kinds.descriptor import Binding
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Path, Position, pointer
 from synapse_apply.model.observed import FoundBy
-from synapse_apply.model.plan import Refusal
+from synapse_apply.model.plan import Cause, FieldChange, Refusal
 from synapse_apply.model.state import Intent
 from synapse_apply.model.verification import RUN
 from synapse_apply.planning.situation import Item
@@ -85,8 +85,46 @@ def is_fixed(item: Item, path: Path) -> bool:
     )
 
 
-def fixed(item: Item, paths: Sequence[Path]) -> Refusal:
-    """Fields that never change once the object exists, or a kind this API cannot update."""
+def is_sealed_field(item: Item, path: Path) -> bool:
+    """Whether nothing takes this field back once it is set, in the product neither."""
+    return item.binding.seal is not None and path == (item.binding.seal.name,)
+
+
+def take_over(item: Item) -> str:
+    """How to declare what is live."""
+    return f"`synapse-apply drift --accept {item.address}`"
+
+
+def _first_ways(item: Item, changes: Sequence[FieldChange], *, writable: bool) -> tuple[str, ...]:
+    """What makes the files say what is live: the way out that needs no other tool.
+
+    Where only the live side moved there is nothing in Git to take back.
+    """
+    names = listing(dotted(change.path) for change in changes)
+    causes = {change.cause for change in changes}
+    if causes == {Cause.DRIFT}:
+        return (f"take it into the manifest: {take_over(item)}",) if writable else ()
+    if causes <= {Cause.NONE}:
+        return (f"declare {names} as it is live",)
+    return (f"take the change of {names} back in Git",)
+
+
+def _ways_by_hand(item: Item, changes: Sequence[FieldChange]) -> tuple[str, ...]:
+    """What somebody does in the product; none where that cannot change it either."""
+    if any(is_sealed_field(item, change.path) for change in changes):
+        return ()
+    if {change.cause for change in changes} == {Cause.DRIFT}:
+        accept = f"`synapse-apply state accept {item.address}`"
+        return ("change it back in the product", f"leave both sides as they are: {accept}")
+    return (_accept(item),)
+
+
+def fixed(item: Item, changes: Sequence[FieldChange], *, writable: bool = False) -> Refusal:
+    """Fields that never change once the object exists, or a kind this API cannot update.
+
+    `writable`: what is live of them can be written into the manifest.
+    """
+    paths = [change.path for change in changes]
     here = [item.binding.immutable.get(str(path[0]), "") for path in paths]
     hints = [item.type.rule(path).fixed_hint for path in paths if path[0] in item.type.rules]
     if item.binding.update is None:
@@ -98,7 +136,13 @@ def fixed(item: Item, paths: Sequence[Path]) -> Refusal:
         FIXED,
         f"{listing(map(dotted, paths))} cannot be changed: "
         f"{hint or f'API {item.binding.api} has no update for this kind'}",
-        (_accept(item), _ignore(paths), f"declare it under {new}", *by_id),
+        (
+            *_first_ways(item, changes, writable=writable),
+            *_ways_by_hand(item, changes),
+            _ignore(paths),
+            f"declare it under {new}",
+            *by_id,
+        ),
         _place(item, paths),
     )
 
@@ -109,18 +153,28 @@ def no_reset(item: Item, paths: Sequence[Path]) -> Refusal:
         "no-reset",
         f"{listing(map(dotted, paths))} was applied and is no longer declared, and there is no "
         "value it could be reset to",
-        (f"declare {listing(map(dotted, paths))} again", _accept(item), _ignore(paths)),
+        (
+            f"take the change back in Git: declare {listing(map(dotted, paths))} again",
+            _accept(item),
+            _ignore(paths),
+        ),
         _place(item, paths),
     )
 
 
-def secret_would_be_cleared(item: Item, paths: Sequence[Path]) -> Refusal:
+def secret_would_be_cleared(
+    item: Item, paths: Sequence[Path], changes: Sequence[FieldChange], *, writable: bool = False
+) -> Refusal:
     """An update that replaces the whole object would lose secrets we cannot send."""
     return Refusal(
         "secret-cleared",
         f"an update sends the whole object and would clear {listing(map(dotted, paths))}, "
         "a secret that is never read back to be sent again",
-        (f"declare {listing(map(dotted, paths))} with valueFrom env or file", _accept(item)),
+        (
+            *_first_ways(item, changes, writable=writable),
+            f"declare {listing(map(dotted, paths))} with valueFrom env or file",
+            *_ways_by_hand(item, changes),
+        ),
         _place(item, paths),
     )
 
@@ -202,7 +256,11 @@ def unreleased(item: Item, text: str) -> Refusal:
     return Refusal(
         "unreleased-source",
         f"{item.address} has {text}",
-        ("release it: raise the version", "or set policy.unreleased_source: note"),
+        (
+            "take the change back in Git",
+            "release it: raise the version",
+            "or set policy.unreleased_source: note",
+        ),
         _place(item, [(item.type.version,)]),
     )
 

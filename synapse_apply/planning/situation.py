@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field, replace
 
 from synapse_apply.kinds.descriptor import Binding, Catalogue, ResourceType
 from synapse_apply.model.address import Address
 from synapse_apply.model.desired import Desired
-from synapse_apply.model.diagnostic import Diagnostic
+from synapse_apply.model.diagnostic import Diagnostic, Path
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.observed import Capabilities, Sighting
 from synapse_apply.model.plan import Base, Refusal
@@ -19,6 +19,15 @@ from synapse_apply.model.state import Intent, Record
 from synapse_apply.model.trial import Trial
 from synapse_apply.model.values import Fields
 from synapse_apply.model.verification import Elsewhere
+
+# Whether a live value can be written where the declared one of a field stands.
+CanWrite = Callable[[Desired, Path], bool]
+
+
+def writes_all(_desired: Desired, _path: Path) -> bool:
+    """Every field stands in a manifest of its own."""
+    return True
+
 
 Published = Mapping[tuple[str, str], Sequence[str]]
 
@@ -97,6 +106,7 @@ class Situation:
     `removed` the recorded addresses that the project file lets go. `refused` is what the backend
     refused when the calls of an earlier plan were tried, `trial` how many were. `published` are the
     versions that are live of a series, by (prefix, series), where a rule of the policy asks.
+    `can_write` is asked, for the words of a refusal, whether a live value can go into the files.
     """
 
     plan_id: str
@@ -118,3 +128,4 @@ class Situation:
     trial: Trial | None = None
     removed: frozenset[Address] = frozenset()
     published: Published = field(default_factory=dict)
+    can_write: CanWrite = writes_all

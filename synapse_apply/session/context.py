@@ -39,7 +39,7 @@ from synapse_apply.session import declare, state_file
 from synapse_apply.session.known_secrets import know_declared
 from synapse_apply.session.last_seen import LastSeen, last_seen
 from synapse_apply.session.sources import Carrier, Held
-from synapse_apply.session.surroundings import SystemClock, actor, uptime
+from synapse_apply.session.surroundings import SystemClock, actor, checkout_of, uptime
 from synapse_apply.session.unrecorded import left_behind
 from synapse_apply.session.vouching import elsewhere
 from synapse_apply.session.where import Where
@@ -95,6 +95,7 @@ class Context:
     `hang_up` ends calls under way and refuses all others; what it is given says why.
     `revision` names the commit whose manifests they are, "" where they are those of the checkout.
     `aim` is the target's name where the commands that are printed must say it.
+    `paths` are the manifests that were named on the command line.
     """
 
     project: Project
@@ -136,6 +137,7 @@ class Context:
     held: tuple[Held, ...] = ()
     aim: str = ""
     revision: str = ""
+    paths: tuple[str, ...] = ()
 
 
 @contextmanager
@@ -144,7 +146,7 @@ def open_state(where: Where) -> Iterator[StateContext]:
     project, target = declare.target_of(where)
     store = state_file.open_store(project, target, where.environ)
     try:
-        who = actor(where.environ, project.root)
+        who = replace(actor(where.environ, project.root), command=where.command)
         keys = partial(state_file.keys, project, target, where.environ)
         seen = last_seen(project, target, where.environ)
         with _noting(store, seen):
@@ -217,6 +219,7 @@ def open_context(
                     parallelism=where.parallelism,
                     patience=where.patience,
                     partial=bool(where.paths),
+                    paths=tuple(map(str, where.paths)),
                     elsewhere=partial(elsewhere, project, target, where.environ),
                     held=declared.held,
                     aim=where.target or "",
@@ -238,8 +241,11 @@ def _answering(backend: Backend) -> dict[str, Any]:
 
 def _who(where: Where, declared: declare.Declared, project: Project) -> Actor:
     """Who runs this; the commit is that of the manifests."""
-    who = actor(where.environ, project.root)
-    return replace(who, commit=declared.commit.id) if declared.commit else who
+    who = replace(actor(where.environ, project.root), command=where.command)
+    if declared.commit:
+        return replace(who, commit=declared.commit.id)
+    checkout = checkout_of(project.root, declare.files_read(project, declared))
+    return replace(who, commit=checkout.label, dirty=checkout.dirty)
 
 
 def _packages(

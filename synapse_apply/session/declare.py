@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import cache
@@ -252,3 +252,17 @@ def shown(path: Path) -> str:
         return str(path.resolve().relative_to(Path.cwd()))
     except (ValueError, RuntimeError):  # outside, or a link in a circle
         return str(path)
+
+
+def files_read(project: Project, found: Declared) -> Iterator[str]:
+    """The files that what is declared was read from, as seen from the project's folder."""
+    if project.file is not None:
+        yield project.file.name
+    for desired in found.desired.values():
+        if desired.position is not None:
+            yield os.path.relpath(project.root / desired.position.file, project.root)
+        source, package = desired.source, desired.package
+        if source is not None and source.kind == "file":
+            yield source.path
+        elif source is not None and source.kind == "folder" and package is not None:
+            yield from (f"{source.path}/{name}" for name in package.files)

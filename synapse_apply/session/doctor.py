@@ -61,6 +61,7 @@ SECTIONS: tuple[tuple[str, tuple[Check, ...]], ...] = (
             Check("lineage", kept.lineage),
             Check("key", kept.key),
             Check("lock", kept.lock),
+            Check("accepted", kept.accepted),
             Check("calls", kept.open_calls),
             Check("twins", kept.twins),
         ),

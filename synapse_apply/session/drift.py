@@ -16,6 +16,7 @@ from synapse_apply.model.state import State
 from synapse_apply.planning.drift import drift as drift_of
 from synapse_apply.planning.situation import Choices
 from synapse_apply.session.context import Context, Planned
+from synapse_apply.session.writable import Writable
 
 
 def choices_of(selected: frozenset[Address] | None) -> Choices:
@@ -33,7 +34,8 @@ def drift(context: Context, planned: Planned, *, unmanaged: bool = False) -> Dri
     that failed is an error among the diagnostics, never absence.
     """
     held = context.target.on_drift == "hold"
-    found = replace(drift_of(planned.plan, planned.items, held=held), aim=context.aim)
+    found = drift_of(planned.plan, planned.items, held=held, can_write=Writable(context))
+    found = replace(found, aim=context.aim)
     return _with_unmanaged(context, planned, found) if unmanaged else found
 
 

@@ -41,9 +41,33 @@ class PastRun:
         return self.calls[0].commit
 
     @property
+    def command(self) -> str:
+        """What was typed (`apply`, `state accept`), "" where an earlier version did it."""
+        return self.calls[0].command
+
+    @property
+    def dirty(self) -> tuple[str, ...]:
+        """The first files of the checkout that were not the commit's."""
+        return self.calls[0].dirty
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many calls of which verb there were, and how those ended that were not done.
+
+        The most frequent first: `{"create": 2, "update failed": 1}`.
+        """
+        counted = Counter(map(_verb_and_end, self.calls)).items()
+        return dict(sorted(counted, key=lambda row: (-row[1], row[0])))
+
+    @property
     def results(self) -> dict[str, int]:
         """How many calls ended how, the most frequent first."""
         return dict(Counter(call.result for call in self.calls).most_common())
+
+
+def _verb_and_end(call: AuditEntry) -> str:
+    verb = call.verb.partition(" to ")[0]  # a move names where to
+    return verb if call.result == "done" else f"{verb} {call.result}"
 
 
 def history(context: StateContext, limit: int) -> list[PastRun]:

@@ -45,7 +45,7 @@ from synapse_apply.session.supposed import (
     sightings,
     undeclared,
 )
-from synapse_apply.session.surroundings import SystemClock, commit_of
+from synapse_apply.session.surroundings import Checkout, SystemClock, checkout_of
 from synapse_apply.session.where import Where
 
 _OTHER_REFERENCE = "reference changed"
@@ -82,7 +82,7 @@ class Offline:
     secrets: References
     then: Mapping[Address, Desired] = field(default_factory=dict)
     made_up: frozenset[str] = frozenset()
-    commit: str = ""
+    checkout: Checkout = Checkout()
     compared: bool = True
     partial: bool = False
     aim: str = ""
@@ -148,7 +148,8 @@ def plan(offline: Offline, choices: Choices) -> Plan:
             lineage="",
             serial=0,
             manifests_digest=offline.loaded.manifests_digest,
-            commit=offline.commit,
+            commit=offline.checkout.label,
+            dirty=offline.checkout.dirty,
             against=offline.label,
             compared=offline.compared,
         ),
@@ -207,7 +208,7 @@ def _offline(
         diagnostics=(*now.diagnostics, *findings, *moves.diagnostics),
         before=moves.records,
         secrets=secrets,
-        commit=commit_of(project.root),
+        checkout=checkout_of(project.root, declare.files_read(project, now)),
         partial=bool(where.paths),
         aim=where.target or "",
         moved=moves.moved,

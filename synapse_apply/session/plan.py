@@ -23,6 +23,7 @@ from synapse_apply.session.observe import Observer
 from synapse_apply.session.prepare import items
 from synapse_apply.session.published import published
 from synapse_apply.session.unrecorded import told_done
+from synapse_apply.session.writable import Writable
 
 
 def plan(
@@ -78,10 +79,10 @@ def plan(
         moved=moves.moved,
         removed=let_go(context.project.removed, records, context.desired),
         published=live,
+        can_write=Writable(context),
     )
-    plan = make_plan(situation)
-    planned = Planned(plan, made, tuple(settled), observer.capabilities)
-    plan = plan if trying is None else _tried(context, planned, situation, trying)
+    planned = Planned(make_plan(situation), made, tuple(settled), observer.capabilities)
+    plan = planned.plan if trying is None else _tried(context, planned, situation, trying)
     # Without the lock nothing more was sent: what could not be read then says nothing.
     context.store.check()
     return replace(planned, plan=aimed_plan(plan, context.aim))
@@ -101,6 +102,7 @@ def _base(context: Context, state: State) -> Base:
         serial=state.serial,
         manifests_digest=context.loaded.manifests_digest,
         commit=context.actor.commit,
+        dirty=context.actor.dirty,
         revision=context.revision,
     )
 

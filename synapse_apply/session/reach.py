@@ -14,7 +14,7 @@ from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.kinds.descriptor import Binding, Catalogue, Raw, ResourceType
 from synapse_apply.kinds.search import probe, whole
 from synapse_apply.kinds.wire import remote_id
-from synapse_apply.manifests.shapes import secret_marks
+from synapse_apply.manifests.shapes import marks_with
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic, warning
 from synapse_apply.model.errors import InputError, NotFound, StateError
@@ -68,7 +68,7 @@ def open_backend(where: Where) -> Iterator[Reach]:
     """The backend of a target; nothing is sent yet. InputError without a url or a token."""
     project, target = declare.target_of(where)
     with connected(project, target, where.environ, where.parallelism) as backend:
-        yield Reach(where, project, target, backend, secret_marks())
+        yield Reach(where, project, target, backend, marks_with(project.providers))
 
 
 @contextmanager
@@ -204,6 +204,7 @@ def note(reach: Reach, verb: str, address: str, remote_id: str, result: str) -> 
         at=reach.clock.now(),
         who=who.who,
         run=who.run,
+        command=reach.where.command,
         plan_id=str(uuid.uuid4()),
         address=address,
         verb=verb,

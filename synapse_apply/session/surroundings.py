@@ -7,14 +7,15 @@ import getpass
 import os
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from synapse_apply.applying.task import Actor
 from synapse_apply.model.errors import InputError
-from synapse_apply.model.state import Uptime
+from synapse_apply.model.frozen import frozen
+from synapse_apply.model.state import DIRTY, Uptime
 from synapse_apply.stores.boot_clock import boottime
 from synapse_apply.stores.sql import utc_now
 
@@ -57,6 +58,35 @@ def actor(environ: Mapping[str, str], root: Path) -> Actor:
     except (KeyError, OSError):
         user = f"uid{os.getuid()}"
     return Actor(f"{user}@{socket.gethostname()}", run_url(environ), commit_of(root))
+
+
+@frozen
+class Checkout:
+    """What is checked out: a commit, "" where there is none, and the files that are not its own."""
+
+    commit: str = ""
+    dirty: tuple[str, ...] = ()
+
+    @property
+    def label(self) -> str:
+        """The commit; marked where what is read is not what it holds."""
+        return f"{self.commit}{DIRTY}" if self.dirty else self.commit
+
+
+def checkout_of(root: Path, read: Iterable[str]) -> Checkout:
+    """What is checked out in a folder. New files count where they are among those that are `read`.
+
+    A label as the commit alone: what Git does not tell in time is left out.
+    """
+    commit = commit_of(root)
+    if not commit:
+        return Checkout()
+    from synapse_apply.packages.dirty import files_changed_since
+
+    try:
+        return Checkout(commit, files_changed_since(root, commit, set(read), _PATIENCE))
+    except (InputError, OSError):
+        return Checkout(commit)
 
 
 def run_url(environ: Mapping[str, str]) -> str:

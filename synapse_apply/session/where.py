@@ -19,6 +19,7 @@ class Where:
 
     `lock_timeout` is in seconds; None leaves it to `patience`. `project_from` is the Git ref that
     the settings of the project file are taken from, `as_of` the one whose manifests are meant.
+    `command` is what was typed, without options and arguments.
     """
 
     directory: Path = field(default_factory=Path.cwd)
@@ -34,6 +35,7 @@ class Where:
     lock_timeout: float | None = None
     project_from: str = ""
     as_of: str = ""
+    command: str = ""
 
     @property
     def patience(self) -> float:

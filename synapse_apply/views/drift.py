@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from synapse_apply.model.aim import aimed, completed
@@ -10,6 +10,7 @@ from synapse_apply.model.diagnostic import pointer
 from synapse_apply.model.drift import Drift, Edited, ObjectDrift, Unmanaged
 from synapse_apply.model.plan import Cause, FieldChange
 from synapse_apply.model.values import ABSENT
+from synapse_apply.views.accepted import accepted_documents, accepted_line, count_accepted
 from synapse_apply.views.fields import Layout, grow
 from synapse_apply.views.findings import dotted, finding_blocks
 from synapse_apply.views.grammar import plural
@@ -115,6 +116,8 @@ def _totals(drift: Drift, pen: Pen, options: str) -> Iterator[str]:
         yield from (completed(way, options) for way in ways_out(drift))
     if drift.waiting:
         yield completed(waiting_line(drift), options)
+    if accepted := accepted_line(drift.with_accepted):
+        yield accepted
 
 
 def came_to(drift: Drift) -> str:
@@ -145,8 +148,15 @@ def _ways_out(drift: Drift) -> Iterator[str]:
     if 0 < len(stuck) < len(drift.objects):
         those = f"{len(stuck)} of {len(drift.objects)}"
         yield f"Apply cannot undo {those}: `synapse-apply plan --revert-drift` tells the ways out."
-    if drift.changed:
-        yield "`synapse-apply drift --accept ADDRESS` writes live values into the manifests."
+    writable = [one for one in drift.changed if one.writable]
+    if writable:
+        of = "" if len(writable) == len(drift.changed) else f" (of {_listed(writable)})"
+        yield f"`synapse-apply drift --accept ADDRESS` writes live values{of} into the manifests."
+
+
+def _listed(objects: Sequence[ObjectDrift], most: int = 5) -> str:
+    more = f" and {len(objects) - most} more" if len(objects) > most else ""
+    return ", ".join(str(one.address) for one in objects[:most]) + more
 
 
 def waiting_line(drift: Drift) -> str:
@@ -209,11 +219,13 @@ def drift_document(drift: Drift) -> dict[str, Any]:
             "gone": len(drift.gone),
             "waiting": len(drift.waiting),
             "unmanaged": drift.strangers,
+            "accepted_differences": count_accepted(drift.with_accepted),
         },
         "resource_drift": [_object(one) for one in drift.objects],
         "waiting": [str(address) for address in drift.waiting],
         "unmanaged": None if drift.unmanaged is None else list(map(_stranger, drift.unmanaged)),
         "not_listed": sorted((*drift.unlisted, *drift.unseen)),
+        "accepted_differences": accepted_documents(drift.with_accepted),
         "accepted": [_edited(one) for one in drift.accepted],
         "diagnostics": [finding.to_json() for finding in drift.diagnostics],
     }

@@ -70,6 +70,7 @@ def _no_plan() -> Document:
         "resource_changes": [],
         "verifications": [],
         "resource_drift": [],
+        "accepted_differences": [],
         "guards": [],
         "capabilities": {},
     }
@@ -97,11 +98,18 @@ def _no_drift() -> Document:
         "drifted": False,
         "base": None,
         "on_drift": None,
-        "summary": {"changed": 0, "gone": 0, "waiting": 0, "unmanaged": None},
+        "summary": {
+            "changed": 0,
+            "gone": 0,
+            "waiting": 0,
+            "unmanaged": None,
+            "accepted_differences": 0,
+        },
         "resource_drift": [],
         "waiting": [],
         "unmanaged": None,
         "not_listed": [],
+        "accepted_differences": [],
         "accepted": [],
     }
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from synapse_apply.model.plan import Action, Summary
 from synapse_apply.model.refactoring import Moved
+from synapse_apply.model.state import DIRTY
 from synapse_apply.views.safety import clean
 
 SYMBOL = {
@@ -80,3 +81,9 @@ def elapsed(seconds: float) -> str:
         return f"{max(0.0, seconds):.1f}s"
     whole = round(seconds)
     return f"{whole}s" if whole < 60 else f"{whole // 60}m{whole % 60:02d}s"
+
+
+def short_commit(commit: str) -> str:
+    """A commit's first digits, with the mark of a dirty checkout."""
+    mark = DIRTY if commit.endswith(DIRTY) else ""
+    return clean(commit.removesuffix(DIRTY))[:12] + mark

@@ -24,6 +24,7 @@ from synapse_apply.model.plan import (
 )
 from synapse_apply.model.report import Outcome, Report
 from synapse_apply.model.values import KnownAfterApply
+from synapse_apply.views.accepted import accepted_documents, count_accepted
 from synapse_apply.views.masking import masked, plain, tree_of, unknown_paths, values_tree, veiled
 from synapse_apply.views.outcomes import Counts, complete, findings
 from synapse_apply.views.safety import clean_url, disarm_json
@@ -79,6 +80,7 @@ def plan_document(plan: Plan) -> dict[str, Any]:
         "resource_changes": [_resource_change(change) for change in plan.changes],
         "verifications": planned_documents(plan),
         "resource_drift": [_drift(change) for change in plan.changes if _drifted(change)],
+        "accepted_differences": accepted_documents(plan.with_accepted),
         "guards": [
             {"name": guard.name, "summary": guard.summary, "detail": guard.detail}
             for guard in plan.guards
@@ -154,17 +156,22 @@ def base_document(base: Base) -> dict[str, Any]:
         "commit": base.commit,
         **{name: text for name in _WHERE_SAID if (text := getattr(base, name))},
         **({} if base.compared else {"compared": False}),
+        **({"dirty_files": list(base.dirty)} if base.dirty else {}),
     }
 
 
 def _summary(plan: Plan) -> dict[str, int]:
-    return plan_counts(plan.summary, due=len(plan.verified))
+    accepted = count_accepted(plan.with_accepted)
+    return plan_counts(plan.summary, due=len(plan.verified), accepted=accepted)
 
 
-def plan_counts(summary: Summary, *, due: int) -> dict[str, int]:
-    """`summary` of a document: what is to be done with resources, and how many runs are `due`."""
+def plan_counts(summary: Summary, *, due: int, accepted: int = 0) -> dict[str, int]:
+    """`summary` of a document: what is to be done with resources, and how many runs are `due`.
+
+    `accepted` fields differ by agreement.
+    """
     counts = {name.removesuffix("_"): count for name, count in asdict(summary).items()}
-    return {**counts, "verify": due}
+    return {**counts, "verify": due, "accepted_differences": accepted}
 
 
 def _identity(change: Change | Outcome) -> dict[str, Any]:

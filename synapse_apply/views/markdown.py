@@ -10,6 +10,7 @@ from synapse_apply.model.drift import Drift
 from synapse_apply.model.plan import Action, Base, Change, Plan
 from synapse_apply.model.report import Outcome, Report, Result
 from synapse_apply.views import entries
+from synapse_apply.views.accepted import accepted_line
 from synapse_apply.views.budget import COMMENT, Budget, Section, fit
 from synapse_apply.views.drift import (
     came_to,
@@ -120,6 +121,7 @@ def drift_markdown(drift: Drift, *, budget: Budget = COMMENT, run_url: str = "")
     if drift.unmanaged is not None:
         head += [prose(unmanaged_line(drift)), *map(prose, unlisted_lines(drift))]
     head += [prose(waiting_line(drift))] if drift.waiting else []
+    head += [prose(line)] if (line := accepted_line(drift.with_accepted)) else []
     head += [prose(target_line(drift.base, _PLAIN), 2 * LONGEST_NAME)]
     see = f"synapse-apply drift -t {drift.base.target[:LONGEST_NAME]}"
     return fit("\n\n".join(head), sections, _foot(see, run_url), budget)
@@ -165,8 +167,12 @@ def _in_the_way(plan: Plan, budget: Budget, *, guards: bool = True) -> Iterator[
 def _counts(plan: Plan) -> list[str]:
     """Where there is anything to do, the line that tools know, with the refused beside it."""
     if plan.refused and not plan.errored:
-        return [f"Refused: {len(plan.refused)}. {plan_line(plan.summary)}"]
-    return [plan_totals(plan, _PLAIN)]
+        line = accepted_line(plan.with_accepted)
+        return [
+            f"Refused: {len(plan.refused)}. {plan_line(plan.summary)}",
+            *([line] if line else []),
+        ]
+    return plan_totals(plan, _PLAIN).split("\n")
 
 
 def _titled(title: str, changes: Sequence[Change], intro: str, budget: Budget) -> list[Section]:

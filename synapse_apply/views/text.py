@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from synapse_apply.model.plan import Action, Base, Change, GuardTrip, Plan
 from synapse_apply.model.trial import Trial
+from synapse_apply.views.accepted import accepted_line
 from synapse_apply.views.blocks import Blocks
 from synapse_apply.views.findings import finding_blocks, indented, render_diagnostics
-from synapse_apply.views.grammar import moved_lines, plan_line, plural
+from synapse_apply.views.grammar import moved_lines, plan_line, plural, short_commit
 from synapse_apply.views.outcomes import render_report
 from synapse_apply.views.pen import Pen
 from synapse_apply.views.refusals import refused_line
@@ -20,6 +21,7 @@ _OFFLINE = "If {} is what is live, synapse-apply will perform the following acti
 _NOT_COMPARED = "What is declared, as if nothing of it were there yet:"
 _ERRORED = "synapse-apply planned the following actions, but then met a problem:"
 _NO_CHANGES = "No changes. Live state matches the configuration."
+_NO_OTHER_CHANGES = "No changes. What was accepted aside, live state matches the configuration."
 _EMPTY = "No changes. No resource is in this plan."
 _HELD = "No changes. What was changed outside is kept (on_drift: hold)."
 _NO_OFFLINE = "No changes. If {} is what is live, there is nothing to do."
@@ -99,14 +101,14 @@ def target_line(base: Base, pen: Pen, trial: Trial | None = None) -> str:
     where = clean_url(base.binding.url)
     facts = ["the embedded backend" if where == "embedded:" else where]
     if base.offline:
-        commit = f"commit {clean(base.commit)[:12]} " if base.commit else ""
+        commit = f"commit {short_commit(base.commit)} " if base.commit else ""
         return pen(f"Target {clean(base.target)}: {commit}{compared_with(base)}", "dim")
     if base.binding.tenant:
         facts.append(f"tenant {clean(base.binding.tenant)}")
     if base.revision:
         facts.append(f"manifests as of {clean(base.revision)}")
     elif base.commit:
-        facts.append(f"commit {clean(base.commit)[:12]}")
+        facts.append(f"commit {short_commit(base.commit)}")
     if trial is not None and trial.calls:
         facts.append(f"{trial.tried} of {plural(trial.calls, 'call')} tried there by a dry run")
     return pen(f"Target {clean(base.target)}: {', '.join(facts)}", "dim")
@@ -121,6 +123,11 @@ def compared_with(base: Base) -> str:
 
 def totals(plan: Plan, pen: Pen) -> str:
     """The lines that say what a plan comes to."""
+    accepted = accepted_line(plan.with_accepted)
+    return "\n".join([_sum_up(plan, pen), *([pen(accepted, "bold")] if accepted else [])])
+
+
+def _sum_up(plan: Plan, pen: Pen) -> str:
     if plan.errored:
         count = plural(sum(finding.is_error for finding in plan.diagnostics), "error")
         return pen(f"Plan incomplete: {count}. It cannot be applied.", "bold")
@@ -130,7 +137,8 @@ def totals(plan: Plan, pen: Pen) -> str:
         if not plan.changes:  # nothing is declared, or all of it is left out
             return pen(_EMPTY, "done")
         left_out = any("left_out" in change.extras for change in plan.changes)
-        held = _HELD if any(change.held for change in plan.changes) else _NO_CHANGES
+        matches = _NO_OTHER_CHANGES if plan.with_accepted else _NO_CHANGES
+        held = _HELD if any(change.held for change in plan.changes) else matches
         return pen(_NONE_OF_THIS_PLAN if left_out else held, "done")
     refused = [refused_line(len(plan.refused), pen)] if plan.refused else []
     if not plan.base.compared:

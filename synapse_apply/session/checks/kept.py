@@ -6,13 +6,15 @@ from collections.abc import Iterable, Iterator
 
 from synapse_apply.files.opening import FOLDER, IGNORE_FILE
 from synapse_apply.kinds.catalogue import CATALOGUE
+from synapse_apply.kinds.compare import same
 from synapse_apply.kinds.search import probe
-from synapse_apply.manifests.shapes import secret_marks
+from synapse_apply.manifests.shapes import marks_with
 from synapse_apply.model.checkup import Row
-from synapse_apply.model.diagnostic import warning
+from synapse_apply.model.diagnostic import Path, warning
 from synapse_apply.model.errors import InputError, SynapseApplyError
-from synapse_apply.model.state import State
-from synapse_apply.model.values import Mac
+from synapse_apply.model.state import Record, State
+from synapse_apply.model.values import Mac, dig
+from synapse_apply.planning.whole import nested
 from synapse_apply.secrets.keys import Keys
 from synapse_apply.session import state_file
 from synapse_apply.session.checks.patient import Patient, Unchecked
@@ -22,6 +24,7 @@ from synapse_apply.session.surroundings import base_url
 from synapse_apply.session.twins import finding_of
 from synapse_apply.session.twins import twins as find_twins
 from synapse_apply.session.unrecorded import all_files
+from synapse_apply.views.accepted import fields_line
 
 
 def folder(patient: Patient) -> Iterator[Row]:
@@ -124,6 +127,31 @@ def lock(patient: Patient) -> Iterator[Row]:
         yield Row.ok("lock", "free")
 
 
+def accepted(patient: Patient) -> Iterator[Row]:
+    """Differences between manifest and live object that `state accept` took for settled."""
+    fields = [
+        f"{address}: {'.'.join(map(str, path))}"
+        for address, record in sorted(patient.state.needed().records.items())
+        for path in _accepted_of(record)
+    ]
+    undo = "`synapse-apply state accept ADDRESS --undo` shows them in plans again"
+    yield Row.ok("accepted", f"{fields_line(fields)} {undo}" if fields else "no difference")
+
+
+def _accepted_of(record: Record) -> Iterator[Path]:
+    """Accepted fields that differ as far as the record tells."""
+    kind = CATALOGUE.get(record.address.kind)
+    if record.accepted is None or kind is None:
+        return
+    applied, seen = nested(record.applied), nested(record.seen)
+    for path in record.accepted.paths:
+        rule = kind.rules.get(str(path[0]))
+        sides = dig(applied, path), dig(seen, path)
+        hidden = isinstance(sides[0], Mac) and not isinstance(sides[1], Mac)
+        if not hidden and not same(*sides, *((rule.compare,) if rule else ())):
+            yield path
+
+
 def open_calls(patient: Patient) -> Iterator[Row]:
     """Calls whose outcome nobody knows yet, and those that only a file knows of."""
     patient.own_folder.needed()
@@ -152,13 +180,14 @@ def twins(patient: Patient) -> Iterator[Row]:
     """Whether another live object has the natural key of a recorded one."""
     records = patient.state.needed().records
     patient.answer.needed()
+    marks = marks_with(patient.project.needed().providers)
     api, versions = patient.backend.needed().api, patient.target.needed().api
     count = 0
     for prefix, kind in CATALOGUE.items():
         some = {at: record for at, record in records.items() if at.kind == prefix}
         binding = kind.binding(versions)
         listed = (probe(api, binding) or ()) if some else ()
-        for address, others in find_twins(kind, binding, some, listed, secret_marks()):
+        for address, others in find_twins(kind, binding, some, listed, marks):
             count += 1
             yield Row.of("twins", finding_of(address, records[address], others))
     if not count:

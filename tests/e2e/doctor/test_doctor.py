@@ -332,7 +332,7 @@ def test_without_a_project_file(tmp_path: Path) -> None:
     assert "none yet: the first run of the embedded backend makes it" in first.stdout
     assert list(tmp_path.iterdir()) == []
     run("init", tmp_path, {})
-    assert run("doctor -t embedded", tmp_path, {}).stdout.endswith("(5 not checked).\n")
+    assert run("doctor -t embedded", tmp_path, {}).stdout.endswith("(6 not checked).\n")
     assert "1 to add" in run("plan -t embedded --preflight", tmp_path, {}).stdout
     run("apply -t embedded --auto-approve", tmp_path, {})
     assert run("doctor -t embedded", tmp_path, {}).stdout.endswith("Nothing is wrong.\n")

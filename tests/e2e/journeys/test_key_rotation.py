@@ -63,7 +63,7 @@ def test_a_providers_secret(team: Workplace, server: Server) -> None:
     assert "Apply incomplete!" in team.apply(code=5).out
     assert (server.writes, live(server)) == (sent, "secret-1")
     rotate(server, "secret-2")
-    team.run("state", "accept", "storage/s3", code=0)
+    team.run("state", "accept", "storage/s3", "--auto-approve", code=0)
     team.unchanged()
     team.apply()
     assert (server.writes[: len(sent)], live(server)) == (sent, "secret-2")
@@ -139,7 +139,7 @@ def test_both_at_once(place: Workplace, server: Server) -> None:
     assert f"{kept}; {way}\n" in rekeyed.err
     assert "Digested 1 secret under key" in rekeyed.out
     rotate(server, "secret-2")
-    place.run("state", "accept", "storage/s3", code=0)
+    place.run("state", "accept", "storage/s3", "--auto-approve", code=0)
     assert "another state key" not in place.plan(code=0).text
     place.unchanged()
     place.environ["S3_KEY"] = "secret-3"
@@ -149,7 +149,7 @@ def test_both_at_once(place: Workplace, server: Server) -> None:
 def test_each_secret_is_counted_once(team: Workplace, server: Server) -> None:
     """Also where the backend shows it, so that two digests of it are kept."""
     server.switch(secrets="plain")
-    team.run("state", "accept", "storage/s3", code=0)
+    team.run("state", "accept", "storage/s3", "--auto-approve", code=0)
     team.environ["SYNAPSE_APPLY_STATE_KEY"] = KEYS[1]
     assert "Digested 2 secrets under key" in team.run("state", "rekey", code=0).out
     assert team.run("state", "rekey", "--json", code=0).document["done"] == 0

@@ -35,7 +35,7 @@ def test_runs_are_listed_newest_first(told):
     assert runs[0]["results"] == {"done": 1}
     assert "@" in runs[0]["who"]
     text = told.run("history", code=0).out.splitlines()
-    assert text[0].split() == ["WHEN", "PLAN", "WHO", "CALLS", "COMMIT", "RUN"]
+    assert text[0].split() == ["WHEN", "PLAN", "COMMAND", "CALLS", "WHO", "COMMIT", "RUN"]
     assert [line.split()[1] for line in text[1:]] == [run["plan_id"] for run in runs]
     assert len(told.run("history", "--limit", "2", code=0).out.splitlines()) == 3
 
@@ -57,7 +57,7 @@ def test_the_calls_of_a_run(told):
 def test_the_commit_is_a_label(planned):
     """Where the project lies in Git."""
     typed = ["git", "-c", "user.name=T", "-c", "user.email=t@example.com"]
-    for command in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "First"]):
+    for command in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "First"]):
         subprocess.run([*typed, *command], cwd=planned.root, check=True)
     head = subprocess.run(
         ["git", "rev-parse", "HEAD"], cwd=planned.root, check=True, capture_output=True, text=True
@@ -107,7 +107,7 @@ def test_what_only_the_state_is_told(applied: Workplace, server: Server):
     assert deeds(applied) == [("forget", "storage/raw", "done")]
     applied.run("import", "storage/raw-data", number, code=0)
     assert deeds(applied) == [("import", "storage/raw-data", "done")]
-    applied.run("state", "accept", "storage/raw-data", code=0)
+    applied.run("state", "accept", "storage/raw-data", "--auto-approve", code=0)
     assert deeds(applied) == [("accept", "storage/raw-data", "done")]
     (applied.root / "manifests/storage.yaml").unlink()
     applied.apply()

@@ -133,7 +133,7 @@ def test_import_then_accept(empty, server):
     server.call("POST", "storages/", {**STORAGE_BODY, "configuration": {"base_path": "/old"}})
     empty.run("import", "storage/raw-data", "1", code=0)
     assert "! storage/raw-data" in empty.apply(code=5).out
-    empty.run("state", "accept", "storage/raw-data", code=0)
+    empty.run("state", "accept", "storage/raw-data", "--auto-approve", code=0)
     empty.unchanged()
     empty.edit("manifests/storage.yaml", "/data/raw", "/data/newer")
     assert "! storage/raw-data" in empty.apply(code=5).out

@@ -117,7 +117,7 @@ def test_a_whole_life_of_secrets(serve, tmp_path, shown):
         place.run("state", "show", "storage/literal", code=0),
         place.run("state", "list", "--json", code=0),
         place.run("state", "inventory", code=0),
-        place.run("state", "accept", "storage/env", code=0),
+        place.run("state", "accept", "storage/env", "--auto-approve", code=0),
         place.run("state", "rekey", code=0),
         place.run("state", "backup", "saved.db", code=0),
         place.plan("--resend-secrets"),

@@ -77,7 +77,7 @@ def test_the_way_out_of_a_storage_edit_works(applied, server):
     server.call(
         "PATCH", "_emulator/objects/storage/1/", {"configuration": {"base_path": "/data/new"}}
     )
-    applied.run("state", "accept", "storage/raw-data", code=0)
+    applied.run("state", "accept", "storage/raw-data", "--auto-approve", code=0)
     applied.unchanged()
 
 
@@ -110,7 +110,7 @@ def test_drift_of_what_cannot_be_changed(applied, server):
     assert paths(applied) == {"release/yolo@1.0.0": ["changelog"]}
     ran = applied.apply(code=5)
     assert "published releases never change" in ran.out
-    applied.run("state", "accept", "release/yolo@1.0.0", code=0)
+    applied.run("state", "accept", "release/yolo@1.0.0", "--auto-approve", code=0)
     applied.unchanged()
     server.call("PATCH", "_emulator/objects/release/1/", {"changelog": "Edited once more"})
     applied.apply(code=5)

@@ -9,7 +9,7 @@ from unit.applying.scripted import lost
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import InputError, StateError
 from synapse_apply.model.values import SecretRef
-from synapse_apply.session.accept import accept
+from synapse_apply.session.accept import accept, acceptable
 from synapse_apply.session.adopt import import_all
 from synapse_apply.session.inventory import InventoryRow, read_inventory
 
@@ -157,12 +157,18 @@ def test_the_digest_of_an_inventory_is_recorded_where_nothing_else_tells_one(ben
     assert "a plugin has none" in caught.value.diagnostics[0].detail
 
 
+def accept_all(bench, desired):
+    """Accept what differs, whatever it is."""
+    planned = bench.plan(desired)
+    accept(bench.context(desired), planned, acceptable(planned, W))
+
+
 def test_accepting_settles_what_cannot_be_sent(bench):
     """applied = desired, seen = observed: silent until either side moves again."""
     bench.apply(widget("w", serial="s1"))
     desired = widget("w", serial="s1", note="b")
     bench.live("w")["note"] = "c"
-    accept(bench.context(desired), bench.plan(desired), W)
+    accept_all(bench, desired)
     assert not bench.plan(desired).plan.has_changes
     assert bench.record("widget/w").applied[("note",)] == "b"
     assert bench.record("widget/w").seen[("note",)] == "c"
@@ -174,14 +180,14 @@ def test_what_cannot_be_accepted(bench):
     """Not declared, not recorded, not live: each its own words."""
     desired = widget("w")
     with pytest.raises(InputError, match="not declared"):
-        accept(bench.context(), bench.plan(), W)
+        acceptable(bench.plan(), W)
     with pytest.raises(StateError, match="nothing to accept") as caught:
-        accept(bench.context(desired), bench.plan(desired), W)
+        accept_all(bench, desired)
     assert "not recorded" in caught.value.diagnostics[0].detail
     bench.apply(desired)
     bench.api.objects["widget"].clear()
     with pytest.raises(StateError, match="nothing to accept") as caught:
-        accept(bench.context(desired), bench.plan(desired), W)
+        accept_all(bench, desired)
     assert "not live" in caught.value.diagnostics[0].detail
 
 
@@ -192,7 +198,7 @@ def test_accepting_a_secret_records_its_digest(bench):
     bench.apply(desired)
     bench.environ["W_KEY"] = "second"
     bench.live("w")["configuration"]["key"] = "second"
-    accept(bench.context(desired), bench.plan(desired), W)
+    accept_all(bench, desired)
     assert not bench.plan(desired).plan.has_changes
     assert "second" not in repr(bench.record("widget/w"))
 

@@ -1,0 +1,19 @@
+"""Whether `drift --accept` can write what is live of some fields into the files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from synapse_apply.model.plan import FieldChange
+from synapse_apply.planning.situation import CanWrite, Item
+
+
+def is_writable(item: Item, changes: Sequence[FieldChange], can_write: CanWrite) -> bool:
+    """Whether all of these fields can: no secret, no reference, no value from elsewhere."""
+    desired = item.desired
+    return desired is not None and all(
+        not change.sensitive
+        and not (change.path[0] in item.type.rules and item.type.rule(change.path).references)
+        and can_write(desired, change.path)
+        for change in changes
+    )
