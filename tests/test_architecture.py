@@ -54,6 +54,7 @@ SHARED_BY_USE_CASES = {
     "state_file",
     "surroundings",
     "unrecorded",
+    "other_runs",
     "vouching",
     "last_seen",
     "observe",

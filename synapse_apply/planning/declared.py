@@ -48,10 +48,13 @@ class Survey:
     removed: frozenset[Address] = frozenset()
     offline: bool = False
     refused: Mapping[Address, Refusal] = field(default_factory=dict)
+    is_changing: bool = False
 
     def unsettled(self, intent: Intent, *, new: bool = False) -> Refusal:
         """Why an address waits: this earlier call of it is open, or of what is `new` there."""
         at = intent.address
+        if self.is_changing:
+            return refusals.call_under_way(intent, new=new)
         return refusals.outcome_unknown(
             intent, self.settles_in.get(at), self.told.get(at, ""), new=new
         )
@@ -68,6 +71,8 @@ def decide(item: Item, survey: Survey) -> Ruling:
         ruling = _create(item, survey) if item.record is None else _recreate(item, survey)
     elif item.record is None or _is_another(item):
         ruling = _adopt(item, survey)
+        if survey.is_changing and item.sighting.found_by is FoundBy.KEY:
+            ruling = ruling.refuse(refusals.made_meanwhile(item))
     else:
         ruling = _keep(item, item.record, survey)
     ruling = _sealed(item, ruling)

@@ -87,6 +87,7 @@ def _surveyed(items: Mapping[Address, Item], situation: Situation) -> Survey:
         removed=situation.removed,
         offline=situation.base.offline,
         refused=situation.refused,
+        is_changing=situation.is_changing,
     )
 
 

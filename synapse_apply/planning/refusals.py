@@ -291,6 +291,31 @@ def prevent_destroy(item: Item) -> Refusal:
     )
 
 
+_OTHER_RUN = "other-run"
+_AFTER_IT = ("plan again when the other run has ended",)
+
+
+def made_meanwhile(item: Item) -> Refusal:
+    """An object without record, found while another run is making objects."""
+    return Refusal(
+        _OTHER_RUN,
+        f"id {item.sighting.observed.remote_id if item.sighting.observed else ''} has its name "
+        "and is not recorded: the run that is under way may have just made it",
+        _AFTER_IT,
+    )
+
+
+def call_under_way(intent: Intent, *, new: bool = False) -> Refusal:
+    """A call that another run sent, or is about to settle. `new` as for `outcome_unknown`."""
+    call = f"{intent.verb} of {intent.address}, which may be this object," if new else intent.verb
+    return Refusal(
+        _OTHER_RUN,
+        f"{call} was sent at {intent.sent_at or 'an unknown time'}, and the run that is under way "
+        "has not recorded how it ended",
+        _AFTER_IT,
+    )
+
+
 def outcome_unknown(
     intent: Intent, settles_in: float | None = None, told: str = "", *, new: bool = False
 ) -> Refusal:

@@ -10,6 +10,7 @@ from synapse_apply.applying.settle import Settled, after_settling
 from synapse_apply.model.address import Address
 from synapse_apply.model.aim import aimed_plan
 from synapse_apply.model.diagnostic import Diagnostic, warning
+from synapse_apply.model.frozen import frozen
 from synapse_apply.model.plan import Base, Plan
 from synapse_apply.model.ports import Progress
 from synapse_apply.model.refactoring import Moved, turned
@@ -20,6 +21,7 @@ from synapse_apply.planning.situation import Choices, Item, Situation
 from synapse_apply.session.context import Context, Planned
 from synapse_apply.session.intents import look_up, observing
 from synapse_apply.session.observe import Observer
+from synapse_apply.session.other_runs import at_work
 from synapse_apply.session.prepare import items
 from synapse_apply.session.published import published
 from synapse_apply.session.unrecorded import told_done
@@ -40,6 +42,39 @@ def plan(
     a read that failed is a finding of its address. StateError and InputError as the stores and the
     manifests raise them, LockLost where a lock that is held was lost meanwhile.
     """
+    look = _look(context, choices, looked_at)
+    if other_run := at_work(context.store, look.serial):
+        # It may have ended by now; then this look tells of one moment.
+        look = _look(context, choices, looked_at)
+        other_run = at_work(context.store, look.serial)
+    situation = replace(
+        look.situation,
+        is_changing=bool(other_run),
+        diagnostics=(
+            *context.diagnostics,
+            *(other_run or _unsettled(look.settled)),
+            *look.situation.diagnostics,
+        ),
+    )
+    plan = make_plan(situation)
+    planned = Planned(plan, situation.items, look.settled, situation.capabilities)
+    plan = plan if trying is None else _tried(context, planned, situation, trying)
+    # Without the lock nothing more was sent: what could not be read then says nothing.
+    context.store.check()
+    return replace(planned, plan=aimed_plan(plan, context.aim))
+
+
+@frozen
+class _Look:
+    """What state and backend were found to be; the state is that of `serial`."""
+
+    serial: int
+    situation: Situation
+    settled: tuple[Settled, ...]
+
+
+def _look(context: Context, choices: Choices, looked_at: Collection[Address]) -> _Look:
+    """Read the state, then all that is live of what it and the manifests name."""
     state = context.store.read()
     observer = observing(context)
     settled = look_up(context, state, observer)
@@ -66,25 +101,13 @@ def plan(
         waiting=moves.waiting,
         choices=replace(choices.under(context.target), partial=context.partial),
         capabilities=observer.capabilities,
-        diagnostics=(
-            *context.diagnostics,
-            *_unsettled(settled),
-            *moves.diagnostics,
-            *untold,
-            *map(_forged, forged),
-            *twins,
-        ),
+        diagnostics=(*moves.diagnostics, *untold, *map(_forged, forged), *twins),
         elsewhere=context.elsewhere() if any(map(_may_be_proved, made.values())) else {},
         moved=moves.moved,
         removed=let_go(context.project.removed, records, context.desired),
         published=live,
     )
-    plan = make_plan(situation)
-    planned = Planned(plan, made, tuple(settled), observer.capabilities)
-    plan = plan if trying is None else _tried(context, planned, situation, trying)
-    # Without the lock nothing more was sent: what could not be read then says nothing.
-    context.store.check()
-    return replace(planned, plan=aimed_plan(plan, context.aim))
+    return _Look(state.serial, situation, tuple(settled))
 
 
 def _moves(context: Context) -> tuple[Moved, ...]:
