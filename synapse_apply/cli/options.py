@@ -213,6 +213,14 @@ patience = _adding(
         "terminal, 45 s off it.",
     )
 )
+wait = _adding(
+    click.option(
+        "--wait",
+        is_flag=True,
+        help="Wait, as long as it takes, until it is certain what became of calls whose end nobody "
+        "saw.",
+    )
+)
 following = _adding(
     click.option(
         "-f", "--follow", is_flag=True, is_eager=True, help="Show what it writes until it ends."

@@ -291,6 +291,7 @@ def prevent_destroy(item: Item) -> Refusal:
     )
 
 
+WAITS = "`synapse-apply apply --wait` waits for it, and then goes on"
 _OTHER_RUN = "other-run"
 _AFTER_IT = ("plan again when the other run has ended",)
 
@@ -321,7 +322,7 @@ def outcome_unknown(
 ) -> Refusal:
     """An earlier call that may or may not have been acted on, and no way to look it up yet.
 
-    Where waiting settles it, that is the only way out: saying "it was not done" too early would
+    Where waiting settles it, that is all there is to do: saying "it was not done" too early would
     make a second one. The same goes for `told`, the way out where a run kept in a file that it
     was done. `new`: it is another address that is refused, where it may have made the object.
     """
@@ -338,7 +339,7 @@ def outcome_unknown(
             "outcome-unknown",
             f"an earlier {call} was sent at {intent.sent_at}, and it is too early to tell "
             "whether the server acted on it",
-            (f"run again in {math.ceil(settles_in)} s: it is looked up then",),
+            (f"run again in {math.ceil(settles_in)} s: it is looked up then", WAITS),
             outcome_unknown=True,
         )
     settle = f"synapse-apply state settle {intent.address}"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from synapse_apply.applying.settle import Settled, after_settling
@@ -17,6 +18,7 @@ from synapse_apply.model.refactoring import Moved, turned
 from synapse_apply.model.state import Record, State
 from synapse_apply.planning.moving import let_go, moving
 from synapse_apply.planning.planner import plan as make_plan
+from synapse_apply.planning.refusals import WAITS, listing
 from synapse_apply.planning.situation import Choices, Item, Situation
 from synapse_apply.session.context import Context, Planned
 from synapse_apply.session.intents import look_up, observing
@@ -157,15 +159,37 @@ def _told(context: Context, state: State) -> dict[Address, str]:
 
 
 def _unsettled(settled: Iterable[Settled]) -> Iterator[Diagnostic]:
-    """Why an earlier call is still open, which the refusal of its resource cannot know."""
+    """Why earlier calls are still open, which the refusals of their resources cannot know.
+
+    One warning for all calls of a verb that are open for one cause.
+    """
+    groups: dict[tuple[str, str], list[Settled]] = defaultdict(list)
     for item in settled:
         if item.is_open:
-            intent = item.intent
-            yield warning(
-                "The outcome of an earlier call is still unknown",
-                f"{intent.verb} of {intent.address} was sent at {intent.sent_at}: {item.why}.",
-                address=str(intent.address),
-            )
+            cause = item.why if item.settles_in is None else ""
+            groups[item.intent.verb, cause].append(item)
+    yield from map(_still_open, groups.values())
+
+
+def _still_open(items: Sequence[Settled]) -> Diagnostic:
+    """The warning of calls with one cause; how long to wait is that of the last of them."""
+    last = max(items, key=lambda item: item.settles_in or 0.0)
+    hint = "" if last.settles_in is None else f"{WAITS}."
+    first = items[0].intent
+    if len(items) == 1:
+        return warning(
+            "The outcome of an earlier call is still unknown",
+            f"{first.verb} of {first.address} was sent at {first.sent_at}: {last.why}.",
+            hint,
+            address=str(first.address),
+        )
+    since = min(item.intent.sent_at for item in items)
+    at = listing(item.intent.address for item in items)
+    return warning(
+        f"The outcome of {len(items)} earlier calls is still unknown",
+        f"{first.verb} of {at} (the first was sent at {since}): {last.why}.",
+        hint,
+    )
 
 
 def _forged(address: Address) -> Diagnostic:
