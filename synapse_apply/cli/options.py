@@ -264,6 +264,11 @@ choices = _adding(
         "--prune", is_flag=True, help="Delete recorded objects no longer declared; not with -f."
     ),
     click.option(
+        "--allow-locked",
+        is_flag=True,
+        help="With --prune: also delete releases that are locked; their version is lost for good.",
+    ),
+    click.option(
         "--recreate",
         is_flag=True,
         help="Make missing objects again even where the backend cannot say they are gone.",

@@ -20,6 +20,7 @@ from synapse_apply.planning.fields import Differences, creation, differences
 from synapse_apply.planning.identity import Claims, differing_identity
 from synapse_apply.planning.quiet import is_quiet
 from synapse_apply.planning.rulings import Ruling, change_of, quiet_change
+from synapse_apply.planning.sealed import was_sealed
 from synapse_apply.planning.series import Series
 from synapse_apply.planning.situation import Choices, Item
 from synapse_apply.planning.whole import is_secret, nested
@@ -182,8 +183,8 @@ def _recreate(item: Item, survey: Survey) -> Ruling:
 
 def _was_sealed(item: Item) -> bool:
     """Whether what is gone was sealed: nothing with its identity is ever made again."""
-    seal, record = item.binding.seal, item.record
-    if seal is None or record is None or record.seen.get((seal.name,)) is not True:
+    record = item.record
+    if record is None or not was_sealed(item):
         return False
     return all(item.want.get((name,)) == record.seen.get((name,)) for name in item.type.identity)
 

@@ -182,6 +182,33 @@ def sealed(item: Item) -> Refusal:
     )
 
 
+def loss_of_sealed(item: Item) -> str:
+    """What is lost for good with a sealed object that is deleted."""
+    record = item.record
+    digest = record.digest if record is not None else None
+    content = f", and its content {digest}, if nothing else has it," if digest else ""
+    remote_id = item.sighting.observed.remote_id if item.sighting.observed else ""
+    new = item.type.version if item.type.series else "name"
+    return (
+        f"{item.address} (id {remote_id}){content} is lost for good: API {item.binding.api} takes "
+        f"no second {item.type.prefix} with its {new}"
+    )
+
+
+def loses_sealed(item: Item) -> Refusal:
+    """Deletion of an object that was sealed: it can never be made again."""
+    name = item.binding.seal.name if item.binding.seal else ""
+    return Refusal(
+        "delete-sealed",
+        f"it is {name}. Deleted, {loss_of_sealed(item)}",
+        (
+            "take the change back in Git: declare it again",
+            f"keep the object and stop managing it: `synapse-apply state rm {item.address}`",
+            "if the loss is meant: `synapse-apply apply --prune --allow-locked`",
+        ),
+    )
+
+
 def not_taken(item: Item, names: Sequence[str]) -> Refusal:
     """Values that an object may have, and that nothing can be made with on this API version."""
     takes = "; ".join(f"{name}: {item.binding.takes[name].words}" for name in names)

@@ -52,8 +52,9 @@ class Choices:
     `selected` limits the plan to these addresses (None: all). `overridden` are guard names.
     `partial`: only some of the manifests were read, so that what has none may still be declared.
     `verify`: runs that are due are planned; those of `verify_now` are due in any case.
-    `revert_drift` goes before the rule `on_drift`. Where `guards` or `on_drift` is not given, the
-    target's count; `policy` is always the target's.
+    `allow_locked`: what was sealed for good may be deleted, too. `revert_drift` goes before the
+    rule `on_drift`. Where `guards` or `on_drift` is not given, the target's count; `policy` is
+    always the target's.
     """
 
     prune: bool = False
@@ -69,6 +70,7 @@ class Choices:
     policy: Policy = Policy()
     on_drift: str = ""
     revert_drift: bool = False
+    allow_locked: bool = False
 
     def under(self, target: Target) -> Choices:
         """The same, with the target's rules where none were given."""
