@@ -55,6 +55,7 @@ SHARED_BY_USE_CASES = {
     "surroundings",
     "unrecorded",
     "other_runs",
+    "common_rules",
     "vouching",
     "last_seen",
     "observe",

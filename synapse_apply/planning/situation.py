@@ -99,6 +99,7 @@ class Situation:
     `removed` the recorded addresses that the project file lets go. `refused` is what the backend
     refused when the calls of an earlier plan were tried, `trial` how many were. `published` are the
     versions that are live of a series, by (prefix, series), where a rule of the policy asks.
+    `elsewhere_declared` are addresses that other targets declare which the same rules hold for.
     `is_changing`: another run was at work while state and backend were read, so that what has no
     record may be that run's.
     """
@@ -122,4 +123,5 @@ class Situation:
     trial: Trial | None = None
     removed: frozenset[Address] = frozenset()
     published: Published = field(default_factory=dict)
+    elsewhere_declared: frozenset[str] = frozenset()
     is_changing: bool = False

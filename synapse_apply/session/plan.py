@@ -20,6 +20,7 @@ from synapse_apply.planning.moving import let_go, moving
 from synapse_apply.planning.planner import plan as make_plan
 from synapse_apply.planning.refusals import WAITS, listing
 from synapse_apply.planning.situation import Choices, Item, Situation
+from synapse_apply.session.common_rules import declared_elsewhere
 from synapse_apply.session.context import Context, Planned
 from synapse_apply.session.intents import look_up, observing
 from synapse_apply.session.observe import Observer
@@ -108,6 +109,7 @@ def _look(context: Context, choices: Choices, looked_at: Collection[Address]) ->
         moved=moves.moved,
         removed=let_go(context.project.removed, records, context.desired),
         published=live,
+        elsewhere_declared=declared_elsewhere(context, made),
     )
     return _Look(state.serial, situation, tuple(settled))
 
