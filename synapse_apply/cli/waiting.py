@@ -8,10 +8,17 @@ from collections.abc import Callable, Sequence
 from synapse_apply.applying.settle import Settled
 from synapse_apply.cli.face import Face
 from synapse_apply.planning.refusals import listing
-from synapse_apply.session.waiting import Wait
+from synapse_apply.session.context import Context
+from synapse_apply.session.waiting import Wait, wait_for_open_calls
 from synapse_apply.views.safety import clean
 
 _CLEAR = "\r\033[K"
+
+
+def wait_if_asked(face: Face, context: Context, *, asked: bool) -> None:
+    """Where it is `asked`, come back when it is certain what became of calls open now."""
+    if asked:
+        wait_for_open_calls(context, waiter(face, context.pause))
 
 
 def waiter(face: Face, pause: Callable[[float], None]) -> Wait:

@@ -101,15 +101,13 @@ def command(
 
     Plans first, shows the plan and asks; everything is checked before the first call. A failure
     skips what depends on it and the rest goes on. The first Ctrl-C lets what has begun end (off a
-    terminal for 6 s at most) and reports truthfully; the second stops at once.
-
-    Calls of a run that was killed are looked up first. That one was not done is certain only when
-    it can no longer arrive: until then its resource is refused (exit 7), or --wait waits for that.
+    terminal for 6 s at most) and reports truthfully; the second stops at once. Open calls of a
+    killed run are looked up first: too early to tell is exit 7, or --wait waits.
 
     With a saved PLAN (`plan --out`) only what it says is done, once, and nobody is asked; it knows
-    its target. Objects
-    that changed since are refused alone. Where the plan carries packages (`plan --out FILE
-    --with-packages`), those are checked and uploaded, and package sources are not looked at.
+    its target. Objects that changed since are refused alone. Where the plan carries packages (`plan
+    --out FILE --with-packages`), those are checked and uploaded, and package sources are not looked
+    at.
 
     With --reviewed the manifests may have moved on: all is planned anew from this checkout, rows
     that equal a reviewed row go, all others are refused. Packages come from the checkout's
@@ -121,8 +119,7 @@ def command(
     from synapse_apply.cli.approval import need_approval
     from synapse_apply.cli.choices import Asked
     from synapse_apply.cli.saved_plan import SavedRun, context_of, of_its_target, read_given
-    from synapse_apply.cli.waiting import waiter
-    from synapse_apply.session.waiting import wait_for_open_calls
+    from synapse_apply.cli.waiting import wait_if_asked
 
     given = read_given(where, plan, reviewed, {**asked, "adopt": adopt})
     if given is not None:
@@ -130,8 +127,7 @@ def command(
         reports = replace(reports, where=where) if reports is not None else None
     need_approval(face, given=auto_approve or given is not None)
     with context_of(where, given, reviewed=plan is None) as context:
-        if wait:
-            wait_for_open_calls(context, waiter(face, context.pause))
+        wait_if_asked(face, context, asked=wait)
         wanted = Asked(adopt=adopt, **asked).choices(context, asks=face.on_terminal)
         run = Run(
             face,
