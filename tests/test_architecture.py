@@ -54,6 +54,8 @@ SHARED_BY_USE_CASES = {
     "state_file",
     "surroundings",
     "unrecorded",
+    "other_runs",
+    "common_rules",
     "vouching",
     "last_seen",
     "observe",

@@ -64,7 +64,8 @@ class Settler:
 
     `now` is RFC 3339 UTC, `up` the same moment as the machine counts it. `known_jobs` gives the
     jobs of runs that are settled, and is asked only where a run is open. `owner_of` gives the other
-    address that an object is recorded under, None where there is none.
+    address that an object is recorded under, None where there is none. `listed` gives the objects
+    of a kind with a natural key from a list that was read after `now`, None where none was.
     """
 
     api: Api
@@ -77,6 +78,7 @@ class Settler:
     up: Uptime = Uptime()
     known_jobs: Callable[[], Container[str]] = frozenset
     owner_of: Callable[[Observed, Address], Address | None] = lambda _found, _address: None
+    listed: Callable[[str, Binding, str], list[Observed] | None] = lambda *_what: None
 
     def settle(self, intent: Intent, record: Record | None) -> Settled:
         """The intent closed where the backend can tell, else open with the reason."""
@@ -96,7 +98,7 @@ class Settler:
     def _create(
         self, intent: Intent, kind: ResourceType, binding: Binding, record: Record | None
     ) -> Settled:
-        hits = search(self.api, binding, intent.natural_key, self.capabilities, self.marks)
+        hits = self._hits(intent, binding)
         if len(hits) == 1:
             if owner := self.owner_of(hits[0], intent.address):
                 why = f"what has its name (id {hits[0].remote_id}) is recorded as {owner}"
@@ -108,6 +110,16 @@ class Settler:
         if binding.proves(intent.natural_key, self.capabilities) is not Lookup.COMPLETE:
             return Settled(intent, record, "this API cannot tell whether it was made")
         return self._too_early(intent, record) or _absent(intent, record)
+
+    def _hits(self, intent: Intent, binding: Binding) -> list[Observed]:
+        """Every live object with the natural key of a create, from one list for all creates."""
+        key = intent.natural_key
+        if not key or binding.proves(key, self.capabilities) is Lookup.NONE:
+            return []
+        hits = self.listed(intent.address.kind, binding, key)
+        if hits is None:
+            hits = search(self.api, binding, key, self.capabilities, self.marks)
+        return hits
 
     def _run(self, intent: Intent, kind: ResourceType, record: Record | None) -> Settled:
         """A run is over with its answer: the job that it started is followed by the next apply."""

@@ -38,6 +38,7 @@ class Asked:
     only: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     revert_drift: bool = False
+    allow_locked: bool = False
 
     def choices(self, context: Planned, *, asks: bool = False) -> Choices:
         """With the rules of the target; what is to be adopted is shown where somebody is asked.
@@ -49,6 +50,8 @@ class Asked:
             raise click.UsageError(
                 "--prune needs all manifests: with -f, what other files declare would be deleted."
             )
+        if self.allow_locked and not self.prune:
+            raise click.UsageError("--allow-locked is for what --prune deletes: give both.")
         target = context.target
         _check(self.overridden, target.policy)
         return Choices(
@@ -60,6 +63,7 @@ class Asked:
             overridden=frozenset(self.overridden),
             selected=selection(context, self.only, self.exclude),
             revert_drift=self.revert_drift,
+            allow_locked=self.allow_locked,
         ).under(target)
 
 

@@ -60,6 +60,11 @@ class Face:
         return _is_terminal(sys.stderr)
 
     @property
+    def draws_on_stderr(self) -> bool:
+        """Whether a line of stderr can be written over."""
+        return _is_terminal(sys.stderr) and self.environ.get("TERM") != "dumb"
+
+    @property
     def width(self) -> int | None:
         """The terminal's width in cells; None off a terminal."""
         if not _is_terminal(sys.stdout):

@@ -213,6 +213,14 @@ patience = _adding(
         "terminal, 45 s off it.",
     )
 )
+wait = _adding(
+    click.option(
+        "--wait",
+        is_flag=True,
+        help="Wait, as long as it takes, until it is certain what became of calls whose end nobody "
+        "saw.",
+    )
+)
 following = _adding(
     click.option(
         "-f", "--follow", is_flag=True, is_eager=True, help="Show what it writes until it ends."
@@ -254,6 +262,11 @@ choices = _adding(
     _EXCLUDE,
     click.option(
         "--prune", is_flag=True, help="Delete recorded objects no longer declared; not with -f."
+    ),
+    click.option(
+        "--allow-locked",
+        is_flag=True,
+        help="With --prune: also delete releases that are locked; their version is lost for good.",
     ),
     click.option(
         "--recreate",

@@ -31,18 +31,23 @@ from synapse_apply.views.drift import drift_document
 from synapse_apply.views.failure import failure_document
 from synapse_apply.views.html import reports as html
 from synapse_apply.views.json import json_text, plan_document, report_document
+from synapse_apply.views.remarks import Remark
 
 
 @frozen
 class Told:
-    """One outcome in the shapes that the kinds of report need, each made when it is asked for."""
+    """One outcome in the shapes that the kinds of report need, each made when it is asked for.
+
+    `annotated` are the remarks that are shown at lines of a change, where these are not all.
+    """
 
     document: Callable[[], dict[str, Any]]
     markdown: Callable[[Budget], str]
     html: Callable[[], str]
-    remarks: Callable[[], list[remarks.Remark]]
+    remarks: Callable[[], list[Remark]]
     counts: Callable[[], dict[str, int]]
     outputs: dict[str, str]
+    annotated: Callable[[], list[Remark]] | None = None
 
 
 @frozen
@@ -142,6 +147,7 @@ class Reports:
             lambda: remarks.plan_remarks(plan),
             lambda: gitlab.plan_counts(plan),
             github.plan_outputs(plan, code),
+            lambda: remarks.touched_remarks(plan),
         )
 
     def _drift(self, drift: Drift, code: int) -> Told:
@@ -215,7 +221,8 @@ class Reports:
 
     def _to_runner(self, told: Told) -> Iterator[Diagnostic]:
         """Annotations to stderr, and the files that a runner of GitHub Actions names."""
-        self.face.err(github.annotation_lines(self.placed(told)))
+        found = (told.annotated or told.remarks)()
+        self.face.err(github.annotation_lines(self._placed(found)))
         environ = self.where.environ
         if summary := environ.get("GITHUB_STEP_SUMMARY"):
             room = STEP_SUMMARY.limit - size(Path(summary))
@@ -228,9 +235,11 @@ class Reports:
             delimiter = f"synapse_apply_{secrets.token_hex(16)}"
             append(Path(outputs), github.outputs_text(told.outputs, delimiter))
 
-    def placed(self, told: Told) -> list[remarks.Remark]:
+    def placed(self, told: Told) -> list[Remark]:
         """What is said of files, by the names they have in the repository."""
-        found = told.remarks()
+        return self._placed(told.remarks())
+
+    def _placed(self, found: list[Remark]) -> list[Remark]:
         names = {remark.position.file for remark in found if remark.position is not None}
         environ = self.where.environ
         root = environ.get("GITHUB_WORKSPACE") or environ.get("CI_PROJECT_DIR")

@@ -23,6 +23,7 @@ from synapse_apply.session.where import Where
 # What changes the rows of a plan is said when it is made: the file tells the rest.
 _OF_THE_PLAN = {
     "prune": "--prune",
+    "allow_locked": "--allow-locked",
     "resend_secrets": "--resend-secrets",
     "adopt": "--adopt",
     "no_verify": "--no-verify",

@@ -7,12 +7,24 @@ from typing import Any
 
 from synapse_apply.applying.settle import Settled
 from synapse_apply.cli.face import Face
+from synapse_apply.cli.waiting import waiter
 from synapse_apply.model.aim import aimed_refusal
-from synapse_apply.model.diagnostic import Diagnostic
+from synapse_apply.model.diagnostic import Diagnostic, warning
 from synapse_apply.model.errors import Exit
-from synapse_apply.planning.refusals import outcome_unknown
+from synapse_apply.planning.refusals import listing, outcome_unknown
+from synapse_apply.session.context import Context
 from synapse_apply.session.unrecorded import Told
+from synapse_apply.session.waiting import settle_patiently
 from synapse_apply.views.safety import clean
+
+
+def wait_for(face: Face, context: Context, settled: Sequence[Settled]) -> list[Settled]:
+    """The calls as they stand when nothing is too young any more; what others did is said."""
+    known, elsewhere = settle_patiently(context, settled, waiter(face, context.pause))
+    if elsewhere:
+        detail = f"{listing(elsewhere)}: the state knows how they ended."
+        face.warn([warning("Another run settled calls meanwhile", detail)])
+    return known
 
 
 def tell(

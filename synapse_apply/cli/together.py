@@ -29,6 +29,7 @@ _NOT_WITH: Mapping[str, Mapping[str, str]] = {
         "preflight": f"{_NO_PLAN} to check before",
         "server_dry_run": f"{_NO_PLAN}, so no call to be tried",
         "prune": _NO_PLAN,
+        "allow_locked": _NO_PLAN,
         "recreate": _NO_PLAN,
         "resend_secrets": _NO_PLAN,
         "revert_drift": _NO_PLAN,

@@ -178,6 +178,10 @@ class StateStore(Protocol):
         """LockLost, in the words that a write would have, where `lost`."""
         ...
 
+    def in_the_way(self) -> tuple[Diagnostic, ...]:
+        """Who holds the lock, as a run that wants it is told; nothing where it is free."""
+        ...
+
     def broken(self) -> bool:
         """Whether a write failed under this lock: what is called now could not be recorded."""
         ...

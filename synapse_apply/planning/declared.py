@@ -20,6 +20,7 @@ from synapse_apply.planning.fields import Differences, creation, differences
 from synapse_apply.planning.identity import Claims, differing_identity
 from synapse_apply.planning.quiet import is_quiet
 from synapse_apply.planning.rulings import Ruling, change_of, quiet_change
+from synapse_apply.planning.sealed import was_sealed
 from synapse_apply.planning.series import Series
 from synapse_apply.planning.situation import CanWrite, Choices, Item, writes_all
 from synapse_apply.planning.whole import is_secret, nested
@@ -50,10 +51,13 @@ class Survey:
     offline: bool = False
     refused: Mapping[Address, Refusal] = field(default_factory=dict)
     can_write: CanWrite = writes_all
+    is_changing: bool = False
 
     def unsettled(self, intent: Intent, *, new: bool = False) -> Refusal:
         """Why an address waits: this earlier call of it is open, or of what is `new` there."""
         at = intent.address
+        if self.is_changing:
+            return refusals.call_under_way(intent, new=new)
         return refusals.outcome_unknown(
             intent, self.settles_in.get(at), self.told.get(at, ""), new=new
         )
@@ -70,6 +74,8 @@ def decide(item: Item, survey: Survey) -> Ruling:
         ruling = _create(item, survey) if item.record is None else _recreate(item, survey)
     elif item.record is None or _is_another(item):
         ruling = _adopt(item, survey)
+        if survey.is_changing and item.sighting.found_by is FoundBy.KEY:
+            ruling = ruling.refuse(refusals.made_meanwhile(item))
     else:
         ruling = _keep(item, item.record, survey)
     ruling = _sealed(item, ruling)
@@ -179,8 +185,8 @@ def _recreate(item: Item, survey: Survey) -> Ruling:
 
 def _was_sealed(item: Item) -> bool:
     """Whether what is gone was sealed: nothing with its identity is ever made again."""
-    seal, record = item.binding.seal, item.record
-    if seal is None or record is None or record.seen.get((seal.name,)) is not True:
+    record = item.record
+    if record is None or not was_sealed(item):
         return False
     return all(item.want.get((name,)) == record.seen.get((name,)) for name in item.type.identity)
 

@@ -88,6 +88,7 @@ def _surveyed(items: Mapping[Address, Item], situation: Situation) -> Survey:
         offline=situation.base.offline,
         can_write=situation.can_write,
         refused=situation.refused,
+        is_changing=situation.is_changing,
     )
 
 

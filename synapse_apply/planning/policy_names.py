@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
+from synapse_apply.kinds.descriptor import Catalogue
 from synapse_apply.model.diagnostic import Diagnostic, warning
+from synapse_apply.model.policy import Rule
 from synapse_apply.planning.refusals import listing
 from synapse_apply.planning.situation import Situation
 
@@ -15,7 +17,8 @@ _PATTERN = re.compile(r"[*?\[]")
 def strange_names(situation: Situation) -> Iterator[Diagnostic]:
     """A warning for each rule that names what is neither declared nor recorded.
 
-    A pattern, and a kind, may be meant for what is still to come. Nothing is known where only some
+    A pattern, and a kind, may be meant for what is still to come, and a rule that several targets
+    share for what only one of them has. Nothing is known where only some
     of the manifests were read.
     """
     rules = situation.choices.policy.rules
@@ -23,13 +26,10 @@ def strange_names(situation: Situation) -> Iterator[Diagnostic]:
         return
     known = {str(at) for at in situation.items}
     known |= {str(intent.address) for intent in situation.open_intents}
+    known |= situation.elsewhere_declared
     for rule in rules:
-        named = dict.fromkeys((*rule.only, *rule.excepted))
-        strange = [
-            name
-            for name in named
-            if name not in known and name not in situation.catalogue and not _PATTERN.search(name)
-        ]
+        named = names_of(rule, situation.catalogue)
+        strange = [name for name in named if name not in known]
         if strange:
             yield warning(
                 "A rule of the policy names what is not there",
@@ -38,6 +38,12 @@ def strange_names(situation: Situation) -> Iterator[Diagnostic]:
                 _hint(strange, sorted(known)),
                 position=rule.position,
             )
+
+
+def names_of(rule: Rule, catalogue: Catalogue) -> list[str]:
+    """The addresses that a rule spells out: neither kinds nor patterns."""
+    named = dict.fromkeys((*rule.only, *rule.excepted))
+    return [name for name in named if name not in catalogue and not _PATTERN.search(name)]
 
 
 def _hint(strange: Sequence[str], known: Sequence[str]) -> str:

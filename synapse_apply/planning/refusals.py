@@ -236,6 +236,33 @@ def sealed(item: Item) -> Refusal:
     )
 
 
+def loss_of_sealed(item: Item) -> str:
+    """What is lost for good with a sealed object that is deleted."""
+    record = item.record
+    digest = record.digest if record is not None else None
+    content = f", and its content {digest}, if nothing else has it," if digest else ""
+    remote_id = item.sighting.observed.remote_id if item.sighting.observed else ""
+    new = item.type.version if item.type.series else "name"
+    return (
+        f"{item.address} (id {remote_id}){content} is lost for good: API {item.binding.api} takes "
+        f"no second {item.type.prefix} with its {new}"
+    )
+
+
+def loses_sealed(item: Item) -> Refusal:
+    """Deletion of an object that was sealed: it can never be made again."""
+    name = item.binding.seal.name if item.binding.seal else ""
+    return Refusal(
+        "delete-sealed",
+        f"it is {name}. Deleted, {loss_of_sealed(item)}",
+        (
+            "take the change back in Git: declare it again",
+            f"keep the object and stop managing it: `synapse-apply state rm {item.address}`",
+            "if the loss is meant: `synapse-apply apply --prune --allow-locked`",
+        ),
+    )
+
+
 def not_taken(item: Item, names: Sequence[str]) -> Refusal:
     """Values that an object may have, and that nothing can be made with on this API version."""
     takes = "; ".join(f"{name}: {item.binding.takes[name].words}" for name in names)
@@ -349,12 +376,38 @@ def prevent_destroy(item: Item) -> Refusal:
     )
 
 
+WAITS = "`synapse-apply apply --wait` waits for it, and then goes on"
+_OTHER_RUN = "other-run"
+_AFTER_IT = ("plan again when the other run has ended",)
+
+
+def made_meanwhile(item: Item) -> Refusal:
+    """An object without record, found while another run is making objects."""
+    return Refusal(
+        _OTHER_RUN,
+        f"id {item.sighting.observed.remote_id if item.sighting.observed else ''} has its name "
+        "and is not recorded: the run that is under way may have just made it",
+        _AFTER_IT,
+    )
+
+
+def call_under_way(intent: Intent, *, new: bool = False) -> Refusal:
+    """A call that another run sent, or is about to settle. `new` as for `outcome_unknown`."""
+    call = f"{intent.verb} of {intent.address}, which may be this object," if new else intent.verb
+    return Refusal(
+        _OTHER_RUN,
+        f"{call} was sent at {intent.sent_at or 'an unknown time'}, and the run that is under way "
+        "has not recorded how it ended",
+        _AFTER_IT,
+    )
+
+
 def outcome_unknown(
     intent: Intent, settles_in: float | None = None, told: str = "", *, new: bool = False
 ) -> Refusal:
     """An earlier call that may or may not have been acted on, and no way to look it up yet.
 
-    Where waiting settles it, that is the only way out: saying "it was not done" too early would
+    Where waiting settles it, that is all there is to do: saying "it was not done" too early would
     make a second one. The same goes for `told`, the way out where a run kept in a file that it
     was done. `new`: it is another address that is refused, where it may have made the object.
     """
@@ -371,7 +424,7 @@ def outcome_unknown(
             "outcome-unknown",
             f"an earlier {call} was sent at {intent.sent_at}, and it is too early to tell "
             "whether the server acted on it",
-            (f"run again in {math.ceil(settles_in)} s: it is looked up then",),
+            (f"run again in {math.ceil(settles_in)} s: it is looked up then", WAITS),
             outcome_unknown=True,
         )
     settle = f"synapse-apply state settle {intent.address}"

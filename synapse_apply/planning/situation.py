@@ -61,8 +61,9 @@ class Choices:
     `selected` limits the plan to these addresses (None: all). `overridden` are guard names.
     `partial`: only some of the manifests were read, so that what has none may still be declared.
     `verify`: runs that are due are planned; those of `verify_now` are due in any case.
-    `revert_drift` goes before the rule `on_drift`. Where `guards` or `on_drift` is not given, the
-    target's count; `policy` is always the target's.
+    `allow_locked`: what was sealed for good may be deleted, too. `revert_drift` goes before the
+    rule `on_drift`. Where `guards` or `on_drift` is not given, the target's count; `policy` is
+    always the target's.
     """
 
     prune: bool = False
@@ -78,6 +79,7 @@ class Choices:
     policy: Policy = Policy()
     on_drift: str = ""
     revert_drift: bool = False
+    allow_locked: bool = False
 
     def under(self, target: Target) -> Choices:
         """The same, with the target's rules where none were given."""
@@ -107,6 +109,9 @@ class Situation:
     refused when the calls of an earlier plan were tried, `trial` how many were. `published` are the
     versions that are live of a series, by (prefix, series), where a rule of the policy asks.
     `can_write` is asked, for the words of a refusal, whether a live value can go into the files.
+    `elsewhere_declared` are addresses that other targets declare which the same rules hold for.
+    `is_changing`: another run was at work while state and backend were read, so that what has no
+    record may be that run's.
     """
 
     plan_id: str
@@ -129,3 +134,5 @@ class Situation:
     removed: frozenset[Address] = frozenset()
     published: Published = field(default_factory=dict)
     can_write: CanWrite = writes_all
+    elsewhere_declared: frozenset[str] = frozenset()
+    is_changing: bool = False

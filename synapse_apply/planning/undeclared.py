@@ -12,6 +12,7 @@ from synapse_apply.planning.declared import Survey
 from synapse_apply.planning.identity import differing_identity
 from synapse_apply.planning.refusals import listing
 from synapse_apply.planning.rulings import Ruling, change_of
+from synapse_apply.planning.sealed import is_sealed
 from synapse_apply.planning.series import is_beyond, is_history, members_beside
 from synapse_apply.planning.situation import Item
 
@@ -65,7 +66,15 @@ def _prune(item: Item, survey: Survey) -> Ruling:
         return ruling.refuse(refusals.other_object(item, names))
     if item.record is not None and item.record.protected:
         return ruling.refuse(refusals.prevent_destroy(item))
-    return ruling
+    return _of_sealed(item, ruling, survey) if is_sealed(item) else ruling
+
+
+def _of_sealed(item: Item, ruling: Ruling, survey: Survey) -> Ruling:
+    """The delete of what can never be made again: it must be asked for, and names the loss."""
+    if not survey.choices.allow_locked:
+        return ruling.refuse(refusals.loses_sealed(item))
+    notes = (*ruling.change.notes, refusals.loss_of_sealed(item))
+    return replace(ruling, change=replace(ruling.change, notes=notes))
 
 
 def _noted(item: Item, action: Action, note: str) -> Ruling:

@@ -30,17 +30,20 @@ def look_up(context: Context, state: State, observer: Observer) -> list[Settled]
     """What became of every open intent, as far as the backend can tell; nothing is written."""
     if not state.open_intents:
         return []
+    # Before any list is read: absence from a list says nothing of what came after it.
+    now, up = context.clock.now(), context.uptime()
     settler = Settler(
         context.api,
         context.catalogue,
         context.secrets,
         context.loaded.marks,
         observer.probed(intent.address.kind for intent in state.open_intents),
-        context.clock.now(),
+        now,
         context.target.settle_after,
-        context.uptime(),
+        up,
         lambda: known_jobs(context.store),
         lambda found, address: _other(owners, found, address),
+        observer.listed_with_key,
     )
     records: dict[Address, Record] = dict(state.records)
     owners = owners_of(records)

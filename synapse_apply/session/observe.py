@@ -99,6 +99,19 @@ class Observer:
                 self._listed(prefix, binding)
         return self.capabilities
 
+    def listed_with_key(self, prefix: str, binding: Binding, key: str) -> list[Observed] | None:
+        """The live objects of a kind with this natural key, from a list that is read once a run.
+
+        None where this backend has no such list, or it is one of another API version.
+        """
+        if binding is not self.binding(self._catalogue[prefix]):
+            return None
+        listed = self._listed(prefix, binding)
+        if listed is None:
+            return None
+        hits = whole(self._api, binding, listed.get(key, []))
+        return [binding.decode(raw, self._marks) for raw in hits]
+
     def binding(self, kind: ResourceType) -> Binding:
         found = self._bindings.get(kind.prefix)
         if found is None:

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from synapse_apply.applying.settle import Settled, after_settling
 from synapse_apply.model.address import Address
 from synapse_apply.model.aim import aimed_plan
 from synapse_apply.model.diagnostic import Diagnostic, warning
+from synapse_apply.model.frozen import frozen
 from synapse_apply.model.plan import Base, Plan
 from synapse_apply.model.ports import Progress
 from synapse_apply.model.refactoring import Moved, turned
 from synapse_apply.model.state import Record, State
 from synapse_apply.planning.moving import let_go, moving
 from synapse_apply.planning.planner import plan as make_plan
+from synapse_apply.planning.refusals import WAITS, listing
 from synapse_apply.planning.situation import Choices, Item, Situation
+from synapse_apply.session.common_rules import declared_elsewhere
 from synapse_apply.session.context import Context, Planned
 from synapse_apply.session.intents import look_up, observing
 from synapse_apply.session.observe import Observer
+from synapse_apply.session.other_runs import at_work
 from synapse_apply.session.prepare import items
 from synapse_apply.session.published import published
 from synapse_apply.session.unrecorded import told_done
@@ -41,6 +46,39 @@ def plan(
     a read that failed is a finding of its address. StateError and InputError as the stores and the
     manifests raise them, LockLost where a lock that is held was lost meanwhile.
     """
+    look = _look(context, choices, looked_at)
+    if other_run := at_work(context.store, look.serial):
+        # It may have ended by now; then this look tells of one moment.
+        look = _look(context, choices, looked_at)
+        other_run = at_work(context.store, look.serial)
+    situation = replace(
+        look.situation,
+        is_changing=bool(other_run),
+        diagnostics=(
+            *context.diagnostics,
+            *(other_run or _unsettled(look.settled)),
+            *look.situation.diagnostics,
+        ),
+    )
+    plan = make_plan(situation)
+    planned = Planned(plan, situation.items, look.settled, situation.capabilities)
+    plan = plan if trying is None else _tried(context, planned, situation, trying)
+    # Without the lock nothing more was sent: what could not be read then says nothing.
+    context.store.check()
+    return replace(planned, plan=aimed_plan(plan, context.aim))
+
+
+@frozen
+class _Look:
+    """What state and backend were found to be; the state is that of `serial`."""
+
+    serial: int
+    situation: Situation
+    settled: tuple[Settled, ...]
+
+
+def _look(context: Context, choices: Choices, looked_at: Collection[Address]) -> _Look:
+    """Read the state, then all that is live of what it and the manifests name."""
     state = context.store.read()
     observer = observing(context)
     settled = look_up(context, state, observer)
@@ -67,25 +105,15 @@ def plan(
         waiting=moves.waiting,
         choices=replace(choices.under(context.target), partial=context.partial),
         capabilities=observer.capabilities,
-        diagnostics=(
-            *context.diagnostics,
-            *_unsettled(settled),
-            *moves.diagnostics,
-            *untold,
-            *map(_forged, forged),
-            *twins,
-        ),
+        diagnostics=(*moves.diagnostics, *untold, *map(_forged, forged), *twins),
         elsewhere=context.elsewhere() if any(map(_may_be_proved, made.values())) else {},
         moved=moves.moved,
         removed=let_go(context.project.removed, records, context.desired),
         published=live,
         can_write=Writable(context),
+        elsewhere_declared=declared_elsewhere(context, made),
     )
-    planned = Planned(make_plan(situation), made, tuple(settled), observer.capabilities)
-    plan = planned.plan if trying is None else _tried(context, planned, situation, trying)
-    # Without the lock nothing more was sent: what could not be read then says nothing.
-    context.store.check()
-    return replace(planned, plan=aimed_plan(plan, context.aim))
+    return _Look(state.serial, situation, tuple(settled))
 
 
 def _moves(context: Context) -> tuple[Moved, ...]:
@@ -136,15 +164,37 @@ def _told(context: Context, state: State) -> dict[Address, str]:
 
 
 def _unsettled(settled: Iterable[Settled]) -> Iterator[Diagnostic]:
-    """Why an earlier call is still open, which the refusal of its resource cannot know."""
+    """Why earlier calls are still open, which the refusals of their resources cannot know.
+
+    One warning for all calls of a verb that are open for one cause.
+    """
+    groups: dict[tuple[str, str], list[Settled]] = defaultdict(list)
     for item in settled:
         if item.is_open:
-            intent = item.intent
-            yield warning(
-                "The outcome of an earlier call is still unknown",
-                f"{intent.verb} of {intent.address} was sent at {intent.sent_at}: {item.why}.",
-                address=str(intent.address),
-            )
+            cause = item.why if item.settles_in is None else ""
+            groups[item.intent.verb, cause].append(item)
+    yield from map(_still_open, groups.values())
+
+
+def _still_open(items: Sequence[Settled]) -> Diagnostic:
+    """The warning of calls with one cause; how long to wait is that of the last of them."""
+    last = max(items, key=lambda item: item.settles_in or 0.0)
+    hint = "" if last.settles_in is None else f"{WAITS}."
+    first = items[0].intent
+    if len(items) == 1:
+        return warning(
+            "The outcome of an earlier call is still unknown",
+            f"{first.verb} of {first.address} was sent at {first.sent_at}: {last.why}.",
+            hint,
+            address=str(first.address),
+        )
+    since = min(item.intent.sent_at for item in items)
+    at = listing(item.intent.address for item in items)
+    return warning(
+        f"The outcome of {len(items)} earlier calls is still unknown",
+        f"{first.verb} of {at} (the first was sent at {since}): {last.why}.",
+        hint,
+    )
 
 
 def _forged(address: Address) -> Diagnostic:

@@ -267,6 +267,7 @@ def _choices_to(choices: Choices) -> Json:
         "resend_secrets": choices.resend_secrets,
         "verify": choices.verify,
         "revert_drift": choices.revert_drift,
+        "allow_locked": choices.allow_locked,
         "overridden": sorted(choices.overridden),
         "selected": None if selected is None else sorted(map(str, selected)),
     }
@@ -281,6 +282,7 @@ def _choices_from(data: Mapping[str, Any]) -> Choices:
         resend_secrets=data["resend_secrets"] is True,
         verify=data.get("verify", True) is True,
         revert_drift=data.get("revert_drift", False) is True,
+        allow_locked=data.get("allow_locked", False) is True,
         overridden=frozenset(map(str, data["overridden"])),
         selected=None if selected is None else frozenset(map(Address.parse, selected)),
     )

@@ -249,7 +249,9 @@ def missing(target: Target) -> StateError:
         f"Target {target.name} has no state here. Without one, objects that exist already could "
         "be made a second time.",
         f"If there was one: `synapse-apply state restore FILE {at}`. If objects exist already: "
-        f"{init}, then `synapse-apply import ADDRESS ID {at}` for each. "
+        f"{init}, then `synapse-apply import -f inventory.yaml {at}` with the inventory that "
+        f"`synapse-apply state inventory` or `export` wrote, or `synapse-apply import ADDRESS ID "
+        f"{at}` for each. "
         f"If this is a new target: {init}.",
         position=target.position,
     )

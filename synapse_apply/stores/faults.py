@@ -17,7 +17,8 @@ def missing(where: str) -> StateError:
             "There is no state",
             f"No state was found at {where}.",
             "Restore a backup (`synapse-apply state restore FILE`), record what exists already"
-            " (`synapse-apply import`), or start with an empty state (`synapse-apply state init`).",
+            " (`synapse-apply import -f INVENTORY`, or `import ADDRESS ID`), or start with an empty"
+            " state (`synapse-apply state init`).",
         )
     )
 

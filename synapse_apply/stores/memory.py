@@ -119,6 +119,10 @@ class MemoryStore:
     def still_ours(self) -> bool:
         return bool(self._lock_id)
 
+    def in_the_way(self) -> tuple[Diagnostic, ...]:
+        """Nothing: only this process can hold it."""
+        return ()
+
     def broken(self) -> bool:
         """Memory takes everything."""
         return False

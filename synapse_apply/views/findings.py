@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from synapse_apply.model.diagnostic import Diagnostic, Path, Position
 from synapse_apply.views.literals import key_text
 from synapse_apply.views.pen import Pen
 from synapse_apply.views.safety import clean, disarm, told_lines
+
+# From so many on, findings of one cause are told once.
+_FEWEST_ALIKE = 4
+_SHOWN = 5
 
 
 def render_diagnostics(diagnostics: Iterable[Diagnostic], *, color: bool) -> str:
@@ -32,8 +36,39 @@ def counted(diagnostics: Iterable[Diagnostic]) -> str:
 
 
 def finding_blocks(diagnostics: Iterable[Diagnostic], pen: Pen) -> list[str]:
-    """A block a finding, without the empty lines around it."""
-    return ["\n".join(_block(finding, pen)) for finding in diagnostics]
+    """A block a finding, without the empty lines around it; equal causes share one."""
+    return ["\n".join(_block(finding, pen)) for finding in with_counts(diagnostics)]
+
+
+def with_counts(diagnostics: Iterable[Diagnostic]) -> list[Diagnostic]:
+    """The findings, where many have one cause as one that counts what they are about.
+
+    To say the same of each address would hide what else is there.
+    """
+    groups: dict[tuple[object, ...], list[Diagnostic]] = {}
+    for number, one in enumerate(diagnostics):
+        said = (_anonymous(text, one) for text in (one.summary, one.detail, one.hint))
+        cause = (one.severity, *said, one.path, one.target, one.rule)
+        groups.setdefault(cause if one.address else (number,), []).append(one)
+    merged: list[Diagnostic] = []
+    for alike in groups.values():
+        merged += alike if len(alike) < _FEWEST_ALIKE else [_counted(alike)]
+    return merged
+
+
+def _anonymous(text: str, finding: Diagnostic) -> str:
+    """A text of a finding as it would be for any other address."""
+    return text.replace(finding.address, "\0") if finding.address else text
+
+
+def _counted(alike: Sequence[Diagnostic]) -> Diagnostic:
+    first = alike[0]
+    names = list(dict.fromkeys(str(one.address) for one in alike))
+    shown, more = names[:_SHOWN], len(names) - _SHOWN
+    listed = ", ".join(shown) + (f" and {more:,} more" if more > 0 else "")
+    about = f"{len(names):,} resources: {listed}."
+    detail = f"{first.detail}\n{about}" if first.detail else about
+    return first.with_(detail=detail, address=None, position=None)
 
 
 def _block(finding: Diagnostic, pen: Pen) -> list[str]:

@@ -20,6 +20,7 @@ from synapse_apply.views.drift import (
     waiting_line,
     ways_out,
 )
+from synapse_apply.views.findings import with_counts
 from synapse_apply.views.grammar import plan_line, plural
 from synapse_apply.views.markup import LONGEST_NAME, code, in_marker, link, marker, prose
 from synapse_apply.views.outcomes import findings, totals, worth_a_row
@@ -71,7 +72,10 @@ def plan_markdown(
 def report_markdown(report: Report, *, budget: Budget = COMMENT, run_url: str = "") -> str:
     """What an apply did: the counts and what went wrong first, what was done last."""
     by_result = {result: [o for o in report.outcomes if o.result is result] for result in Result}
-    done = [outcome for outcome in by_result[Result.DONE] if worth_a_row(outcome)]
+    done, skipped = (
+        [outcome for outcome in by_result[result] if worth_a_row(outcome)]
+        for result in (Result.DONE, Result.SKIPPED)
+    )
     said = totals(report, _PLAIN).splitlines()[bool(report.plan.refused) :]
     warned = [*report.plan.diagnostics, *findings(by_result[Result.DONE])]
     headline = 1 + next((at for at, line in enumerate(said) if line.startswith("Apply ")), 0)
@@ -84,8 +88,8 @@ def report_markdown(report: Report, *, budget: Budget = COMMENT, run_url: str = 
         *_in_the_way(report.plan, budget, guards=False),
         *_lines(
             "Skipped",
-            by_result[Result.SKIPPED],
-            entries.outcome_entries(by_result[Result.SKIPPED], told=False),
+            skipped,
+            entries.outcome_entries(skipped, told=False),
         ),
         *_lines("Moved", report.plan.moved, entries.moved_entries(report.plan.moved)),
         *_lines("Done", done, entries.outcome_entries(done, told=False)),
@@ -188,7 +192,8 @@ def _lines(title: str, things: Sequence[object], lines: Iterable[str]) -> list[S
 
 
 def _found(title: str, found: Sequence[Diagnostic]) -> list[Section]:
-    return _lines(title, found, entries.finding_entries(found))
+    counted = with_counts(found)
+    return _lines(title, counted, entries.finding_entries(counted))
 
 
 def _next(said: Sequence[str]) -> list[Section]:

@@ -52,7 +52,7 @@ class Counts:
             imported=report.done(Action.ADOPT),
             forgotten=report.done(Action.FORGET),
             failed=report.count(Result.FAILED),
-            skipped=report.count(Result.SKIPPED),
+            skipped=sum(o.result is Result.SKIPPED and worth_a_row(o) for o in report.outcomes),
             unknown=report.count(Result.UNKNOWN),
             refused=len(report.plan.refused),
             verified=passed,
@@ -97,8 +97,9 @@ def render_report(report: Report, *, color: bool) -> str:
 
 
 def worth_a_row(outcome: Outcome) -> bool:
-    """Whether there is something to say: a record brought up to date is nothing."""
-    return outcome.action is not Action.NO_OP or outcome.result is not Result.DONE
+    """Whether there is something to say: a record brought up to date, or not yet, is nothing."""
+    silent = outcome.result in {Result.DONE, Result.SKIPPED}
+    return outcome.action is not Action.NO_OP or not silent
 
 
 def outcome_row(outcome: Outcome, pen: Pen) -> str:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from synapse_apply.model.diagnostic import Diagnostic, Position
 from synapse_apply.model.drift import Drift
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.plan import Change, Plan
+from synapse_apply.model.plan import Action, Change, Plan
 from synapse_apply.model.report import Report, Result
 from synapse_apply.model.verification import Verdict
 from synapse_apply.views.drift import heading
@@ -37,6 +37,20 @@ def plan_remarks(plan: Plan) -> list[Remark]:
         for guard in plan.guards
     ]
     return [*_of(plan.diagnostics, places), *_refusals(plan.refused), *guards]
+
+
+def touched_remarks(plan: Plan) -> list[Remark]:
+    """The same without what is said of rows that stay as they are, unless it is an error.
+
+    For annotations: who reviews a change is shown what the change touches.
+    """
+    quiet = {
+        str(change.address)
+        for change in plan.changes
+        if change.action is Action.NO_OP and not change.refused and change.verification is None
+    }
+    told = [one for one in plan.diagnostics if one.is_error or one.address not in quiet]
+    return plan_remarks(replace(plan, diagnostics=tuple(told)))
 
 
 def report_remarks(report: Report) -> list[Remark]:

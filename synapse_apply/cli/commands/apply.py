@@ -32,6 +32,7 @@ def _no_refresh(_ctx: click.Context, _param: click.Parameter, given: bool) -> No
         ("synapse-apply apply", "Show the plan, ask, and do it."),
         ("synapse-apply apply -t prod --auto-approve", "In a deploy pipeline: nobody is asked."),
         ("synapse-apply apply --auto-approve --adopt", "Also take over objects that exist."),
+        ("synapse-apply apply --auto-approve --wait", "After a kill: once it is certain what was."),
         ("synapse-apply apply --auto-approve --json > report.json", "One report document."),
         ("synapse-apply apply next.plan", "Do what `plan --out next.plan` showed; ask nobody."),
         ("synapse-apply apply --reviewed pr.plan", "Plan anew, and do only what was reviewed."),
@@ -79,6 +80,7 @@ def _no_refresh(_ctx: click.Context, _param: click.Parameter, given: bool) -> No
 )
 @click.option("--refresh-only", is_flag=True, hidden=True, expose_value=False, callback=_no_refresh)
 @options.parallelism
+@options.wait
 @options.patience
 def command(
     *,
@@ -92,18 +94,20 @@ def command(
     auto_approve: bool,
     all_or_nothing: bool,
     adopt: bool | None,
+    wait: bool,
     **asked: Any,
 ) -> int:
     """Make the backend what the manifests say, and nothing else.
 
     Plans first, shows the plan and asks; everything is checked before the first call. A failure
     skips what depends on it and the rest goes on. The first Ctrl-C lets what has begun end (off a
-    terminal for 6 s at most) and reports truthfully; the second stops at once.
+    terminal for 6 s at most) and reports truthfully; the second stops at once. Open calls of a
+    killed run are looked up first: too early to tell is exit 7, or --wait waits.
 
     With a saved PLAN (`plan --out`) only what it says is done, once, and nobody is asked; it knows
-    its target. Objects
-    that changed since are refused alone. Where the plan carries packages (`plan --out FILE
-    --with-packages`), those are checked and uploaded, and package sources are not looked at.
+    its target. Objects that changed since are refused alone. Where the plan carries packages (`plan
+    --out FILE --with-packages`), those are checked and uploaded, and package sources are not looked
+    at.
 
     With --reviewed the manifests may have moved on: all is planned anew from this checkout, rows
     that equal a reviewed row go, all others are refused. Packages come from the checkout's
@@ -115,6 +119,7 @@ def command(
     from synapse_apply.cli.approval import need_approval
     from synapse_apply.cli.choices import Asked
     from synapse_apply.cli.saved_plan import SavedRun, context_of, of_its_target, read_given
+    from synapse_apply.cli.waiting import wait_if_asked
 
     given = read_given(where, plan, reviewed, {**asked, "adopt": adopt})
     if given is not None:
@@ -122,6 +127,7 @@ def command(
         reports = replace(reports, where=where) if reports is not None else None
     need_approval(face, given=auto_approve or given is not None)
     with context_of(where, given, reviewed=plan is None) as context:
+        wait_if_asked(face, context, asked=wait)
         wanted = Asked(adopt=adopt, **asked).choices(context, asks=face.on_terminal)
         run = Run(
             face,

@@ -37,7 +37,7 @@ _KINDS = tuple(sorted(CATALOGUE))
     exits=[
         ("0", "written"),
         ("1", "error: nothing was written"),
-        ("3", "written, but some objects could not be exported; each is listed with the reason"),
+        ("3", "written, but objects or fields were left out; each is listed with the reason"),
     ],
 )
 @options.output
@@ -134,7 +134,8 @@ def command(
             show(face, made, told)
             if made.exported and "SYNAPSE_APPLY_IN_AUTOMATION" not in face.environ:
                 face.out(following(reach, made, folder, rows))
-    return Exit.INCOMPLETE if any(one.failed for one in made.missed) else Exit.OK
+    left_out = any(one.left_out for one in made.exported)
+    return Exit.INCOMPLETE if left_out or any(one.failed for one in made.missed) else Exit.OK
 
 
 def _inventory(where: Where, folder: Path, named: Path | None) -> Path:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     examples=[
         ("synapse-apply settle -t prod", "Look up every call whose end nobody saw."),
         ("synapse-apply settle storage/raw-data", "Only this one."),
+        ("synapse-apply settle -t prod --wait", "After a kill: come back when all is certain."),
         ("synapse-apply settle --json", "What became of each, for a script."),
     ],
     exits=[
@@ -33,20 +34,26 @@ if TYPE_CHECKING:
 @options.place
 @options.variables
 @click.argument("names", nargs=-1, type=RECORDED_NAME, metavar="[ADDRESS]...")
+@options.wait
 @options.patience
-def command(*, face: Face, where: Where, names: tuple[str, ...]) -> int:
+def command(*, face: Face, where: Where, names: tuple[str, ...], wait: bool) -> int:
     """Find out how calls ended whose answer was lost, and record it; nothing is changed.
 
     A run that was killed, or whose connection broke, leaves its calls open. Each is looked up on
     the backend. `apply` does this by itself before anything else; this command does only this.
+
+    That a call was not done is certain only when it can no longer arrive: --wait waits for that,
+    without holding the state.
     """
-    from synapse_apply.cli.settling import tell
+    from synapse_apply.cli.settling import tell, wait_for
     from synapse_apply.session.context import open_context
     from synapse_apply.session.settle import chosen_open, settle
     from synapse_apply.session.unrecorded import all_files, told_done
 
     with open_context(where) as context:
         settled = settle(context, chosen_open(context.store.read(), names))
+        if wait:
+            settled = wait_for(face, context, settled)
         state, at = context.store.read(), (context.project, context.target)
         keys = context.signer.keys
         kept = all_files(*at, keys, state.lineage)

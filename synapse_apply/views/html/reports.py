@@ -74,12 +74,11 @@ def report_html(report: Report, *, run_url: str = "") -> str:
     """What an apply did: what went wrong first, what was done last."""
     by_result = {result: [o for o in report.outcomes if o.result is result] for result in Result}
     changes = {change.address: change for change in report.plan.changes}
-    done = [outcome for outcome in by_result[Result.DONE] if worth_a_row(outcome)]
+    rowed = dict(by_result)
+    for silent in (Result.DONE, Result.SKIPPED):
+        rowed[silent] = [outcome for outcome in by_result[silent] if worth_a_row(outcome)]
     warned = [*report.plan.diagnostics, *findings(by_result[Result.DONE])]
-    shown = {
-        **{result: [*rows.outcome_rows(by_result[result], changes)] for result in Result},
-        Result.DONE: [*rows.outcome_rows(done, changes)],
-    }
+    shown = {result: [*rows.outcome_rows(rowed[result], changes)] for result in Result}
     return Page(
         f"Apply for {report.plan.base.target}",
         "bad" if report.exit_code else "good",

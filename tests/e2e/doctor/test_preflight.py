@@ -27,6 +27,7 @@ def test_a_plan_with_preflight(site: Site) -> None:
     assert (looked.stdout, looked.stderr) == (plain.stdout, plain.stderr)
     site.server.backend.clock.ahead = 12
     with held(Workplace(site.root)):
+        plain = site.run("plan")
         warned = site.run("plan --preflight --detailed-exitcode", 2)
     assert "Warning: The state is locked" in warned.stderr
     assert "Warning: The clocks do not agree" in warned.stderr

@@ -233,7 +233,7 @@ def test_credentials_in_a_url_are_left_out(bare, server):
     configuration = {"bucket_name": "b", "endpoint_url": endpoint}
     body = {"name": "raw", "provider": "minio", "category": "external"}
     server.call("POST", "storages/", {**body, "configuration": configuration})
-    ran = place.run("export", code=0)
+    ran = place.run("export", code=3)
     assert "storage/raw: configuration.endpoint_url: " in ran.out
     written = [path.read_text() for path in place.root.rglob("*.yaml")]
     assert any("minio" in text for text in written)

@@ -22,7 +22,7 @@ def test_a_lost_state_file(applied, server):
     for command in (applied.plan, applied.apply):
         ran = command(code=1)
         assert "There is no state for this target" in ran.err
-        for words in ("state restore FILE", "import ADDRESS ID", "state init"):
+        for words in ("state restore FILE", "import -f", "import ADDRESS ID", "state init"):
             assert words in ran.err
     assert server.counts == (1, 1, 1)
 

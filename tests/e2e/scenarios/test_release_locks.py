@@ -138,3 +138,77 @@ def test_a_terminal_asks(there: Workplace, server: Server) -> None:
     declare(there, PLUGIN, LATER)
     there.run("apply", code=1)
     assert server.writes == []
+
+
+@pytest.fixture
+def undeclared(there: Workplace) -> Workplace:
+    """A locked release was applied, and then taken out of the manifests."""
+    declare(there, PLUGIN, LATER)
+    there.apply()
+    declare(there, PLUGIN)
+    return there
+
+
+def test_pruning_leaves_a_locked_release_and_names_the_loss(
+    undeclared: Workplace, server: Server
+) -> None:
+    """Exit 5; the row says what would be gone for good, and what to do instead."""
+    made = server.writes
+    said = undeclared.apply("--prune", code=5).out
+    assert server.writes == made
+    assert "it is locked. Deleted, release/yolo@1.0.0 (id 1), and its content pkg1:sha256:" in said
+    assert "is lost for good: API v2 takes no second release with its version" in said
+    assert "* take the change back in Git: declare it again" in said
+    assert "`synapse-apply apply --prune --allow-locked`" in said
+
+
+def test_a_lock_that_was_set_in_the_product_counts(there: Workplace, server: Server) -> None:
+    """What is live decides, not what a manifest said."""
+    declare(there, PLUGIN, RELEASE)
+    there.apply()
+    server.call("POST", "v2/plugin-releases/1/release/")
+    declare(there, PLUGIN)
+    assert "it is locked" in there.apply("--prune", code=5).out
+    assert len(server.objects("release")) == 1
+
+
+def test_what_is_meant_is_done_and_told(undeclared: Workplace, server: Server) -> None:
+    """With --allow-locked the plan names the loss, and the apply deletes."""
+    plan = undeclared.plan("--prune", "--allow-locked", code=0).out
+    assert "1 to destroy" in plan
+    assert "is lost for good" in plan
+    undeclared.apply("--prune", "--allow-locked")
+    assert server.objects("release") == []
+    undeclared.unchanged()
+
+
+def test_a_saved_plan_keeps_that_it_was_meant(undeclared: Workplace, server: Server) -> None:
+    """And one that was made without it does not delete, whatever is said later."""
+    undeclared.plan("--prune", "--out", "without.plan", code=0)
+    undeclared.run("apply", "without.plan", code=5)
+    assert len(server.objects("release")) == 1
+    undeclared.run("apply", "without.plan", "--allow-locked", code=64)
+    undeclared.plan("--prune", "--allow-locked", "--out", "with.plan", code=0)
+    undeclared.run("apply", "with.plan", code=0)
+    assert server.objects("release") == []
+
+
+def test_older_locked_releases_stay_beyond_what_is_retained(
+    there: Workplace, server: Server
+) -> None:
+    """`retain:` deletes no locked one by itself either."""
+    declare(there, PLUGIN, LATER)
+    there.apply()
+    retaining = PLUGIN.replace("category: smart_tool}", "category: smart_tool, retain: 1}")
+    assert retaining != PLUGIN
+    declare(there, retaining, RELEASE.replace("1.0.0", "2.0.0"))
+    assert "it is locked" in there.apply("--prune", code=5).out
+    assert len(server.objects("release")) == 2
+
+
+def test_it_is_a_slip_without_prune(undeclared: Workplace) -> None:
+    """Nothing else deletes."""
+    assert (
+        "--allow-locked is for what --prune deletes"
+        in undeclared.plan("--allow-locked", code=64).err
+    )

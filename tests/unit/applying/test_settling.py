@@ -12,7 +12,7 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.errors import StateError
 from synapse_apply.model.observed import Lookup
 from synapse_apply.model.plan import Action
-from synapse_apply.model.state import IntentState, Uptime
+from synapse_apply.model.state import Intent, IntentState, Uptime
 from synapse_apply.model.values import SecretRef
 from synapse_apply.session import states
 from synapse_apply.session.adopt import import_all
@@ -73,7 +73,10 @@ def test_absence_is_not_believed_too_early(bench):
     (said,) = planned.plan.diagnostics
     assert "too early to tell: run again in 1 s" in said.detail
     # Only waiting helps: the command for "it was not done" could make a second one now.
-    assert refusal(planned).ways_out == ("run again in 1 s: it is looked up then",)
+    assert refusal(planned).ways_out == (
+        "run again in 1 s: it is looked up then",
+        "`synapse-apply apply --wait` waits for it, and then goes on",
+    )
     report = bench.apply(widget("w"), widget("z"))
     assert report.exit_code == 7
     assert [str(one.address) for one in report.outcomes] == ["widget/z"]
@@ -290,3 +293,46 @@ def test_a_hidden_secret_that_may_have_been_added_is_ours(bench, done):
     assert bench.apply(widget("w", configuration={"x": 2})).exit_code == 0
     assert bench.live("w")["configuration"] == {"x": 2}
     assert not bench.plan(widget("w", configuration={"x": 2})).plan.has_changes
+
+
+def test_many_open_creates_are_looked_up_in_one_list(bench):
+    """The list is read once a look, however many calls are open, and planning needs no other."""
+    names = [f"w{number}" for number in range(8)]
+    open_creates(bench, *names)
+    bench.api.make("widget", {"name": "w3"})
+    bench.api.calls.clear()
+    bench.clock.at = LATER
+    planned = bench.plan(*map(widget, names))
+    assert bench.api.calls.count("list_widget") == 1
+    assert [one.intent.state for one in planned.settled].count(IntentState.ABSENT) == 7
+
+
+def test_equal_causes_are_one_warning(bench):
+    """Twenty calls that are too young are said once, with how many and how long it takes."""
+    names = [f"w{number}" for number in range(20)]
+    open_creates(bench, *names)
+    bench.clock.at = SOON
+    (said,) = bench.plan(*map(widget, names)).plan.diagnostics
+    assert said.summary == "The outcome of 20 earlier calls is still unknown"
+    assert "create of widget/w0, widget/w1" in said.detail
+    assert "and 15 more" in said.detail
+    assert "run again in 1 s" in said.detail
+    assert "apply --wait" in said.hint
+
+
+def open_creates(bench, *names: str) -> None:
+    """Creates that were begun, and of which nobody saw the end."""
+    with bench.store.lock("apply"):
+        for name in names:
+            address = Address("widget", name)
+            call = Intent(
+                f"i-{name}",
+                "p",
+                address,
+                "create",
+                "v1",
+                f"name={name}",
+                sent_at=bench.clock.now(),
+                deadline=65.0,
+            )
+            bench.store.begin(call)

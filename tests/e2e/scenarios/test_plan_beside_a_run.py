@@ -1,0 +1,93 @@
+"""A plan made while another run is at work counts nothing of that run as its own to do."""
+
+from __future__ import annotations
+
+from contextlib import closing
+
+import pytest
+from e2e.scenarios.workplace import Server, Workplace, held
+
+from synapse_apply.model.address import Address
+from synapse_apply.model.state import Intent
+from synapse_apply.stores.sql import utc_now
+from synapse_apply.stores.sqlite import open_sqlite
+
+RAW = {
+    "name": "Raw data",
+    "provider": "file_system",
+    "category": "internal",
+    "configuration": {"base_path": "/data/raw"},
+}
+OTHER_RUN = "Another run is changing this target"
+
+
+@pytest.fixture
+def made_and_not_recorded(place: Workplace, server: Server) -> Workplace:
+    """What a second look finds while an apply waits between its call and its record."""
+    (place.root / "manifests" / "plugin.yaml").unlink()
+    place.run("state", "init", code=0)
+    server.call("POST", "storages/", RAW)
+    return place
+
+
+def test_what_a_running_apply_made_is_no_import(made_and_not_recorded: Workplace) -> None:
+    """The plan says who is at work since when, and counts no import; then it is one again."""
+    with held(made_and_not_recorded):
+        ran = made_and_not_recorded.plan("--detailed-exitcode", code=2)
+    assert OTHER_RUN in ran.text
+    assert "running apply since 20" in ran.text
+    assert "to import" not in ran.out
+    assert "the run that is under way may have just made it" in ran.out
+    after = made_and_not_recorded.plan()
+    assert OTHER_RUN not in after.text
+    assert "1 to import" in after.out
+
+
+def test_json_counts_no_import_either(made_and_not_recorded: Workplace) -> None:
+    """A script reads the same."""
+    with held(made_and_not_recorded):
+        document = made_and_not_recorded.plan("--json", code=0).document
+    assert document["summary"]["import"] == 0
+    assert [one["summary"] for one in document["diagnostics"]] == [OTHER_RUN]
+
+
+def test_a_saved_plan_of_that_moment_imports_nothing(
+    made_and_not_recorded: Workplace, server: Server
+) -> None:
+    """Nor does applying it later: its row is stale by then."""
+    with held(made_and_not_recorded):
+        made_and_not_recorded.plan("--out", "now.plan", code=0)
+    made_and_not_recorded.run("apply", "now.plan", code=4)
+    assert server.counts == (0, 0, 1)
+    assert "1 to import" in made_and_not_recorded.plan().out
+
+
+def test_an_apply_is_not_in_its_own_way(made_and_not_recorded: Workplace, server: Server) -> None:
+    """It holds the lock itself and adopts as ever."""
+    assert OTHER_RUN not in made_and_not_recorded.apply("--adopt").text
+    assert server.counts == (0, 0, 1)
+    made_and_not_recorded.unchanged()
+
+
+def test_drift_says_it_too(applied: Workplace, server: Server) -> None:
+    """What it reports is of a target that is being changed."""
+    with held(applied):
+        assert OTHER_RUN in applied.run("drift").text
+    assert OTHER_RUN not in applied.run("drift").text
+
+
+def test_calls_of_a_running_apply_are_not_called_lost(place: Workplace) -> None:
+    """One is under way: the plan asks nobody to look it up or to settle it by hand."""
+    (place.root / "manifests" / "plugin.yaml").unlink()
+    place.run("state", "init", code=0)
+    address = Address.parse("storage/raw-data")
+    call = Intent("i", "p", address, "create", "v1", "name=Raw data", sent_at=utc_now())
+    store = open_sqlite(place.root / ".synapse-apply" / "state" / "prod.db")
+    with closing(store):
+        with store.lock("apply"):
+            store.begin(call)
+            during = place.plan(code=0)
+        after = place.plan(code=0)
+    assert "the run that is under way has not recorded how it ended" in during.out
+    assert "earlier" not in during.text
+    assert "The outcome of an earlier call is still unknown" in after.text

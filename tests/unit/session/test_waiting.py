@@ -1,0 +1,89 @@
+"""Waiting for calls that are too young to be settled: as long as needed, and no longer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from unit.applying.bench import Bench, widget
+
+from synapse_apply.applying.settle import Settled
+from synapse_apply.model.address import Address
+from synapse_apply.model.state import Intent, IntentState
+from synapse_apply.session.settle import settle
+from synapse_apply.session.waiting import settle_patiently, wait_for_open_calls
+
+LATER = "2026-01-01T00:02:00.000000Z"
+
+
+def begin(bench: Bench, *names: str) -> None:
+    """Creates that a run began and did not see end."""
+    with bench.store.lock("apply"):
+        for name in names:
+            at, key = Address("widget", name), f"name={name}"
+            call = Intent(
+                name, "p", at, "create", "v1", key, sent_at=bench.clock.now(), deadline=65
+            )
+            bench.store.begin(call)
+
+
+class Waits:
+    """Time that passes when it is waited for; `then` happens at the end of each wait."""
+
+    def __init__(self, bench: Bench, then: object = None) -> None:
+        self._bench, self._then = bench, then
+        self.lengths: list[float] = []
+
+    def __call__(self, seconds: float, young: Sequence[Settled]) -> None:
+        self.lengths.append(seconds)
+        with self._bench.store.lock("another"):  # nobody holds the state meanwhile
+            self._bench.clock.at = LATER
+        if callable(self._then):
+            self._then()
+
+
+def test_an_apply_waits_once_and_then_makes_what_was_not_made(bench: Bench) -> None:
+    """One object each, whatever became of the call."""
+    begin(bench, "a", "b")
+    bench.api.make("widget", {"name": "b"})
+    waits = Waits(bench)
+    wait_for_open_calls(bench.context(widget("a"), widget("b")), waits)
+    assert waits.lengths == [65 + bench.target.settle_after]
+    assert bench.apply(widget("a"), widget("b")).exit_code == 0
+    assert sorted(one["name"] for one in bench.api.objects["widget"].values()) == ["a", "b"]
+
+
+def test_nothing_is_waited_for_where_nothing_is_open(bench: Bench) -> None:
+    """Nor where the object is found at once."""
+    waits = Waits(bench)
+    wait_for_open_calls(bench.context(widget("a")), waits)
+    begin(bench, "a")
+    bench.api.make("widget", {"name": "a"})
+    wait_for_open_calls(bench.context(widget("a")), waits)
+    assert waits.lengths == []
+
+
+def test_settling_waits_for_what_is_too_young(bench: Bench) -> None:
+    """What was found is recorded at once, the rest when it is certain."""
+    begin(bench, "a", "b")
+    bench.api.make("widget", {"name": "b"})
+    context = bench.context()
+    first = settle(context)
+    assert bench.record("widget/b").remote_id == "1"
+    known, elsewhere = settle_patiently(context, first, Waits(bench))
+    assert {str(one.intent.address): one.intent.state for one in known} == {
+        "widget/a": IntentState.ABSENT,
+        "widget/b": IntentState.DONE,
+    }
+    assert elsewhere == ()
+    assert bench.store.read().open_intents == ()
+
+
+def test_what_another_run_settles_meanwhile_is_said(bench: Bench) -> None:
+    """It is neither waited for again nor called open."""
+    begin(bench, "a")
+    context = bench.context()
+    first = settle(context)
+    waits = Waits(bench, then=lambda: settle(context))
+    known, elsewhere = settle_patiently(context, first, waits)
+    assert (known, elsewhere) == ([], (Address("widget", "a"),))
+    assert len(waits.lengths) == 1
