@@ -79,7 +79,7 @@ def plan_document(plan: Plan) -> dict[str, Any]:
         "moved": _moves(plan),
         "resource_changes": [_resource_change(change) for change in plan.changes],
         "verifications": planned_documents(plan),
-        "resource_drift": [_drift(change) for change in plan.changes if _drifted(change)],
+        "resource_drift": [_drift(change) for change in plan.changes if drifted(change)],
         "accepted_differences": accepted_documents(plan.with_accepted),
         "guards": [
             {"name": guard.name, "summary": guard.summary, "detail": guard.detail}
@@ -189,7 +189,7 @@ def _resource_change(change: Change) -> dict[str, Any]:
         **_identity(change),
         "change": _change(change, ["no-op"] if change.refused else planned),
         "refused_actions": planned if change.refused else [],
-        "action_reason": "superseded" if change.superseded else _REASONS.get(change.action),
+        "action_reason": reason_of(change),
         "reason": change.reason,
         "cause": cause_of(change),
         "id": change.remote_id or None,
@@ -202,6 +202,11 @@ def _resource_change(change: Change) -> dict[str, Any]:
         "superseded": change.superseded,
         **({"held": [_field(item) for item in held]} if held else {}),
     }
+
+
+def reason_of(change: Change) -> str | None:
+    """Why it has its action, as a word for programs; None where that needs no reason."""
+    return "superseded" if change.superseded else _REASONS.get(change.action)
 
 
 def _actions(change: Change) -> list[str]:
@@ -272,7 +277,8 @@ def _range(position: Position | None) -> dict[str, Any] | None:
     return {"filename": position.file, "start": start}
 
 
-def _drifted(change: Change) -> bool:
+def drifted(change: Change) -> bool:
+    """Whether it was changed or deleted outside."""
     moved = bool(change.causes & {Cause.DRIFT, Cause.BOTH}) or bool(change.held)
     return change.action is Action.RECREATE or moved
 
