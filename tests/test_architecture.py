@@ -60,6 +60,7 @@ SHARED_BY_USE_CASES = {
     "writable",
     "unseen",
     "published",
+    "replaced",
     "intents",
     "prepare",
     "takeover",

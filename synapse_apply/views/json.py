@@ -22,6 +22,7 @@ from synapse_apply.model.plan import (
     Refusal,
     Summary,
 )
+from synapse_apply.model.replacement import REPLACES, replacement_of
 from synapse_apply.model.report import Outcome, Report
 from synapse_apply.model.values import KnownAfterApply
 from synapse_apply.views.accepted import accepted_documents, count_accepted
@@ -185,6 +186,7 @@ def _identity(change: Change | Outcome) -> dict[str, Any]:
 
 def _resource_change(change: Change) -> dict[str, Any]:
     planned, held = _actions(change), veiled(change, change.held)
+    replaces = replacement_of(change.extras)
     return {
         **_identity(change),
         "change": _change(change, ["no-op"] if change.refused else planned),
@@ -201,6 +203,7 @@ def _resource_change(change: Change) -> dict[str, Any]:
         "rebase": change.rebase,
         "superseded": change.superseded,
         **({"held": [_field(item) for item in held]} if held else {}),
+        **({REPLACES: replaces.to_json()} if replaces is not None else {}),
     }
 
 

@@ -11,10 +11,18 @@ from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.drift import ObjectDrift, Unmanaged
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.plan import Action, Cause, Change, FieldChange, GuardTrip
+from synapse_apply.model.replacement import replacement_of
 from synapse_apply.model.report import Outcome, Report, Result
 from synapse_apply.model.values import ABSENT, leaves
 from synapse_apply.model.verification import Verdict, Verification
-from synapse_apply.views.blocks import fields_shown, package_line, why, with_replaced
+from synapse_apply.views.blocks import (
+    FILE_SIGNS,
+    fields_shown,
+    package_line,
+    replacement_line,
+    why,
+    with_replaced,
+)
 from synapse_apply.views.drift import heading, names
 from synapse_apply.views.findings import place, whereabouts
 from synapse_apply.views.grammar import SYMBOL, WILL, cannot, plural
@@ -70,7 +78,25 @@ def _about(change: Change) -> str:
     ends = [f"id {code(change.remote_id)}"] if change.remote_id else []
     ends += [code(place(change.position))] if change.position else []
     facts += [", ".join(ends)] if ends else []
-    return "".join(paragraph(fact, "fact") for fact in facts)
+    return "".join(paragraph(fact, "fact") for fact in facts) + _replaced(change)
+
+
+def _replaced(change: Change) -> str:
+    """The files that differ from the version before, each with its lines where they are known."""
+    replaced = replacement_of(change.extras)
+    if replaced is None:
+        return ""
+    items = []
+    for one in replaced.files:
+        note = f" ({prose(one.note)})" if one.note else ""
+        said = f"{FILE_SIGNS[one.verb]} {code(one.path)}{note}"
+        if one.diff:
+            lines = "\n".join(map(clean, one.diff)).split("\n")
+            said = f"<details><summary>{said}</summary>{block(lines)}</details>"
+        items.append(f"<li>{said}</li>")
+    items += [f"<li>{plural(replaced.hidden, 'more file')}</li>"] if replaced.hidden else []
+    listed = f'<ul class="files">{"".join(items)}</ul>' if items else ""
+    return paragraph(prose(replacement_line(replaced)), "fact") + listed
 
 
 def _needs(change: Change) -> str:
