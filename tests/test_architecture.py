@@ -92,6 +92,8 @@ NAMES_COMMANDS = {
     "cli/state/listing.py": "a part of a text that is completed as a whole",
     "views/drift.py": "ways_out completes all of them",
     "views/html/drawing.py": "it names the target of its page",
+    "views/html/next_steps.py": "each names the target of its page",
+    "views/html/parts.py": "the form of a command, which the text around it has",
     "views/markdown.py": "each names the target of its report",
     "views/outcomes.py": "it names the target of its report",
     "views/text.py": "headings: the name of the program",

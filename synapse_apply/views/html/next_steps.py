@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from shlex import quote
 
 from synapse_apply.model.plan import Action, Cause, Plan
 from synapse_apply.model.report import Report, Result
@@ -17,7 +18,7 @@ def steps_of_plan(plan: Plan) -> tuple[str, ...]:
 
 
 def _plan_steps(plan: Plan) -> Iterator[str]:
-    target = plan.base.target
+    target = quote(plan.base.target)
     again = command(f"synapse-apply plan -t {target}")
     if plan.errored:
         yield f'Mend <a href="#errors">the errors</a>, then plan again: {again}'
@@ -50,7 +51,7 @@ def steps_of_report(report: Report) -> tuple[str, ...]:
 
 
 def _report_steps(report: Report) -> Iterator[str]:
-    plan, target = report.plan, report.plan.base.target
+    plan, target = report.plan, quote(report.plan.base.target)
     kept = sorted({one.unrecorded for one in report.outcomes if one.unrecorded})
     for file in kept:
         line = command(f"synapse-apply state recover FILE -t {target}")

@@ -15,7 +15,7 @@ TAGS = {
 }  # fmt: skip
 # A name with a pattern is one whose value is ours alone.
 ATTRIBUTES = {
-    "class": r"[a-z\- ]+", "id": r"[a-z]+[0-9]*(-title)?", "href": r"#[a-z]+[0-9]*|https?://[a-z.]+(:\d+)?/[A-Za-z0-9._~%+/\-]+(#L\d+)?", "lang": "en",
+    "class": r"[a-z\- ]+", "id": r"[a-z]+[0-9]*(-title)?", "href": r"#[a-z]+[0-9]*|https?://[a-z.]+(:\d+)?/[A-Za-z0-9._~%+/\-]*(#L\d+)?", "lang": "en",
     "charset": "utf-8", "http-equiv": "Content-Security-Policy", "name": r"[a-z]+",
     "type": "button|search|checkbox", "colspan": r"\d", "scope": "col|row", "hidden": None,
     "open": None, "tabindex": "0", "role": "search|group", "data-action": r"[a-z\- ]+",

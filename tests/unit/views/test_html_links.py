@@ -122,3 +122,9 @@ def test_a_command_in_a_way_out_can_be_copied(said, line):
     """Whole and alone, or not at all."""
     found = re.findall(r'<code class="command">([^<]*)</code>', way_out(said))
     assert found == ([line] if line else [])
+
+
+def test_a_target_of_a_forged_plan_is_one_word_of_the_command():
+    """What is copied runs nothing else."""
+    page = plan_html(replace(PLANS["create"], base=replace(PLANS["create"].base, target="a; id")))
+    assert "synapse-apply apply -t 'a; id'" in Leaf(page).said
