@@ -23,7 +23,7 @@ from synapse_apply.model.plan import Plan
 from synapse_apply.model.report import Report
 from synapse_apply.session.declare import target_of
 from synapse_apply.session.own_files import own
-from synapse_apply.session.surroundings import checkout_of, commit_of, repository_url, run_url
+from synapse_apply.session.surroundings import commit_of, repository_url, run_url, workspace_of
 from synapse_apply.session.where import Where
 from synapse_apply.views import github, gitlab, markdown, remarks
 from synapse_apply.views.budget import COMMENT, SMALLEST, STEP_SUMMARY, Budget
@@ -238,13 +238,13 @@ class Reports:
         """What is said of files, by the names they have in the repository."""
         found = told.remarks()
         names = {remark.position.file for remark in found if remark.position is not None}
-        root = checkout_of(self.where.environ)
+        root = workspace_of(self.where.environ)
         return remarks.seen_from(found, {n: _inside(n, root) or n for n in names} if root else {})
 
     def _links(self, commit: str = "") -> Links:
         """Where a page leads: to the forge that the pipeline runs for, if any."""
         repository, separator = repository_url(self.where.environ)
-        root = checkout_of(self.where.environ)
+        root = workspace_of(self.where.environ)
         return Links(
             repository, separator, lambda file: _inside(file, root) if root else None, commit
         )

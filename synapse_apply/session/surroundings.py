@@ -106,7 +106,7 @@ def repository_url(environ: Mapping[str, str]) -> tuple[str, str]:
     return ("/".join(parts) if all(parts) else ""), ""
 
 
-def checkout_of(environ: Mapping[str, str]) -> str:
+def workspace_of(environ: Mapping[str, str]) -> str:
     """The folder that a pipeline has checked the repository out to, "" outside of one."""
     return environ.get("GITHUB_WORKSPACE") or environ.get("CI_PROJECT_DIR") or ""
 

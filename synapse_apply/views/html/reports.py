@@ -183,7 +183,7 @@ def _found(name: str, title: str, found: Sequence[Diagnostic], links: Links) -> 
 
 def _at(links: Links, base: Base) -> Links:
     """The links of a document: into the commit that it was made from."""
-    return replace(links, commit="" if base.revision else base.commit)
+    return replace(links, commit="" if base.revision or base.dirty else base.commit)
 
 
 def _facts(said: str, base: Base, links: Links) -> str:
