@@ -138,7 +138,8 @@ class Applier:
     def _looked(self, address: Address, outcome: Outcome, begun: float) -> None:
         self._doubtful.remove(address)
         seconds = self._tools.clock.seconds() - begun
-        self._tools.progress.finished(address, outcome.action.value, outcome.result.value, seconds)
+        verb, result = outcome.action.value, outcome.result.value
+        self._tools.progress.finished(address, verb, result, seconds, outcome.remote_id)
 
     def _is_over(self, task: Task) -> bool:
         sealed = not task.seals or task.address in self._sealed

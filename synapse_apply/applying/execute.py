@@ -74,14 +74,18 @@ def _told(task: Task, tools: Tools, work: Callable[[], tuple[Outcome, ...]]) -> 
         _tell(task, tools, {}, tools.clock.seconds() - started)
         raise
     seconds = tools.clock.seconds() - started
-    _tell(task, tools, {outcome.address: outcome.result for outcome in outcomes}, seconds)
+    _tell(task, tools, {outcome.address: outcome for outcome in outcomes}, seconds)
     return tuple(replace(outcome, seconds=seconds) for outcome in outcomes)
 
 
-def _tell(task: Task, tools: Tools, results: Mapping[Address, Result], seconds: float) -> None:
+def _tell(task: Task, tools: Tools, outcomes: Mapping[Address, Outcome], seconds: float) -> None:
     for one in together(task):
-        result = results.get(one.address, Result.SKIPPED)
-        tools.progress.finished(one.address, one.change.action.value, result.value, seconds)
+        outcome = outcomes.get(one.address)
+        result, remote_id = Result.SKIPPED, ""
+        if outcome is not None:
+            result, remote_id = outcome.result, outcome.remote_id
+        verb = one.change.action.value
+        tools.progress.finished(one.address, verb, result.value, seconds, remote_id)
 
 
 def _dispatch(task: Task, tools: Tools, live: Live) -> Outcome:

@@ -17,7 +17,7 @@ from synapse_apply.session.apply import apply, check
 from synapse_apply.session.context import Context, Planned
 from synapse_apply.session.plan import plan as make_plan
 from synapse_apply.session.preflight import Preflight
-from synapse_apply.views.progress import open_progress
+from synapse_apply.views.progress import Display, open_progress
 from synapse_apply.views.text import render_plan, render_report
 
 if TYPE_CHECKING:
@@ -76,8 +76,13 @@ class Run:
         return planned
 
     def show(self, plan: Plan) -> None:
-        """The plan, for people."""
-        if not self.face.as_json:
+        """The plan, for people; as events where those were asked for."""
+        if self.face.in_events:
+            from synapse_apply.views.events import finding_event, plan_events
+
+            self.face.events(plan_events(plan))
+            self.face.events(finding_event(one.to_json()) for one in plan.diagnostics)
+        elif not self.face.as_json:
             color, width = self.face.color_out, self.face.width
             shown = self.show_unchanged
             self.face.out(render_plan(plan, color=color, width=width, show_unchanged=shown))
@@ -111,11 +116,8 @@ class Run:
     def carry_out(self, planned: Planned, *, once: bool = False) -> int:
         """Apply under the lock that the caller holds, and report; `once` uses the plan up."""
         if planned.plan.actionable or planned.plan.moved or planned.settled:
-            display = open_progress(
-                sys.stderr, color=self.face.color_err, quiet=not self.face.on_terminal
-            )
             seconds = 0.0 if self.face.on_terminal else DRAIN_SECONDS
-            with Stop(display, seconds, self.context.hang_up) as stop:
+            with Stop(self._display(), seconds, self.context.hang_up) as stop:
                 report = apply(
                     self.context,
                     planned,
@@ -143,10 +145,23 @@ class Run:
                 leave(report.exit_code)
         return report.exit_code
 
+    def _display(self) -> Display:
+        if not self.face.in_events:
+            silent = self.face.as_json  # --json is one document and nothing else
+            return open_progress(sys.stderr, color=self.face.color_err, quiet=silent)
+        from synapse_apply.views.events import Events
+
+        self.face.events(())  # the version is the first line, also where no plan was shown
+        return Events(sys.stdout)
+
     def _tell(self, report: Report) -> None:
         if self.face.as_json:
             from synapse_apply.views.json import report_document
 
+            if self.face.in_events:
+                from synapse_apply.views.events import report_events
+
+                self.face.events(report_events(report))
             self.face.document(report_document(report))
         else:
             self.face.out("\n" + render_report(report, color=self.face.color_out))

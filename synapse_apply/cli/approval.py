@@ -24,7 +24,10 @@ def need_approval(
     if given or face.on_terminal:
         return
     review = "Review with `synapse-apply plan`, then add" if verb == "apply" else "If meant, add"
-    if face.as_json:
+    if face.in_events:
+        summary = f"--json-lines needs {flag}"
+        detail = "With --json-lines nothing but JSON is printed, and nothing is asked."
+    elif face.as_json:
         summary = f"--json needs {flag}"
         detail = "With --json one document is printed and nothing is asked."
     else:

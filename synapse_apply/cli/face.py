@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 
 _DOCUMENTED = f"{__name__}.documented"
+_FINDINGS = f"{__name__}.findings"
 
 
 class OutputFailed(OSError):
@@ -29,6 +30,7 @@ class Face:
     """Data goes to stdout, everything else to stderr; `color` is auto, always or never.
 
     `in_lines`: JSON is one object a line, each a document of its own.
+    `in_events`: JSON is one event a line, and the document is the last.
     `taken`: a report goes to stdout, and what people read to stderr.
     `aim` is the target that was typed: commands in messages name it, too.
     """
@@ -39,14 +41,15 @@ class Face:
     in_lines: bool = False
     taken: bool = False
     aim: str = ""
+    in_events: bool = False
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Self:
         """The face that a command's options ask for."""
-        in_lines = bool(given.get("as_lines"))
-        as_json = in_lines or bool(given.get("as_json"))
+        in_lines, in_events = bool(given.get("as_lines")), bool(given.get("as_events"))
+        as_json = in_lines or in_events or bool(given.get("as_json"))
         color, aim = given.get("color") or "auto", given.get("target") or ""
-        return cls(as_json, color, in_lines=in_lines, aim=aim)
+        return cls(as_json, color, in_lines=in_lines, aim=aim, in_events=in_events)
 
     @property
     def on_terminal(self) -> bool:
@@ -119,12 +122,41 @@ class Face:
         (self.err if self.as_json else self.out)(f"{text}\n")
 
     def document(self, document: Mapping[str, Any]) -> None:
-        """One JSON document on stdout."""
+        """One JSON document on stdout; as the last event where events were asked for."""
         from synapse_apply.views.json import json_line, json_text
 
-        self.out((json_line if self.in_lines else json_text)(document))
+        if self.in_events:
+            from synapse_apply.views.events import closing_events
+
+            self.events(closing_events(document, self._findings or ()))
+        else:
+            self.out((json_line if self.in_lines else json_text)(document))
         if context := click.get_current_context(silent=True):
             context.meta[_DOCUMENTED] = True
+
+    def events(self, events: Iterable[Mapping[str, Any]]) -> None:
+        """Events on stdout, a line each, behind the line that says the version."""
+        from synapse_apply import __version__
+        from synapse_apply.views.events import finding_key, version_event
+        from synapse_apply.views.json import json_line
+
+        findings = self._findings
+        if findings is None:
+            findings = set()
+            self.data(json_line(version_event(__version__)))
+            if context := click.get_current_context(silent=True):
+                context.meta[_FINDINGS] = findings
+        for event in events:
+            self.data(json_line(event))
+            if "diagnostic" in event:
+                findings.add(finding_key(event["diagnostic"]))
+
+    @property
+    def _findings(self) -> set[str] | None:
+        """The findings that events have said; None before the first event."""
+        context = click.get_current_context(silent=True)
+        found: set[str] | None = context.meta.get(_FINDINGS) if context is not None else None
+        return found
 
     @property
     def has_documented(self) -> bool:

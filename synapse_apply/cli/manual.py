@@ -41,7 +41,9 @@ class ManualCommand(click.Command):
         rest["context_settings"] = _SETTINGS
         super().__init__(*args, **rest)
         # How it is printed comes last in help, whatever the order of the decorators.
-        self.params.sort(key=lambda param: param.name in {"as_json", "as_lines", "color"})
+        self.params.sort(
+            key=lambda param: param.name in {"as_json", "as_lines", "as_events", "color"}
+        )
         self.examples = examples
         self._sections = {"Exit codes": exits, "Environment": environment}
 

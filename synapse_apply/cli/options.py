@@ -38,6 +38,27 @@ def output(body: Body) -> Body:
     return wrapped
 
 
+def event_output(body: Body) -> Body:
+    """The same with --json-lines, for commands that make calls one after the other."""
+
+    @click.option(
+        "--json-lines",
+        "as_events",
+        is_flag=True,
+        help="Print JSON while it goes on: one object a line, the last one the document of --json.",
+    )
+    @output
+    @functools.wraps(body)
+    def wrapped(*, face: Face, as_events: bool, **rest: Any) -> int:
+        if as_events and face.as_json:
+            raise click.UsageError("--json and --json-lines do not go together.")
+        if as_events:
+            face = dataclasses.replace(face, as_json=True, in_events=True)
+        return body(face=face, **rest)
+
+    return wrapped
+
+
 def line_output(body: Body) -> Body:
     """The same where --json gives one object a line."""
 
@@ -89,7 +110,8 @@ def reports(body: Body) -> Body:
 
         if any(file == "-" for _, file in asked):
             if face.as_json:
-                raise click.UsageError("--json and a report to stdout do not go together.")
+                option = "--json-lines" if face.in_events else "--json"
+                raise click.UsageError(f"{option} and a report to stdout do not go together.")
             face = dataclasses.replace(face, taken=True)
         command = spoken(click.get_current_context())
         beside = (rest.get("out"), rest.get("against") or "")

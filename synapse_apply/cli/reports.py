@@ -23,13 +23,14 @@ from synapse_apply.model.plan import Plan
 from synapse_apply.model.report import Report
 from synapse_apply.session.declare import target_of
 from synapse_apply.session.own_files import own
-from synapse_apply.session.surroundings import run_url
+from synapse_apply.session.surroundings import commit_of, repository_url, run_url, workspace_of
 from synapse_apply.session.where import Where
 from synapse_apply.views import github, gitlab, markdown, remarks
 from synapse_apply.views.budget import COMMENT, SMALLEST, STEP_SUMMARY, Budget
 from synapse_apply.views.drift import drift_document
 from synapse_apply.views.failure import failure_document
 from synapse_apply.views.html import reports as html
+from synapse_apply.views.html.links import Links
 from synapse_apply.views.json import json_text, plan_document, report_document
 from synapse_apply.views.remarks import Remark
 
@@ -143,7 +144,7 @@ class Reports:
             lambda budget: markdown.plan_markdown(
                 plan, budget=budget, run_url=url, command=self.command
             ),
-            lambda: html.plan_html(plan, run_url=url, command=self.command),
+            lambda: html.plan_html(plan, run_url=url, command=self.command, links=self._links()),
             lambda: remarks.plan_remarks(plan),
             lambda: gitlab.plan_counts(plan),
             github.plan_outputs(plan, code),
@@ -155,7 +156,7 @@ class Reports:
         return Told(
             lambda: drift_document(drift),
             lambda budget: markdown.drift_markdown(drift, budget=budget, run_url=url),
-            lambda: html.drift_html(drift, run_url=url),
+            lambda: html.drift_html(drift, run_url=url, links=self._links()),
             lambda: remarks.drift_remarks(drift),
             lambda: gitlab.drift_counts(drift),
             github.drift_outputs(drift, code),
@@ -166,7 +167,7 @@ class Reports:
         return Told(
             lambda: report_document(report),
             lambda budget: markdown.report_markdown(report, budget=budget, run_url=url),
-            lambda: html.report_html(report, run_url=url),
+            lambda: html.report_html(report, run_url=url, links=self._links()),
             lambda: remarks.report_remarks(report),
             lambda: gitlab.report_counts(report),
             github.report_outputs(report),
@@ -181,7 +182,12 @@ class Reports:
                 found, self.command, target=target, budget=budget, run_url=url
             ),
             lambda: html.findings_html(
-                found, self.command, target=target, tool_version=__version__, run_url=url
+                found,
+                self.command,
+                target=target,
+                tool_version=__version__,
+                run_url=url,
+                links=self._links(commit_of(self.where.directory)),
             ),
             lambda: remarks.finding_remarks(found),
             lambda: gitlab.NO_COUNTS,
@@ -241,9 +247,16 @@ class Reports:
 
     def _placed(self, found: list[Remark]) -> list[Remark]:
         names = {remark.position.file for remark in found if remark.position is not None}
-        environ = self.where.environ
-        root = environ.get("GITHUB_WORKSPACE") or environ.get("CI_PROJECT_DIR")
-        return remarks.seen_from(found, {n: _inside(n, root) for n in names} if root else {})
+        root = workspace_of(self.where.environ)
+        return remarks.seen_from(found, {n: _inside(n, root) or n for n in names} if root else {})
+
+    def _links(self, commit: str = "") -> Links:
+        """Where a page leads: to the forge that the pipeline runs for, if any."""
+        repository, separator = repository_url(self.where.environ)
+        root = workspace_of(self.where.environ)
+        return Links(
+            repository, separator, lambda file: _inside(file, root) if root else None, commit
+        )
 
 
 def refuse(misplaced: Sequence[Diagnostic]) -> None:
@@ -252,11 +265,12 @@ def refuse(misplaced: Sequence[Diagnostic]) -> None:
         raise InputError(*misplaced)
 
 
-def _inside(file: str, root: str) -> str:
+def _inside(file: str, root: str) -> str | None:
+    """A file's name from a folder, None where it lies elsewhere."""
     try:
         return Path(os.path.realpath(file)).relative_to(os.path.realpath(root)).as_posix()
     except (ValueError, OSError):
-        return file
+        return None
 
 
 def _unwritten(kind: str, file: str | bytes, problem: OSError) -> Diagnostic:

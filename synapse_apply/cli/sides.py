@@ -13,7 +13,15 @@ from synapse_apply.model.diagnostic import Diagnostic, Path, error, pointer
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.plan import FieldChange
-from synapse_apply.model.values import ABSENT, Fields, Reference, leaves
+from synapse_apply.model.values import (
+    ABSENT,
+    Fields,
+    Mac,
+    Reference,
+    SecretWant,
+    Withheld,
+    leaves,
+)
 from synapse_apply.planning.situation import Item
 from synapse_apply.session.context import Planned
 from synapse_apply.views.cells import cells
@@ -26,6 +34,43 @@ from synapse_apply.views.tables import render_table
 from synapse_apply.views.verification import remembered
 
 _ROOM = 36
+
+
+SAME, DIFFERENT = "same", "different"
+NOT_SHOWN, ANOTHER_KEY, NOT_CHECKED = "not shown", "under another key", "not checked"
+
+
+@frozen
+class ComparedSecret:
+    """Whether a secret is recorded and live as declared; where none is declared, as recorded.
+
+    A word of SAME, DIFFERENT, NOT_SHOWN (by the server), ANOTHER_KEY and NOT_CHECKED, or None
+    where there is nothing on that side, or nothing to compare it with.
+    """
+
+    recorded: str | None
+    live: str | None
+
+    @classmethod
+    def of(cls, declared: Any, recorded: Any, live: Any) -> Self:
+        """From what the three sides hold of one field."""
+        is_declared = isinstance(declared, SecretWant)
+        wanted = declared.mac if is_declared else None
+        base = wanted if is_declared else recorded
+        return cls(
+            _compared(wanted, recorded) if is_declared else None,
+            NOT_SHOWN if isinstance(live, Withheld) else _compared(base, live),
+        )
+
+
+def _compared(base: Any, other: Any) -> str | None:
+    if not isinstance(other, Mac):
+        return None
+    if not isinstance(base, Mac):
+        return NOT_CHECKED
+    if base.key_id != other.key_id:
+        return ANOTHER_KEY
+    return SAME if base == other else DIFFERENT
 
 
 @frozen
@@ -66,9 +111,17 @@ class Sides:
         declared, recorded, live = self._declared(), self._recorded(), self._live()
         paths = sorted({*declared, *recorded, *live}, key=lambda path: [str(p) for p in path])
         room = max(_ROOM, ((face.width or 0) - 30) // 3)
+        secrets = self._secrets()
         rows = [
-            (dotted(path), *(_cell(side.get(path, ABSENT), room) for side in
-                             (declared, recorded, live)))
+            (
+                dotted(path),
+                *(
+                    secrets.get(path, {}).get(name) or _cell(side.get(path, ABSENT), room)
+                    for name, side in (
+                        ("declared", declared), ("recorded", recorded), ("live", live),
+                    )
+                ),
+            )
             for path in paths
         ]  # fmt: skip
         table = render_table(("field", "declared", "recorded", "live"), rows, color=face.color_out)
@@ -90,7 +143,32 @@ class Sides:
             "recorded": record_document(item.record) if item.record else None,
             "live": object_document(item.address, observed) if observed else None,
             "accepted_differences": [pointer(field.path) for field in self.accepted],
+            "secrets": [
+                {"path": pointer(path), "recorded": words.recorded, "live": words.live}
+                for path, words in self._compared_secrets().items()
+            ],
             "diagnostics": [finding.to_json() for finding in self.findings],
+        }
+
+    def _secrets(self) -> dict[Path, dict[str, str]]:
+        """The cells of each secret: nothing of it, but whether the sides hold the same."""
+        return {
+            path: {
+                name: f"(sensitive, {word})"
+                for name, word in (("recorded", compared.recorded), ("live", compared.live))
+                if word
+            }
+            for path, compared in self._compared_secrets().items()
+        }
+
+    def _compared_secrets(self) -> dict[Path, ComparedSecret]:
+        """Each secret's digests, all under one salt: with the declared one, else the recorded."""
+        sides = (self._declared(), self._recorded(), self.item.live)
+        paths = {path for side in sides for path, value in side.items()
+                 if isinstance(value, SECRETS)}  # fmt: skip
+        return {
+            path: ComparedSecret.of(*(side.get(path, ABSENT) for side in sides))
+            for path in sorted(paths, key=lambda path: [str(part) for part in path])
         }
 
     def _facts(self) -> list[str]:

@@ -107,10 +107,12 @@ class Stop:
         self._under_way.pop(address, None)
         self._display.looked(address, job)
 
-    def finished(self, address: Address, verb: str, result: str, seconds: float) -> None:
+    def finished(
+        self, address: Address, verb: str, result: str, seconds: float, remote_id: str = ""
+    ) -> None:
         """A resource's calls have ended."""
         self._under_way.pop(address, None)
-        self._display.finished(address, verb, result, seconds)
+        self._display.finished(address, verb, result, seconds, remote_id)
 
     def _heard(self, number: int, _frame: FrameType | None) -> None:
         now = time.monotonic()

@@ -295,7 +295,7 @@ class Clock(Protocol):
 
 
 class Progress(Protocol):
-    """Told what an apply is doing, for a terminal; must not raise."""
+    """Told what an apply is doing, for a terminal or a log; must not raise."""
 
     def started(self, address: Address, verb: str) -> None: ...
     def sent(self, address: Address, done: int, total: int) -> None:
@@ -306,7 +306,11 @@ class Progress(Protocol):
         """A look at a job that is followed."""
         ...
 
-    def finished(self, address: Address, verb: str, result: str, seconds: float) -> None: ...
+    def finished(
+        self, address: Address, verb: str, result: str, seconds: float, remote_id: str = ""
+    ) -> None:
+        """A resource's calls have ended; `remote_id` is the server's, where it is known."""
+        ...
 
 
 Work = Callable[[], Any]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import field, replace
+from pathlib import Path
 
 from synapse_apply import __version__
 from synapse_apply.kinds.catalogue import CATALOGUE
@@ -17,7 +18,7 @@ from synapse_apply.manifests.loading import Loaded
 from synapse_apply.manifests.targets import choose_target
 from synapse_apply.model.address import Address
 from synapse_apply.model.aim import aimed_plan
-from synapse_apply.model.desired import Desired
+from synapse_apply.model.desired import Desired, PackageSource
 from synapse_apply.model.diagnostic import Diagnostic, warning
 from synapse_apply.model.errors import InputError, ManifestError
 from synapse_apply.model.frozen import frozen
@@ -37,6 +38,7 @@ from synapse_apply.planning.situation import Choices, Item, Situation
 from synapse_apply.session import declare
 from synapse_apply.session.before import as_checked_out, before_at
 from synapse_apply.session.prepare import wanted
+from synapse_apply.session.replaced import with_replacements
 from synapse_apply.session.supposed import (
     References,
     natural_key,
@@ -80,6 +82,7 @@ class Offline:
     diagnostics: tuple[Diagnostic, ...]
     before: Mapping[Address, Record]
     secrets: References
+    root: Path
     then: Mapping[Address, Desired] = field(default_factory=dict)
     made_up: frozenset[str] = frozenset()
     checkout: Checkout = Checkout()
@@ -164,7 +167,20 @@ def plan(offline: Offline, choices: Choices) -> Plan:
     )
     planned = make_plan(situation)
     changes = tuple(_told(change, made.get(change.address), offline) for change in planned.changes)
-    return aimed_plan(replace(planned, changes=changes), offline.aim)
+
+    def origins(record: Record, _: PackageSource) -> Iterator[PackageSource]:
+        before = offline.then.get(record.address)
+        if before is not None and before.package is not None:
+            yield before.package.source
+
+    found = with_replacements(
+        replace(planned, changes=changes),
+        made,
+        origins,
+        offline.root,
+        offline.target.allow_files,
+    )
+    return aimed_plan(found, offline.aim)
 
 
 def _checkout(where: Where) -> tuple[Project, Target, declare.Declared]:
@@ -209,6 +225,7 @@ def _offline(
         before=moves.records,
         secrets=secrets,
         checkout=checkout_of(project.root, declare.files_read(project, now)),
+        root=project.root,
         partial=bool(where.paths),
         aim=where.target or "",
         moved=moves.moved,

@@ -27,6 +27,7 @@ from synapse_apply.session.observe import Observer
 from synapse_apply.session.other_runs import at_work
 from synapse_apply.session.prepare import items
 from synapse_apply.session.published import published
+from synapse_apply.session.replaced import origins_of, with_replacements
 from synapse_apply.session.unrecorded import told_done
 from synapse_apply.session.writable import Writable
 
@@ -65,7 +66,7 @@ def plan(
     plan = plan if trying is None else _tried(context, planned, situation, trying)
     # Without the lock nothing more was sent: what could not be read then says nothing.
     context.store.check()
-    return replace(planned, plan=aimed_plan(plan, context.aim))
+    return replace(planned, plan=_for_readers(context, plan, situation.items))
 
 
 @frozen
@@ -114,6 +115,13 @@ def _look(context: Context, choices: Choices, looked_at: Collection[Address]) ->
         elsewhere_declared=declared_elsewhere(context, made),
     )
     return _Look(state.serial, situation, tuple(settled))
+
+
+def _for_readers(context: Context, plan: Plan, made: Mapping[Address, Item]) -> Plan:
+    """The plan with what new packages replace, and with commands that name the target."""
+    root, allow_files = context.project.root, context.target.allow_files
+    found = with_replacements(plan, made, origins_of(context), root, allow_files)
+    return aimed_plan(found, context.aim)
 
 
 def _moves(context: Context) -> tuple[Moved, ...]:

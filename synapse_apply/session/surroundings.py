@@ -98,6 +98,19 @@ def run_url(environ: Mapping[str, str]) -> str:
     return f"{parts[0]}/{parts[1]}/actions/runs/{number}" if all((*parts, number)) else ""
 
 
+def repository_url(environ: Mapping[str, str]) -> tuple[str, str]:
+    """The repository's address that a pipeline names, and what stands there before `blob`."""
+    if environ.get("CI_PROJECT_URL"):
+        return environ["CI_PROJECT_URL"], "/-"
+    parts = [environ.get(name, "") for name in ("GITHUB_SERVER_URL", "GITHUB_REPOSITORY")]
+    return ("/".join(parts) if all(parts) else ""), ""
+
+
+def workspace_of(environ: Mapping[str, str]) -> str:
+    """The folder that a pipeline has checked the repository out to, "" outside of one."""
+    return environ.get("GITHUB_WORKSPACE") or environ.get("CI_PROJECT_DIR") or ""
+
+
 def check_host(url: str, environ: Mapping[str, str]) -> None:
     """InputError when SYNAPSE_APPLY_HOSTS (host[:port], comma-separated) does not list it.
 

@@ -9,6 +9,7 @@ from typing import Any, TypeGuard
 from synapse_apply.model.diagnostic import Path
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.plan import Action, Cause, Change, FieldChange
+from synapse_apply.model.replacement import Replacement, replacement_of
 from synapse_apply.model.values import ABSENT, Withheld, dig, is_map, leaves
 from synapse_apply.views.fields import Layout, Node, grow
 from synapse_apply.views.grammar import SYMBOL, WILL, byte_size, plural
@@ -19,6 +20,10 @@ from synapse_apply.views.safety import clean, clean_lines, quote, told_lines
 from synapse_apply.views.verification import planned_row
 
 _INDENT = 6
+# How much of a package's difference a block has; pages and documents have more.
+_MOST_FILES = 20
+_MOST_DIFF_LINES = 40
+FILE_SIGNS = {"added": "+", "changed": "~", "removed": "-"}
 _NEW = frozenset({Action.CREATE, Action.RECREATE})
 
 
@@ -51,6 +56,7 @@ class Blocks:
             lines.append(f"  # (imported from {quote(change.remote_id)})")
         for fact in (why(change), package_line(change), *change.notes):
             lines += [f"  # ({line})" for line in clean_lines(fact) if line]
+        lines += [f"  # {line}".rstrip() for line in replacement_lines(change)]
         return [self.pen(line, "bold") for line in lines]
 
     def _body(self, change: Change, symbol: str) -> list[str]:
@@ -127,6 +133,37 @@ def package_line(change: Change) -> str:
     if _is_count(size):
         parts.append(byte_size(size))
     return ", ".join(parts)
+
+
+def replacement_line(replaced: Replacement) -> str:
+    """`supersedes 1.0.0: 1 file added, 2 changed`."""
+    head = f"supersedes {replaced.version}"
+    if replaced.counts is None:
+        return f"{head}, whose files are not recorded"
+    counts = [(verb, count) for verb, count in replaced.counts.items() if count]
+    said = [
+        f"{count if at else plural(count, 'file')} {verb}"
+        for at, (verb, count) in enumerate(counts)
+    ]
+    return f"{head}: {', '.join(said) or 'the same files'}"
+
+
+def replacement_lines(change: Change) -> list[str]:
+    """What a new member of a series replaces: a line a file, with what is known of its lines."""
+    replaced = replacement_of(change.extras)
+    if replaced is None:
+        return []
+    lines, left = [f"({clean(replacement_line(replaced))})"], _MOST_DIFF_LINES
+    for one in replaced.files[:_MOST_FILES]:
+        note = f" ({clean(one.note)})" if one.note else ""
+        lines.append(f"  {FILE_SIGNS[one.verb]} {clean(one.path)}{note}")
+        lines += [f"      {clean(line)}" for line in one.diff[:left]]
+        if len(one.diff) > left:
+            lines.append(f"      ({len(one.diff) - left} more lines)")
+        left = max(0, left - len(one.diff))
+    if more := max(0, len(replaced.files) - _MOST_FILES) + replaced.hidden:
+        lines.append(f"  ({plural(more, 'more file')})")
+    return lines
 
 
 def _is_count(value: Any) -> TypeGuard[int]:

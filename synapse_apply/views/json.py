@@ -22,6 +22,7 @@ from synapse_apply.model.plan import (
     Refusal,
     Summary,
 )
+from synapse_apply.model.replacement import REPLACES, replacement_of
 from synapse_apply.model.report import Outcome, Report
 from synapse_apply.model.values import KnownAfterApply
 from synapse_apply.views.accepted import accepted_documents, count_accepted
@@ -79,7 +80,7 @@ def plan_document(plan: Plan) -> dict[str, Any]:
         "moved": _moves(plan),
         "resource_changes": [_resource_change(change) for change in plan.changes],
         "verifications": planned_documents(plan),
-        "resource_drift": [_drift(change) for change in plan.changes if _drifted(change)],
+        "resource_drift": [_drift(change) for change in plan.changes if drifted(change)],
         "accepted_differences": accepted_documents(plan.with_accepted),
         "guards": [
             {"name": guard.name, "summary": guard.summary, "detail": guard.detail}
@@ -185,11 +186,12 @@ def _identity(change: Change | Outcome) -> dict[str, Any]:
 
 def _resource_change(change: Change) -> dict[str, Any]:
     planned, held = _actions(change), veiled(change, change.held)
+    replaces = replacement_of(change.extras)
     return {
         **_identity(change),
         "change": _change(change, ["no-op"] if change.refused else planned),
         "refused_actions": planned if change.refused else [],
-        "action_reason": "superseded" if change.superseded else _REASONS.get(change.action),
+        "action_reason": reason_of(change),
         "reason": change.reason,
         "cause": cause_of(change),
         "id": change.remote_id or None,
@@ -201,7 +203,13 @@ def _resource_change(change: Change) -> dict[str, Any]:
         "rebase": change.rebase,
         "superseded": change.superseded,
         **({"held": [_field(item) for item in held]} if held else {}),
+        **({REPLACES: replaces.to_json()} if replaces is not None else {}),
     }
+
+
+def reason_of(change: Change) -> str | None:
+    """Why it has its action, as a word for programs; None where that needs no reason."""
+    return "superseded" if change.superseded else _REASONS.get(change.action)
 
 
 def _actions(change: Change) -> list[str]:
@@ -272,7 +280,8 @@ def _range(position: Position | None) -> dict[str, Any] | None:
     return {"filename": position.file, "start": start}
 
 
-def _drifted(change: Change) -> bool:
+def drifted(change: Change) -> bool:
+    """Whether it was changed or deleted outside."""
     moved = bool(change.causes & {Cause.DRIFT, Cause.BOTH}) or bool(change.held)
     return change.action is Action.RECREATE or moved
 

@@ -1,8 +1,10 @@
-"""What an apply is doing right now, on a terminal's stderr; silent anywhere else. Home of rich."""
+"""What an apply is doing right now, on stderr: bars on a terminal, a log off it. Home of rich."""
 
 from __future__ import annotations
 
 import threading
+import time
+from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self, TextIO, cast
@@ -13,6 +15,7 @@ from synapse_apply.model.job import Job
 from synapse_apply.views.grammar import byte_size, elapsed
 from synapse_apply.views.pen import Pen
 from synapse_apply.views.safety import clean, disarm
+from synapse_apply.views.under_way import INTERVAL, Call, UnderWay
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
@@ -39,6 +42,8 @@ _WORDS = {
     "verify": Words("Verifying", "Verification passed"),
 }
 _STEP = 0.25
+# The results of calls that came to what was asked for.
+WELL = frozenset({"done", "passed"})
 
 
 def words_of(verb: str) -> Words:
@@ -46,11 +51,12 @@ def words_of(verb: str) -> Words:
     return _WORDS.get(verb) or Words(clean(verb).capitalize(), f"{clean(verb).capitalize()} done")
 
 
-def ending(verb: str, result: str, seconds: float) -> str:
-    """How a resource's line ends."""
+def ending(verb: str, result: str, seconds: float, remote_id: str = "") -> str:
+    """How a resource's line ends: `Creation complete after 1.2s [id=7]`."""
     took = f"after {elapsed(seconds)}"
-    if result in {"done", "passed"}:
-        return f"{words_of(verb).done} {took}"
+    if result in WELL:
+        of = f" [id={clean(remote_id)}]" if remote_id else ""
+        return f"{words_of(verb).done} {took}{of}"
     if result == "refused":
         return f"Refused {took}"
     if result == "skipped":
@@ -76,7 +82,9 @@ class Display(Protocol):
     def started(self, address: Address, verb: str) -> None: ...
     def sent(self, address: Address, done: int, total: int) -> None: ...
     def looked(self, address: Address, job: Job) -> None: ...
-    def finished(self, address: Address, verb: str, result: str, seconds: float) -> None: ...
+    def finished(
+        self, address: Address, verb: str, result: str, seconds: float, remote_id: str = ""
+    ) -> None: ...
     def __enter__(self) -> Self: ...
     def __exit__(
         self,
@@ -87,9 +95,11 @@ class Display(Protocol):
 
 
 def open_progress(stream: TextIO, *, color: bool, quiet: bool = False) -> Display:
-    """The display that fits: live bars on a capable terminal, lines on a dumb one, else nothing."""
-    if quiet or not _is_terminal(stream):
+    """The display that fits: bars on a capable terminal, lines on a dumb one, a log elsewhere."""
+    if quiet:
         return Silent()
+    if not _is_terminal(stream):
+        return Log(stream, color=color)
     return Live(stream) if color else Lines(stream)
 
 
@@ -110,6 +120,13 @@ class Forgiving:
         """The stream stays its owner's."""
         self._stream = stream
         self._broken = False
+        self._line = threading.Lock()
+
+    def write_line(self, line: str) -> None:
+        """A line from any thread, whole and at once."""
+        with self._line:
+            self.write(line)
+            self.flush()
 
     def write(self, text: str) -> int:
         """All of the text, or nothing from the first failure on."""
@@ -154,7 +171,9 @@ class Silent:
     def looked(self, address: Address, job: Job) -> None:
         """Nothing."""
 
-    def finished(self, address: Address, verb: str, result: str, seconds: float) -> None:
+    def finished(
+        self, address: Address, verb: str, result: str, seconds: float, remote_id: str = ""
+    ) -> None:
         """Nothing."""
 
     def __enter__(self) -> Self:
@@ -209,15 +228,79 @@ class Lines(Silent):
         if due:
             self._write(address, f"{_verifying(job)}{_percent(job)}")
 
-    def finished(self, address: Address, verb: str, result: str, seconds: float) -> None:
-        """`plugin/yolo: Creation complete after 1.2s`."""
-        self._write(address, ending(verb, result, seconds))
+    def finished(
+        self, address: Address, verb: str, result: str, seconds: float, remote_id: str = ""
+    ) -> None:
+        """`plugin/yolo: Creation complete after 1.2s [id=7]`."""
+        self._write(address, ending(verb, result, seconds, remote_id))
 
     def _write(self, address: Address, text: str) -> None:
-        line = disarm(f"{self._pen(clean(address), 'bold')}: {text}\n")
+        self._stream.write_line(disarm(f"{self._pen(clean(address), 'bold')}: {text}\n"))
+
+
+class Log(Lines):
+    """A line as each call ends, for a log that is read later; every 10 s one on what goes on.
+
+    A record that was only brought up to date gets none, as it has no row in the report.
+    """
+
+    def __init__(
+        self,
+        stream: TextIO,
+        *,
+        color: bool = False,
+        interval: float = INTERVAL,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """What takes long is reported by itself only in `with`."""
+        super().__init__(stream, color=color)
+        self._under_way = UnderWay(self._still, interval, now)
+
+    def __enter__(self) -> Self:
+        self._under_way.open()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        self._under_way.close()
+
+    def report_due(self) -> None:
+        """Write a line on each call that has gone on for another interval."""
+        self._under_way.report_due()
+
+    def started(self, address: Address, verb: str) -> None:
+        """No line: its end has one."""
+        self._under_way.start(address, verb)
+
+    def sent(self, address: Address, done: int, total: int) -> None:
+        """No line: it stands in that on a call that takes long."""
+        self._under_way.describe(address, {"": f"{byte_size(done)} of {byte_size(total)}"})
+
+    def looked(self, address: Address, job: Job) -> None:
+        """`release/yolo@1.2.0: Verifying... job 12 queued`, once a job."""
+        status = f"job {clean(job.id)} {job.status.value}{_percent(job)}"
+        self._under_way.describe(address, {"": status})
         with self._lock:
-            self._stream.write(line)
-            self._stream.flush()
+            is_new = self._jobs.get(address) != (job.id, 0)
+            self._jobs[address] = (job.id, 0)
+        if is_new:
+            self._write(address, _verifying(job))
+
+    def finished(
+        self, address: Address, verb: str, result: str, seconds: float, remote_id: str = ""
+    ) -> None:
+        """`plugin/yolo: Creation complete after 1.2s [id=7]`."""
+        self._under_way.end(address)
+        if verb != "no-op" or result not in WELL:
+            super().finished(address, verb, result, seconds, remote_id)
+
+    def _still(self, call: Call, seconds: float) -> None:
+        facts = ", ".join([f"{elapsed(seconds)} elapsed", *map(str, call.facts.values())])
+        self._write(call.address, f"Still {words_of(call.verb).doing.lower()}... [{facts}]")
 
 
 class Live(Lines):
@@ -278,17 +361,19 @@ class Live(Lines):
                     self._tasks[address], description=text, completed=done, total=total
                 )
 
-    def finished(self, address: Address, verb: str, result: str, seconds: float) -> None:
+    def finished(
+        self, address: Address, verb: str, result: str, seconds: float, remote_id: str = ""
+    ) -> None:
         """The bar makes room for a line that stays."""
         with suppress(Exception), self._lock:
             task = self._tasks.pop(address, None)
             if self._bars is not None and task is not None:
                 self._bars.remove_task(task)
         if self._bars is None:
-            super().finished(address, verb, result, seconds)
+            super().finished(address, verb, result, seconds, remote_id)
             return
         with suppress(Exception):
-            line = f"{clean(address)}: {ending(verb, result, seconds)}"
+            line = f"{clean(address)}: {ending(verb, result, seconds, remote_id)}"
             self._bars.console.print(line, markup=False, highlight=False, emoji=False)
 
 

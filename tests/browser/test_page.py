@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from playwright.sync_api import Page, expect
 from unit.views import plan_samples as samples
@@ -205,3 +207,72 @@ def test_thousands_of_resources_open_and_filter_at_once(shown: Shown) -> None:
         assert worked() - before < 1
     page.locator("#filters [name=cause]").select_option("drift")
     expect(page.locator("#shown")).to_have_text("750 of 5,000")
+
+
+def test_filters_stand_in_the_address(shown: Shown) -> None:
+    """A link shows what its sender saw; a filter that is no more is not kept."""
+    page = shown(EVERYTHING)
+    page.fill("[name=search]", "plugin")
+    page.select_option("[name=action]", "create")
+    expect(page.locator("#shown")).not_to_have_text("14 of 14")
+    expect(page).to_have_url(re.compile(r"\.html#search=plugin&action=create$"))
+    seen = names(page)
+    page.goto("about:blank")
+    page.go_back()
+    expect(page.locator("[name=search]")).to_have_value("plugin")
+    assert names(page) == seen
+    page.evaluate("location.hash = 'search=&action=nothing-of-that-name'")
+    expect(page.locator("#shown")).to_have_text("14 of 14")
+    page.fill("[name=search]", "x")
+    page.fill("[name=search]", "")
+    expect(page).to_have_url(re.compile(r"\.html$"))
+
+
+def test_a_link_to_a_row_is_no_filter(shown: Shown) -> None:
+    """The first row opens, and all stay in sight."""
+    page = shown(EVERYTHING)
+    page.evaluate("location.hash = 'r2'")
+    expect(page.locator("#r2")).to_have_attribute("open", "")
+    expect(page.locator("#shown")).to_have_text("14 of 14")
+
+
+def test_a_command_is_copied(shown: Shown) -> None:
+    """A button beside each; what it copies is the command and nothing else."""
+    page = shown(plan_html(samples.PLANS["create"]))
+    page.evaluate("""() => {
+      document.addEventListener("copy", () => (window.taken = `${getSelection()}`));
+      Object.defineProperty(navigator, "clipboard", { value: undefined });
+    }""")
+    button = page.locator("#next .copy").first
+    button.click()
+    expect(button).to_have_text("Copied")
+    assert page.evaluate("window.taken") == "synapse-apply apply -t prod"
+
+
+@pytest.mark.parametrize("scripts", [True, False])
+def test_rows_are_open_on_paper(shown: Shown, scripts: bool) -> None:
+    """Also without a script; buttons and filters are not printed."""
+    page = shown(EVERYTHING, scripts=scripts)
+    page.emulate_media(media="print")
+    if scripts:
+        page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    for at in range(page.locator("details > .body").count()):
+        assert page.locator("details > .body").nth(at).is_visible()
+    assert not page.locator("#filters").is_visible()
+    if scripts:
+        page.evaluate("dispatchEvent(new Event('afterprint'))")
+        assert page.locator("details:not([open])").count() > 0
+
+
+def test_before_and_after_are_stacked_on_a_phone(shown: Shown) -> None:
+    """Below each other, each with its name, and nothing is wider than the screen."""
+    page = shown(EVERYTHING)
+    page.set_viewport_size({"width": 390, "height": 800})
+    before, after = (page.locator(f"table.now .{side}").first for side in ("before", "after"))
+    boxes = before.bounding_box(), after.bounding_box()
+    assert boxes[0] is not None
+    assert boxes[1] is not None
+    assert boxes[1]["y"] >= boxes[0]["y"] + boxes[0]["height"]
+    label = "getComputedStyle(document.querySelector('table.now .after'), '::before').content"
+    assert page.evaluate(label) == '"Wanted"'
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390

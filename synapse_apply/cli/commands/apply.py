@@ -34,6 +34,7 @@ def _no_refresh(_ctx: click.Context, _param: click.Parameter, given: bool) -> No
         ("synapse-apply apply --auto-approve --adopt", "Also take over objects that exist."),
         ("synapse-apply apply --auto-approve --wait", "After a kill: once it is certain what was."),
         ("synapse-apply apply --auto-approve --json > report.json", "One report document."),
+        ("synapse-apply apply --auto-approve --json-lines", "What is done, line by line."),
         ("synapse-apply apply next.plan", "Do what `plan --out next.plan` showed; ask nobody."),
         ("synapse-apply apply --reviewed pr.plan", "Plan anew, and do only what was reviewed."),
         ("synapse-apply apply --ref v1.2.0", "Go back: the manifests as that tag has them."),
@@ -50,7 +51,7 @@ def _no_refresh(_ctx: click.Context, _param: click.Parameter, given: bool) -> No
         ("130, 143", "stopped by a signal; what had begun was finished and recorded"),
     ],
 )
-@options.output
+@options.event_output
 @options.place
 @options.reports
 @revisions.rules

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
         ("130, 143", "stopped by a signal; the job goes on, and the next run follows it"),
     ],
 )
-@options.output
+@options.event_output
 @options.place
 @revisions.rules
 @options.files

@@ -10,6 +10,45 @@
     root.dataset.theme = now === "dark" ? "light" : "dark";
   });
 
+  // A page opened from a file may have no clipboard: then the text is selected and copied.
+  const copied = async (line) => {
+    if (navigator.clipboard) {
+      try {
+        await navigator.clipboard.writeText(line.textContent);
+        return true;
+      } catch {}
+    }
+    const selection = getSelection();
+    selection.selectAllChildren(line);
+    const done = document.execCommand("copy");
+    if (done) selection.removeAllRanges();
+    return done;
+  };
+  for (const line of document.querySelectorAll("code.command")) {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.className = "copy";
+    button.textContent = "Copy";
+    button.setAttribute("aria-label", `Copy: ${line.textContent}`);
+    button.addEventListener("click", async (event) => {
+      event.preventDefault();
+      button.textContent = (await copied(line)) ? "Copied" : "Press Ctrl+C";
+      setTimeout(() => (button.textContent = "Copy"), 2000);
+    });
+    line.after(button);
+  }
+
+  // Paper folds nothing out.
+  let folded = [];
+  addEventListener("beforeprint", () => {
+    folded = [...document.querySelectorAll("details:not([open])")];
+    for (const one of folded) one.open = true;
+  });
+  addEventListener("afterprint", () => {
+    for (const one of folded) one.open = false;
+    folded = [];
+  });
+
   const open = () => {
     const row = location.hash && document.getElementById(location.hash.slice(1));
     if (row && row.tagName === "DETAILS") {
@@ -72,21 +111,56 @@
     nothing.hidden = total > 0;
   };
 
+  // The filters stand behind the #, where no server sees them: a link shows what its sender saw.
+  const names = ["search", "action", "kind", "cause"];
+  const keep = () => {
+    const said = new URLSearchParams();
+    for (const name of names) if (chosen(name)) said.set(name, chosen(name));
+    if (form.elements.trouble && form.elements.trouble.checked) said.set("trouble", "1");
+    const hash = `${said}`;
+    if (hash || location.hash.includes("=")) {
+      history.replaceState(null, "", `${location.pathname}${location.search}${hash && `#${hash}`}`);
+    }
+  };
+  const restore = () => {
+    if (!location.hash.includes("=")) return;
+    const said = new URLSearchParams(location.hash.slice(1));
+    for (const name of names) {
+      const field = form.elements[name];
+      if (!field) continue;
+      field.value = said.get(name) || "";
+      if (field.selectedIndex === -1) field.value = "";
+    }
+    if (form.elements.trouble) form.elements.trouble.checked = said.get("trouble") === "1";
+  };
+  const refilter = () => {
+    filter();
+    keep();
+  };
+
   let waiting = 0;
   const soon = () => {
     cancelAnimationFrame(waiting);
-    waiting = requestAnimationFrame(filter);
+    waiting = requestAnimationFrame(refilter);
   };
   const clear = () => {
     form.reset();
-    filter();
+    refilter();
     search.focus();
   };
   form.addEventListener("input", soon);
   form.addEventListener("submit", (event) => event.preventDefault());
   nothing.querySelector("button").addEventListener("click", clear);
   // A browser brings back what was typed before a reload.
-  addEventListener("pageshow", filter);
+  addEventListener("pageshow", () => {
+    restore();
+    filter();
+  });
+  addEventListener("hashchange", () => {
+    if (!location.hash.includes("=")) return;
+    restore();
+    filter();
+  });
 
   const unfold = document.getElementById("unfold");
   unfold.addEventListener("click", () => {

@@ -44,7 +44,8 @@ class Section:
 class Page:
     """What one page holds. `title` is raw; `said`, `facts` and the foot are HTML.
 
-    `tone` is good, bad or plain; a fact of `counts` is a word, how many, and how it is coloured.
+    `next_steps` are lines of HTML. `tone` is good, bad or plain; a fact of `counts` is a word, how
+    many, and how it is coloured.
     """
 
     title: str
@@ -57,6 +58,7 @@ class Page:
     foot: str = ""
     trouble: str = "Only refused"
     target: str = ""
+    next_steps: Sequence[str] = ()
 
     def html(self) -> str:
         """The whole document; the same input, the same text."""
@@ -68,6 +70,7 @@ class Page:
         parts = [
             _head(self.title),
             _top(self),
+            _next_steps(self.next_steps),
             _contents(kept),
             _filters(rows, self.trouble),
             "<main>",
@@ -117,6 +120,14 @@ def _top(page: Page) -> str:
         '<button type="button" id="theme" hidden>Dark or light</button></div>'
         f'{said}{counts}<p class="fact">{page.facts}</p></header>'
     )
+
+
+def _next_steps(steps: Sequence[str]) -> str:
+    """What to do next, first things first; "" where there is nothing to do."""
+    items = "".join(f"<li>{step}</li>" for step in steps)
+    title = '<h2 id="next-title">What to do next</h2>'
+    section = '<section id="next" aria-labelledby="next-title">'
+    return f"{section}{title}<ol>{items}</ol></section>" if items else ""
 
 
 def _contents(sections: Iterable[Section]) -> str:

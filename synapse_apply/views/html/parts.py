@@ -27,7 +27,19 @@ _AS_TEXT = str.maketrans(
     {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#39;", "#": "&#35;"}
 )
 _CODE = re.compile(r"`([^`]+)`")
+_ENDS_WITH_COMMAND = re.compile(
+    r"(?P<head>(?:[^\n]{0,2000}: )?)(?P<line>synapse-apply(?: [A-Za-z0-9@./=:+_-]{1,300}){1,20})"
+)
+# Words of a sentence that goes on behind a command.
+_WORDS = re.compile(r" (?:and|or|where|with|once|to|then|for|it|the|does|shows)\b")
+_COMMANDS = ("synapse-apply ", "git ")
 _MARGIN = {"+": "come", "-": "gone", "!": "moved"}
+_STACKED = {
+    ("Before", "After"): "",
+    ("Now", "Wanted"): ' class="now"',
+    ("Live, kept", "Declared"): ' class="kept"',
+    ("Recorded", "Live"): ' class="seen"',
+}
 _MOVES = {"+": "come", "-": "gone", "~": "moved"}
 CAUSES = {
     Cause.GIT: "Git",
@@ -40,6 +52,11 @@ CAUSES = {
 def text(value: object, most: int = LONGEST) -> str:
     """Any text on one line, for the content of an element or a quoted attribute."""
     return clean(shortened(str(value), most)).translate(_AS_TEXT)
+
+
+def command(line: str) -> str:
+    """A command to be typed; the script puts a button beside it that copies it."""
+    return f'<code class="command">{text(line, SENTENCES)}</code>'
 
 
 def code(value: object, most: int = LONGEST) -> str:
@@ -55,9 +72,19 @@ def prose(value: object, most: int = SENTENCES) -> str:
 
 def _line(line: str) -> str:
     parts = _CODE.split(line)
-    return "".join(
-        code(p, SENTENCES) if at % 2 else text(p, SENTENCES) for at, p in enumerate(parts)
-    )
+    return "".join(_as_code(p) if at % 2 else text(p, SENTENCES) for at, p in enumerate(parts))
+
+
+def _as_code(words: str) -> str:
+    return command(words) if words.startswith(_COMMANDS) else code(words, SENTENCES)
+
+
+def way_out(said: str) -> str:
+    """A sentence that may end with a command, which can then be copied."""
+    found = _ENDS_WITH_COMMAND.fullmatch(said)
+    if found is None or _WORDS.search(found["line"]):
+        return prose(said)
+    return f"{prose(found['head'])} {command(found['line'])}".strip()
 
 
 def paragraph(html: str, style: str = "") -> str:
@@ -95,7 +122,9 @@ def fields_table(
     titles += ["Why"] if why else []
     head = "".join(f'<th scope="col">{title}</th>' for title in titles)
     rows = "".join(_within(parts, sides, secrets_as, why=why))
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+    # On a narrow screen the sides stand below each other, each with its name.
+    style = _STACKED[names] if len(sides) == 2 else ' class="one"'
+    return f"<table{style}><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
 
 
 def _sides(parts: Sequence[FieldChange]) -> tuple[int, ...]:

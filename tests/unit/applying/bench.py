@@ -131,7 +131,9 @@ class Silent:
     def looked(self, address: Address, job: Job) -> None:
         """Not of interest here."""
 
-    def finished(self, address: Address, verb: str, result: str, seconds: float) -> None:
+    def finished(
+        self, address: Address, verb: str, result: str, seconds: float, remote_id: str = ""
+    ) -> None:
         self.ends.append((str(address), verb, result))
 
 

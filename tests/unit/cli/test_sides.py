@@ -9,12 +9,15 @@ from unit.applying.bench import Bench, plugin, release, widget
 from unit.applying.scripted import lost, refused
 
 from synapse_apply.cli.face import Face
-from synapse_apply.cli.sides import Sides
+from synapse_apply.cli.sides import ComparedSecret, Sides
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import Unauthorized
+from synapse_apply.model.values import ABSENT, Mac, SecretRef, SecretWant, Withheld
 from synapse_apply.planning.situation import Choices
 from synapse_apply.session.plan import plan
 
+REF = SecretRef("env", "RAW_KEY")
+OURS = SecretWant(REF, Mac("k", "a"))
 FACE = Face(color="never", environ={})
 
 
@@ -79,3 +82,23 @@ def test_what_no_manifest_declares_is_read_too(bench):
     assert "not declared, recorded as id 1, live as id 1)" in sides(bench, "widget/w").text(FACE)
     bench.api.fail("get_widget", refused(500))
     assert errors(sides(bench, "widget/w")) == ["Reading the live state failed"]
+
+
+@pytest.mark.parametrize(
+    ("declared", "recorded", "live", "words"),
+    [
+        (OURS, OURS.mac, OURS.mac, ("same", "same")),
+        (OURS, Mac("k", "b"), OURS.mac, ("different", "same")),
+        (OURS, OURS.mac, Mac("k", "b"), ("same", "different")),
+        (OURS, OURS.mac, Withheld("masked"), ("same", "not shown")),
+        (OURS, Mac("other", "a"), ABSENT, ("under another key", None)),
+        (SecretWant(REF, why="not set"), OURS.mac, OURS.mac, ("not checked", "not checked")),
+        (ABSENT, OURS.mac, OURS.mac, (None, "same")),
+        (ABSENT, OURS.mac, Mac("k", "b"), (None, "different")),
+        (OURS, ABSENT, ABSENT, (None, None)),
+    ],
+)
+def test_a_secret_is_said_to_be_the_same_or_not(declared, recorded, live, words):
+    """By its keyed digests, never by more than that."""
+    found = ComparedSecret.of(declared, recorded, live)
+    assert (found.recorded, found.live) == words

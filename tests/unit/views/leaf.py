@@ -8,14 +8,14 @@ from html.parser import HTMLParser
 VOID = {"meta", "br", "wbr", "input"}
 TAGS = {
     "html", "head", "meta", "title", "style", "body", "header", "div", "h1", "h2", "h4", "button",
-    "p", "ul", "li", "b", "nav", "a", "span", "form", "input", "label", "select", "option",
+    "p", "ul", "ol", "li", "b", "nav", "a", "span", "form", "input", "label", "select", "option",
     "output", "main", "section", "details", "summary", "code", "pre", "table", "thead", "tbody",
     "tr", "th", "td", "br", "wbr", "strong", "footer", "script", "svg", "defs", "marker", "path",
     "g", "rect", "text",
 }  # fmt: skip
 # A name with a pattern is one whose value is ours alone.
 ATTRIBUTES = {
-    "class": r"[a-z\- ]+", "id": r"[a-z]+[0-9]*(-title)?", "href": r"#[a-z]+[0-9]*", "lang": "en",
+    "class": r"[a-z\- ]+", "id": r"[a-z]+[0-9]*(-title)?", "href": r"#[a-z]+[0-9]*|https?://[a-z.]+(:\d+)?/[A-Za-z0-9._~%+/\-]*(#L\d+)?", "lang": "en",
     "charset": "utf-8", "http-equiv": "Content-Security-Policy", "name": r"[a-z]+",
     "type": "button|search|checkbox", "colspan": r"\d", "scope": "col|row", "hidden": None,
     "open": None, "tabindex": "0", "role": "search|group", "data-action": r"[a-z\- ]+",
@@ -25,7 +25,7 @@ ATTRIBUTES = {
     "autocomplete": "off", "spellcheck": "false", "viewbox": r"[0-9 ]+", "width": r"\d+",
     "height": r"\d+", "x": r"\d+", "y": r"\d+", "rx": "5", "refx": "8", "refy": "4",
     "markerwidth": "7", "markerheight": "7", "orient": "auto", "d": r"[0-9MC\-. z]+",
-    "marker-end": r"url\(#arrow\)",
+    "rel": "noopener noreferrer", "marker-end": r"url\(#arrow\)",
 }  # fmt: skip
 
 
@@ -37,6 +37,7 @@ class Leaf(HTMLParser):
         self.tags: list[str] = []
         self.ids: list[str] = []
         self.links: list[str] = []
+        self.leads: list[str] = []  # out of the page
         self.rows: list[dict[str, str]] = []
         self.policy = ""
         self.texts: dict[str, str] = {}
@@ -57,7 +58,8 @@ class Leaf(HTMLParser):
             assert pattern is None or re.fullmatch(pattern, value), (name, value)
         self.tags.append(tag)
         self.ids += [facts["id"]] if "id" in facts else []
-        self.links += [facts["href"]] if "href" in facts else []
+        href = facts.get("href", "")
+        (self.links if href.startswith("#") else self.leads).extend([href] if href else [])
         if facts.get("http-equiv"):
             self.policy = facts["content"]
         if "row" in facts.get("class", "").split():

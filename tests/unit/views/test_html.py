@@ -38,6 +38,7 @@ def test_every_sample_report_is_a_page(name):
 def test_what_stands_in_the_way_comes_first():
     """Guards and refusals, then this change, apart from drift; each with its count."""
     assert titles(plan_html(samples.PLANS["everything"])) == [
+        ("What to do next", ""),
         ("Apply will stop", "1"),
         ("Refused", "2"),
         ("This change", "5"),
@@ -86,7 +87,8 @@ def test_an_apply_tells_what_went_wrong_first():
     """Unknown and failed before refused, skipped and done, each with what the server said."""
     page = report_html(REPORTS["everything"], run_url="https://ci.example/7")
     assert [title for title, _ in titles(page)] == [
-        "Outcome unknown", "Failed", "Refused", "Skipped", "Done", "Warnings", "Dependencies",
+        "What to do next", "Outcome unknown", "Failed", "Refused", "Skipped", "Done", "Warnings",
+        "Dependencies",
     ]  # fmt: skip
     said = Leaf(page).said
     assert "Apply incomplete!" in said

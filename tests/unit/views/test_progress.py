@@ -1,14 +1,16 @@
-"""Progress tells a terminal what goes on, nobody else, and never ends an apply."""
+"""Progress says what goes on, on a terminal and in a log, and never ends an apply."""
 
 import io
 import subprocess
 import sys
+import time
 
 import pytest
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.job import Job, JobStatus
-from synapse_apply.views.progress import Lines, Live, Silent, open_progress
+from synapse_apply.views.events import Events
+from synapse_apply.views.progress import Lines, Live, Log, Silent, open_progress
 
 YOLO = Address("plugin", "yolo")
 RELEASE = Address("release", "yolo@1.2.0")
@@ -123,24 +125,81 @@ def test_live_outside_with_falls_back_to_lines():
     assert "Modifications complete" in stream.getvalue()
 
 
-@pytest.mark.parametrize("display", [Lines, Live])
+@pytest.mark.parametrize("display", [Lines, Live, Log, Events])
 def test_a_broken_terminal_does_not_end_an_apply(display):
     """Progress that cannot be written is dropped."""
     play(display(Broken()))
 
 
-def test_off_a_terminal_there_is_silence():
-    """A pipe, a closed stream and --quiet get nothing."""
-    pipe, closed = io.StringIO(), Terminal()
-    closed.close()
-    for display in (
-        open_progress(pipe, color=True),
-        open_progress(closed, color=True),
-        open_progress(Terminal(), color=True, quiet=True),
-    ):
+def test_quiet_is_silent_on_a_terminal_and_off_it():
+    """Nothing is written where nothing is asked for."""
+    pipe, terminal = io.StringIO(), Terminal()
+    for stream in (pipe, terminal):
+        display = open_progress(stream, color=True, quiet=True)
         assert type(display) is Silent
         play(display)
-    assert pipe.getvalue() == ""
+    assert (pipe.getvalue(), terminal.getvalue()) == ("", "")
+
+
+def test_off_a_terminal_each_call_leaves_one_line():
+    """A log has the endings, with ids, and a job as it is started; no bars and no beginnings."""
+    pipe = io.StringIO()
+    log = open_progress(pipe, color=False)
+    with log:
+        log.started(RELEASE, "no-op")
+        log.finished(RELEASE, "no-op", "done", 0.0, "1")
+        log.finished(YOLO, "delete", "done", 0.3, "7\x1b")
+    play(log)
+    assert pipe.getvalue().splitlines() == [
+        "plugin/yolo: Destruction complete after 0.3s [id=7\\u001b]",
+        "plugin/yolo: Creation complete after 1.2s",
+        "release/yolo@1.2.0: Failed after 1m15s",
+        "plugin/a: Skipped",
+        "plugin/b: No answer after 30s: nobody can tell yet whether it was done",
+        "release/yolo@1.2.0: Verifying... job 12\\u001b running",
+        "release/yolo@1.2.0: Verifying... job 12 queued",
+        "release/yolo@1.2.0: Verification passed after 31s",
+        "release/yolo@1.2.0: Still running after 5m00s",
+        "plugin/yolo: Trial complete after 0.2s",
+        "plugin/yolo: Refused after 0.2s",
+    ]
+
+
+def test_a_log_says_what_still_goes_on_every_ten_seconds():
+    """How long and how far, once an interval; nothing of what has ended."""
+    pipe, now = io.StringIO(), [0.0]
+    log = Log(pipe, now=lambda: now[0])
+    log.started(RELEASE, "create")
+    log.started(YOLO, "update")
+    for second in range(0, 31, 5):
+        now[0] = float(second)
+        if second == 15:
+            log.sent(RELEASE, 3 * 1024**2, 1024**3)
+            log.finished(YOLO, "update", "done", 15.0)
+        log.report_due()
+    assert pipe.getvalue().splitlines() == [
+        "release/yolo@1.2.0: Still creating... [10s elapsed]",
+        "plugin/yolo: Still modifying... [10s elapsed]",
+        "plugin/yolo: Modifications complete after 15s",
+        "release/yolo@1.2.0: Still creating... [20s elapsed, 3.0 MiB of 1.0 GiB]",
+        "release/yolo@1.2.0: Still creating... [30s elapsed, 3.0 MiB of 1.0 GiB]",
+    ]
+
+
+def test_a_log_reports_by_itself_until_its_end():
+    """The lines come without anybody asking, and none after the end, though the call goes on."""
+    pipe = io.StringIO()
+    with Log(pipe, interval=0.01) as log:
+        log.started(RELEASE, "verify")
+        log.looked(RELEASE, Job("12", JobStatus.RUNNING, 40.0))
+        deadline = time.monotonic() + 30
+        while "Still" not in pipe.getvalue() and time.monotonic() < deadline:
+            time.sleep(0.005)
+    log.report_due()
+    shown = pipe.getvalue()
+    assert "release/yolo@1.2.0: Still verifying... [0.0s elapsed, job 12 running, 40%]\n" in shown
+    time.sleep(0.05)
+    assert pipe.getvalue() == shown
 
 
 def test_the_display_fits_the_terminal():

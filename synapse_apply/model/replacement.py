@@ -1,0 +1,83 @@
+"""What a new member of a series replaces: which files of its package differ, and how."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from synapse_apply.model.frozen import frozen
+
+# The key of a plan's `extras` that holds a replacement as JSON.
+REPLACES = "replaces"
+ADDED, REMOVED, CHANGED = "added", "removed", "changed"
+VERBS = (ADDED, CHANGED, REMOVED)
+
+
+@frozen
+class ChangedFile:
+    """One file that differs. `diff` are lines as `diff -u` has them, without the two names.
+
+    `note` says what is not in the diff, or why there is none; "" where there is nothing to say.
+    """
+
+    path: str
+    verb: str
+    diff: tuple[str, ...] = ()
+    note: str = ""
+
+
+@frozen
+class Replacement:
+    """The newest version that is recorded below a new one, and what became of its files.
+
+    `counts` has how many were added, changed and removed, None where the files of `version` were
+    never recorded; `files` are the first of them.
+    """
+
+    version: str
+    counts: Mapping[str, int] | None = None
+    files: tuple[ChangedFile, ...] = ()
+
+    @property
+    def hidden(self) -> int:
+        """How many files differ beside those that are listed."""
+        return max(0, sum((self.counts or {}).values()) - len(self.files))
+
+    def to_json(self) -> dict[str, Any]:
+        """As plans keep it and as their documents show it."""
+        if self.counts is None:
+            return {"version": self.version}
+        files = [
+            {
+                "path": one.path,
+                "change": one.verb,
+                **({"diff": list(one.diff)} if one.diff else {}),
+                **({"note": one.note} if one.note else {}),
+            }
+            for one in self.files
+        ]
+        return {"version": self.version, **self.counts, "files": files}
+
+
+def replacement_of(extras: Mapping[str, Any]) -> Replacement | None:
+    """The inverse of `to_json`; None where extras, which a saved plan may hold, have none."""
+    data = extras.get(REPLACES)
+    if not isinstance(data, Mapping) or not isinstance(version := data.get("version"), str):
+        return None
+    counts = {verb: data.get(verb) for verb in VERBS}
+    known = {verb: n for verb, n in counts.items() if isinstance(n, int) and 0 <= n < 2**63}
+    listed = data.get("files")
+    if len(known) < len(VERBS) or not isinstance(listed, (list, tuple)):
+        return Replacement(version)
+    return Replacement(version, known, tuple(filter(None, map(_file_of, listed))))
+
+
+def _file_of(data: Any) -> ChangedFile | None:
+    if not isinstance(data, Mapping):
+        return None
+    path, verb, note = data.get("path"), data.get("change"), data.get("note", "")
+    diff = data.get("diff", ())
+    if not isinstance(path, str) or verb not in VERBS or not isinstance(diff, (list, tuple)):
+        return None
+    lines = tuple(line for line in diff if isinstance(line, str))
+    return ChangedFile(path, verb, lines, note if isinstance(note, str) else "")

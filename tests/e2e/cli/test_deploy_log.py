@@ -1,0 +1,83 @@
+"""What an apply leaves in the log of a pipeline, and the lines that programs read."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+from .conftest import STORAGE, Run
+
+
+def test_a_log_has_a_line_as_each_call_ends(cli: Run) -> None:
+    """Off a terminal stderr says what was done as it was done; stdout stays the report's."""
+    done = cli("apply", "--auto-approve")
+    assert done.returncode == 0, done.stderr
+    lines = [line for line in done.stderr.splitlines() if "complete" in line]
+    timeless = sorted(re.sub(r"after [0-9.]+s", "after", line) for line in lines)
+    assert timeless == [
+        "plugin/yolo: Creation complete after [id=1]",
+        "release/yolo@1.0.0: Creation complete after [id=1]",
+        "storage/raw: Creation complete after [id=1]",
+    ]
+    assert "Creation complete" not in done.stdout
+    assert cli("apply", "--auto-approve").stderr == ""
+
+
+def test_programs_read_what_is_done_line_by_line(cli: Run) -> None:
+    """From the version to the document of --json; no secret is in any of it."""
+    done = cli("apply", "--auto-approve", "--json-lines")
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    kinds = [event["type"] for event in events]
+    assert kinds[0] == "version"
+    assert kinds.count("planned_change") == kinds.count("apply_start") == 3
+    assert kinds.count("apply_complete") == 3
+    assert kinds[-2:] == ["change_summary", "report"]
+    assert events[-1]["report"]["counts"]["added"] == 3
+    assert done.stderr == ""
+    assert "canary" not in done.stdout
+
+
+def test_an_error_is_a_line_of_its_own(cli: Run, project: Path) -> None:
+    """What is wrong stands in a line with its place, and in the report that ends the stream."""
+    text = STORAGE.format(name="taken").replace("external", "no-such-category")
+    (project / "manifests" / "taken.yaml").write_text(text)
+    done = cli("apply", "--auto-approve", "--json-lines")
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    assert events[-1]["report"]["exit_code"] == done.returncode != 0
+    (finding, *_) = [event["diagnostic"] for event in events if event["type"] == "diagnostic"]
+    assert (finding["severity"], finding["range"]["filename"]) == ("error", "manifests/taken.yaml")
+
+
+def test_an_early_end_has_the_same_lines(cli: Run) -> None:
+    """Where nothing was planned the stream still begins with a version and ends with a report."""
+    done = cli("apply", "--json-lines")
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [event["type"] for event in events] == ["version", "diagnostic", "report"]
+    assert events[1]["diagnostic"]["summary"] == "--json-lines needs --auto-approve"
+    assert events[-1]["report"]["exit_code"] == done.returncode == 1
+
+
+def test_two_forms_of_json_are_a_usage_error(cli: Run) -> None:
+    """One of them would be ignored."""
+    both = cli("apply", "--auto-approve", "--json", "--json-lines")
+    assert both.returncode == 64
+    report = cli("apply", "--auto-approve", "--json-lines", "--report", "json=-")
+    assert report.returncode == 64
+    assert "--json-lines and a report to stdout do not go together" in report.stderr
+
+
+def test_verify_has_lines_too(cli: Run, project: Path) -> None:
+    """A run by hand is a call that begins and ends."""
+    release = next(p for p in (project / "manifests").glob("*") if "kind: Release" in p.read_text())
+    text = release.read_text()
+    release.write_text(
+        text.replace("kind: Release\nspec:\n", "kind: Release\nspec:\n  verify: {}\n")
+    )
+    assert cli("apply", "--auto-approve", "--no-verify").returncode == 0
+    done = cli("verify", "release/yolo", "--json-lines")
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    assert done.returncode == 0, done.stdout
+    kinds = [event["type"] for event in events]
+    assert kinds == ["version", "apply_start", "apply_complete", "change_summary", "report"]
+    assert events[2]["hook"]["action"] == "verify"
