@@ -122,6 +122,10 @@ class Binding:
     wrapped; `encode` turns resolved spec fields into the body of a create, or of an update. All
     raise RemoteError as the client does.
 
+    `preferred` gives fields of a create as the platform's own service takes them, of the same spec
+    and its natural key. They are sent in the place of what `encode` gives; a field that the server
+    refuses, and nothing else with it, is sent once more as `encode` has it.
+
     A natural key reads FORM=TEXT (`code=yolo`); `lookup` tells for each form what a search
     proves, a form it lacks cannot be searched. `lookup_if` replaces it when a probed capability
     is there.
@@ -144,6 +148,7 @@ class Binding:
     create: Callable[[Api, Mapping[str, Any], str], Raw]
     decode: Callable[[Raw, SecretMarks], Observed]
     encode: Callable[[Mapping[str, Any]], dict[str, Any]]
+    preferred: Callable[[Mapping[str, Any], str], Mapping[str, Any]] = lambda _spec, _key: {}
     find: Callable[[Api, str], Sequence[Raw]] | None = None
     list: Callable[[Api], Sequence[Raw]] | None = None
     list_needs: str = ""

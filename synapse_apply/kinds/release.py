@@ -25,7 +25,7 @@ FIELDS = frozenset(
 
 if TYPE_CHECKING:
     from synapse_apply.model.ports import Api, JobCalls
-# Where a release carries free config, the digest of what we published travels in it.
+# In `meta`, and in a release's free config, the digest of what we published travels along.
 DIGEST_KEY = "x-synapse-apply-digest"
 
 
@@ -42,20 +42,36 @@ def _decode(raw: Raw, marks: SecretMarks) -> Observed:
     if owner is not None:
         spec["plugin"] = remote_id(owner) if isinstance(owner, Mapping) else str(owner)
     extra: dict[str, Any] = {}
-    config = spec.get("config")
+    config, meta = spec.get("config"), raw.get("meta")
     if isinstance(config, Mapping) and DIGEST_KEY in config:
         spec["config"] = {key: value for key, value in config.items() if key != DIGEST_KEY}
+    for place in (meta, config):
         # What is none tells nothing of the bytes that were published.
-        if is_package_digest(config[DIGEST_KEY]):
-            extra["digest"] = config[DIGEST_KEY]
+        if isinstance(place, Mapping) and is_package_digest(place.get(DIGEST_KEY)):
+            extra.setdefault("digest", place[DIGEST_KEY])
     return Observed(remote_id(raw), "v1", secure(PREFIX, spec, marks), extra)
 
 
 def _encode(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """The body of the API page: the plugin by its id."""
     body = {name: value for name, value in spec.items() if name != "digest"}
-    body["plugin"] = wire_id(str(spec["plugin"]))
-    if "config" in body and spec.get("digest"):
-        body["config"] = {**body["config"], DIGEST_KEY: spec["digest"]}
+    return {**body, "plugin": wire_id(str(spec["plugin"]))}
+
+
+def _preferred(spec: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """What the platform takes: its publishers name the plugin by its code.
+
+    A code of digits would be taken for an id. The digest goes where an answer may show it again: in
+    `meta`, and in the config that the page gives back as it was sent.
+    """
+    body: dict[str, Any] = {}
+    code = key.partition("=")[2].removesuffix(f"@{spec.get('version')}")
+    if code and not code.isdecimal():
+        body["plugin"] = code
+    if digest := spec.get("digest"):
+        body["meta"] = {DIGEST_KEY: digest}
+        if isinstance(spec.get("config"), Mapping):
+            body["config"] = {**spec["config"], DIGEST_KEY: digest}
     return body
 
 
@@ -110,6 +126,7 @@ V1 = Binding(
     create=lambda api, body, key: api.create_plugin_release(body, idempotency_key=key),
     decode=_decode,
     encode=_encode,
+    preferred=_preferred,
 )
 
 # All that v2 has beside the package; config and the rest it reads from the package itself.

@@ -100,6 +100,9 @@ class ScriptedApi:
     def _store(self, kind: str, body: Any) -> dict[str, Any]:
         self.number += 1
         made = {k: copy.deepcopy(v) for k, v in dict(body).items() if k != "file"}
+        if kind == "release":  # named by its code or its id, and shown by its id
+            owners = {p.get("code"): p["id"] for p in self.objects["plugin"].values()}
+            made["plugin"] = owners.get(made["plugin"], made["plugin"])
         return self._keep(kind, {**made, "id": self.number})
 
     def _change(self, kind: str, pk: Any, body: Any) -> dict[str, Any]:

@@ -36,7 +36,8 @@ def published_meanwhile(bench: Bench) -> None:
     create = bench.api.create_plugin_release
 
     def late(data: Any, **_key: Any) -> dict[str, Any]:
-        bench.api._store("release", {"plugin": data["plugin"], "version": data["version"]})
+        (owner,) = bench.api.objects["plugin"]
+        bench.api._store("release", {"plugin": int(owner), "version": data["version"]})
         bench.api.fail("create_release", refused(409))
         return create(data)
 

@@ -141,10 +141,12 @@ def test_what_is_no_digest_tells_nothing_of_the_bytes(said):
     assert (observed.extra, observed.spec["config"]) == ({}, {})
 
 
-def test_our_digest_travels_in_free_config_and_is_no_field():
-    """Sent where config is declared, read back apart from it."""
-    body = RELEASE_V1.encode({"plugin": "7", "version": "1", "config": {"a": 1}, "digest": DIGEST})
-    assert body == {"plugin": 7, "version": "1", "config": {"a": 1, DIGEST_KEY: DIGEST}}
+def test_our_digest_travels_in_meta_and_free_config_and_is_no_field():
+    """Sent in both where config is declared, read back apart from it."""
+    spec = {"plugin": "7", "version": "1", "config": {"a": 1}, "digest": DIGEST}
+    body = {**RELEASE_V1.encode(spec), **RELEASE_V1.preferred(spec, "")}
+    told = {DIGEST_KEY: DIGEST}
+    assert body == {"plugin": 7, "version": "1", "config": {"a": 1, **told}, "meta": told}
     observed = RELEASE_V1.decode({"id": 1, **body}, MARKS)
     assert observed.spec["config"] == {"a": 1}
     assert observed.extra == {"digest": DIGEST}
