@@ -27,7 +27,7 @@ from synapse_apply.applying.calls import (
     outcome_of,
     unknown,
 )
-from synapse_apply.applying.conflict import after_conflict
+from synapse_apply.applying.conflict import after_conflict, may_be_taken
 from synapse_apply.applying.forms import refused_forms
 from synapse_apply.applying.task import Live, Task, Tools
 from synapse_apply.kinds.descriptor import Raw
@@ -193,7 +193,7 @@ def _after_failure(
     if failure.effect is Effect.NONE:
         for part, why in zip(parts[1:], whys[1:], strict=True):
             failed(part.task, tools, part.sent, failure, why)
-        if failure.status_code == failures.CONFLICT:
+        if may_be_taken(task, failure):
             return (after_conflict(task, tools, sent, failure, whys[0]),)
         return (failed(task, tools, sent, failure, whys[0]),)
     found = _found(parts, tools)

@@ -154,6 +154,16 @@ def hidden_conflict(task: Task, why: Diagnostic, *, seen: bool) -> Diagnostic:
     )
 
 
+def maybe_taken(task: Task, why: Diagnostic, form: str) -> Diagnostic:
+    """400 on a create that names its key, which nothing has that this token sees."""
+    return why.with_(
+        summary=f"The backend refused a {form}: it may be taken by another tenant",
+        detail=f"{why.detail} No {task.type.prefix} that this token sees has this {form}.",
+        hint=f"Where the backend says that it exists, another tenant has it (a {form} is taken for "
+        f"all tenants): choose another {form}. Otherwise correct it. Then apply again.",
+    )
+
+
 def adopted_instead(task: Task, found: Observed, request_id: str | None) -> Diagnostic:
     """409 on a create, and what is there is as declared: taken over, as --adopt asks."""
     bytes_of = " Its published bytes are unverified." if task.type.carries_package else ""

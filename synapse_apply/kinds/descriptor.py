@@ -207,7 +207,9 @@ class ResourceType:
     on each other. `natural_key` derives the identity FORM=TEXT from a spec and from the live
     objects its reference fields point to, by field name ("" where they do not give one).
     `identity` are the fields that make a live object the one recorded; `telling` others that an
-    answer to a create must show as they were sent. `series`: a newer member
+    answer to a create must show as they were sent. `key_fields` are those that a server names when
+    it refuses a create because the natural key is taken; `global_keys` the forms of keys that are
+    taken for every tenant. `series`: a newer member
     supersedes the older; it names the field that groups members, `version` the one that orders
     them. `carries_package`: a create uploads a package. `update_hint` is the way out shown where
     this kind cannot be updated at all. `proof`: how such an object proves itself, where it can.
@@ -221,6 +223,8 @@ class ResourceType:
     identity: tuple[str, ...]
     bindings: Mapping[str, Binding]
     telling: tuple[str, ...] = ()
+    key_fields: frozenset[str] = frozenset()
+    global_keys: frozenset[str] = frozenset()
     series: str = ""
     version: str = ""
     carries_package: bool = False

@@ -179,5 +179,7 @@ PLUGIN = ResourceType(
     },
     natural_key=natural_key,
     identity=("code",),
+    key_fields=frozenset({"code", "name"}),
+    global_keys=frozenset({"code"}),
     bindings={"v1": V1, "v2": V2},
 )

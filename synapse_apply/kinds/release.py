@@ -220,6 +220,7 @@ RELEASE = ResourceType(
     | {LOCKED: FieldRule(LOCKED, reset=True)},
     natural_key=natural_key,
     identity=("plugin", "version"),
+    key_fields=frozenset({"plugin", "version", "code"}),
     bindings={"v1": V1, "v2": V2},
     series="plugin",
     version="version",

@@ -49,6 +49,7 @@ STORAGE = ResourceType(
     },
     natural_key=natural_key,
     identity=(),
+    key_fields=frozenset({"name"}),
     telling=("provider",),
     bindings={"v1": V1},
     update_hint="this API cannot change a storage",
