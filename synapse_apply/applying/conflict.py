@@ -51,7 +51,11 @@ def after_conflict(
     owner = other_owner(task, tools, found)
     if owner is not None:
         return failed(task, tools, sent, failure, failures.recorded_conflict(why, found, owner))
-    differing = lookup.not_shown_as_sent(task, sent.ours, found, tools.secrets)
+    differing = [
+        path
+        for path in lookup.not_shown_as_sent(task, sent.ours, found, tools.secrets)
+        if not lookup.tells_nothing(task, path, found)
+    ]
     if tools.adopts and not differing and _is_plain(task, found):
         return _adopt(task, tools, sent, failure, found)
     told = failures.visible_conflict(task, why, found, _names(differing))

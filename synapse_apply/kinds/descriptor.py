@@ -41,7 +41,9 @@ class FieldRule:
     `free_form` maps are merged key by key and a dropped key is removed; `reset` is sent when a
     manifest drops the field (ABSENT: it cannot be dropped). `immutable` fields never change once
     created. `write_only` fields are not in answers. `references` names the kind whose remote id
-    stands in the field. `fixed_hint` is the way out shown when a change is refused.
+    stands in the field. `fixed_hint` is the way out shown when a change is refused. `packaged`
+    fields are the package's own on the platform: what was sent is compared only where the server
+    showed it so, and two objects are not told apart by them.
     """
 
     name: str
@@ -53,6 +55,7 @@ class FieldRule:
     compare: Compare = Compare.EXACT
     references: str = ""
     fixed_hint: str = ""
+    packaged: bool = False
 
 
 @frozen
@@ -234,6 +237,15 @@ class ResourceType:
     def rule(self, path: tuple[Any, ...]) -> FieldRule:
         """The rule of the top-level field a path lies in."""
         return self.rules[str(path[0])]
+
+    def is_fixed(self, binding: Binding, name: Any) -> bool:
+        """Whether this API can never change this top-level field of an object that exists."""
+        return (
+            binding.update is None
+            or name in self.identity
+            or name in binding.immutable
+            or (name in self.rules and self.rules[str(name)].immutable)
+        )
 
     def place_in_series(self, spec: Mapping[str, Any]) -> tuple[str, str]:
         """(series, version) of a declared spec, as records keep them; ("", "") without series."""

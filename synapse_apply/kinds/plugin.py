@@ -20,7 +20,7 @@ from synapse_apply.kinds.descriptor import (
     UpdateMode,
 )
 from synapse_apply.kinds.harmless import changes_nothing
-from synapse_apply.kinds.wire import pick, remote_id, secure, wire_id
+from synapse_apply.kinds.wire import lacking, pick, remote_id, secure, wire_id
 from synapse_apply.model.errors import NotFound
 from synapse_apply.model.marks import SecretMarks
 from synapse_apply.model.observed import Lookup, Observed
@@ -43,7 +43,9 @@ def natural_key(spec: Mapping[str, Any], _parents: Mapping[str, Observed]) -> st
 
 
 def _decode(raw: Raw, marks: SecretMarks) -> Observed:
-    return Observed(remote_id(raw), "v1", secure(PREFIX, pick(raw, FIELDS), marks))
+    return Observed(
+        remote_id(raw), "v1", secure(PREFIX, pick(raw, FIELDS), marks), lacks=lacking(raw, FIELDS)
+    )
 
 
 def _keys(raw: Raw) -> tuple[str, ...]:

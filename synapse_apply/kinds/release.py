@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from synapse_apply.kinds.descriptor import Binding, FieldRule, Proof, Raw, ResourceType, Seal
 from synapse_apply.kinds.harmless import changes_nothing
 from synapse_apply.kinds.run_forms import PLATFORM_FORM
-from synapse_apply.kinds.wire import pick, remote_id, secure, wire_id
+from synapse_apply.kinds.wire import lacking, pick, remote_id, secure, wire_id
 from synapse_apply.model.errors import NotFound, RemoteError
 from synapse_apply.model.marks import SecretMarks
 from synapse_apply.model.observed import Lookup, Observed
@@ -49,7 +49,8 @@ def _decode(raw: Raw, marks: SecretMarks) -> Observed:
         # What is none tells nothing of the bytes that were published.
         if isinstance(place, Mapping) and is_package_digest(place.get(DIGEST_KEY)):
             extra.setdefault("digest", place[DIGEST_KEY])
-    return Observed(remote_id(raw), "v1", secure(PREFIX, spec, marks), extra)
+    lacks = lacking(raw, FIELDS)
+    return Observed(remote_id(raw), "v1", secure(PREFIX, spec, marks), extra, lacks)
 
 
 def _encode(spec: Mapping[str, Any]) -> dict[str, Any]:
@@ -201,6 +202,9 @@ V2 = Binding(
 
 _PUBLISHED = "published releases never change: publish a new version"
 
+# On the platform config.yaml in the package says these; on the API page they are fields of a form.
+_PACKAGED = frozenset({"changelog", "config", "is_stable", "requirements"})
+
 RELEASE = ResourceType(
     kind="Release",
     prefix=PREFIX,
@@ -211,6 +215,7 @@ RELEASE = ResourceType(
             required=name in {"plugin", "version"},
             immutable=True,
             free_form=name == "config",
+            packaged=name in _PACKAGED,
             references="plugin" if name == "plugin" else "",
             fixed_hint=_PUBLISHED,
         )

@@ -24,6 +24,11 @@ def pick(raw: Mapping[str, Any], names: frozenset[str]) -> dict[str, Any]:
     return {name: value for name in _ordered(names) if (value := raw.get(name)) is not None}
 
 
+def lacking(raw: Mapping[str, Any], names: frozenset[str]) -> frozenset[str]:
+    """The fields that the kind knows and a server object does not even have as null."""
+    return names - raw.keys()
+
+
 @cache
 def _ordered(names: frozenset[str]) -> tuple[str, ...]:
     return tuple(sorted(names))

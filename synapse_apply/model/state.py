@@ -67,8 +67,9 @@ class Record:
     imported record has no `applied`. `digest` is the digest of the package we published (None
     where no package was ours); `files` its content list. `natural_key` is the identity the kind
     derives from its fields, kept to recognise a renamed manifest. `series` and `version` place
-    the record among its newer and older siblings. `verification` is a LastRun as JSON. Times are
-    RFC 3339 UTC.
+    the record among its newer and older siblings. `verification` is a LastRun as JSON. `unkept` are
+    the fields that were sent and that no answer has: they are not compared until one has them.
+    Times are RFC 3339 UTC.
     """
 
     address: Address
@@ -87,6 +88,7 @@ class Record:
     version: str = ""
     created_at: str = ""
     updated_at: str = ""
+    unkept: tuple[str, ...] = ()
 
     def is_same_on(self, api: str, natural_key: str) -> bool:
         """Whether what another API version finds by this key is the object that is recorded."""

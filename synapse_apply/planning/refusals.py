@@ -77,12 +77,7 @@ def was_given(item: Item) -> bool:
 
 def is_fixed(item: Item, path: Path) -> bool:
     """Whether this API can never change this field of an object that exists."""
-    return (
-        item.binding.update is None
-        or path[0] in item.type.identity
-        or path[0] in item.binding.immutable
-        or (path[0] in item.type.rules and item.type.rule(path).immutable)
-    )
+    return item.type.is_fixed(item.binding, path[0])
 
 
 def fixed(item: Item, paths: Sequence[Path]) -> Refusal:
