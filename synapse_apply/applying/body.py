@@ -133,9 +133,12 @@ def update_fields(
     """
     left = task.left
     body: dict[str, Any] = {}
+    declared = task.desired.spec if task.desired else {}
+    quiet = {name for name, rule in task.type.rules.items() if rule.usual is not ABSENT}
+    names = task.binding.fields - (quiet - declared.keys())
     # What is kept of the live object goes back as the server had it.
     for path, value in leaves(as_answered(dict(now))).items():
-        if path[0] in task.binding.fields and not isinstance(value, Sensitive | Withheld):
+        if path[0] in names and not isinstance(value, Sensitive | Withheld):
             plant(body, path, value)
     ours: dict[Path, Any] = {}
     for path, value in wanted(task, live).items():

@@ -43,7 +43,8 @@ class FieldRule:
     created. `write_only` fields are not in answers. `references` names the kind whose remote id
     stands in the field. `fixed_hint` is the way out shown when a change is refused. `packaged`
     fields are the package's own on the platform: what was sent is compared only where the server
-    showed it so, and two objects are not told apart by them.
+    showed it so, and two objects are not told apart by them. `usual` is the value that most objects
+    have of a field that is sent only where it is declared, and exported only where it is another.
     """
 
     name: str
@@ -56,6 +57,7 @@ class FieldRule:
     references: str = ""
     fixed_hint: str = ""
     packaged: bool = False
+    usual: Any = ABSENT
 
 
 @frozen

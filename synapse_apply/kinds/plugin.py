@@ -27,8 +27,10 @@ from synapse_apply.model.observed import Lookup, Observed
 
 PREFIX = "plugin"
 LIST = "plugin.list"
+# Who sees and runs it: sent only where a manifest says so, since an update with them could publish.
+SHARING = {"is_public": False, "is_active": True, "system_only": False, "detail": {}}
 FIELDS = frozenset(
-    {"name", "code", "description", "version", "author", "category", "configuration"}
+    {"name", "code", "description", "version", "author", "category", "configuration", *SHARING}
 )
 
 if TYPE_CHECKING:
@@ -178,6 +180,10 @@ PLUGIN = ResourceType(
         "author": FieldRule("author", reset=""),
         "category": FieldRule("category", reset=""),
         "configuration": FieldRule("configuration", free_form=True, reset={}),
+    }
+    | {
+        name: FieldRule(name, free_form=name == "detail", usual=usual)
+        for name, usual in SHARING.items()
     },
     natural_key=natural_key,
     identity=("code",),

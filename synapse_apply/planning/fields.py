@@ -267,6 +267,10 @@ class _Comparison:
     def drop(self, path: Path) -> None:
         rule = self.rule(path)
         live, seen = dig(self.live, path), dig(self.seen, path)
+        if rule.usual is not ABSENT:
+            self.found.notes.append(f"{dotted(path)}: no longer declared, left as it is")
+            self.found.rebase = True
+            return
         hidden = rule.write_only or (
             isinstance(dig(self.applied, path), Mac) and not isinstance(seen, Mac)
         )

@@ -101,6 +101,20 @@ def field_is(name: str, value: Any) -> Test:
     return test
 
 
+def field_is_not(name: str, value: Any, because: str) -> Test:
+    """A field is not declared with this value."""
+    text = json.dumps(value)
+
+    def test(case: Case) -> Violation | None:
+        if not case.has(name) or case.declared(name) is not value:
+            return None
+        return Violation(
+            f"{name} is {text}: {because}", f"do not declare `{name}: {text}`", (name,)
+        )
+
+    return test
+
+
 def field_given(name: str) -> Test:
     """A field is declared, and is more than an empty text."""
 
@@ -185,6 +199,9 @@ CHECKS: Mapping[str, Check] = {
     "no-plaintext-secret": Check(no_literal_secret),
     "stable-release": Check(field_is("is_stable", value=True)),
     "changelog": Check(field_given("changelog")),
+    "no-public-plugins": Check(
+        field_is_not("is_public", value=True, because="every tenant would see it")
+    ),
     "allowed-providers": Check(field_in("provider")),
     "allowed-categories": Check(field_in("category")),
     "version-grows": Check(grows, of_changes=True, of_series=True),

@@ -163,6 +163,7 @@ class _Maker:
             name: value
             for name, value in one.spec.items()
             if not (kind.rules[name].packaged and kind.rules[name].free_form)
+            and value != kind.rules[name].usual
         }
         if kind.series:
             owner = address.name.rpartition("@")[0]

@@ -57,6 +57,7 @@ class ScriptedApi:
     tells_context: bool = True
     logs: list[Any] = field(default_factory=list)
     created: str = "2026-01-01T00:00:00Z"
+    tenant: str = ""
 
     def fail(self, name: str, error: BaseException, *, done: bool = False) -> None:
         self.faults[name].append(Fault(error, done))
