@@ -13,10 +13,12 @@ from synapse_apply.model.error_body import field_errors
 from synapse_apply.model.errors import Effect, RemoteError, StateError, recourse, words
 from synapse_apply.model.marks import SecretMarks
 from synapse_apply.model.observed import Observed
+from synapse_apply.model.plan import Action
 from synapse_apply.model.state import Intent
 from synapse_apply.model.values import ABSENT, SecretRef, dig, leaves
 
 CONFLICT = 409
+FORBIDDEN = 403
 # From here on a status refuses, and the body says why; below it is what was asked for, or nothing.
 CLIENT_ERROR = 400
 
@@ -30,11 +32,21 @@ def explain(task: Task, failure: RemoteError, marks: SecretMarks) -> Diagnostic:
     return error(
         summary if failure.effect is Effect.NONE else "A call went wrong",
         what.rstrip(".") + ".",
-        recourse(failure, "apply again", "Apply again; what was done is recorded."),
+        _recourse(task, failure),
         address=str(task.address),
         position=task.desired.position if task.desired else None,
         request_id=failure.request_id,
     )
+
+
+def _recourse(task: Task, failure: RemoteError) -> str:
+    usual = recourse(failure, "apply again", "Apply again; what was done is recorded.")
+    if failure.status_code == FORBIDDEN and task.change.action is Action.UPDATE:
+        return (
+            f"{usual} If it is another tenant's or the platform's own, it is not yours: remove it "
+            f"from the manifests, and `synapse-apply state rm {task.address}`."
+        )
+    return usual
 
 
 def answered(task: Task, failure: RemoteError, marks: SecretMarks, to: str = "") -> str:

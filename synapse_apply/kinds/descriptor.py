@@ -131,6 +131,8 @@ class Binding:
     and its natural key. They are sent in the place of what `encode` gives; a field that the server
     refuses, and nothing else with it, is sent once more as `encode` has it.
 
+    `is_ours` tells whether a listed object is the tenant's: `list` and `find` give no other.
+
     A natural key reads FORM=TEXT (`code=yolo`); `lookup` tells for each form what a search
     proves, a form it lacks cannot be searched. `lookup_if` replaces it when a probed capability
     is there.
@@ -164,6 +166,7 @@ class Binding:
     glance: Callable[[Api, int, IsOfUse], Sequence[Raw] | None] | None = None
     varies_by: str = ""
     keys: Callable[[Raw], tuple[str, ...]] = lambda _raw: ()
+    is_ours: Callable[[Api, Raw], bool] = lambda _api, _raw: True
     update: Callable[[Api, str, Mapping[str, Any]], Raw] | None = None
     update_mode: UpdateMode = UpdateMode.PUT
     delete: Callable[[Api, str], None] | None = None

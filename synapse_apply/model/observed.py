@@ -36,7 +36,8 @@ class Observed:
     """One live object. `spec` holds only fields of the kind, secrets wrapped or withheld.
 
     `lacks` are the kind's fields that the answer does not even name; `partial` those of which it
-    leaves out what is inside, so that a missing key proves nothing.
+    leaves out what is inside, so that a missing key proves nothing. `is_foreign`: it says of itself
+    that it is the platform's own.
     """
 
     remote_id: str
@@ -45,6 +46,7 @@ class Observed:
     extra: Mapping[str, Any] = field(default_factory=dict)
     lacks: frozenset[str] = frozenset()
     partial: frozenset[str] = frozenset()
+    is_foreign: bool = False
 
 
 @frozen

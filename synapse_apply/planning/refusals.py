@@ -192,6 +192,16 @@ def not_taken(item: Item, names: Sequence[str]) -> Refusal:
     )
 
 
+def not_ours(item: Item) -> Refusal:
+    """An object that everybody sees and only the platform changes."""
+    return Refusal(
+        "not-ours",
+        f"this {item.type.prefix} is the platform's own, not yours: it is never taken over",
+        ("take it out of the manifests", "declare one of your own, under another name and code"),
+        item.desired.position if item.desired else None,
+    )
+
+
 def unreleased(item: Item, text: str) -> Refusal:
     """Changed content under a published version, where the policy refuses it."""
     return Refusal(
