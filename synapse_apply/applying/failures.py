@@ -9,7 +9,7 @@ from typing import Any
 from synapse_apply.applying.task import Task
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic, Path, error, warning
-from synapse_apply.model.error_body import field_errors
+from synapse_apply.model.error_body import field_errors, field_name
 from synapse_apply.model.errors import Effect, RemoteError, StateError, recourse, words
 from synapse_apply.model.marks import SecretMarks
 from synapse_apply.model.observed import Observed
@@ -18,7 +18,7 @@ from synapse_apply.model.state import Intent
 from synapse_apply.model.values import ABSENT, SecretRef, dig, leaves
 
 CONFLICT = 409
-FORBIDDEN = 403
+FORBIDDEN, NOT_ALLOWED = 403, 405
 # From here on a status refuses, and the body says why; below it is what was asked for, or nothing.
 CLIENT_ERROR = 400
 
@@ -41,6 +41,8 @@ def explain(task: Task, failure: RemoteError, marks: SecretMarks) -> Diagnostic:
 
 def _recourse(task: Task, failure: RemoteError) -> str:
     usual = recourse(failure, "apply again", "Apply again; what was done is recorded.")
+    if failure.status_code == NOT_ALLOWED and task.binding.read_only:
+        return task.binding.read_only
     if failure.status_code == FORBIDDEN and task.change.action is Action.UPDATE:
         return (
             f"{usual} If it is another tenant's or the platform's own, it is not yours: remove it "
@@ -58,12 +60,15 @@ def answered(task: Task, failure: RemoteError, marks: SecretMarks, to: str = "")
 def _said(task: Task, detail: Any, marks: SecretMarks) -> Iterator[str]:
     """The server's words; when secrets were sent, only those on fields that hold none.
 
-    Words on the whole request, or on a field nobody knows, may quote any part of it.
+    Words on the whole request, or on a field nobody knows, may quote any part of it. The name of a
+    refused field is always told, where it has the form of one.
     """
     carries, withheld = _carries_secrets(task), False
     spec = task.desired.spec if task.desired else {}
     for path, texts in field_errors(detail).items():
         if carries and not _is_open(task, path, spec, marks):
+            if name := field_name(path):
+                yield f"{name} was refused"
             withheld = True
             continue
         text = " ".join(texts)[:300]

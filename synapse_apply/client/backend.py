@@ -84,8 +84,13 @@ class BackendClient(IntegrationClientMixin):
         )  # fmt: skip
         route = route_to(base_url, verify)
         self.base_url = route.base
-        self.tenant = who.tenant or ""
+        self._tenant = who.tenant or ""
         self._transport = Transport(route, _headers(who), options)
+
+    @property
+    def tenant(self) -> str:
+        """Whose objects are meant, "" where the server knows by the token."""
+        return self._tenant
 
     @property
     def v2(self) -> PlatformV2:

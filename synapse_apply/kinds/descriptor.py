@@ -146,6 +146,7 @@ class Binding:
     server can be asked to check a call and not to act on it: it sends one that changes nothing
     even where the server does not know this; False where it finds no object to send it about.
     `jobs_of` gives the calls that tell of the job with this id, where those are not v1's.
+    `read_only` says what to do where a backend answers a change with 405.
     """
 
     api: str
@@ -180,6 +181,7 @@ class Binding:
     jobs_of: Callable[[Api, str], JobCalls] | None = None
     seal: Seal | None = None
     harmless: Callable[[Api], bool] | None = None
+    read_only: str = ""
 
     def proves(self, key: str, capabilities: Capabilities) -> Lookup:
         """What a search for this natural key proves on this backend."""

@@ -20,6 +20,7 @@ from synapse_apply.kinds.descriptor import (
     UpdateMode,
 )
 from synapse_apply.kinds.harmless import changes_nothing
+from synapse_apply.kinds.release import V2_READ_ONLY, releases_of
 from synapse_apply.kinds.wire import lacking, pick, remote_id, secure, wire_id
 from synapse_apply.model.errors import NotFound
 from synapse_apply.model.marks import SecretMarks
@@ -88,7 +89,7 @@ def _find(api: Api, key: str) -> Sequence[Raw]:
     form, _, code = key.partition("=")
     if form != "code":
         return []
-    for release in api.list_plugin_releases(code):
+    for release in releases_of(api, code):
         owner = release.get("plugin")
         found = owner.get("id") if isinstance(owner, Mapping) else owner
         if found is not None:
@@ -195,6 +196,7 @@ V2 = Binding(
     },
     bootstraps=Bootstrap("release", body=_with_release, member=_release_of),
     harmless=changes_nothing,
+    read_only=V2_READ_ONLY,
 )
 
 PLUGIN = ResourceType(

@@ -13,6 +13,7 @@ from synapse_apply.kinds.descriptor import Binding, FieldRule, Proof, Raw, Resou
 from synapse_apply.kinds.harmless import changes_nothing
 from synapse_apply.kinds.run_forms import PLATFORM_FORM
 from synapse_apply.kinds.wire import lacking, pick, remote_id, secure, wire_id
+from synapse_apply.model.error_body import field_errors
 from synapse_apply.model.errors import NotFound, RemoteError
 from synapse_apply.model.marks import SecretMarks
 from synapse_apply.model.observed import Lookup, Observed
@@ -25,6 +26,7 @@ FIELDS = frozenset(
 
 if TYPE_CHECKING:
     from synapse_apply.model.ports import Api, JobCalls
+_BAD_FILTER = 400
 # In `meta`, and in a release's free config, the digest of what we published travels along.
 DIGEST_KEY = "x-synapse-apply-digest"
 
@@ -83,13 +85,26 @@ def _find(api: Api, key: str) -> Sequence[Raw]:
         return []
 
 
+def releases_of(api: Api, code: str) -> Sequence[Raw]:
+    """The releases of the plugin with this code; none where no plugin has it.
+
+    Servers answer a filter by an unknown code with an empty list, 404, or 400 on that filter.
+    """
+    try:
+        return api.list_plugin_releases(code)
+    except NotFound:
+        return []
+    except RemoteError as failure:
+        named = {path[:1] for path in field_errors(failure.detail)}
+        if failure.status_code == _BAD_FILTER and named == {("plugin",)}:
+            return []
+        raise
+
+
 def _members(api: Api, owner: Observed) -> Sequence[Raw] | None:
     """A server takes a code of digits for an id, and then lists those of another plugin."""
     code = owner.spec.get("code")
-    try:
-        listed = api.list_plugin_releases(code) if code else []
-    except NotFound:
-        listed = []
+    listed = releases_of(api, code) if code else []
     ours = [raw for raw in listed if _owner_id(raw) in {owner.remote_id, None}]
     return ours if ours or (code and not str(code).isdecimal()) else None
 
@@ -130,6 +145,10 @@ V1 = Binding(
     preferred=_preferred,
 )
 
+V2_READ_ONLY = (
+    "This backend's API v2 is read-only: use API v1 for plugins and releases, with "
+    "`api: {plugin: v1, release: v1}` of the target in the project file."
+)
 # All that v2 has beside the package; config and the rest it reads from the package itself.
 LOCKED = "locked"
 FIELDS_V2 = frozenset({"plugin", "version", LOCKED})
@@ -198,6 +217,7 @@ V2 = Binding(
     jobs_of=_jobs_of,
     belonging=lambda api, plugin: api.v2.list_plugin_releases({"plugin": wire_id(plugin)}),
     harmless=changes_nothing,
+    read_only=V2_READ_ONLY,
 )
 
 _PUBLISHED = "published releases never change: publish a new version"
