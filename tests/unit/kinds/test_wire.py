@@ -63,7 +63,7 @@ def test_a_mask_is_withheld(mask):
     assert configuration("s3", {"key": mask}) == {"key": Withheld("masked")}
 
 
-@pytest.mark.parametrize("value", ["", "*", "**", "x*x", "aaaa", 111, ["***", "v"]])
+@pytest.mark.parametrize("value", ["*", "**", "x*x", "aaaa", 111, ["***", "v"]])
 def test_what_is_no_mask_is_a_value(value):
     """Too short, mixed, of another character, or no text."""
     assert configuration("s3", {"key": value}) == {"key": Sensitive(value)}
@@ -181,3 +181,18 @@ def test_a_configuration_that_is_no_map_is_secret_as_a_whole(packed):
     """A server may write it as one text; any secret in there has no path of its own."""
     made = secure("storage", {"provider": "s3", "configuration": packed}, MARKS)
     assert made == {"provider": "s3", "configuration": Sensitive(packed)}
+
+
+@pytest.mark.parametrize("nothing", ["", {}, []])
+@pytest.mark.parametrize("key", ["secret_key", "never_heard_of"])
+def test_an_empty_secret_is_one_that_is_kept_back(nothing, key):
+    """A server that withholds credentials may leave their places: nothing of it is sent back."""
+    spec = {"provider": "amazon_s3", "configuration": {"bucket_name": "b", key: nothing}}
+    made = secure("storage", spec, secret_marks())["configuration"]
+    assert made == {"bucket_name": "b", key: Withheld("omitted")}
+
+
+def test_an_empty_value_of_an_open_field_is_one():
+    """Only what may be a secret is never empty."""
+    spec = {"provider": "amazon_s3", "configuration": {"bucket_name": ""}}
+    assert secure("storage", spec, secret_marks())["configuration"] == {"bucket_name": ""}
