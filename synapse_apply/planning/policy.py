@@ -202,6 +202,9 @@ CHECKS: Mapping[str, Check] = {
     "no-public-plugins": Check(
         field_is_not("is_public", value=True, because="every tenant would see it")
     ),
+    "no-debug-releases": Check(
+        field_is_not("debug", value=True, because="another upload would replace what is published")
+    ),
     "allowed-providers": Check(field_in("provider")),
     "allowed-categories": Check(field_in("category")),
     "version-grows": Check(grows, of_changes=True, of_series=True),
@@ -271,6 +274,11 @@ def judged(item: Item, ruling: Ruling, bench: Bench) -> Ruling:
 
 
 def _exception(item: Item, rule: Rule) -> str:
+    if rule.is_default:
+        return (
+            f"allow it in the project file: `policy: {{rules: [{{rule: {rule.name}, severity: "
+            f"off}}]}}`, or `except: [{item.address}]` in the place of the severity"
+        )
     where = f" ({rule.position.file}:{rule.position.line})" if rule.position else ""
     return f"add `except: [{item.address}]` to rule {rule.name} of the policy{where}"
 
