@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import field, replace
 from typing import Any
 
+from synapse_apply.applying.lookup import key_now
 from synapse_apply.applying.task import CREATES, Live, Task, together
 from synapse_apply.kinds.descriptor import UpdateMode
 from synapse_apply.model.address import Address
@@ -51,12 +52,14 @@ def wanted(task: Task, live: Live) -> dict[Path, Any]:
 class Part:
     """One object that a create makes: its fields that become ours, and the body that asks for it.
 
-    The first part's body is that of the call.
+    The first part's body is that of the call. `preferred` are fields of it in the form that is
+    tried first.
     """
 
     task: Task
     ours: Mapping[Path, Any]
     body: Mapping[str, Any]
+    preferred: Mapping[str, Any] = field(default_factory=dict)
 
 
 def parts_of(task: Task, live: Live, resolve: Resolve) -> list[Part]:
@@ -64,9 +67,10 @@ def parts_of(task: Task, live: Live, resolve: Resolve) -> list[Part]:
     bootstraps, member = task.binding.bootstraps, task.carries
     if (bootstraps is None) != (member is None):
         raise ValueError(f"{task.address} makes another with it, and the plan says which")
-    parts = [_part(task, wanted(task, live), resolve)]
+    parts = [_part(task, wanted(task, live), resolve, key_now(task, live))]
     if bootstraps is not None and member is not None:
-        parts.append(_part(member, _without(task.address, member, live), resolve))
+        ours = _without(task.address, member, live)
+        parts.append(_part(member, ours, resolve, key_now(member, live)))
         parts[0] = replace(parts[0], body=bootstraps.body(*(part.body for part in parts)))
     return parts
 
@@ -79,11 +83,12 @@ def uploaded(task: Task) -> Address | None:
     return None
 
 
-def _part(task: Task, ours: Mapping[Path, Any], resolve: Resolve) -> Part:
+def _part(task: Task, ours: Mapping[Path, Any], resolve: Resolve, natural_key: str) -> Part:
     body, package = nest(ours), task.desired.package if task.desired else None
     if task.type.carries_package and package is not None and package.digest:
         body["digest"] = package.digest
-    return Part(task, ours, task.binding.encode(reveal(body, resolve)))
+    spec, binding = reveal(body, resolve), task.binding
+    return Part(task, ours, binding.encode(spec), binding.preferred(spec, natural_key))
 
 
 def _without(owner: Address, member: Task, live: Live) -> dict[Path, Any]:
@@ -128,9 +133,12 @@ def update_fields(
     """
     left = task.left
     body: dict[str, Any] = {}
+    declared = task.desired.spec if task.desired else {}
+    quiet = {name for name, rule in task.type.rules.items() if rule.usual is not ABSENT}
+    names = task.binding.fields - (quiet - declared.keys())
     # What is kept of the live object goes back as the server had it.
     for path, value in leaves(as_answered(dict(now))).items():
-        if path[0] in task.binding.fields and not isinstance(value, Sensitive | Withheld):
+        if path[0] in names and not isinstance(value, Sensitive | Withheld):
             plant(body, path, value)
     ours: dict[Path, Any] = {}
     for path, value in wanted(task, live).items():

@@ -57,6 +57,7 @@ def echo_of(task: Task, tools: Tools, sent: Sent, observed: Observed) -> Echo:
                 raise RemoteError(words, request_id=request_id, effect=Effect.UNKNOWN) from None
             # The write is certain, only its echo is not: record what is known.
             warnings = (failures.no_read_back(task, failure),)
+            observed = replace(observed, lacks=frozenset())  # a short answer tells of no field
         else:
             if others:
                 told = failures.shown_otherwise(task, others, request_id)

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
+from uuid import uuid4
 
 from synapse_apply.applying import failures, lookup
 from synapse_apply.applying.announce import announced
@@ -26,7 +27,8 @@ from synapse_apply.applying.calls import (
     outcome_of,
     unknown,
 )
-from synapse_apply.applying.conflict import after_conflict
+from synapse_apply.applying.conflict import after_conflict, may_be_taken
+from synapse_apply.applying.forms import refused_forms
 from synapse_apply.applying.task import Live, Task, Tools
 from synapse_apply.kinds.descriptor import Raw
 from synapse_apply.model.errors import Effect, RemoteError, SynapseApplyError
@@ -42,6 +44,7 @@ class _Part:
 
     task: Task
     sent: Sent
+    preferred: Mapping[str, Any]
 
     def announced(self, intent: Intent) -> _Part:
         """The same, with the intent as the state has it."""
@@ -58,28 +61,61 @@ def create(task: Task, tools: Tools, live: Live) -> tuple[Outcome, ...]:
     if packed:  # what is packed takes room on the disk: only for so many at once
         tools.take_place()
     with tools.packages.open(packed) if packed else nullcontext() as package:
-        body = parts[0].sent.body
-        return _send(parts, tools, {**body, "file": package} if packed else body, live)
+        return _send(parts, tools, package, live)
 
 
 def _part(part: Part, tools: Tools, live: Live) -> _Part:
     intent = intent_of(part.task, tools, "create", part.ours, live)
-    return _Part(part.task, Sent(part.body, part.ours, intent))
+    return _Part(part.task, Sent(part.body, part.ours, intent), part.preferred)
 
 
-def _send(
-    parts: Sequence[_Part], tools: Tools, body: Mapping[str, Any], live: Live
-) -> tuple[Outcome, ...]:
+def _send(parts: Sequence[_Part], tools: Tools, package: Any, live: Live) -> tuple[Outcome, ...]:
+    """The create, and once more for each field of which the server takes only the plain form.
+
+    Each attempt is announced, settled and audited by itself: the next run counts the age of a call
+    from its own time, and history shows every call that was made.
+    """
+    start = package.tell() if package is not None else 0
+    first, plain = parts[0], frozenset[str]()
+    preferred = tools.plain_forms.choose(
+        first.task.type.prefix, first.task.binding, first.preferred
+    )
+    while True:
+        body = {**first.sent.body, **preferred}
+        if package is not None:
+            package.seek(start)
+            body["file"] = package
+        parts = _announced(parts, tools)
+        attempt = _attempt(parts, tools, body)
+        again = frozenset[str]()
+        if isinstance(attempt, RemoteError):
+            again = refused_forms(attempt, preferred)
+        if not isinstance(attempt, RemoteError) or not again:
+            break
+        parts = [_refused(part, tools, attempt) for part in parts]
+        preferred = {name: value for name, value in preferred.items() if name not in again}
+        plain |= again
+    if isinstance(attempt, RemoteError):
+        return _after_failure(parts, tools, attempt, live)
+    if plain:
+        tools.plain_forms.remember(first.task.type.prefix, first.task.binding.api, plain)
+    return _after_success(parts, tools, attempt, live)
+
+
+def _announced(parts: Sequence[_Part], tools: Tools) -> list[_Part]:
     # What the next run could not look up is announced at the last moment: a run that is killed
     # while it waits for a place would leave it unknown.
     ahead = tools.place.is_near and all(_shows(part, tools) for part in parts)
     intents = announced(tools, *(part.sent.intent for part in parts), ahead=ahead)
-    parts = [part.announced(intent) for part, intent in zip(parts, intents, strict=True)]
+    return [part.announced(intent) for part, intent in zip(parts, intents, strict=True)]
+
+
+def _attempt(parts: Sequence[_Part], tools: Tools, body: Mapping[str, Any]) -> Raw | RemoteError:
     task, sent = parts[0].task, parts[0].sent
     try:
-        answer = task.binding.create(tools.api, body, sent.intent.id)
+        return task.binding.create(tools.api, body, sent.intent.id)
     except RemoteError as failure:
-        return _after_failure(parts, tools, failure, live)
+        return failure
     except SynapseApplyError:
         # The package changed while it was read: the body ended early, so nothing was made.
         for part in parts:
@@ -87,6 +123,20 @@ def _send(
             entry = entry_of(tools, part.sent.intent, "failed", None)
             tools.store.settle(closed, part.task.record, entry)
         raise
+
+
+def _refused(part: _Part, tools: Tools, failure: RemoteError) -> _Part:
+    """The part for another attempt, once the state knows that this one did nothing."""
+    closed = replace(part.sent.intent, state=IntentState.FAILED)
+    entry = entry_of(tools, closed, "refused", failure.request_id)
+    tools.store.settle(closed, part.task.record, entry)
+    return part.announced(replace(part.sent.intent, id=str(uuid4())))
+
+
+def _after_success(
+    parts: Sequence[_Part], tools: Tools, answer: Raw, live: Live
+) -> tuple[Outcome, ...]:
+    task, sent = parts[0].task, parts[0].sent
     try:
         echo = echo_of(task, tools, sent, task.binding.decode(answer, tools.marks))
     except RemoteError as failure:
@@ -143,7 +193,7 @@ def _after_failure(
     if failure.effect is Effect.NONE:
         for part, why in zip(parts[1:], whys[1:], strict=True):
             failed(part.task, tools, part.sent, failure, why)
-        if failure.status_code == failures.CONFLICT:
+        if may_be_taken(task, failure):
             return (after_conflict(task, tools, sent, failure, whys[0]),)
         return (failed(task, tools, sent, failure, whys[0]),)
     found = _found(parts, tools)

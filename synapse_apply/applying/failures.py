@@ -9,14 +9,16 @@ from typing import Any
 from synapse_apply.applying.task import Task
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic, Path, error, warning
-from synapse_apply.model.error_body import field_errors
+from synapse_apply.model.error_body import field_errors, field_name
 from synapse_apply.model.errors import Effect, RemoteError, StateError, recourse, words
 from synapse_apply.model.marks import SecretMarks
 from synapse_apply.model.observed import Observed
+from synapse_apply.model.plan import Action
 from synapse_apply.model.state import Intent
 from synapse_apply.model.values import ABSENT, SecretRef, dig, leaves
 
 CONFLICT = 409
+FORBIDDEN, NOT_ALLOWED = 403, 405
 # From here on a status refuses, and the body says why; below it is what was asked for, or nothing.
 CLIENT_ERROR = 400
 
@@ -30,11 +32,23 @@ def explain(task: Task, failure: RemoteError, marks: SecretMarks) -> Diagnostic:
     return error(
         summary if failure.effect is Effect.NONE else "A call went wrong",
         what.rstrip(".") + ".",
-        recourse(failure, "apply again", "Apply again; what was done is recorded."),
+        _recourse(task, failure),
         address=str(task.address),
         position=task.desired.position if task.desired else None,
         request_id=failure.request_id,
     )
+
+
+def _recourse(task: Task, failure: RemoteError) -> str:
+    usual = recourse(failure, "apply again", "Apply again; what was done is recorded.")
+    if failure.status_code == NOT_ALLOWED and task.binding.read_only:
+        return task.binding.read_only
+    if failure.status_code == FORBIDDEN and task.change.action is Action.UPDATE:
+        return (
+            f"{usual} If it is another tenant's or the platform's own, it is not yours: remove it "
+            f"from the manifests, and `synapse-apply state rm {task.address}`."
+        )
+    return usual
 
 
 def answered(task: Task, failure: RemoteError, marks: SecretMarks, to: str = "") -> str:
@@ -46,12 +60,15 @@ def answered(task: Task, failure: RemoteError, marks: SecretMarks, to: str = "")
 def _said(task: Task, detail: Any, marks: SecretMarks) -> Iterator[str]:
     """The server's words; when secrets were sent, only those on fields that hold none.
 
-    Words on the whole request, or on a field nobody knows, may quote any part of it.
+    Words on the whole request, or on a field nobody knows, may quote any part of it. The name of a
+    refused field is always told, where it has the form of one.
     """
     carries, withheld = _carries_secrets(task), False
     spec = task.desired.spec if task.desired else {}
     for path, texts in field_errors(detail).items():
         if carries and not _is_open(task, path, spec, marks):
+            if name := field_name(path):
+                yield f"{name} was refused"
             withheld = True
             continue
         text = " ".join(texts)[:300]
@@ -151,6 +168,16 @@ def hidden_conflict(task: Task, why: Diagnostic, *, seen: bool) -> Diagnostic:
         summary="It exists already, and this API cannot find it",
         hint=f"If it is yours: `synapse-apply import {task.address} ID`. It may be another "
         "tenant's, too: choose another name or code then.",
+    )
+
+
+def maybe_taken(task: Task, why: Diagnostic, form: str) -> Diagnostic:
+    """400 on a create that names its key, which nothing has that this token sees."""
+    return why.with_(
+        summary=f"The backend refused a {form}: it may be taken by another tenant",
+        detail=f"{why.detail} No {task.type.prefix} that this token sees has this {form}.",
+        hint=f"Where the backend says that it exists, another tenant has it (a {form} is taken for "
+        f"all tenants): choose another {form}. Otherwise correct it. Then apply again.",
     )
 
 

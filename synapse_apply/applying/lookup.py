@@ -66,7 +66,8 @@ def changed_so(task: Task, sent: Mapping[Path, Any], found: Observed, secrets: S
     dropped = (change.path for change in task.change.fields if change.path not in sent)
     if any(still_there(task, found, path) for path in dropped):
         return False
-    return not not_shown_as_sent(task, sent, found, secrets)
+    unkept = task.record.unkept if task.record is not None else ()
+    return all(path[0] in unkept for path in not_shown_as_sent(task, sent, found, secrets))
 
 
 def not_shown_as_sent(
@@ -83,14 +84,28 @@ def not_shown_as_sent(
 def _as_sent(task: Task, path: Path, value: Any, found: Observed, secrets: Secrets) -> bool | None:
     """Whether a field is as it was sent; None where the server does not show it."""
     rule, has = task.type.rule(path), dig(found.spec, path)
-    if rule.write_only or isinstance(has, Withheld):
+    if rule.write_only or isinstance(has, Withheld) or is_out_of_sight(task, path, found):
         return None
     if not isinstance(value, SecretRef):
-        return met(rule, value, has)
+        return met(rule, value, has) or (None if rule.packaged else False)
     if has is ABSENT:
         return None
     shown = has.reveal() if isinstance(has, Sensitive) else bare(has)
     return met(rule, secrets.resolve(value).reveal(), shown)
+
+
+def is_out_of_sight(task: Task, path: Path, found: Observed) -> bool:
+    """Whether an object says nothing of a field: its answer has none, or leaves that part out."""
+    if path[0] in found.partial and dig(found.spec, path) is ABSENT:
+        return True
+    return path[0] in found.lacks and path[0] not in task.type.identity
+
+
+def tells_nothing(task: Task, path: Path, found: Observed) -> bool:
+    """Whether an object is taken over whatever is declared there: nothing will ever compare it."""
+    if task.type.rule(path).packaged:
+        return True
+    return is_out_of_sight(task, path, found) and task.type.is_fixed(task.binding, path[0])
 
 
 def parents_of(task: Task, live: Live) -> dict[str, Observed]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +10,7 @@ from synapse_apply.applying.acceptance import still_accepted
 from synapse_apply.applying.runs import unverified
 from synapse_apply.applying.task import Task, Tools
 from synapse_apply.kinds.compare import same
-from synapse_apply.kinds.descriptor import FieldRule
+from synapse_apply.kinds.descriptor import FieldRule, ResourceType
 from synapse_apply.model.diagnostic import Diagnostic, Path, lies_in, warning
 from synapse_apply.model.observed import Observed
 from synapse_apply.model.ports import Secrets
@@ -141,6 +141,7 @@ def record_of(task: Task, intent: Intent, observed: Observed, tools: Tools, sent
         created_at=before.created_at if before and before.created_at else now,
         updated_at=now,
         accepted=still_accepted(same_object, applied, seen),
+        unkept=unkept_fields(task.type, {*sent, *applied}, observed),
     )
 
 
@@ -166,6 +167,7 @@ def adopted(task: Task, observed: Observed, tools: Tools) -> Record:
         version=version,
         created_at=now,
         updated_at=now,
+        unkept=_never_shown(task, declared, observed),
     )
     before = task.record
     if before is None or not before.is_same_on(record.api, record.natural_key):
@@ -199,7 +201,24 @@ def agreed(task: Task, record: Record, observed: Observed, secrets: Secrets, now
         series=series,
         version=version,
         updated_at=now,
+        unkept=tuple(
+            name
+            for name in unkept_fields(task.type, declared, observed)
+            if name in record.unkept or task.type.is_fixed(task.binding, name)
+        ),
     )
+
+
+def unkept_fields(kind: ResourceType, paths: Iterable[Path], observed: Observed) -> tuple[str, ...]:
+    """Of these fields those that an answer does not have, but for what tells which object it is."""
+    names = {str(path[0]) for path in paths} & observed.lacks
+    return tuple(sorted(names.difference(kind.identity)))
+
+
+def _never_shown(task: Task, paths: Iterable[Path], observed: Observed) -> tuple[str, ...]:
+    """Of these fields those that an answer does not have, and that no update could bring."""
+    names = unkept_fields(task.type, paths, observed)
+    return tuple(name for name in names if task.type.is_fixed(task.binding, name))
 
 
 def rebased(task: Task, record: Record, tools: Tools) -> Record:
@@ -243,9 +262,17 @@ def not_taken(task: Task, sent: Mapping[Path, Any], observed: Observed) -> tuple
         for path in (change.path for change in task.fields)
         if path not in sent and still_there(task, observed, path)
     ]
+    known = task.record.unkept if task.record is not None else ()
+    unkept = unkept_fields(task.type, sent, observed)
+    findings += [_keeps_none(task, name) for name in unkept if name not in known]
     for path, value in sent.items():
         rule = task.type.rule(path)
-        if isinstance(value, SecretRef | Mac) or rule.write_only or rule.references:
+        if (
+            path[0] in observed.lacks
+            or isinstance(value, SecretRef | Mac)
+            or rule.write_only
+            or rule.references
+        ):
             continue
         answered = dig(observed.spec, path)
         if not met(rule, value, answered) and not _known(task, path, value, answered):
@@ -260,6 +287,17 @@ def not_taken(task: Task, sent: Mapping[Path, Any], observed: Observed) -> tuple
                 )
             )
     return tuple(findings)
+
+
+def _keeps_none(task: Task, name: str) -> Diagnostic:
+    return warning(
+        "The backend keeps no such field",
+        f"This backend keeps no `{name}` of a {task.type.prefix}: it was sent with {task.address}, "
+        "and what is there does not have it.",
+        "Remove it, or leave it: it is not compared until the backend shows it.",
+        address=str(task.address),
+        path=(name,),
+    )
 
 
 def _known(task: Task, path: Path, sent: Any, answered: Any) -> bool:

@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any
 
 from synapse_apply.applying.lookup import digest_of
-from synapse_apply.applying.records import comparable, met
+from synapse_apply.applying.records import comparable, met, unkept_fields
 from synapse_apply.applying.runs import look_for, started
 from synapse_apply.kinds.descriptor import Binding, Catalogue, ResourceType
 from synapse_apply.kinds.search import read_object, search
@@ -162,7 +162,11 @@ class Settler:
             if isinstance(sent, Mapping) and isinstance(has, Mapping):
                 has = {}  # an empty map of ours asks for a map; the keys in it are not ours
             has = comparable(has, intent.salt, path, self.secrets)
-            if _took(kind, path, sent, has, created=created):
+            unseen = path[0] in live.lacks.difference(kind.identity) or (
+                path[0] in live.partial and has is ABSENT
+            )
+            surely = created or path[0] in base.unkept
+            if (unseen and surely) or _took(kind, path, sent, has, created=created):
                 applied[path] = sent
                 seen[path] = has
             elif created:
@@ -183,6 +187,7 @@ class Settler:
             seen={path: value for path, value in seen.items() if value is not ABSENT},
             natural_key=intent.natural_key or base.natural_key,
             updated_at=self.now,
+            unkept=unkept_fields(kind, applied, live),
         )
         return Settled(replace(intent, state=IntentState.DONE, remote_id=live.remote_id), made)
 
@@ -213,7 +218,9 @@ def _took(kind: ResourceType, path: Path, sent: Any, has: Any, *, created: bool)
     An update that changed a hidden secret may not have been done: it is planned again.
     """
     hidden = isinstance(has, Withheld) or (has is ABSENT and isinstance(sent, Mac))
-    return created if hidden else met(kind.rule(path), sent, has)
+    if hidden or kind.rule(path).packaged:
+        return created
+    return met(kind.rule(path), sent, has)
 
 
 def _fresh(intent: Intent, live: Observed, now: str) -> Record:

@@ -9,6 +9,7 @@ from dataclasses import field
 
 from synapse_apply.applying.claims import Claims
 from synapse_apply.applying.executors import Serial
+from synapse_apply.applying.forms import PlainForms
 from synapse_apply.kinds.descriptor import Binding, ResourceType
 from synapse_apply.kinds.sealing import seals
 from synapse_apply.model.address import Address
@@ -168,7 +169,7 @@ class Tools:
     which something may be done by now: announced, or in their place. `adopts`: what turns out to
     exist while it is made may be taken over, unseen by whoever approved the plan. `claims` tell
     whose object an id is. `sign` signs what a record remembers of its last run, where there is a
-    key.
+    key. `plain_forms` are the fields that this backend takes in their plain form only.
     """
 
     api: Api
@@ -196,6 +197,7 @@ class Tools:
     claims: Claims = field(default_factory=Claims)
     keep_aside: Callable[[Intent, Record | None, AuditEntry], str] = lambda *_ended: ""
     sign: Callable[[Record], Record] = lambda record: record
+    plain_forms: PlainForms = field(default_factory=PlainForms)
 
     def take_place(self, *addresses: Address) -> None:
         """Wait for a place among those that call the backend; NotBegun where the run ends first."""

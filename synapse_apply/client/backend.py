@@ -84,7 +84,13 @@ class BackendClient(IntegrationClientMixin):
         )  # fmt: skip
         route = route_to(base_url, verify)
         self.base_url = route.base
+        self._tenant = who.tenant or ""
         self._transport = Transport(route, _headers(who), options)
+
+    @property
+    def tenant(self) -> str:
+        """Whose objects are meant, "" where the server knows by the token."""
+        return self._tenant
 
     @property
     def v2(self) -> PlatformV2:
@@ -94,7 +100,7 @@ class BackendClient(IntegrationClientMixin):
     @property
     def trying(self) -> Api:
         """The same, unable to act: what changes the server is a dry run, or is not sent."""
-        return TryingV1(self._transport)
+        return TryingV1(self._transport, self.tenant)
 
     def longest_call(self, upload_size: int = 0) -> float:
         """Seconds after which a call has surely ended, one way or the other."""

@@ -29,7 +29,7 @@ from synapse_apply.client.errors import (
 )
 from synapse_apply.client.multipart import MultipartBody, UnreadableBodyError
 from synapse_apply.model.diagnostic import Path
-from synapse_apply.model.error_body import field_errors
+from synapse_apply.model.error_body import field_errors, field_name
 from synapse_apply.model.errors import Effect
 
 # Everything the libraries below are known to raise; anything else is a bug and keeps its traceback.
@@ -152,7 +152,8 @@ def readable(call: Call, errors: dict[Path, tuple[str, ...]]) -> str:
     """The texts that may be printed, as `path: text; ...`.
 
     When the request carried secrets, only texts about known fields that hold none: words about
-    the whole request, or under a name nobody knows, may quote any of it (design section 5).
+    the whole request, or under a name nobody knows, may quote any of it (design section 5). Of
+    other fields the name is shown.
     """
     shown, withheld = [], False
     for path, texts in errors.items():
@@ -160,6 +161,7 @@ def readable(call: Call, errors: dict[Path, tuple[str, ...]]) -> str:
             name = ".".join(map(str, path))
             shown += [f"{name}: {text}" if name else text for text in texts]
         else:
+            shown += [f"{name} was refused"] if (name := field_name(path)) else []
             withheld = True
     if withheld:
         shown.append("(words of the server are withheld, since the request carried secrets)")

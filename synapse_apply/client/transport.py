@@ -69,6 +69,8 @@ class Transport:
         self._route = route
         self._headers = {
             "Accept": "application/json",
+            # Else the platform answers in Korean.
+            "Accept-Language": "en",
             "Accept-Encoding": "gzip, deflate",
             "User-Agent": "synapse-apply",
         }

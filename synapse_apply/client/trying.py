@@ -24,8 +24,9 @@ from synapse_apply.model.errors import Effect
 class TryingV1(IntegrationClientMixin):
     """The reads of API v1. It has no dry run, so that its mutations are never sent."""
 
-    def __init__(self, transport: Transport) -> None:
+    def __init__(self, transport: Transport, tenant: str = "") -> None:
         self._transport = transport
+        self.tenant = tenant
 
     @property
     def v2(self) -> TryingV2:

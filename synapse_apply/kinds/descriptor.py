@@ -43,7 +43,10 @@ class FieldRule:
     `free_form` maps are merged key by key and a dropped key is removed; `reset` is sent when a
     manifest drops the field (ABSENT: it cannot be dropped). `immutable` fields never change once
     created. `write_only` fields are not in answers. `references` names the kind whose remote id
-    stands in the field. `fixed_hint` is the way out shown when a change is refused.
+    stands in the field. `fixed_hint` is the way out shown when a change is refused. `packaged`
+    fields are the package's own on the platform: what was sent is compared only where the server
+    showed it so, and two objects are not told apart by them. `usual` is the value that most objects
+    have of a field that is sent only where it is declared, and exported only where it is another.
     """
 
     name: str
@@ -55,6 +58,8 @@ class FieldRule:
     compare: Compare = Compare.EXACT
     references: str = ""
     fixed_hint: str = ""
+    packaged: bool = False
+    usual: Any = ABSENT
 
 
 @frozen
@@ -124,6 +129,12 @@ class Binding:
     wrapped; `encode` turns resolved spec fields into the body of a create, or of an update. All
     raise RemoteError as the client does.
 
+    `preferred` gives fields of a create as the platform's own service takes them, of the same spec
+    and its natural key. They are sent in the place of what `encode` gives; a field that the server
+    refuses, and nothing else with it, is sent once more as `encode` has it.
+
+    `is_ours` tells whether a listed object is the tenant's: `list` and `find` give no other.
+
     A natural key reads FORM=TEXT (`code=yolo`); `lookup` tells for each form what a search
     proves, a form it lacks cannot be searched. `lookup_if` replaces it when a probed capability
     is there.
@@ -139,6 +150,7 @@ class Binding:
     `jobs_of` gives the calls that tell of the job with this id, where those are not v1's.
     `file_of` gives the URL of the bytes that an object was published with, "" where it shows none;
     the URL is a credential.
+    `read_only` says what to do where a backend answers a change with 405.
     """
 
     api: str
@@ -148,6 +160,7 @@ class Binding:
     create: Callable[[Api, Mapping[str, Any], str], Raw]
     decode: Callable[[Raw, SecretMarks], Observed]
     encode: Callable[[Mapping[str, Any]], dict[str, Any]]
+    preferred: Callable[[Mapping[str, Any], str], Mapping[str, Any]] = lambda _spec, _key: {}
     find: Callable[[Api, str], Sequence[Raw]] | None = None
     list: Callable[[Api], Sequence[Raw]] | None = None
     list_needs: str = ""
@@ -158,6 +171,7 @@ class Binding:
     glance: Callable[[Api, int, IsOfUse], Sequence[Raw] | None] | None = None
     varies_by: str = ""
     keys: Callable[[Raw], tuple[str, ...]] = lambda _raw: ()
+    is_ours: Callable[[Api, Raw], bool] = lambda _api, _raw: True
     update: Callable[[Api, str, Mapping[str, Any]], Raw] | None = None
     update_mode: UpdateMode = UpdateMode.PUT
     delete: Callable[[Api, str], None] | None = None
@@ -172,6 +186,7 @@ class Binding:
     seal: Seal | None = None
     harmless: Callable[[Api], bool] | None = None
     file_of: Callable[[Raw], str] | None = None
+    read_only: str = ""
 
     def proves(self, key: str, capabilities: Capabilities) -> Lookup:
         """What a search for this natural key proves on this backend."""
@@ -207,7 +222,9 @@ class ResourceType:
     on each other. `natural_key` derives the identity FORM=TEXT from a spec and from the live
     objects its reference fields point to, by field name ("" where they do not give one).
     `identity` are the fields that make a live object the one recorded; `telling` others that an
-    answer to a create must show as they were sent. `series`: a newer member
+    answer to a create must show as they were sent. `key_fields` are those that a server names when
+    it refuses a create because the natural key is taken; `global_keys` the forms of keys that are
+    taken for every tenant. `series`: a newer member
     supersedes the older; it names the field that groups members, `version` the one that orders
     them. `carries_package`: a create uploads a package. `update_hint` is the way out shown where
     this kind cannot be updated at all. `proof`: how such an object proves itself, where it can.
@@ -221,6 +238,8 @@ class ResourceType:
     identity: tuple[str, ...]
     bindings: Mapping[str, Binding]
     telling: tuple[str, ...] = ()
+    key_fields: frozenset[str] = frozenset()
+    global_keys: frozenset[str] = frozenset()
     series: str = ""
     version: str = ""
     carries_package: bool = False
@@ -230,6 +249,15 @@ class ResourceType:
     def rule(self, path: tuple[Any, ...]) -> FieldRule:
         """The rule of the top-level field a path lies in."""
         return self.rules[str(path[0])]
+
+    def is_fixed(self, binding: Binding, name: Any) -> bool:
+        """Whether this API can never change this top-level field of an object that exists."""
+        return (
+            binding.update is None
+            or name in self.identity
+            or name in binding.immutable
+            or (name in self.rules and self.rules[str(name)].immutable)
+        )
 
     def place_in_series(self, spec: Mapping[str, Any]) -> tuple[str, str]:
         """(series, version) of a declared spec, as records keep them; ("", "") without series."""

@@ -21,7 +21,8 @@ from synapse_apply.kinds.descriptor import (
 )
 from synapse_apply.kinds.harmless import changes_nothing
 from synapse_apply.kinds.job_lists import JobOwners
-from synapse_apply.kinds.wire import pick, remote_id, secure, wire_id
+from synapse_apply.kinds.release import V2_READ_ONLY, releases_of
+from synapse_apply.kinds.wire import lacking, pick, remote_id, secure, wire_id
 from synapse_apply.model.errors import NotFound, RemoteError
 from synapse_apply.model.job import job_of
 from synapse_apply.model.marks import SecretMarks
@@ -29,12 +30,14 @@ from synapse_apply.model.observed import Lookup, Observed
 
 PREFIX = "plugin"
 LIST = "plugin.list"
+# Who sees and runs it: sent only where a manifest says so, since an update with them could publish.
+SHARING = {"is_public": False, "is_active": True, "system_only": False, "detail": {}}
 FIELDS = frozenset(
-    {"name", "code", "description", "version", "author", "category", "configuration"}
+    {"name", "code", "description", "version", "author", "category", "configuration", *SHARING}
 )
 
 if TYPE_CHECKING:
-    from synapse_apply.model.ports import Api
+    from synapse_apply.model.ports import Api, IsOfUse
 
 
 def natural_key(spec: Mapping[str, Any], _parents: Mapping[str, Observed]) -> str:
@@ -45,7 +48,39 @@ def natural_key(spec: Mapping[str, Any], _parents: Mapping[str, Observed]) -> st
 
 
 def _decode(raw: Raw, marks: SecretMarks) -> Observed:
-    return Observed(remote_id(raw), "v1", secure(PREFIX, pick(raw, FIELDS), marks))
+    spec, lacks = secure(PREFIX, pick(raw, FIELDS), marks), lacking(raw, FIELDS)
+    foreign = _is_platforms_own(raw)
+    return Observed(remote_id(raw), "v1", spec, lacks=lacks, is_foreign=foreign)
+
+
+def _is_platforms_own(raw: Raw) -> bool:
+    is_nobodys = "tenant" in raw and raw["tenant"] is None and raw.get("is_public") is True
+    return raw.get("system_only") is True or is_nobodys
+
+
+def _is_ours(api: Api, raw: Raw) -> bool:
+    """Whether a plugin may be the tenant's: lists show public ones of others, and the platform's.
+
+    Only what is said can tell: a tenant by its name, where ours is known. An id says nothing of it.
+    """
+    if _is_platforms_own(raw):
+        return False
+    owner, ours = raw.get("tenant"), api.tenant.casefold()
+    if isinstance(owner, Mapping):
+        names = [owner[name] for name in ("code", "name", "slug") if name in owner]
+    else:
+        names = [owner]
+    said = {name.casefold() for name in names if isinstance(name, str) and name}
+    return not ours or not said or ours in said
+
+
+def _ours_of(api: Api, listed: Sequence[Raw]) -> Sequence[Raw]:
+    return [raw for raw in listed if _is_ours(api, raw)]
+
+
+def _glance(api: Api, most_pages: int, is_of_use: IsOfUse) -> Sequence[Raw] | None:
+    listed = api.glance_at_plugins(most_pages, is_of_use)
+    return None if listed is None else _ours_of(api, listed)
 
 
 def _keys(raw: Raw) -> tuple[str, ...]:
@@ -56,12 +91,14 @@ def _find(api: Api, key: str) -> Sequence[Raw]:
     form, _, code = key.partition("=")
     if form != "code":
         return []
-    for release in api.list_plugin_releases(code):
+    for release in releases_of(api, code):
         owner = release.get("plugin")
         found = owner.get("id") if isinstance(owner, Mapping) else owner
         if found is not None:
             plugin = _read_if_there(api, str(found))
-            return [plugin] if plugin is not None and plugin.get("code") == code else []
+            if plugin is None or plugin.get("code") != code or not _is_ours(api, plugin):
+                return []
+            return [plugin]
     return []
 
 
@@ -110,8 +147,9 @@ V1 = Binding(
     lookup_if={LIST: {"code": Lookup.COMPLETE, "name": Lookup.COMPLETE}},
     read=lambda api, found: api.get_plugin(wire_id(found)),
     find=_find,
-    list=lambda api: api.list_plugins(),
-    glance=lambda api, most, is_of_use: api.glance_at_plugins(most, is_of_use),
+    list=lambda api: _ours_of(api, api.list_plugins()),
+    glance=_glance,
+    is_ours=_is_ours,
     list_needs=LIST,
     has_list=lambda api: api.lists_plugins(),
     named_by_jobs=_named_by_jobs,
@@ -170,6 +208,7 @@ V2 = Binding(
     },
     bootstraps=Bootstrap("release", body=_with_release, member=_release_of),
     harmless=changes_nothing,
+    read_only=V2_READ_ONLY,
 )
 
 PLUGIN = ResourceType(
@@ -188,8 +227,14 @@ PLUGIN = ResourceType(
         "author": FieldRule("author", reset=""),
         "category": FieldRule("category", reset=""),
         "configuration": FieldRule("configuration", free_form=True, reset={}),
+    }
+    | {
+        name: FieldRule(name, free_form=name == "detail", usual=usual)
+        for name, usual in SHARING.items()
     },
     natural_key=natural_key,
     identity=("code",),
+    key_fields=frozenset({"code", "name"}),
+    global_keys=frozenset({"code"}),
     bindings={"v1": V1, "v2": V2},
 )

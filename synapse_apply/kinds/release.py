@@ -13,7 +13,8 @@ from synapse_apply.kinds.descriptor import Binding, FieldRule, Proof, Raw, Resou
 from synapse_apply.kinds.harmless import changes_nothing
 from synapse_apply.kinds.job_lists import list_jobs_since
 from synapse_apply.kinds.run_forms import PLATFORM_FORM
-from synapse_apply.kinds.wire import pick, remote_id, secure, wire_id
+from synapse_apply.kinds.wire import lacking, pick, remote_id, secure, wire_id
+from synapse_apply.model.error_body import field_errors
 from synapse_apply.model.errors import NotFound, RemoteError
 from synapse_apply.model.marks import SecretMarks
 from synapse_apply.model.masked import MaskedText
@@ -27,7 +28,8 @@ FIELDS = frozenset(
 
 if TYPE_CHECKING:
     from synapse_apply.model.ports import Api, JobCalls
-# Where a release carries free config, the digest of what we published travels in it.
+_BAD_FILTER = 400
+# In `meta`, and in a release's free config, the digest of what we published travels along.
 DIGEST_KEY = "x-synapse-apply-digest"
 
 
@@ -44,20 +46,37 @@ def _decode(raw: Raw, marks: SecretMarks) -> Observed:
     if owner is not None:
         spec["plugin"] = remote_id(owner) if isinstance(owner, Mapping) else str(owner)
     extra: dict[str, Any] = {}
-    config = spec.get("config")
+    config, meta = spec.get("config"), raw.get("meta")
     if isinstance(config, Mapping) and DIGEST_KEY in config:
         spec["config"] = {key: value for key, value in config.items() if key != DIGEST_KEY}
+    for place in (meta, config):
         # What is none tells nothing of the bytes that were published.
-        if is_package_digest(config[DIGEST_KEY]):
-            extra["digest"] = config[DIGEST_KEY]
-    return Observed(remote_id(raw), "v1", secure(PREFIX, spec, marks), extra)
+        if isinstance(place, Mapping) and is_package_digest(place.get(DIGEST_KEY)):
+            extra.setdefault("digest", place[DIGEST_KEY])
+    lacks = lacking(raw, FIELDS)
+    return Observed(remote_id(raw), "v1", secure(PREFIX, spec, marks), extra, lacks)
 
 
 def _encode(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """The body of the API page: the plugin by its id."""
     body = {name: value for name, value in spec.items() if name != "digest"}
-    body["plugin"] = wire_id(str(spec["plugin"]))
-    if "config" in body and spec.get("digest"):
-        body["config"] = {**body["config"], DIGEST_KEY: spec["digest"]}
+    return {**body, "plugin": wire_id(str(spec["plugin"]))}
+
+
+def _preferred(spec: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """What the platform takes: its publishers name the plugin by its code.
+
+    A code of digits would be taken for an id. The digest goes where an answer may show it again: in
+    `meta`, and in the config that the page gives back as it was sent.
+    """
+    body: dict[str, Any] = {}
+    code = key.partition("=")[2].removesuffix(f"@{spec.get('version')}")
+    if code and not code.isdecimal():
+        body["plugin"] = code
+    if digest := spec.get("digest"):
+        body["meta"] = {DIGEST_KEY: digest}
+        if isinstance(spec.get("config"), Mapping):
+            body["config"] = {**spec["config"], DIGEST_KEY: digest}
     return body
 
 
@@ -68,13 +87,26 @@ def _find(api: Api, key: str) -> Sequence[Raw]:
         return []
 
 
+def releases_of(api: Api, code: str) -> Sequence[Raw]:
+    """The releases of the plugin with this code; none where no plugin has it.
+
+    Servers answer a filter by an unknown code with an empty list, 404, or 400 on that filter.
+    """
+    try:
+        return api.list_plugin_releases(code)
+    except NotFound:
+        return []
+    except RemoteError as failure:
+        named = {path[:1] for path in field_errors(failure.detail)}
+        if failure.status_code == _BAD_FILTER and named == {("plugin",)}:
+            return []
+        raise
+
+
 def _members(api: Api, owner: Observed) -> Sequence[Raw] | None:
     """A server takes a code of digits for an id, and then lists those of another plugin."""
     code = owner.spec.get("code")
-    try:
-        listed = api.list_plugin_releases(code) if code else []
-    except NotFound:
-        listed = []
+    listed = releases_of(api, code) if code else []
     ours = [raw for raw in listed if _owner_id(raw) in {owner.remote_id, None}]
     return ours if ours or (code and not str(code).isdecimal()) else None
 
@@ -118,8 +150,13 @@ V1 = Binding(
     decode=_decode,
     encode=_encode,
     file_of=_file_of,
+    preferred=_preferred,
 )
 
+V2_READ_ONLY = (
+    "This backend's API v2 is read-only: use API v1 for plugins and releases, with "
+    "`api: {plugin: v1, release: v1}` of the target in the project file."
+)
 # All that v2 has beside the package; config and the rest it reads from the package itself.
 LOCKED = "locked"
 FIELDS_V2 = frozenset({"plugin", "version", LOCKED})
@@ -189,9 +226,13 @@ V2 = Binding(
     belonging=lambda api, plugin: api.v2.list_plugin_releases({"plugin": wire_id(plugin)}),
     harmless=changes_nothing,
     file_of=_file_of,
+    read_only=V2_READ_ONLY,
 )
 
 _PUBLISHED = "published releases never change: publish a new version"
+
+# On the platform config.yaml in the package says these; on the API page they are fields of a form.
+_PACKAGED = frozenset({"changelog", "config", "is_stable", "requirements"})
 
 RELEASE = ResourceType(
     kind="Release",
@@ -203,6 +244,7 @@ RELEASE = ResourceType(
             required=name in {"plugin", "version"},
             immutable=True,
             free_form=name == "config",
+            packaged=name in _PACKAGED,
             references="plugin" if name == "plugin" else "",
             fixed_hint=_PUBLISHED,
         )
@@ -212,6 +254,7 @@ RELEASE = ResourceType(
     | {LOCKED: FieldRule(LOCKED, reset=True)},
     natural_key=natural_key,
     identity=("plugin", "version"),
+    key_fields=frozenset({"plugin", "version", "code"}),
     bindings={"v1": V1, "v2": V2},
     series="plugin",
     version="version",

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from synapse_apply.kinds.descriptor import Binding, FieldRule, Raw, ResourceType
-from synapse_apply.kinds.wire import pick, remote_id, secure, wire_id
+from synapse_apply.kinds.wire import lacking, pick, remote_id, secure, wire_id
 from synapse_apply.model.marks import SecretMarks
 from synapse_apply.model.observed import Lookup, Observed
 
@@ -20,7 +20,10 @@ def natural_key(spec: Mapping[str, Any], _parents: Mapping[str, Observed]) -> st
 
 
 def _decode(raw: Raw, marks: SecretMarks) -> Observed:
-    return Observed(remote_id(raw), "v1", secure(PREFIX, pick(raw, FIELDS), marks))
+    # Under any other regime the configuration is shown without what the server calls credentials.
+    partial = frozenset({"configuration"} if raw.get("credential_regime", "none") != "none" else ())
+    spec, lacks = secure(PREFIX, pick(raw, FIELDS), marks), lacking(raw, FIELDS)
+    return Observed(remote_id(raw), "v1", spec, lacks=lacks, partial=partial)
 
 
 V1 = Binding(
@@ -49,6 +52,7 @@ STORAGE = ResourceType(
     },
     natural_key=natural_key,
     identity=(),
+    key_fields=frozenset({"name"}),
     telling=("provider",),
     bindings={"v1": V1},
     update_hint="this API cannot change a storage",

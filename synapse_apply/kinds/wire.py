@@ -17,11 +17,17 @@ from synapse_apply.model.values import Sensitive, Withheld, is_map
 _MASK_CHARACTERS = frozenset("*•●·")
 _SECRET_MASKS = _MASK_CHARACTERS | frozenset("xX")
 _SHORTEST_MASK = 3
+_NOTHING: tuple[Any, ...] = ("", {}, [])
 
 
 def pick(raw: Mapping[str, Any], names: frozenset[str]) -> dict[str, Any]:
     """The fields of a server object that the kind knows, nulls left out."""
     return {name: value for name in _ordered(names) if (value := raw.get(name)) is not None}
+
+
+def lacking(raw: Mapping[str, Any], names: frozenset[str]) -> frozenset[str]:
+    """The fields that the kind knows and a server object does not even have as null."""
+    return names - raw.keys()
 
 
 @cache
@@ -61,6 +67,8 @@ def _covered(marks: SpecMarks, path: Path, value: Any) -> Any:
     # A server that writes all of it as one text or list hides any secret in there from us.
     packed = path == (marks.container,) and not is_map(value)
     secret = packed or marks.secret(path)
+    if secret and value in _NOTHING:
+        return Withheld("omitted")  # the place of what is kept back, never a value to send
     if _is_mask(value, _SECRET_MASKS if secret else _MASK_CHARACTERS):
         return Withheld("masked")
     return Sensitive(as_answered(value)) if secret else value

@@ -10,7 +10,7 @@ from typing import Any
 from synapse_apply.manifests.wording import closest, did_you_mean
 from synapse_apply.model.cron import Cron, Window
 from synapse_apply.model.diagnostic import Path, Position
-from synapse_apply.model.policy import DENY, OFF, Rule
+from synapse_apply.model.policy import DEFAULT_RULES, DENY, OFF, Rule
 
 # What takes the place, summary, detail and hint of a finding.
 Find = Callable[[Path, str, str, str], None]
@@ -36,6 +36,12 @@ def rules_of(
             )
         found[rule.name] = rule
     return tuple(found.values())
+
+
+def with_defaults(common: Sequence[Rule]) -> tuple[Rule, ...]:
+    """The common rules, and those that hold where none of the same name is written."""
+    names = {rule.name for rule in common}
+    return (*common, *(rule for rule in DEFAULT_RULES if rule.name not in names))
 
 
 def merged(common: Sequence[Rule], own: Sequence[Rule], at: Path, find: Find) -> tuple[Rule, ...]:

@@ -13,7 +13,7 @@ from synapse_apply.manifests import shapes
 from synapse_apply.manifests.explain import Subject, explain
 from synapse_apply.manifests.features import unsupported_in_project
 from synapse_apply.manifests.overlays import Overlay
-from synapse_apply.manifests.policy import merged, rules_of
+from synapse_apply.manifests.policy import merged, rules_of, with_defaults
 from synapse_apply.manifests.reader import Document, mapping_of, more_than_one, read
 from synapse_apply.manifests.refactoring import Refactoring
 from synapse_apply.manifests.variables import from_text
@@ -238,6 +238,7 @@ class _Decoder:
         policy = {**self.value.get("policy", {}), **settings.get("policy", {})}
         at: Path = ("targets", name)
         rules = rules_of(settings, at, self.positions, self._find)
+        common = self.rules if name == EMBEDDED else with_defaults(self.rules)
         guards = {**self.value.get("guards", {}), **settings.get("guards", {})}
         state = settings.get("state", {})
         token = settings.get("token")
@@ -276,7 +277,7 @@ class _Decoder:
             settle_after=float(settings.get("settle_after", 30.0)),
             guards=Guards(**guards),
             policy=Policy(
-                policy.get("unreleased_source", "note"), merged(self.rules, rules, at, self._find)
+                policy.get("unreleased_source", "note"), merged(common, rules, at, self._find)
             ),
             unsupported_fields=settings.get("unsupported_fields", "error"),
             position=position,

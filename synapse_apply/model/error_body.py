@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from synapse_apply.model.diagnostic import Path
+from synapse_apply.model.masked import MaskedText
 
 # Keys under which servers put words about the whole object instead of one of its fields.
 _GENERAL = frozenset({"detail", "non_field_errors", "__all__", "message", "error"})
 # Where the field stood in the request, which FastAPI puts before the field's own path.
 _PLACES = frozenset({"body", "query", "path", "header"})
 _DEEPEST = 12
+# Names of fields as the API has them; keys and tokens have capitals, or digits among their letters.
+_NAME = re.compile(r"[a-z]+[0-9]?(_[a-z]+[0-9]?)*")
+
+
+def field_name(path: Path) -> str:
+    """A refused field as `configuration.region`; "" where a part may be a value that was sent."""
+    return ".".join(map(str, path)) if all(map(_is_name, path)) else ""
+
+
+def _is_name(part: Any) -> bool:
+    if isinstance(part, int):
+        return True
+    return not isinstance(part, MaskedText) and _NAME.fullmatch(part) is not None
 
 
 def field_errors(body: Any) -> dict[Path, tuple[str, ...]]:

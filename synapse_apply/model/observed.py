@@ -33,12 +33,20 @@ class FoundBy(Enum):
 
 @frozen
 class Observed:
-    """One live object. `spec` holds only fields of the kind, secrets wrapped or withheld."""
+    """One live object. `spec` holds only fields of the kind, secrets wrapped or withheld.
+
+    `lacks` are the kind's fields that the answer does not even name; `partial` those of which it
+    leaves out what is inside, so that a missing key proves nothing. `is_foreign`: it says of itself
+    that it is the platform's own.
+    """
 
     remote_id: str
     api: str
     spec: Mapping[str, Any]
     extra: Mapping[str, Any] = field(default_factory=dict)
+    lacks: frozenset[str] = frozenset()
+    partial: frozenset[str] = frozenset()
+    is_foreign: bool = False
 
 
 @frozen

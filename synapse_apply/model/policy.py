@@ -19,7 +19,8 @@ class Rule:
     """One rule; `check` is the built-in it uses, the rest what that needs to know.
 
     `only` and `excepted` are addresses, patterns of them, or prefixes of kinds; an empty `only`
-    is all. `severity` is deny or warn. `position` is its place in the project file.
+    is all. `severity` is deny or warn. `position` is its place in the project file; `is_default`:
+    nobody wrote it.
     """
 
     check: str
@@ -31,6 +32,7 @@ class Rule:
     labels: tuple[str, ...] = ()
     limit: int = 0
     window: Window | None = None
+    is_default: bool = False
     # Where it stands is not what it says: two files may have one rule.
     position: Position | None = field(default=None, compare=False)
 
@@ -54,6 +56,11 @@ class Rule:
 
 def _fits(address: Address, patterns: tuple[str, ...]) -> bool:
     return any(address.kind == one or fnmatchcase(str(address), one) for one in patterns)
+
+
+# What holds for a target that is not embedded, unless its project says otherwise: the platform
+# replaces a debug release by another upload of its version, so that nothing vouches for its bytes.
+DEFAULT_RULES = (Rule("no-debug-releases", "no-debug-releases", is_default=True),)
 
 
 @frozen

@@ -70,8 +70,12 @@ class Api(JobCalls, Protocol):
     """The calls a kind's Binding may make; BackendClient is one. Every call raises RemoteError.
 
     Its own are those of API v1. Bodies are plain JSON (secrets revealed). Answers are the server's
-    objects as parsed, of v2 without their envelopes.
+    objects as parsed, of v2 without their envelopes. `tenant` is whose objects they act on, ""
+    where the server knows by the token.
     """
+
+    @property
+    def tenant(self) -> str: ...
 
     @property
     def v2(self) -> ApiV2: ...

@@ -82,8 +82,9 @@ class Record:
     where no package was ours); `files` its content list. `natural_key` is the identity the kind
     derives from its fields, kept to recognise a renamed manifest. `series` and `version` place
     the record among its newer and older siblings. `verification` is a LastRun as JSON. `proven`
-    tells that the bytes that the server gives were read here: their `digest`, and `at`. Times are
-    RFC 3339 UTC.
+    tells that the bytes that the server gives were read here: their `digest`, and `at`. `unkept`
+    are the fields that were sent and that no answer has: they are not compared until one has
+    them. Times are RFC 3339 UTC.
     """
 
     address: Address
@@ -104,6 +105,7 @@ class Record:
     updated_at: str = ""
     proven: Mapping[str, str] = field(default_factory=dict)
     accepted: Acceptance | None = None
+    unkept: tuple[str, ...] = ()
 
     def is_same_on(self, api: str, natural_key: str) -> bool:
         """Whether what another API version finds by this key is the object that is recorded."""

@@ -209,6 +209,8 @@ def _adopt(item: Item, survey: Survey) -> Ruling:
         extras=extras,
     )
     ruling = Ruling(change, foreign=tuple(found.foreign))
+    if item.sighting.observed is not None and item.sighting.observed.is_foreign:
+        return ruling.refuse(refusals.not_ours(item))
     return _packaged(item, ruling.refuse(*_obstacles(item, found, survey)), survey)
 
 

@@ -13,11 +13,12 @@ from synapse_apply.model.plan import Cause, FieldChange
 from synapse_apply.model.state import Record
 from synapse_apply.model.values import ABSENT, Mac, SecretWant, dig
 from synapse_apply.planning.inside import inside
-from synapse_apply.planning.refusals import dotted
+from synapse_apply.planning.refusals import dotted, is_fixed
 from synapse_apply.planning.situation import Item
 from synapse_apply.planning.whole import is_secret, nested
 
 NOT_SHOWN = "not checked: the server does not show it"
+NOT_COMPARED = "not compared: the server has its own, which may be the package's"
 _NO_RULE = FieldRule("")
 
 
@@ -131,19 +132,58 @@ class _Comparison:
             self.plain(path, want)
 
     def plain(self, path: Path, want: Any) -> None:
+        if self.is_out_of_sight(path):
+            self.out_of_sight(path, want)
+            return
         compare = self.rule(path).compare
         applied, live, seen = (
             _as_far_as(want, dig(side, path)) for side in (self.applied, self.live, self.seen)
         )
         equal = same(want, live, compare)
+        is_new = self.record is None or self.imported
+        if is_new and not equal and self.rule(path).packaged:
+            self.found.notes.append(f"{dotted(path)}: ({NOT_COMPARED})")
+            self.found.rebase = True
+            return
         if self.record is None:
             if not equal:
                 self.change(path, want, Cause.NONE)
             return
-        moved = self.imported or not same(want, applied, compare)
+        moved = self.imported or not same(want, applied, compare) or self.has_appeared(path, live)
         known = applied is not ABSENT or seen is not ABSENT
         drifted = known and not same(live, seen, compare)  # what we never looked at cannot drift
+        if self.rule(path).packaged and not same(applied, seen, compare):
+            drifted = False  # the server never showed it as it was sent: it has its own
         self.settle(path, want, moved, drifted, equal)
+
+    def is_out_of_sight(self, path: Path) -> bool:
+        """Whether there is nothing to compare with: the server does not show it, or keeps none.
+
+        A field that was never sent may appear with the update that sends it.
+        """
+        observed, name = self.item.sighting.observed, path[0]
+        if observed is None or name in self.item.type.identity:
+            return False
+        if name in observed.partial and dig(self.live, path) is ABSENT:
+            return True
+        is_unkept = self.record is not None and name in self.record.unkept
+        return name in observed.lacks and (is_unkept or is_fixed(self.item, path))
+
+    def out_of_sight(self, path: Path, want: Any) -> None:
+        """What is declared is taken for what is there; said once."""
+        record = self.record
+        applied = dig(self.applied, path)
+        if record is not None and not self.imported and same(want, applied):
+            return
+        if record is None or path[0] not in record.unkept:
+            self.found.notes.append(f"{dotted(path)}: ({NOT_SHOWN})")
+        self.found.rebase = True
+
+    def has_appeared(self, path: Path, live: Any) -> bool:
+        """Whether the backend has a field by now that it did not keep when it was sent."""
+        if self.record is None or path[0] not in self.record.unkept:
+            return False
+        return live is not ABSENT or not is_fixed(self.item, path)
 
     def settle(self, path: Path, want: Any, moved: bool, drifted: bool, equal: bool) -> None:
         """The rule of the three-way comparison (design section 6)."""
@@ -240,6 +280,10 @@ class _Comparison:
     def drop(self, path: Path) -> None:
         rule = self.rule(path)
         live, seen = dig(self.live, path), dig(self.seen, path)
+        if rule.usual is not ABSENT:
+            self.found.notes.append(f"{dotted(path)}: no longer declared, left as it is")
+            self.found.rebase = True
+            return
         hidden = rule.write_only or (
             isinstance(dig(self.applied, path), Mac) and not isinstance(seen, Mac)
         )

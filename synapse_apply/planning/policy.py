@@ -101,6 +101,20 @@ def field_is(name: str, value: Any) -> Test:
     return test
 
 
+def field_is_not(name: str, value: Any, because: str) -> Test:
+    """A field is not declared with this value."""
+    text = json.dumps(value)
+
+    def test(case: Case) -> Violation | None:
+        if not case.has(name) or case.declared(name) is not value:
+            return None
+        return Violation(
+            f"{name} is {text}: {because}", f"do not declare `{name}: {text}`", (name,)
+        )
+
+    return test
+
+
 def field_given(name: str) -> Test:
     """A field is declared, and is more than an empty text."""
 
@@ -185,6 +199,12 @@ CHECKS: Mapping[str, Check] = {
     "no-plaintext-secret": Check(no_literal_secret),
     "stable-release": Check(field_is("is_stable", value=True)),
     "changelog": Check(field_given("changelog")),
+    "no-public-plugins": Check(
+        field_is_not("is_public", value=True, because="every tenant would see it")
+    ),
+    "no-debug-releases": Check(
+        field_is_not("debug", value=True, because="another upload would replace what is published")
+    ),
     "allowed-providers": Check(field_in("provider")),
     "allowed-categories": Check(field_in("category")),
     "version-grows": Check(grows, of_changes=True, of_series=True),
@@ -254,6 +274,11 @@ def judged(item: Item, ruling: Ruling, bench: Bench) -> Ruling:
 
 
 def _exception(item: Item, rule: Rule) -> str:
+    if rule.is_default:
+        return (
+            f"allow it in the project file: `policy: {{rules: [{{rule: {rule.name}, severity: "
+            f"off}}]}}`, or `except: [{item.address}]` in the place of the severity"
+        )
     where = f" ({rule.position.file}:{rule.position.line})" if rule.position else ""
     return f"add `except: [{item.address}]` to rule {rule.name} of the policy{where}"
 

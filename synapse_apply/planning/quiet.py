@@ -28,6 +28,9 @@ def is_quiet(item: Item, record: Record) -> bool:
         or desired.lifecycle.own
     ):
         return False
+    observed = item.sighting.observed
+    if record.unkept and not (observed and observed.lacks.issuperset(record.unkept)):
+        return False
     want, live, seen = item.want, item.live, record.seen
     if not want or not _equal(want, record.applied):
         return False

@@ -77,12 +77,7 @@ def was_given(item: Item) -> bool:
 
 def is_fixed(item: Item, path: Path) -> bool:
     """Whether this API can never change this field of an object that exists."""
-    return (
-        item.binding.update is None
-        or path[0] in item.type.identity
-        or path[0] in item.binding.immutable
-        or (path[0] in item.type.rules and item.type.rule(path).immutable)
-    )
+    return item.type.is_fixed(item.binding, path[0])
 
 
 def is_sealed_field(item: Item, path: Path) -> bool:
@@ -275,6 +270,16 @@ def not_taken(item: Item, names: Sequence[str]) -> Refusal:
             f"if it is there already: `synapse-apply import {item.address} ID`",
         ),
         _place(item, [(name,) for name in names]),
+    )
+
+
+def not_ours(item: Item) -> Refusal:
+    """An object that everybody sees and only the platform changes."""
+    return Refusal(
+        "not-ours",
+        f"this {item.type.prefix} is the platform's own, not yours: it is never taken over",
+        ("take it out of the manifests", "declare one of your own, under another name and code"),
+        item.desired.position if item.desired else None,
     )
 
 

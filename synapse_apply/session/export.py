@@ -158,7 +158,13 @@ class _Maker:
                 self._add(kind, one, self._address(kind, one))
 
     def _add(self, kind: ResourceType, one: Observed, address: Address) -> None:
-        spec: dict[str, Any] = dict(one.spec)
+        # A map that may be the package's own would be declared a second time.
+        spec: dict[str, Any] = {
+            name: value
+            for name, value in one.spec.items()
+            if not (kind.rules[name].packaged and kind.rules[name].free_form)
+            and value != kind.rules[name].usual
+        }
         if kind.series:
             owner = address.name.rpartition("@")[0]
             by_id = owner.startswith("id=")

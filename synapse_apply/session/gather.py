@@ -198,7 +198,10 @@ class Gatherer:
                 return None
 
         for found, raw in self._each(kind, look, ids, lambda found: f" id {found}"):
-            if raw is not None:
+            if raw is not None and not binding.is_ours(self._reach.api, raw):
+                if found in surely:
+                    self._miss(kind, f" id {found}", "it is not this tenant's")
+            elif raw is not None:
                 self._keep(kind, binding, raw)
             elif found in surely:
                 self._miss(kind, f" id {found}", "there is none, or it is hidden from this token")

@@ -28,8 +28,8 @@ from synapse_apply.stores.migrate import migrate as migrate_store
 
 PROTECTS = (
     "An empty state knows no object. Storages and releases that exist are found by name and "
-    "adopted; plugins on API v1 cannot be found: import those that exist, or apply makes a second "
-    "one of each."
+    "adopted, plugins where this backend lists them; where it does not, import what exists, or "
+    "apply makes a second one of each."
 )
 
 

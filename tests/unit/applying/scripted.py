@@ -57,6 +57,7 @@ class ScriptedApi:
     tells_context: bool = True
     logs: list[Any] = field(default_factory=list)
     created: str = "2026-01-01T00:00:00Z"
+    tenant: str = ""
 
     def fail(self, name: str, error: BaseException, *, done: bool = False) -> None:
         self.faults[name].append(Fault(error, done))
@@ -100,6 +101,9 @@ class ScriptedApi:
     def _store(self, kind: str, body: Any) -> dict[str, Any]:
         self.number += 1
         made = {k: copy.deepcopy(v) for k, v in dict(body).items() if k != "file"}
+        if kind == "release":  # named by its code or its id, and shown by its id
+            owners = {p.get("code"): p["id"] for p in self.objects["plugin"].values()}
+            made["plugin"] = owners.get(made["plugin"], made["plugin"])
         return self._keep(kind, {**made, "id": self.number})
 
     def _change(self, kind: str, pk: Any, body: Any) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A create that meets 409: nothing is doubled, and nothing is taken over silently."""
+"""A create whose key is taken: nothing is doubled, and nothing is taken over silently."""
 
 from __future__ import annotations
 
@@ -32,12 +32,13 @@ def made_meanwhile(bench: Bench, **theirs: Any) -> None:
     bench.api.make = late  # type: ignore[method-assign]
 
 
-def published_meanwhile(bench: Bench) -> None:
+def published_meanwhile(bench: Bench, status: int = 409, detail: Any = None) -> None:
     create = bench.api.create_plugin_release
 
     def late(data: Any, **_key: Any) -> dict[str, Any]:
-        bench.api._store("release", {"plugin": data["plugin"], "version": data["version"]})
-        bench.api.fail("create_release", refused(409))
+        (owner,) = bench.api.objects["plugin"]
+        bench.api._store("release", {"plugin": int(owner), "version": data["version"]})
+        bench.api.fail("create_release", refused(status, detail))
         return create(data)
 
     bench.api.create_plugin_release = late  # type: ignore[method-assign]
@@ -137,3 +138,110 @@ def test_a_release_that_would_be_run_is_not_adopted_on_the_way(bench):
     assert outcome(report, AT).result is Result.FAILED
     assert "run_plugin" not in bench.api.writes()
     assert AT not in map(str, bench.store.read().records)
+
+
+WORDS = {
+    "code": {"code": ["이미 존재합니다."]},
+    "name": {"name": ["already exists"]},
+    "non_field_errors": {"non_field_errors": ["duplicate"]},
+    "detail": {"detail": "version_exists"},
+    "fastapi": {"detail": [{"loc": ["body", "name"], "msg": "taken"}]},
+}
+
+
+def refused_meanwhile(bench: Bench, status: int, detail: Any, **theirs: Any) -> None:
+    """Somebody makes the plugin a moment before our create, which a list then shows."""
+    make = bench.api.make
+    bench.api.list_plugins = lambda: bench.api.all("plugin")  # type: ignore[method-assign]
+
+    def late(kind: str, body: Any) -> dict[str, Any]:
+        if theirs:
+            bench.api.objects["plugin"]["9"] = {"id": 9, **body, **theirs}
+        bench.api.fail("create_plugin", refused(status, detail))
+        return make(kind, body)
+
+    bench.api.make = late  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize("status", [400, 409, 422])
+@pytest.mark.parametrize("words", WORDS)
+def test_a_taken_code_is_looked_up_whatever_the_status_and_the_words(bench, status, words):
+    """Adopted where that was asked for; one create was sent, and one plugin is there."""
+    refused_meanwhile(bench, status, WORDS[words], name="yolo")
+    report = bench.apply(plugin(), adopts=True)
+    assert outcome(report, "plugin/yolo").action is Action.ADOPT
+    assert report.exit_code == 0
+    assert bench.record("plugin/yolo").remote_id == "9"
+    assert bench.api.writes() == ["create_plugin"]
+    assert bench.store.read().open_intents == ()
+    assert not bench.plan(plugin()).plan.has_changes
+
+
+@pytest.mark.parametrize("words", WORDS)
+def test_a_taken_code_that_nobody_asked_to_adopt(bench, words):
+    """Said with the way to adopt it, as for 409."""
+    refused_meanwhile(bench, 400, WORDS[words], name="yolo")
+    report = bench.apply(plugin())
+    assert outcome(report, "plugin/yolo").result is Result.FAILED
+    assert "It exists already" in told(report)
+    assert "`synapse-apply apply --adopt`" in told(report)
+    assert not bench.store.read().records
+
+
+def test_a_code_that_no_plugin_of_ours_has(bench):
+    """The backend's words decide nothing, so both reasons are said, and its words with them."""
+    refused_meanwhile(bench, 400, {"code": ["Enter a valid slug."]})
+    report = bench.apply(plugin())
+    assert "it may be taken by another tenant" in told(report)
+    assert "Enter a valid slug." in told(report)
+    assert bench.api.writes() == ["create_plugin"]
+    assert bench.store.read().open_intents == ()
+
+
+@pytest.mark.parametrize("detail", [{"category": ["no"]}, {"description": ["no"]}, [], None])
+def test_a_refusal_of_other_fields_looks_nothing_up(bench, detail):
+    """It is the manifest's matter."""
+    refused_meanwhile(bench, 400, detail, name="yolo")
+    report = bench.apply(plugin(), adopts=True)
+    assert outcome(report, "plugin/yolo").result is Result.FAILED
+    assert "Correct the manifest" in told(report)
+    assert not bench.store.read().records
+
+
+def test_a_look_up_that_fails_claims_nothing(bench):
+    """Neither that it is there, nor that another tenant has it."""
+    refused_meanwhile(bench, 400, {"code": ["taken"]}, name="yolo")
+    shown = bench.api.list_plugins
+
+    def once_refused() -> Any:
+        if bench.api.writes():
+            raise refused(503)
+        return shown()
+
+    bench.api.list_plugins = once_refused  # type: ignore[method-assign]
+    report = bench.apply(plugin(), adopts=True)
+    assert outcome(report, "plugin/yolo").result is Result.FAILED
+    assert "tenant" not in told(report)
+    assert "taken" in told(report)
+
+
+@pytest.mark.parametrize(
+    "detail",
+    [{"version": ["이미 존재"]}, {"non_field_errors": ["version_exists"]}, {"detail": "exists"}],
+)
+def test_a_taken_version_is_looked_up_too(bench, detail):
+    """Published a moment before: 400 with any words is the same as 409."""
+    published_meanwhile(bench, 400, detail)
+    report = bench.apply(plugin(), release(), adopts=True)
+    assert report.exit_code == 0
+    assert "Its published bytes are unverified." in told(report)
+    assert len(bench.api.objects["release"]) == 1
+    assert bench.api.writes().count("create_release") == 1
+
+
+def test_a_version_that_is_refused_and_not_there_is_no_other_tenants(bench):
+    """A version belongs to its plugin: the backend's own words are all there is to say."""
+    bench.api.fail("create_release", refused(400, {"version": ["not X.Y.Z"]}))
+    report = bench.apply(plugin(), release())
+    assert "not X.Y.Z" in told(report)
+    assert "tenant" not in told(report)

@@ -98,11 +98,11 @@ def test_outcomes_stand_in_the_order_of_the_plan(bench):
     ]
 
 
-def test_a_release_goes_after_its_plugin_with_its_id(bench):
+def test_a_release_goes_after_its_plugin_with_its_code(bench):
     """And its natural key needs the plugin that was only just made."""
     bench.apply(plugin(), release())
     assert bench.api.writes() == ["create_plugin", "create_release"]
-    assert bench.api.bodies[1][1]["plugin"] == bench.live("yolo", "plugin")["id"]
+    assert bench.api.bodies[1][1]["plugin"] == bench.live("yolo", "plugin")["code"]
     record = bench.record("release/yolo@1.0.0")
     assert record.natural_key == "code=yolo@1.0.0"
     assert (record.series, record.version) == ("plugin/yolo", "1.0.0")

@@ -122,7 +122,8 @@ def test_words_that_may_quote_a_secret_are_withheld(bench, tried):
     (row,) = tried(widget("a", configuration=KEY)).refused
     (refusal,) = row.refusals
     assert refusal.rule == "server"
-    assert refusal.reason.startswith("the backend answered 400 to a dry run: name: is odd; (")
+    assert refusal.reason.startswith("the backend answered 400 to a dry run: name: is odd; ")
+    assert "configuration was refused; (further words are not shown" in refusal.reason
     assert refusal.reason.endswith("(request id req-9)")
     assert "k3y" not in repr(row)
 

@@ -72,3 +72,34 @@ def test_without_secrets_all_words_are_told(bench, detail, words):
     report = bench.apply(widget("w", note="a", configuration={"x": 1}))
     assert words in told(report)
     assert report.outcomes[0].request_id == "req-9"
+
+
+@pytest.mark.parametrize(
+    ("path", "detail"),
+    [
+        ("configuration.key", {"configuration": {"key": [CANARY]}}),
+        ("configuration.region", {"configuration": {"region": ["unknown key"]}}),
+        ("configuration.access_key_id", {"configuration": {"access_key_id": [f"no {CANARY}"]}}),
+        ("configuration", {"configuration": ["wrong keys"]}),
+        ("zone2", {"zone2": ["odd"]}),
+        ("configuration.region", {"detail": [{"loc": ["body", "configuration", "region"]}]}),
+    ],
+)
+def test_the_names_of_refused_fields_are_always_told(bench, path, detail):
+    """Else nobody knows which key of a storage is wrong; the words on it stay back."""
+    bench.environ["W_KEY"] = CANARY
+    bench.api.fail("create_widget", refused(400, detail))
+    words = told(bench.apply(widget("w", note="a", configuration={"key": KEY, "open": 1})))
+    assert f"{path} was refused" in words
+    assert CANARY not in words
+    assert "unknown key" not in words
+
+
+@pytest.mark.parametrize("name", [CANARY, "AKIA0123456789ABCDEF", "9f8e7d6c5b4a", "a b", "k-é", ""])
+def test_a_name_that_may_be_what_was_sent_is_none(bench, name):
+    """A server that answers a value as a key tells no field."""
+    bench.environ["W_KEY"] = CANARY
+    bench.api.fail("create_widget", refused(400, {"configuration": {name: ["odd"]}}))
+    words = told(bench.apply(widget("w", note="a", configuration={"key": KEY})))
+    assert "was refused" not in words
+    assert "not shown" in words

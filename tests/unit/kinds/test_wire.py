@@ -63,7 +63,7 @@ def test_a_mask_is_withheld(mask):
     assert configuration("s3", {"key": mask}) == {"key": Withheld("masked")}
 
 
-@pytest.mark.parametrize("value", ["", "*", "**", "x*x", "aaaa", 111, ["***", "v"]])
+@pytest.mark.parametrize("value", ["*", "**", "x*x", "aaaa", 111, ["***", "v"]])
 def test_what_is_no_mask_is_a_value(value):
     """Too short, mixed, of another character, or no text."""
     assert configuration("s3", {"key": value}) == {"key": Sensitive(value)}
@@ -141,10 +141,12 @@ def test_what_is_no_digest_tells_nothing_of_the_bytes(said):
     assert (observed.extra, observed.spec["config"]) == ({}, {})
 
 
-def test_our_digest_travels_in_free_config_and_is_no_field():
-    """Sent where config is declared, read back apart from it."""
-    body = RELEASE_V1.encode({"plugin": "7", "version": "1", "config": {"a": 1}, "digest": DIGEST})
-    assert body == {"plugin": 7, "version": "1", "config": {"a": 1, DIGEST_KEY: DIGEST}}
+def test_our_digest_travels_in_meta_and_free_config_and_is_no_field():
+    """Sent in both where config is declared, read back apart from it."""
+    spec = {"plugin": "7", "version": "1", "config": {"a": 1}, "digest": DIGEST}
+    body = {**RELEASE_V1.encode(spec), **RELEASE_V1.preferred(spec, "")}
+    told = {DIGEST_KEY: DIGEST}
+    assert body == {"plugin": 7, "version": "1", "config": {"a": 1, **told}, "meta": told}
     observed = RELEASE_V1.decode({"id": 1, **body}, MARKS)
     assert observed.spec["config"] == {"a": 1}
     assert observed.extra == {"digest": DIGEST}
@@ -179,3 +181,18 @@ def test_a_configuration_that_is_no_map_is_secret_as_a_whole(packed):
     """A server may write it as one text; any secret in there has no path of its own."""
     made = secure("storage", {"provider": "s3", "configuration": packed}, MARKS)
     assert made == {"provider": "s3", "configuration": Sensitive(packed)}
+
+
+@pytest.mark.parametrize("nothing", ["", {}, []])
+@pytest.mark.parametrize("key", ["secret_key", "never_heard_of"])
+def test_an_empty_secret_is_one_that_is_kept_back(nothing, key):
+    """A server that withholds credentials may leave their places: nothing of it is sent back."""
+    spec = {"provider": "amazon_s3", "configuration": {"bucket_name": "b", key: nothing}}
+    made = secure("storage", spec, secret_marks())["configuration"]
+    assert made == {"bucket_name": "b", key: Withheld("omitted")}
+
+
+def test_an_empty_value_of_an_open_field_is_one():
+    """Only what may be a secret is never empty."""
+    spec = {"provider": "amazon_s3", "configuration": {"bucket_name": ""}}
+    assert secure("storage", spec, secret_marks())["configuration"] == {"bucket_name": ""}

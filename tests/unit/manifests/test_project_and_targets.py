@@ -13,7 +13,7 @@ from synapse_apply.manifests.project import find_project, without_file
 from synapse_apply.manifests.shapes import folder
 from synapse_apply.manifests.targets import choose_target, declared_targets, targets_to_check
 from synapse_apply.model.errors import InputError
-from synapse_apply.model.policy import Policy
+from synapse_apply.model.policy import DEFAULT_RULES, Policy
 from synapse_apply.model.project import Guards, StateSettings
 from synapse_apply.model.values import SecretRef
 from synapse_apply.planning.policy import CHECKS
@@ -67,7 +67,10 @@ def test_a_whole_project_file(tmp_path: Path) -> None:
         SecretRef("env", "STATE_URL"), "5f1c2d60-0000-4000-8000-0123456789ab"
     )
     assert (prod.guards, staging.guards) == (Guards(0.5, 5), Guards(0.3, 5))
-    assert (prod.policy, staging.policy) == (Policy("note"), Policy("refuse"))
+    assert (prod.policy, staging.policy) == (
+        Policy("note", DEFAULT_RULES),
+        Policy("refuse", DEFAULT_RULES),
+    )
     assert prod.allow_files == ("/etc/all", "/etc/one")
     assert (prod.settle_after, staging.settle_after) == (2.0, 30.0)
     assert (prod.manifests, prod.allow_env) == (("manifests-prod/",), ("RAW_*",))
@@ -205,22 +208,47 @@ def test_a_target_has_the_common_rules_and_its_own(tmp_path: Path) -> None:
         ("max-changes", "deny"),
         ("raw", "warn"),
         ("freeze", "deny"),
+        ("no-debug-releases", "deny"),
     ]
     assert (staging.unreleased_source, embedded.unreleased_source) == ("note", "refuse")
-    assert embedded.rules == staging.rules
+    assert embedded.rules == staging.rules[:-1]
     assert [rule.name for rule in prod.rules] == [
         "max-changes",
         "raw",
         "freeze",
+        "no-debug-releases",
         "allowed-providers",
     ]
     assert [rule.limit for rule in (staging.rules[1], prod.rules[0])] == [20, 3]
     assert (staging.rules[1].excepted, prod.rules[0].excepted) == (("plugin",), ())
     assert prod.rules[1].only == ("storage/raw-*",)
-    assert (prod.rules[3].values, prod.rules[3].only) == (("gcp",), ("storage",))
+    assert (prod.rules[4].values, prod.rules[4].only) == (("gcp",), ("storage",))
     window = prod.rules[2].window
     assert window is not None
     assert (window.duration, str(window.zone)) == (timedelta(hours=63), "Europe/Berlin")
+
+
+@pytest.mark.parametrize(
+    ("common", "own", "holds"),
+    [
+        ("", "", "deny"),
+        ("{rule: no-debug-releases, severity: off}", "", None),
+        ("{rule: no-debug-releases, severity: warn}", "", "warn"),
+        ("", "{rule: no-debug-releases, severity: off}", None),
+        ("{rule: no-debug-releases, severity: off}", "{rule: no-debug-releases}", "deny"),
+    ],
+)
+def test_releases_for_debugging_are_refused_unless_the_project_allows_them(
+    tmp_path: Path, common: str, own: str, holds: str | None
+) -> None:
+    """By default, everywhere but on the embedded backend; switched off for all or for one."""
+    text = f"policy: {{rules: [{common}]}}\ntargets: {{prod: {{policy: {{rules: [{own}]}}}}}}\n"
+    project = project_of(tmp_path, text)
+    found = {rule.name: rule for rule in project.targets["prod"].policy.rules}
+    rule = found.get("no-debug-releases")
+    assert (rule.severity if rule else None) == holds
+    if not common:
+        assert not project.targets["embedded"].policy.rules
 
 
 def test_every_built_in_rule_is_one_of_the_schema() -> None:
