@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from contract.vendor.packages import config_of, write_package, zip_of
 from contract.vendor.world import TENANT, TOKEN
+from e2e.vendor.depth import choose
 
 ACTION = {"entrypoint": "plugin.convert.run", "method": "job"}
 VERIFY = "source: ./plugins/yolo\n  verify: {%s, timeout: 10, poll_interval: 0.01}\n"
@@ -27,9 +28,14 @@ def runs_of(backend):
     return [one.json() for one in backend.requests if one.path.endswith("/run/")]
 
 
-@pytest.mark.parametrize("identity", ["id", "job_id", "both"])
-@pytest.mark.parametrize("ids", ["uuid", "int"])
-def test_the_only_action_runs_by_itself(serve, verified, identity, ids):
+JOBS = choose(
+    {f"{ids} {name}": (ids, name) for ids in ("uuid", "int") for name in ("id", "job_id", "both")},
+    "uuid id", "uuid both", "int job_id",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(("ids", "identity"), JOBS.values(), ids=JOBS)
+def test_the_only_action_runs_by_itself(serve, verified, ids, identity):
     """In the platform's form, with the version that was published; once, and then no more."""
     backend = serve(run_answer=identity, job_ids=ids)
     place = verified(backend)

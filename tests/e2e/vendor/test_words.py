@@ -77,19 +77,41 @@ def test_refused_keys_of_a_storage_are_named(serve, create_project):
     assert "canary" not in ran.text
 
 
-def test_a_credential_regime_is_not_checked_and_nothing_empty_is_sent(serve, create_project):
-    backend = serve(credential_regime="session")
+@pytest.fixture(params=["left out", "empty"])
+def bucket(request, serve, create_project):
+    """A backend that withholds credentials, and a project that declares a storage with some."""
+    backend = serve(credential_regime="session", withheld_secrets=request.param)
     place = create_project(backend)
     place.environ.update(SECRETS)
     place.write("manifests/bucket.yaml", BUCKET % ("access_key", "secret_key"))
+    return backend, place
+
+
+def test_a_storage_of_a_credential_regime_is_made_once(bucket):
+    """What is withheld is no difference and no drift."""
+    backend, place = bucket
     place.apply()
     place.unchanged()
     place.run("drift", "--detailed-exitcode", code=0)
-    ran = place.run("show", "storage/bucket", code=0)
-    assert "not checked" in ran.text
-    assert "canary" not in ran.text
     bodies = [one.json()["configuration"] for one in backend.requests_to("POST", "/storages/")]
     assert all(value for body in bodies for value in body.values())
+
+
+def test_a_storage_of_a_credential_regime_is_adopted_unchecked(bucket):
+    """Made in the product: said to be not checked, and nothing is sent to it."""
+    backend, place = bucket
+    configuration = {"bucket_name": "b", "access_key": "other", "secret_key": "other"}
+    fields = {"category": "external", "configuration": configuration}
+    backend.world.add_storage("Bucket", **fields)
+    ran = place.apply("--adopt")
+    assert "not checked" in ran.text
+    assert "canary" not in ran.text
+    assert backend.counts == (1, 1, 2)
+    place.unchanged()
+    ran = place.run("export", "--out", "new", "--inventory", "new/inventory.yaml", code=None)
+    text = (place.root / "new" / "storages" / "bucket.yaml").read_text(encoding="utf-8")
+    assert '""' not in text
+    assert "''" not in text
 
 
 def test_a_v2_that_only_reads_names_the_way_out(serve, create_project):
