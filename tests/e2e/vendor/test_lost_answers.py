@@ -60,6 +60,17 @@ def test_a_lost_update(backend, applied):
     applied.unchanged()
 
 
+def test_a_lost_refusal_is_not_followed_by_another_upload(serve, create_project):
+    """The upload by code got no answer: whether it was refused is unknown, so the id waits."""
+    backend = serve(plugin_reference="id")
+    place = create_project(backend)
+    backend.lose_answer("POST", "/plugin_releases/")
+    place.apply(code=7)
+    assert len(backend.requests_to("POST", "/plugin_releases/")) == 1
+    place.apply(code=7)
+    assert len(backend.requests_to("POST", "/plugin_releases/")) == 1
+
+
 @pytest.mark.parametrize("status", STATUSES.values(), ids=STATUSES)
 @pytest.mark.parametrize("path", CREATES)
 def test_an_answer_of_the_edge_after_the_create_arrived(backend, place, path, status):

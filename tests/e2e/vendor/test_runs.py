@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 from contract.vendor.packages import config_of, write_package, zip_of
 from contract.vendor.world import TENANT, TOKEN
@@ -143,6 +145,22 @@ def test_a_filter_that_the_backend_passes_over_is_applied_here(serve, create_pro
     by_status = place.run("jobs", "list", "--status", "running", "--json", code=0).out
     assert f'"{other["id"]}"' not in by_status
     assert f'"{first["id"]}"' in by_status
+
+
+@pytest.mark.parametrize("narrows", [True, False])
+def test_jobs_since_a_date_are_not_all_jobs_there_are(serve, create_project, narrows):
+    """Asked for in the form that narrows; read no further than the first that is older."""
+    backend = serve(narrows_jobs=narrows)
+    job = add_job(backend)
+    old = job["created"] - timedelta(days=9)
+    for _ in range(450):
+        stamp = {**backend.world.stamp("job"), "created": old}
+        backend.world.jobs.insert(0, {**job, **stamp})
+    ran = create_project(backend).run("jobs", "list", "--created-after", "1d", "--json", code=0)
+    assert [one["id"] for one in ran.document["jobs"]] == [str(job["id"])]
+    reads = backend.requests_to("GET", "/jobs/")
+    assert reads[0].parameter("created__gte")
+    assert len(reads) <= 2
 
 
 def test_no_logs_yet_is_no_error(backend, create_project):
