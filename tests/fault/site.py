@@ -52,7 +52,7 @@ class Server:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self.profile = PROFILE
+        self.profile = PAGE  # as every backend begins
 
     def send(self, method: str, path: str, body: Any = None) -> Any:
         headers = {"Synapse-Access-Token": f"Token {TOKEN}", "Content-Type": "application/json"}
@@ -86,10 +86,14 @@ class Server:
         return found
 
     def empty(self, profile: str = PROFILE) -> None:
-        """Remove all objects and rules, and behave as a profile says from now on."""
+        """Remove all objects and rules, and behave as a profile says from now on.
+
+        Switches that a test has set stay as they are unless the profile is another one.
+        """
         self.faults()
-        self.profile = profile
-        self.send("PATCH", "/_emulator/switches/", {"profile": profile})
+        if profile != self.profile:
+            self.profile = profile
+            self.send("PATCH", "/_emulator/switches/", {"profile": profile})
         for kind in KINDS:
             for row in self.objects(kind):
                 self.send("DELETE", f"/_emulator/objects/{kind}/{row['id']}/")
