@@ -15,7 +15,7 @@ from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from synapse_apply.model.address import Address
-from synapse_apply.model.diagnostic import from_pointer, pointer
+from synapse_apply.model.diagnostic import Path, from_pointer, pointer
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.json_values import (
     DEEPEST,
@@ -61,7 +61,8 @@ def coder_of(hint: Any) -> Coder:
     if is_dataclass(hint) and isinstance(hint, type):
         return _dataclass(hint)
     if origin is tuple:
-        return _tuple(coder_of(args[0]))
+        most = DEEPEST if hint == Path else None
+        return _tuple(coder_of(args[0]), most)
     if origin is Mapping:
         return _mapping(args[0], coder_of(args[1]))
     if origin in (Union, UnionType):
@@ -166,15 +167,21 @@ def _of_form(coder: Coder, form: TextForm | None) -> Coder:
     return Coder(encode, decode)
 
 
-def _tuple(item: Coder) -> Coder:
+def _tuple(item: Coder, most: int | None) -> Coder:
+    """The coder of a list, of at most `most` items: views show a path by recursion."""
+
     def encode(value: Any) -> list[Any]:
         if not isinstance(value, tuple | list):
             raise TypeError(expected("a list", value))
+        if most is not None and len(value) > most:
+            raise TypeError(TOO_DEEP)
         return [item.encode(part) for part in value]
 
     def decode(data: Any) -> tuple[Any, ...]:
         if not isinstance(data, list):
             raise WrongShape(expected("a list", data))
+        if most is not None and len(data) > most:
+            raise WrongShape(TOO_DEEP)
         return tuple([step_into(f"[{at}]", item.decode, part) for at, part in enumerate(data)])
 
     return Coder(encode, decode)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from synapse_apply.model import codec
+from synapse_apply.model.diagnostic import Path
+from synapse_apply.model.json_shapes import coder_of
 from synapse_apply.model.json_values import DEEPEST, WrongShape, value_from_json, value_to_json
 
 
@@ -37,3 +39,13 @@ def test_a_path_has_no_more_steps_than_a_value_levels():
     assert codec.fields_from_json({"/a" * DEEPEST: 1})
     with pytest.raises(WrongShape, match="nested too deeply"):
         codec.fields_from_json({"/a" * (DEEPEST + 1): 1})
+
+
+def test_a_path_in_a_plan_has_no_more_steps_either():
+    """It is a list there, and a page opens a level for each step."""
+    paths = coder_of(Path)
+    assert paths.decode(paths.encode(("a",) * DEEPEST)) == ("a",) * DEEPEST
+    with pytest.raises(WrongShape, match="nested too deeply"):
+        paths.decode(["a"] * (DEEPEST + 1))
+    with pytest.raises(TypeError, match="nested too deeply"):
+        paths.encode(("a",) * (DEEPEST + 1))
