@@ -152,9 +152,15 @@ class _Comparison:
         moved = self.imported or not same(want, applied, compare) or self.has_appeared(path, live)
         known = applied is not ABSENT or seen is not ABSENT
         drifted = known and not same(live, seen, compare)  # what we never looked at cannot drift
-        if self.rule(path).packaged and not same(applied, seen, compare):
+        is_own = self.rule(path).packaged and not same(applied, seen, compare)
+        if is_own and not self.is_accepted(path):
             drifted = False  # the server never showed it as it was sent: it has its own
         self.settle(path, want, moved, drifted, equal)
+
+    def is_accepted(self, path: Path) -> bool:
+        """Whether `state accept` took the difference of this field for settled."""
+        accepted = self.record.accepted if self.record is not None else None
+        return accepted is not None and path in accepted.paths
 
     def is_out_of_sight(self, path: Path) -> bool:
         """Whether there is nothing to compare with: the server does not show it, or keeps none.

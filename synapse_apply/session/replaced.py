@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.desired import Package, PackageSource
@@ -17,7 +18,10 @@ from synapse_apply.model.replacement import CHANGED, REPLACES, VERBS, ChangedFil
 from synapse_apply.model.state import CREATE_VERB, Record
 from synapse_apply.model.versions import order
 from synapse_apply.planning.situation import Item
-from synapse_apply.session.context import Context
+
+if TYPE_CHECKING:
+    # Offline plans come here, too, and load no client.
+    from synapse_apply.session.context import Context
 
 _MOST_FILES = 200
 _MOST_DIFFS = 20

@@ -21,6 +21,8 @@ VARYING = (
     (re.compile(r"\d+\.\ds\b"), "N.Ns"),
     (re.compile(r"\bid \d+"), "id N"),
     (re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+Z"), "TIME"),
+    # On a terminal bars stand there, and calls that are made side by side end in any order.
+    (re.compile(r"^[a-z]+/\S+: [A-Z][a-z ]+ after N\.Ns( \[id=[^]]+\])?\n", re.MULTILINE), ""),
 )
 MARK = "\x1e"
 

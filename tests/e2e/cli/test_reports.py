@@ -154,7 +154,7 @@ def test_an_apply_that_stops_at_its_plan_has_its_own_comment(cli: Run, project: 
 def test_a_stopped_apply_tells_its_plan(cli: Run, project: Path) -> None:
     """A guard: the JSON is the report of an apply that did nothing, with what it was to do."""
     assert cli("apply", "--auto-approve").returncode == 0
-    for file in (project / "manifests").iterdir():
+    for file in (project / "manifests").glob("*.yaml"):
         file.write_text("")
     done = cli("apply", "--auto-approve", "--json", "--report", "json=kept.json")
     assert done.returncode == 5, done.stderr

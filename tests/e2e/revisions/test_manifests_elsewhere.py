@@ -27,19 +27,12 @@ def as_link(repo: Repository, _tmp_path: Path) -> None:
     (repo.root / "mods").symlink_to("real")
 
 
-def as_link_out(repo: Repository, tmp_path: Path) -> None:
-    """It is a folder beside the project."""
-    write(tmp_path / "beside", {"manifests/shared.yaml": SHARED})
-    (repo.root / "mods").symlink_to("../beside")
-
-
 @pytest.mark.parametrize("listed", ["mods/manifests/", "mods/manifests/shared.yaml"])
 @pytest.mark.parametrize(
     ("made", "why"),
     [
         (as_submodule, "mods in {} is a Git submodule"),
         (as_link, "mods in {} is a link to a folder"),
-        (as_link_out, "mods in {} is a link to a folder"),
     ],
 )
 def test_what_lies_behind_a_submodule_or_a_link_is_never_forgotten(

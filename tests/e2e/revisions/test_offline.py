@@ -54,7 +54,7 @@ def test_an_edit_is_told_by_field(fork: Repository) -> None:
         text.replace("yolo", "sam").replace("Yolo", "Sam") for text in (PLUGIN, RELEASE)
     ))  # fmt: skip
     fork.place.write("plugins/sam/config.yaml", 'name: Sam\ncode: sam\nversion: "1.0.0"\n'
-                     "category: detection\n")  # fmt: skip
+                     "category: pre_annotation\n")  # fmt: skip
     (fork.root / "manifests/storage.yaml").unlink()
     ran = fork.place.plan(*AGAINST_MAIN, "--detailed-exitcode", code=2)
     digest = fork.place.run("package", "digest", "plugins/sam", code=0).out.split()[0]

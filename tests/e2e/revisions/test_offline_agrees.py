@@ -39,7 +39,7 @@ def edit(repo: Repository, chosen: tuple[bool, ...]) -> None:
         sam = [text.replace("yolo", "sam").replace("Yolo", "Sam") for text in (PLUGIN, RELEASE)]
         place.write("manifests/sam.yaml", *sam)
         place.write("plugins/sam/config.yaml", 'name: Sam\ncode: sam\nversion: "1.0.0"\n'
-                    "category: detection\n")  # fmt: skip
+                    "category: pre_annotation\n")  # fmt: skip
     if fixed:
         place.edit("manifests/storage.yaml", "/data/raw", "/data/other")
     if removal:

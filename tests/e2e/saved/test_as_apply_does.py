@@ -34,7 +34,7 @@ def edits(place: Workplace, chosen: tuple[bool, ...]) -> None:
         place.write("manifests/release.yaml", RELEASE.replace("yolo", "extra"))
         place.write("manifests/extra.yaml", PLUGIN.replace("yolo", "extra"))
         place.write("plugins/extra/config.yaml", 'name: Yolo\ncode: extra\nversion: "1.0.0"\n'
-                    "category: detection\n")  # fmt: skip
+                    "category: pre_annotation\n")  # fmt: skip
     if storage:
         place.write("manifests/secret.yaml", SECRETS)
     if plugin:

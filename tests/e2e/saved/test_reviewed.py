@@ -110,7 +110,7 @@ def test_what_needs_an_unreviewed_row_is_refused(two, server):
     )
     two.write("manifests/release.yaml", release)
     two.write("plugins/sam/config.yaml", 'name: Sam\ncode: sam\nversion: "1.0.0"\n'
-              "category: detection\n")  # fmt: skip
+              "category: pre_annotation\n")  # fmt: skip
     two.plan("--out", "pr", code=0)
     server.call("DELETE", "_emulator/objects/plugin/2/")
     two.write("manifests/third.yaml", eve)

@@ -12,7 +12,7 @@ PLUGIN_BODY = {
     "code": "yolo",
     "description": "Finds things",
     "version": "1.0.0",
-    "category": "detection",
+    "category": "pre_annotation",
     "configuration": {"parameters": {"quality": {"type": "float", "default": 0.8}}},
 }
 STORAGE_BODY = {

@@ -138,7 +138,7 @@ def test_values_that_v2_does_not_take_are_refused_only_where_they_are_made(
     """A code of v1 may have an underscore; such a plugin can be kept, and none can be made."""
     there.edit("manifests/plugin.yaml", "code: yolo", "code: yolo_1")
     for folder in ("yolo", "newer"):
-        there.write(f"plugins/{folder}/config.yaml", "name: Yolo\n")
+        there.write(f"plugins/{folder}/config.yaml", "name: Yolo\ncode: yolo_1\n")
     assert "makes no plugin with code yolo_1" in there.run("validate", code=0).text
     said = there.apply(code=5)
     assert "It takes code: lower-case letters, digits and `-` between them" in said.out

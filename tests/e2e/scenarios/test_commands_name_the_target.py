@@ -12,7 +12,7 @@ from e2e.scenarios.workplace import Ran, Server, Workplace, project
 from synapse_apply.model.aim import AIMLESS
 
 # In Markdown the backticks are there, too; on a page it is a <code>, in JSON a quote may end it.
-_COMMAND = re.compile(r"(?:`|<code>)synapse-apply ([a-z]+)([^`<]*)")
+_COMMAND = re.compile(r"(?:`|<code(?: class=\"command\")?>)synapse-apply ([a-z]+)([^`<]*)")
 
 
 @pytest.fixture

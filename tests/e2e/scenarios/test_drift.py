@@ -17,7 +17,7 @@ SCHEMA = json.loads(
     (Path(__file__).parents[3] / "schemas/v1/drift.schema.json").read_text(encoding="utf-8")
 )
 PLUGIN = {"name": "Yolo", "code": "yolo", "description": "Finds things", "version": "1.0.0",
-          "category": "detection"}  # fmt: skip
+          "category": "pre_annotation"}  # fmt: skip
 SECRET = """\
 apiVersion: synapse-apply/v1
 kind: Storage
@@ -237,11 +237,17 @@ def test_the_same_under_its_name_elsewhere(applied: Workplace, server: Server) -
 @pytest.mark.parametrize(
     "typed",
     ["--dry-run", "--accept plugin/yolo --unmanaged", "--accept plugin/yolo --report json=a",
-     "--accept plugin/yolo --only plugin", "--accept nothing"],
+     "--accept plugin/yolo --only plugin"],
 )  # fmt: skip
 def test_what_does_not_go_together(applied: Workplace, typed: str) -> None:
     """Usage errors."""
     applied.run("drift", *typed.split(), code=64)
+
+
+def test_what_nothing_is_called_cannot_be_accepted(applied: Workplace) -> None:
+    """The error says what there is."""
+    ran = applied.run("drift", "--accept", "nothing", code=1)
+    assert "`nothing` is no address" in ran.text
 
 
 @pytest.mark.parametrize(

@@ -287,6 +287,6 @@ spec:
   code: yolo
   description: Finds things
   version: "1.1.0"
-  category: detection
+  category: pre_annotation
   configuration: {parameters: {quality: {type: float, default: 0.8}}}
 """

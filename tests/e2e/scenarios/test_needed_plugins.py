@@ -171,8 +171,8 @@ def test_a_plugin_unlike_the_platforms_is_a_warning_off_embedded(
 
 def test_the_embedded_backend_alone_gets_warnings(place: Workplace) -> None:
     """What the platform would refuse is an error for it, and none for the embedded backend."""
-    place.edit("plugins/yolo/config.yaml", "category: detection", "category: export\nenv: []")
-    place.edit("manifests/plugin.yaml", "category: detection", "category: export")
+    place.edit("plugins/yolo/config.yaml", "category: pre_annotation", "category: export\nenv: []")
+    place.edit("manifests/plugin.yaml", "category: pre_annotation", "category: export")
     assert rules(place) == [("error", "package:shape", 5)]
     assert place.run("validate").code == 1
     assert rules(place, "-t", "embedded") == [("warning", "package:shape", 5)]
@@ -186,8 +186,8 @@ def test_the_embedded_backend_alone_gets_warnings(place: Workplace) -> None:
 
 def test_findings_in_every_form_of_report(place: Workplace) -> None:
     """Annotations, code quality, Markdown, HTML and JSON name the rule; a note is one."""
-    place.edit("plugins/yolo/config.yaml", "category: detection", "category: export\nkeys: 1")
-    place.edit("manifests/plugin.yaml", "category: detection", "category: export")
+    place.edit("plugins/yolo/config.yaml", "category: pre_annotation", "category: export\nkeys: 1")
+    place.edit("manifests/plugin.yaml", "category: pre_annotation", "category: export")
     place.write("plugins/yolo/plugin/id.py", f'T = "ghp_{"a1B2" * 9}"\n')
     reports = [f"--report={kind}=r.{kind}" for kind in ("json", "html", "markdown", "codequality")]
     for command in (["validate"], ["package", "check", "plugins/yolo"]):
@@ -209,6 +209,7 @@ def test_a_package_is_looked_into_whatever_is_wrong_with_its_release(place: Work
     """No version, no release: what else is wrong with the package is told in the same run."""
     place.edit("manifests/plugin.yaml", '  version: "1.0.0"\n  changelog', "  changelog")
     place.edit("plugins/yolo/config.yaml", '"1.0.0"', "1.0")
+    place.edit("plugins/yolo/config.yaml", "category: pre_annotation", "category: detection")
     ran = place.run("validate", code=1)
     for rule in ("package:version", "package:category"):
         assert f"rule {rule}" in ran.err

@@ -10,7 +10,7 @@ from e2e.scenarios.workplace import PLUGIN, PLUGIN_V2, RELEASE, RELEASE_V2, Serv
 
 def declare(there: Workplace, plugin: str, release: str, version: str) -> None:
     there.write("manifests/plugin.yaml", plugin, release.replace("1.0.0", version))
-    config = "name: Yolo\ncode: yolo\ncategory: detection\n"
+    config = "name: Yolo\ncode: yolo\ncategory: pre_annotation\n"
     there.write("plugins/yolo/config.yaml", config)
 
 

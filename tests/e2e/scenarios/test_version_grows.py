@@ -40,7 +40,7 @@ def ruled(place: Workplace, server: Server) -> Callable[..., Workplace]:
 def publish(server: Server, *versions: str, code: str = "yolo") -> None:
     """By hand, on API v1."""
     body = {"name": "Yolo", "description": "Finds things", "version": "1.0.0"}
-    made = server.call("POST", "plugins/", {**body, "category": "detection", "code": code})
+    made = server.call("POST", "plugins/", {**body, "category": "pre_annotation", "code": code})
     for version in versions:
         server.call("POST", "plugin_releases/", {"plugin": made["id"], "version": version})
 

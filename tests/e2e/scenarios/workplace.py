@@ -41,7 +41,7 @@ spec:
   code: yolo
   description: Finds things
   version: "1.0.0"
-  category: detection
+  category: pre_annotation
   configuration: {parameters: {quality: {type: float, default: 0.8}}}
 """
 RELEASE = """\
@@ -76,7 +76,7 @@ spec:
   category: internal
   configuration: {base_path: /data/raw}
 """
-CONFIG = 'name: Yolo\ncode: yolo\nversion: "1.0.0"\ncategory: detection\n'
+CONFIG = 'name: Yolo\ncode: yolo\nversion: "1.0.0"\ncategory: pre_annotation\n'
 
 
 @dataclass(frozen=True)

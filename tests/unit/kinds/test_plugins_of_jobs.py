@@ -16,6 +16,7 @@ class Api:
 
     def __init__(self, *jobs: Any) -> None:
         self.jobs = jobs
+        self.tenant = ""
         self.reads: list[Any] = []
 
     def iterate_jobs(self, _params: Any = None) -> Iterator[Any]:
