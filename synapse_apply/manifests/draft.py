@@ -30,7 +30,7 @@ PUBLISHED = "published"
 class Draft:
     """One document for one target; `schema` is also the prefix of its kind's addresses.
 
-    `broken`: it has an error already that nothing else can be told of it beside.
+    `unknown` are the paths whose variables have no value: what is written there says nothing.
     """
 
     schema: str
@@ -39,7 +39,16 @@ class Draft:
     document: Document
     position: Position
     address: Address | None = None
-    broken: bool = False
+    unknown: list[Path] = field(default_factory=list)
+
+    @property
+    def broken(self) -> bool:
+        """Whether it declares nothing, since it is not known as a whole."""
+        return bool(self.unknown)
+
+    def is_unknown(self, path: Path) -> bool:
+        """Whether what stands at a path, or above it, is not known."""
+        return any(path[: len(one)] == one for one in self.unknown)
 
     @property
     def spec(self) -> Mapping[str, Any]:
@@ -159,6 +168,8 @@ class Context:
     def source(self, draft: Draft, key: str) -> PackageSource | None:
         """The package source in a spec field; None when it is absent or malformed."""
         value = draft.spec.get(key)
+        if any(draft.is_unknown(("spec", key, *below)) for below in ((), ("path",), ("ref",))):
+            return None
         position = draft.place(("spec", key))
         if value == PUBLISHED and key == "source":
             return PackageSource(PUBLISHED, position=position)

@@ -87,6 +87,8 @@ def test_the_working_folder_is_removed(tmp_path, arguments):
 def test_a_full_disk_takes_the_output(tmp_path, arguments, code, where):
     """The exit code is the one of the command, or that its output is lost."""
     (tmp_path / "manifests").mkdir()
+    plugin = "apiVersion: synapse-apply/v1\nkind: Plugin\nmetadata: {name: yolo}\n"
+    (tmp_path / "manifests" / "a.yaml").write_text(plugin + "spec: {name: Yolo, code: yolo}\n")
     with Path("/dev/full").open("w") as full:
         streams = {name: full for name in ("stdout", "stderr") if where in (name, "both")}
         found, _ = run(arguments, tmp_path, **streams)
