@@ -33,7 +33,7 @@ from synapse_apply.manifests.reader import Document, Reading, read
 from synapse_apply.manifests.refactoring import check_declared, check_declared_at, later_names
 from synapse_apply.manifests.variables import Values
 from synapse_apply.model.address import Address, in_order
-from synapse_apply.model.desired import Desired
+from synapse_apply.model.desired import Desired, PackageSource
 from synapse_apply.model.diagnostic import Diagnostic, Position, error
 from synapse_apply.model.marks import SecretMarks
 from synapse_apply.model.project import Project, Target
@@ -49,6 +49,7 @@ class Loaded:
     desired: Mapping[Address, Desired]
     diagnostics: tuple[Diagnostic, ...]
     marks: SecretMarks
+    reported_flaws: frozenset[tuple[PackageSource, str]] = frozenset()
 
     @property
     def has_errors(self) -> bool:
@@ -112,7 +113,13 @@ def load(
     findings = [*values.findings, *context.findings]
     if strict:
         findings = [finding.as_strict() for finding in findings]
-    return Loaded(target, declared, tuple(dict.fromkeys(findings)), context.marks)
+    return Loaded(
+        target,
+        declared,
+        tuple(dict.fromkeys(findings)),
+        context.marks,
+        frozenset(context.reported_flaws),
+    )
 
 
 def validate(
