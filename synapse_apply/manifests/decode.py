@@ -21,6 +21,7 @@ from synapse_apply.model.diagnostic import Path, Position, error, from_pointer
 from synapse_apply.model.values import Reference, leaves
 
 API_VERSION = "synapse-apply/v1"
+_MOST_LEFT_OUT = 100
 # Of kinds that are not named by their metadata alone, or whose spec holds more than fields.
 _ADDRESS: dict[str, Callable[[Context, Draft], Address | None]] = {
     release.PREFIX: release.address,
@@ -144,7 +145,7 @@ def overlaid(context: Context, draft: Draft, overlay: Overlay, values: Values) -
 
     if not values.is_affordable(overlay.patch, f"overlay {overlay.pattern}", report, ()):
         return
-    unknown: list[Path] = []
+    unknown: set[Path] = set()
     patch = substitute(overlay.patch, values, report, unreplaced=unknown)
     before, value = draft.address, draft.value
     positions = draft.positions
@@ -165,7 +166,7 @@ def overlaid(context: Context, draft: Draft, overlay: Overlay, values: Values) -
                 target=context.target.name,
             )
         )
-    draft.unknown += unknown
+    draft.unknown |= unknown
 
 
 def check(context: Context, draft: Draft) -> bool:
@@ -204,7 +205,10 @@ def _leave_out_unknown(context: Context, draft: Draft) -> bool:
     """Take out what is not known and does not fit as it is written; whether the rest fits."""
     fits = shapes.validator(draft.schema).is_valid
     if not fits(draft.value):
-        for finding in explain(draft.schema, _subject(context, draft)):
+        misfits = explain(draft.schema, _subject(context, draft))
+        if len(misfits) > _MOST_LEFT_OUT:  # each copies what it stands in
+            return False
+        for finding in misfits:
             draft.value = without(draft.value, finding.path or ())
     return bool(fits(draft.value))
 

@@ -40,7 +40,7 @@ class Draft:
     document: Document
     position: Position
     address: Address | None = None
-    unknown: list[Path] = field(default_factory=list)
+    unknown: set[Path] = field(default_factory=set)
 
     @property
     def broken(self) -> bool:
@@ -49,7 +49,7 @@ class Draft:
 
     def is_unknown(self, path: Path) -> bool:
         """Whether what stands at a path, or above it, is not known."""
-        return any(path[: len(one)] == one for one in self.unknown)
+        return any(path[:length] in self.unknown for length in range(len(path) + 1))
 
     @property
     def spec(self) -> Mapping[str, Any]:

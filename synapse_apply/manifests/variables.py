@@ -277,12 +277,12 @@ def substitute(
     values: Values,
     report: Report,
     path: Path = (),
-    unreplaced: list[Path] | None = None,
+    unreplaced: set[Path] | None = None,
 ) -> Any:
     """A value with its variables replaced, copied only where something changes.
 
     What cannot be replaced becomes MISSING as a whole value: its finding is reported, and
-    nothing that follows from it should be. With a list `unreplaced` only the texts that cannot
+    nothing that follows from it should be. With a set `unreplaced` only the texts that cannot
     be replaced stay as they are written, and their paths are added to it.
     """
     if isinstance(value, str):
@@ -290,7 +290,7 @@ def substitute(
             return value
         text = _text(value, values, report, path)
         if text is MISSING and unreplaced is not None:
-            unreplaced.append(path)
+            unreplaced.add(path)
             return value
         return text
     if isinstance(value, dict):
@@ -306,7 +306,7 @@ def _map(
     values: Values,
     report: Report,
     path: Path,
-    unreplaced: list[Path] | None,
+    unreplaced: set[Path] | None,
 ) -> Any:
     result: dict[str, Any] = {}
     whole = True
