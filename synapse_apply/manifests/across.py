@@ -9,6 +9,7 @@ from synapse_apply.manifests.draft import PUBLISHED, Context
 from synapse_apply.manifests.overlays import Overlay
 from synapse_apply.manifests.wording import did_you_mean
 from synapse_apply.model.address import Address
+from synapse_apply.model.credentials import hide_secret
 from synapse_apply.model.desired import Desired, PackageSource
 from synapse_apply.model.diagnostic import Diagnostic, Position, Severity, error, warning
 from synapse_apply.model.values import Reference
@@ -102,7 +103,8 @@ def check_codes(context: Context, declared: Mapping[Address, Desired]) -> Iterab
             yield error(
                 "Manifest and package disagree",
                 f"{owner.address} has code {ours} ({owner.place(('code',))}), but `code` is"
-                f" {theirs} in the package's config.yaml" + (f" ({there})" if there else ""),
+                f" {hide_secret(theirs)} in the package's config.yaml"
+                + (f" ({there})" if there else ""),
                 "make both the same, or release another package",
                 position=one.place(("plugin",)),
                 address=str(one.address),

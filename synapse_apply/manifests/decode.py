@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.manifests import named, plugin, release, shapes, storage
 from synapse_apply.manifests.draft import Context, Draft
 from synapse_apply.manifests.explain import Subject, explain
-from synapse_apply.manifests.overlays import Layered, Overlay, merged
+from synapse_apply.manifests.overlays import Layered, Overlay, merged, without
 from synapse_apply.manifests.reader import Document, kind_of
 from synapse_apply.manifests.secretfields import secured
-from synapse_apply.manifests.variables import MISSING, Values, substitute
+from synapse_apply.manifests.variables import Values, substitute
 from synapse_apply.manifests.wording import FILL_IN, did_you_mean, dotted
 from synapse_apply.model.address import Address
 from synapse_apply.model.desired import Desired, Lifecycle
@@ -20,6 +21,7 @@ from synapse_apply.model.diagnostic import Path, Position, error, from_pointer
 from synapse_apply.model.values import Reference, leaves
 
 API_VERSION = "synapse-apply/v1"
+_MOST_LEFT_OUT = 100
 # Of kinds that are not named by their metadata alone, or whose spec holds more than fields.
 _ADDRESS: dict[str, Callable[[Context, Draft], Address | None]] = {
     release.PREFIX: release.address,
@@ -39,7 +41,7 @@ def kinds() -> dict[str, str]:
 def drafted(context: Context, document: Document, values: Values) -> Draft | None:
     """The document of a known kind with its variables replaced; None when there is none.
 
-    Where a variable could not be, the document stays as it was written, and is `broken`.
+    Where a variable could not be, the text stays as it was written, and the draft is `broken`.
     """
     value = document.value
     draft = Draft("", value, document.positions, document, document.position)
@@ -57,9 +59,7 @@ def drafted(context: Context, document: Document, values: Values) -> Draft | Non
         return None
     draft.schema = schema
     if document.source.has_variables:
-        replaced = _substituted(context, draft, values)
-        draft.broken = replaced is MISSING
-        draft.value = value if draft.broken else replaced
+        draft.value = _substituted(context, draft, values)
     return draft
 
 
@@ -113,9 +113,7 @@ def _substituted(context: Context, draft: Draft, values: Values) -> Any:
         rest["metadata"] = {k: v for k, v in draft.metadata.items() if k != "name"}
     if isinstance(owner, str):
         rest["spec"] = {k: v for k, v in draft.spec.items() if k != "plugin"}
-    result = substitute(rest, values, report)
-    if result is MISSING:
-        return MISSING
+    result = substitute(rest, values, report, unreplaced=draft.unknown)
     if isinstance(name, str):
         result["metadata"] = {"name": name, **result["metadata"]}
     if isinstance(owner, str):
@@ -147,9 +145,8 @@ def overlaid(context: Context, draft: Draft, overlay: Overlay, values: Values) -
 
     if not values.is_affordable(overlay.patch, f"overlay {overlay.pattern}", report, ()):
         return
-    patch = substitute(overlay.patch, values, report)
-    if patch is MISSING:
-        return
+    unknown: set[Path] = set()
+    patch = substitute(overlay.patch, values, report, unreplaced=unknown)
     before, value = draft.address, draft.value
     positions = draft.positions
     draft.value = merged(value, patch)
@@ -158,6 +155,7 @@ def overlaid(context: Context, draft: Draft, overlay: Overlay, values: Values) -
     if draft.address != before:
         after, draft.address = draft.address, before
         draft.value, draft.positions = value, positions
+        unknown.clear()
         context.findings.append(
             error(
                 "Overlay changes the address",
@@ -168,18 +166,51 @@ def overlaid(context: Context, draft: Draft, overlay: Overlay, values: Values) -
                 target=context.target.name,
             )
         )
+    draft.unknown |= unknown
 
 
 def check(context: Context, draft: Draft) -> bool:
-    """Whether the draft fits its kind's schema; reports why not."""
+    """Whether the draft fits its kind's schema; reports why not, but for what is not known."""
     found = len(context.findings)
     if not shapes.validator(draft.schema).is_valid(draft.value):
         address = str(draft.address) if draft.address else None
         for finding in explain(draft.schema, _subject(context, draft)):
+            if draft.is_unknown(finding.path or ()):
+                continue
             overlaid_here = finding.position and finding.position.file != draft.document.source.file
             target = context.target.name if overlaid_here else None
             context.findings.append(finding.with_(address=address, target=target))
     return len(context.findings) == found
+
+
+def examine_rest(context: Context, draft: Draft) -> Desired | None:
+    """Report what is wrong with the known part of a draft, as `check` and `desired` do.
+
+    Gives what that part declares, for its references alone; None where it fits no schema.
+    """
+    before = len(context.findings)
+    one = None
+    if check(context, draft) and _leave_out_unknown(context, draft):
+        one = desired(context, draft)
+    context.findings[before:] = [
+        finding for finding in context.findings[before:] if not draft.is_unknown(finding.path or ())
+    ]
+    if one is None:
+        return None
+    spec = {name: value for name, value in one.spec.items() if not draft.is_unknown(("spec", name))}
+    return replace(one, spec=spec)
+
+
+def _leave_out_unknown(context: Context, draft: Draft) -> bool:
+    """Take out what is not known and does not fit as it is written; whether the rest fits."""
+    fits = shapes.validator(draft.schema).is_valid
+    if not fits(draft.value):
+        misfits = explain(draft.schema, _subject(context, draft))
+        if len(misfits) > _MOST_LEFT_OUT:  # each copies what it stands in
+            return False
+        for finding in misfits:
+            draft.value = without(draft.value, finding.path or ())
+    return bool(fits(draft.value))
 
 
 def _subject(context: Context, draft: Draft) -> Subject:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from synapse_apply.manifests.files import is_inside, outside
 from synapse_apply.manifests.places import nearest
 from synapse_apply.manifests.reader import Document
 from synapse_apply.model.address import Address
+from synapse_apply.model.credentials import UNSHOWN, is_secret
 from synapse_apply.model.desired import PackageSource
 from synapse_apply.model.diagnostic import Diagnostic, Path, Position, Severity
 from synapse_apply.model.errors import InputError
@@ -30,7 +31,7 @@ PUBLISHED = "published"
 class Draft:
     """One document for one target; `schema` is also the prefix of its kind's addresses.
 
-    `broken`: it has an error already that nothing else can be told of it beside.
+    `unknown` are the paths whose variables have no value: what is written there says nothing.
     """
 
     schema: str
@@ -39,7 +40,16 @@ class Draft:
     document: Document
     position: Position
     address: Address | None = None
-    broken: bool = False
+    unknown: set[Path] = field(default_factory=set)
+
+    @property
+    def broken(self) -> bool:
+        """Whether it declares nothing, since it is not known as a whole."""
+        return bool(self.unknown)
+
+    def is_unknown(self, path: Path) -> bool:
+        """Whether what stands at a path, or above it, is not known."""
+        return any(path[:length] in self.unknown for length in range(len(path) + 1))
 
     @property
     def spec(self) -> Mapping[str, Any]:
@@ -65,6 +75,7 @@ class Context:
     package_config: PackageConfig | None = None
     findings: list[Diagnostic] = field(default_factory=list)
     unknown_providers: set[str] = field(default_factory=set)
+    reported_flaws: set[tuple[PackageSource, str]] = field(default_factory=set)
     _configs: dict[tuple[str, str, str], Config | None] = field(default_factory=dict)
     _without_config: set[tuple[str, str, str]] = field(default_factory=set)
     _inside: dict[str, bool] = field(default_factory=dict)
@@ -110,6 +121,11 @@ class Context:
         """Whether a package that was asked for its config.yaml has none."""
         return (source.kind, source.path, source.ref) in self._without_config
 
+    def report_flaw(self, source: PackageSource | None, rule: str) -> None:
+        """Note that what was found says what a rule of package_rules says of a package."""
+        if source is not None:
+            self.reported_flaws.add((replace(source, position=None), rule))
+
     def _is_inside(self, path: str) -> bool:
         if path not in self._inside:
             self._inside[path] = is_inside(self.project, self.target, path)
@@ -154,11 +170,15 @@ class Context:
         address = str(draft.address) if draft and draft.address else None
         for one in findings:
             at = one.position or source.position
+            if is_secret(f"{one.detail} {one.hint} {one.path}"):
+                one = one.with_(detail=UNSHOWN, hint="", path=None)  # noqa: PLW2901
             self.findings.append(one.with_(position=at, address=one.address or address))
 
     def source(self, draft: Draft, key: str) -> PackageSource | None:
         """The package source in a spec field; None when it is absent or malformed."""
         value = draft.spec.get(key)
+        if any(draft.is_unknown(("spec", key, *below)) for below in ((), ("path",), ("ref",))):
+            return None
         position = draft.place(("spec", key))
         if value == PUBLISHED and key == "source":
             return PackageSource(PUBLISHED, position=position)

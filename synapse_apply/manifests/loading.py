@@ -19,10 +19,11 @@ from synapse_apply.manifests.decode import (
     check,
     desired,
     drafted,
+    examine_rest,
     overlaid,
     place_address,
 )
-from synapse_apply.manifests.draft import Context, Draft, PackageConfig
+from synapse_apply.manifests.draft import Context, PackageConfig
 from synapse_apply.manifests.files import manifest_files, shown
 from synapse_apply.manifests.fitting import Fitting
 from synapse_apply.manifests.inventory import is_inventory
@@ -32,7 +33,7 @@ from synapse_apply.manifests.reader import Document, Reading, read
 from synapse_apply.manifests.refactoring import check_declared, check_declared_at, later_names
 from synapse_apply.manifests.variables import Values
 from synapse_apply.model.address import Address, in_order
-from synapse_apply.model.desired import Desired
+from synapse_apply.model.desired import Desired, PackageSource
 from synapse_apply.model.diagnostic import Diagnostic, Position, error
 from synapse_apply.model.marks import SecretMarks
 from synapse_apply.model.project import Project, Target
@@ -48,6 +49,7 @@ class Loaded:
     desired: Mapping[Address, Desired]
     diagnostics: tuple[Diagnostic, ...]
     marks: SecretMarks
+    reported_flaws: frozenset[tuple[PackageSource, str]] = frozenset()
 
     @property
     def has_errors(self) -> bool:
@@ -111,7 +113,13 @@ def load(
     findings = [*values.findings, *context.findings]
     if strict:
         findings = [finding.as_strict() for finding in findings]
-    return Loaded(target, declared, tuple(dict.fromkeys(findings)), context.marks)
+    return Loaded(
+        target,
+        declared,
+        tuple(dict.fromkeys(findings)),
+        context.marks,
+        frozenset(context.reported_flaws),
+    )
 
 
 def validate(
@@ -191,12 +199,10 @@ def _decoded(
     overlays = Overlays(context, ref)
     known: dict[Address, Position | None] = {}
     declared: dict[Address, Desired] = {}
+    in_part: dict[Address, Desired] = {}
     for document in documents:
         draft = drafted(context, document, values)
         if draft is None:
-            continue
-        if draft.broken:
-            _name(context, draft, overlays, known)
             continue
         place_address(context, draft)
         if draft.address is not None:
@@ -207,32 +213,21 @@ def _decoded(
                 context.findings.append(across.duplicate(draft.address, first, draft.position))
                 continue
             known[draft.address] = draft.position
-        if check(context, draft):
+        if draft.broken:
+            one = examine_rest(context, draft)
+            if one is not None:
+                in_part[one.address] = one
+        elif check(context, draft):
             one = desired(context, draft)
             if one is not None:
                 declared[one.address] = one
-    context.findings.extend(across.check_references(declared, known))
+    context.findings.extend(across.check_references({**declared, **in_part}, known))
     context.findings.extend(across.check_sources(declared))
     context.findings.extend(across.check_codes(context, declared))
     context.findings.extend(overlays.check(known))
     context.findings.extend(_check_moves(context, known, ref))
     fitting = Fitting(context.target, context.findings)
     return fitting.of(with_needs(declared, context.config))
-
-
-def _name(
-    context: Context,
-    draft: Draft,
-    overlays: Overlays,
-    known: dict[Address, Position | None],
-) -> None:
-    """Let others know of a broken document, so that none is told that it is not there."""
-    found = len(context.findings)
-    place_address(context, draft)
-    del context.findings[found:]
-    if draft.address is not None:
-        known.setdefault(draft.address, draft.position)
-        overlays.of(draft.address)
 
 
 def _check_moves(context: Context, known: Collection[Address], ref: str) -> Iterable[Diagnostic]:

@@ -52,6 +52,16 @@ def merged(value: Any, patch: Any) -> Any:
     return result
 
 
+def without(value: Any, path: Path) -> Any:
+    """A copy without the key that a path leads to; a list that it leads into goes as a whole."""
+    if not path or not isinstance(value, Mapping) or path[0] not in value:
+        return value
+    key, below = path[0], value[path[0]]
+    if len(path) > 1 and isinstance(below, Mapping):
+        return {**value, key: without(below, path[1:])}
+    return {name: one for name, one in value.items() if name != key}
+
+
 @frozen
 class Layered(Mapping[Path, Position]):
     """Positions of a patched document: what an overlay wrote stands in the project file."""

@@ -7,6 +7,8 @@ from typing import Any
 from synapse_apply.manifests.draft import Config, Context, Draft
 from synapse_apply.manifests.reader import kind_of
 from synapse_apply.manifests.wording import dotted
+from synapse_apply.model.credentials import hide_secret
+from synapse_apply.model.desired import PackageSource
 
 PREFIX = "plugin"
 _FROM_CONFIG = ("name", "code", "description", "category")
@@ -30,10 +32,11 @@ def spec(context: Context, draft: Draft) -> dict[str, Any]:
         if taken is None or not isinstance(taken, str):
             continue
         if key in fields:
-            agree(context, draft, key, config)
+            agree(context, draft, key, config, source)
         else:
             fields[key] = taken
     if context.has_no_config(source):
+        context.report_flaw(source, "package:no-config")
         context.find(
             draft,
             ("spec", "from"),
@@ -53,12 +56,19 @@ def spec(context: Context, draft: Draft) -> dict[str, Any]:
     return fields
 
 
-def agree(context: Context, draft: Draft, key: str, config: Config) -> None:
+def agree(
+    context: Context, draft: Draft, key: str, config: Config, source: PackageSource | None
+) -> None:
     """Report a field of the manifest that its package's config.yaml contradicts."""
     ours, theirs = draft.spec.get(key), config[0].get(key)
     if ours is None or theirs is None or ours == str(theirs):
         return
-    shown = theirs if isinstance(theirs, str) else f"{kind_of(theirs)} ({theirs})"
+    hint = "make both the same, or remove it here"
+    shown = hide_secret(theirs)
+    if not isinstance(theirs, str):
+        shown = f"{kind_of(theirs)} ({shown})"
+        hint = f"quote it there; {hint}"
+        context.report_flaw(source, f"package:{key}")
     there = config[1].get((key,))
     context.find(
         draft,
@@ -66,5 +76,5 @@ def agree(context: Context, draft: Draft, key: str, config: Config) -> None:
         "Manifest and package disagree",
         f"`{dotted(('spec', key))}` is {ours}, but `{key}` is {shown} in the package's"
         f" config.yaml" + (f" ({there})" if there else ""),
-        "make both the same, or remove it here",
+        hint,
     )

@@ -20,6 +20,7 @@ from synapse_apply.manifests.plugin import agree
 from synapse_apply.manifests.reader import kind_of
 from synapse_apply.manifests.secretfields import secured
 from synapse_apply.model.address import Address
+from synapse_apply.model.credentials import hide_secret, is_secret
 from synapse_apply.model.desired import PackageSource
 
 PREFIX = "release"
@@ -37,6 +38,8 @@ def version(context: Context, draft: Draft) -> str | None:
     declared = draft.spec.get("version")
     if declared is None:
         declared = context.config(package(context, draft), draft)[0].get("version")
+        if is_secret(str(declared)):  # it would be part of an address, which is shown everywhere
+            return None
     return declared if isinstance(declared, str) and _VERSION.fullmatch(declared) else None
 
 
@@ -59,7 +62,7 @@ def spec(context: Context, draft: Draft) -> dict[str, Any]:
     config = context.config(source, draft)
     _check_paths(context, draft)
     if "version" in fields:
-        agree(context, draft, "version", config)
+        agree(context, draft, "version", config, source)
     elif found := version(context, draft):
         fields["version"] = found
     return fields
@@ -106,7 +109,7 @@ def _action_of(context: Context, draft: Draft, actions: tuple[str, ...]) -> str 
     declared = verify.get("action")
     if declared in actions:
         return str(declared)
-    listed = describe_actions(actions)
+    listed = hide_secret(describe_actions(actions))
     if declared:
         context.find(
             draft,
@@ -118,7 +121,7 @@ def _action_of(context: Context, draft: Draft, actions: tuple[str, ...]) -> str 
         return None
     if len(actions) == 1:
         return actions[0]
-    hint = f"add `action: {describe_actions(actions[:1])}`, or another one"
+    hint = f"add `action: {hide_secret(describe_actions(actions[:1]))}`, or another one"
     if any(name in verify for name in PAGE_FORM):
         hint += "; parameters stand under `params` then"
     context.find(
@@ -162,11 +165,13 @@ def explain_no_address(context: Context, draft: Draft) -> None:
         )
         return
     there = positions.get(("version",))
+    if not isinstance(found, str):
+        context.report_flaw(source, "package:version")
     context.find(
         draft,
         ("spec",),
         "Malformed version",
-        f"`version` is {kind_of(found)} ({found}) in the package's config.yaml"
+        f"`version` is {kind_of(found)} ({hide_secret(found)}) in the package's config.yaml"
         + (f" ({there})" if there else ""),
         "quote it, and use letters, digits, `.`, `_`, `+` and `-`, at most 64",
     )

@@ -272,23 +272,42 @@ def _undeclared(name: str, declared: Mapping[str, Variable]) -> Diagnostic:
     )
 
 
-def substitute(value: Any, values: Values, report: Report, path: Path = ()) -> Any:
+def substitute(
+    value: Any,
+    values: Values,
+    report: Report,
+    path: Path = (),
+    unreplaced: set[Path] | None = None,
+) -> Any:
     """A value with its variables replaced, copied only where something changes.
 
     What cannot be replaced becomes MISSING as a whole value: its finding is reported, and
-    nothing that follows from it should be.
+    nothing that follows from it should be. With a set `unreplaced` only the texts that cannot
+    be replaced stay as they are written, and their paths are added to it.
     """
     if isinstance(value, str):
-        return _text(value, values, report, path) if "${" in value else value
+        if "${" not in value:
+            return value
+        text = _text(value, values, report, path)
+        if text is MISSING and unreplaced is not None:
+            unreplaced.add(path)
+            return value
+        return text
     if isinstance(value, dict):
-        return _map(value, values, report, path)
+        return _map(value, values, report, path, unreplaced)
     if isinstance(value, list):
-        items = [substitute(v, values, report, (*path, i)) for i, v in enumerate(value)]
+        items = [substitute(v, values, report, (*path, i), unreplaced) for i, v in enumerate(value)]
         return MISSING if any(item is MISSING for item in items) else items
     return value
 
 
-def _map(value: dict[str, Any], values: Values, report: Report, path: Path) -> Any:
+def _map(
+    value: dict[str, Any],
+    values: Values,
+    report: Report,
+    path: Path,
+    unreplaced: set[Path] | None,
+) -> Any:
     result: dict[str, Any] = {}
     whole = True
     for key, below in value.items():
@@ -299,7 +318,7 @@ def _map(value: dict[str, Any], values: Values, report: Report, path: Path) -> A
                 f"the key `{key}` holds a variable",
                 "keys take no variables: write the key out",
             )
-        result[key] = substitute(below, values, report, (*path, key))
+        result[key] = substitute(below, values, report, (*path, key), unreplaced)
         whole = whole and result[key] is not MISSING
     return result if whole else MISSING
 

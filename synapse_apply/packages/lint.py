@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from synapse_apply.model.credentials import UNSHOWN, allows, credentials, is_secret, is_secret_value
 from synapse_apply.model.desired import PackageSource
 from synapse_apply.model.diagnostic import Diagnostic, Path, Position
 from synapse_apply.model.frozen import frozen
@@ -19,7 +20,6 @@ from synapse_apply.model.package_rules import Flaw
 from synapse_apply.model.values import leaves
 from synapse_apply.packages import requirements
 from synapse_apply.packages.content import Entry, Gathered
-from synapse_apply.packages.credentials import allows, credentials, is_secret, is_secret_value
 from synapse_apply.packages.entrypoints import (
     Entrypoint,
     defines,
@@ -36,7 +36,6 @@ _LARGEST, _LARGEST_CONFIG = 512 * 1024, 1024 * 1024
 _MOST_CODE = 16 * 1024 * 1024
 _MOST_OF_A_RULE = 20
 _MOST_NAMED = 5
-_UNSHOWN = "what stands here is not shown, since it holds what looks like a secret"
 _RENAME = "rename it, or change the pattern"
 _SDK = "synapse_sdk"
 _IGNORED_BY = (".gitignore", ".synapseignore")  # in the order in which the publisher reads them
@@ -156,7 +155,7 @@ class PackageLint:
             return
         config = self.read_config(self._config, self._name(self._config_name))
         self.config_findings = tuple(
-            one.with_(detail=_UNSHOWN, hint="", path=None) if is_secret(f"{one}") else one
+            one.with_(detail=UNSHOWN, hint="", path=None) if is_secret(f"{one}") else one
             for one in config.findings
         )
         yield from config.flaws
@@ -331,7 +330,7 @@ def unrevealing(flaw: Flaw) -> Flaw:
     """The same flaw; without its words where they would quote a secret of a well-known form."""
     if not is_secret(f"{flaw.detail} {flaw.hint} {flaw.path}"):
         return flaw
-    return Flaw(flaw.rule, _UNSHOWN, "", flaw.position)
+    return Flaw(flaw.rule, UNSHOWN, "", flaw.position)
 
 
 def _limited(flaws: list[Flaw]) -> Iterator[Flaw]:

@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator, Sequence
 from difflib import SequenceMatcher
 
+from synapse_apply.model.credentials import credentials
 from synapse_apply.model.frozen import frozen
-from synapse_apply.packages.credentials import credentials
 
 LARGEST = 32 * 1024
 MOST_LINES = 800

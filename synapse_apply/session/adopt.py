@@ -26,12 +26,17 @@ from synapse_apply.session.unrecorded import check_untold
 
 
 def import_all(
-    context: Context, wanted: Inventory, warn: Callable[[Diagnostic], None] = lambda _told: None
+    context: Context,
+    wanted: Inventory,
+    warn: Callable[[Diagnostic], None] = lambda _told: None,
+    *,
+    reads_bytes: bool = True,
 ) -> list[Record]:
     """Record live objects under addresses, all or none; InputError with every finding.
 
-    Published bytes are read where the server gives them; what keeps them from being read is a
-    warning. A row's digest is recorded where nothing tells one. Runs under the state's lock.
+    Published bytes are read where the server gives them, unless `reads_bytes` is false; what keeps
+    them from being read is a warning. A row's digest is recorded where nothing tells one.
+    Runs under the state's lock.
     StateError when a file tells that an open call of one of them was done on another object.
     """
     with context.lock("import"):
@@ -41,7 +46,7 @@ def import_all(
                 to = wanted[intent.address].remote_id
                 keys = context.signer.keys
                 check_untold(context.project, context.target, state, intent, to, keys=keys)
-        looking = _Looking(context, state.records, warn)
+        looking = _Looking(context, state.records, warn, reads_bytes=reads_bytes)
         with threads(context.parallelism) as pool:
             looks = list(pool.map(looking.guarded, wanted.items()))
         findings = [found for look in looks if isinstance(look, tuple) for found in look]
@@ -75,8 +80,11 @@ class _Looking:
         context: Context,
         records: Mapping[Address, Record],
         warn: Callable[[Diagnostic], None],
+        *,
+        reads_bytes: bool,
     ) -> None:
         self._context = context
+        self._reads_bytes = reads_bytes
         self._warn = warn
         self._records = records
         self._addresses = {(at.kind, one.api, one.remote_id): at for at, one in records.items()}
@@ -125,7 +133,7 @@ class _Looking:
         self, binding: Binding, address: Address, raw: Raw, before: Record | None
     ) -> PublishedBytes | None:
         """What is published, unless it was read before, or cannot be, which is a warning."""
-        if before is not None and before.proven:
+        if not self._reads_bytes or (before is not None and before.proven):
             return None
         most = self._context.project.max_package_size
         try:

@@ -15,6 +15,7 @@ from synapse_apply.manifests.draft import Config
 from synapse_apply.manifests.loading import Loaded
 from synapse_apply.manifests.needing import unmet_needs
 from synapse_apply.model.address import Address
+from synapse_apply.model.credentials import hide_secret
 from synapse_apply.model.desired import Desired, PackageSource
 from synapse_apply.model.diagnostic import Diagnostic, Severity
 from synapse_apply.model.errors import InputError
@@ -59,6 +60,8 @@ def _of_target(root: Path, sources: Sources, loaded: Loaded) -> Iterator[Diagnos
     # Also those of documents that have errors of their own, and of plugins without a release.
     for source in sources.asked_for(target):
         for flaw in sources.flaws(source, target):
+            if (replace(source, position=None), flaw.rule) in loaded.reported_flaws:
+                continue
             yield located(finding_of(flaw, embedded=target.is_embedded), root)
     yield from _needs(root, sources, loaded)
     yield from cycles(loaded.desired)
@@ -102,7 +105,7 @@ def _unlike_the_platform(target: Target, declared: Iterable[Desired]) -> Iterato
             value = one.spec.get(name)
             if value is not None and takes.fits(value):
                 continue
-            told = f"has no `{name}`" if value is None else f"has {name} {value}"
+            told = f"has no `{name}`" if value is None else f"has {name} {hide_secret(value)}"
             flaw = Flaw(
                 f"package:{kind.prefix}-{name}",
                 f"{one.address} {told}, which the platform's own service does not take",

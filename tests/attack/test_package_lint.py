@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from synapse_apply.packages.credentials import credentials
+from synapse_apply.model.credentials import credentials
 from synapse_apply.packages.entrypoints import imported
 from synapse_apply.packages.publisher import PublisherRules
 from synapse_apply.session import package

@@ -118,6 +118,13 @@ def test_the_same_bytes_prove_themselves_again(place: Any, site: Any) -> None:
     assert document["bytes"][0]["published"] != document["bytes"][0]["recorded"]
 
 
+def test_an_import_without_bytes_asks_no_other_host(place: Any, site: Any) -> None:
+    """`--no-bytes`: the object is recorded, and what its URL leads to is not asked."""
+    place.run("import", "release/yolo@1.0.0", "7", "--no-bytes", code=0)
+    assert proofs(site) == []
+    assert "proven" not in {key for key, value in recorded(place).items() if value}
+
+
 def test_a_row_with_another_digest_is_no_import(place: Any, site: Any) -> None:
     """All or nothing: the bytes speak against it."""
     row = {"address": "release/yolo@1.0.0", "id": "7", "digest": f"pkg1:sha256:{'ab' * 32}"}

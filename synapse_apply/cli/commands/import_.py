@@ -38,6 +38,9 @@ if TYPE_CHECKING:
     metavar="INVENTORY",
     help="A file as `export` writes or `state inventory` prints it, instead of ADDRESS and ID.",
 )
+@click.option(
+    "--no-bytes", is_flag=True, help="Do not read published bytes; `verify --bytes` can later."
+)
 @options.parallelism
 @options.patience
 def command(
@@ -47,6 +50,7 @@ def command(
     name: str | None,
     remote_id: str | None,
     inventory: Path | None,
+    no_bytes: bool,
 ) -> int:
     """Take objects that exist into the state: their ids, and what they look like now.
 
@@ -67,7 +71,7 @@ def command(
     with open_context(where) as context:
         if name is not None:
             wanted = {choose_one(context, name): InventoryRow(str(remote_id))}
-        records = import_all(context, wanted, warnings.append)
+        records = import_all(context, wanted, warnings.append, reads_bytes=not no_bytes)
     face.warn(warnings)
     if face.as_json:
         face.document({"imported": [record_document(record) for record in records]})

@@ -8,6 +8,7 @@ from e2e.pipelines.actions import list_artifacts
 from e2e.pipelines.conftest import SECRETS, World
 from e2e.pipelines.forge import BOT, TOKEN, make_pull, make_run
 from installed import ROOT, run
+from unit.packages.trees import git
 
 MARKER = "<!-- synapse-apply: target=prod -->"
 
@@ -130,6 +131,36 @@ def test_a_merge_applies_what_was_reviewed(world: World) -> None:
     assert world.types() == ["double"]
     assert len(world.objects("storage")) == 2
     assert len(world.forge.by_bot()) == 2
+
+
+def test_one_push_of_two_merges_ends_with_the_other_plan(world: World) -> None:
+    """The rows of the last merge go, those of the other are refused and go with its own plan."""
+    first = world.change()
+    assert world.runner(first, run_id="5").job("pull-request.yml", "plan").ok
+    git(world.checkout, "checkout", "-q", "-B", "other", "origin/main")
+    archive = world.checkout / "manifests-prod" / "archive.yaml"
+    third = archive.read_text().replace("archive}", "third}").replace("Archive", "Third")
+    archive.with_name("third.yaml").write_text(third)
+    second = world.commit("other")
+    assert world.runner(second, run_id="6").job("pull-request.yml", "plan").ok
+    storages = len(world.objects("storage"))
+
+    world.merge("change")
+    sha = world.merge("other")
+    merged(world, second, sha, 6)
+    done = world.runner(sha, run_id="7").job("deploy.yml", "apply")
+    assert not done.ok
+    assert done.outputs["exit_code"] == "4"
+    assert "plugin/defect-detection cannot be updated: the reviewed plan does not have it" in (
+        done.log
+    )
+    assert len(world.objects("storage")) == storages + 1
+    assert world.types() == ["float"]
+
+    plan = world.root / "artifacts" / "5" / "prod-plan-7" / "saved.plan"
+    run(f"apply --reviewed {plan}", world.checkout, SECRETS)
+    assert world.types() == ["number"]
+    assert len(world.objects("storage")) == storages + 1
 
 
 def test_what_nobody_reviewed_is_not_applied(world: World) -> None:

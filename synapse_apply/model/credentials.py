@@ -92,6 +92,8 @@ _STANDS_FOR = re.compile(
 )
 _LEAST_BITS, _LEAST_BITS_OF_PASSWORD = 3.3, 2.75
 
+UNSHOWN = "what stands here is not shown, since it holds what looks like a secret"
+
 
 def credentials(text: str) -> list[Credential]:
     """Every secret of a text, in its order, but for those that a comment allows."""
@@ -108,6 +110,12 @@ def credentials(text: str) -> list[Credential]:
 def is_secret(text: str) -> bool:
     """Whether a text holds a secret of a well-known form, whatever a comment says."""
     return any(pattern.search(text) for form, pattern in _present(text) if form.is_certain)
+
+
+def hide_secret(value: object) -> str:
+    """A value as text for a finding; only that it is not shown where it holds a known secret."""
+    text = str(value)
+    return "not shown, since it looks like a secret" if is_secret(text) else text
 
 
 def is_secret_value(name: str, value: str) -> str:
