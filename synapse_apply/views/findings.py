@@ -76,7 +76,7 @@ def _counted(alike: Sequence[Diagnostic]) -> Diagnostic:
 
 
 def _counted_by_kind(alike: Sequence[Diagnostic]) -> Diagnostic:
-    """One fact of a backend, with how many resources met it: `keeps no x of a plugin (3 plugins)`."""
+    """One fact of a backend, with how many resources met it: `... of a plugin (3 plugins).`."""
     kinds = Counter(address.partition("/")[0] for address in {str(one.address) for one in alike})
     counts = ", ".join(
         f"{count:,} {kind}{'s' if count != 1 else ''}" for kind, count in sorted(kinds.items())
