@@ -22,6 +22,8 @@ VARYING = (
     (re.compile(r"\bid \d+"), "id N"),
     (re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+Z"), "TIME"),
 )
+# What goes to the error stream as each call ends, in no order; on a terminal a bar that goes away.
+LOGGED = re.compile(r"^[a-z]+/\S+: [A-Z][a-z ]+ after [\d.]+s.*\n", re.MULTILINE)
 MARK = "\x1e"
 
 
@@ -45,6 +47,7 @@ def commands(text: str) -> Iterator[tuple[str, str]]:
 
 
 def normal(text: str) -> str:
+    text = LOGGED.sub("", text)
     for pattern, word in VARYING:
         text = pattern.sub(word, text)
     return text
