@@ -45,8 +45,8 @@ def _recourse(task: Task, failure: RemoteError) -> str:
     if failure.status_code == NOT_ALLOWED and task.binding.read_only:
         return task.binding.read_only
     if failure.status_code == CLIENT_ERROR and task.change.action in _MAKES:
-        named = [str(path[0]) for path in field_errors(failure.detail) if path]
-        ways = dict.fromkeys(filter(None, map(task.binding.if_refused.get, named)))
+        field_names = [str(path[0]) for path in field_errors(failure.detail) if path]
+        ways = dict.fromkeys(filter(None, map(task.binding.if_refused.get, field_names)))
         if ways:
             return " ".join(ways)
     if failure.status_code == FORBIDDEN and task.change.action is Action.UPDATE:

@@ -260,7 +260,7 @@ def not_taken(task: Task, sent: Mapping[Path, Any], observed: Observed) -> tuple
     known = task.record.unkept if task.record is not None else ()
     unkept = unkept_fields(task.type, sent, observed)
     findings += [_keeps_none(task, name) for name in unkept if name not in known]
-    replaced: set[str] = set()
+    packaged_names: set[str] = set()
     for path, value in sent.items():
         rule = task.type.rule(path)
         if (
@@ -273,7 +273,7 @@ def not_taken(task: Task, sent: Mapping[Path, Any], observed: Observed) -> tuple
         answered = dig(observed.spec, path)
         if not met(rule, value, answered) and not _known(task, path, value, answered):
             if rule.packaged:
-                replaced.add(str(path[0]))
+                packaged_names.add(str(path[0]))
                 continue
             findings.append(
                 warning(
@@ -285,7 +285,7 @@ def not_taken(task: Task, sent: Mapping[Path, Any], observed: Observed) -> tuple
                     path=path,
                 )
             )
-    findings += [_keeps_that_of_the_package(task, name) for name in sorted(replaced)]
+    findings += [_keeps_that_of_the_package(task, name) for name in sorted(packaged_names)]
     return tuple(findings)
 
 
@@ -303,8 +303,8 @@ def _keeps_none(task: Task, name: str) -> Diagnostic:
 def _keeps_that_of_the_package(task: Task, name: str) -> Diagnostic:
     return warning(
         "The backend keeps no such field",
-        f"This backend keeps no `{name}` of a {task.type.prefix} as it is sent: it has one of its "
-        "own, which it takes from the package.",
+        f"This backend keeps no `{name}` of a {task.type.prefix} as it is sent: it has another in "
+        "its place, which may be that of the package.",
         "Remove it, or leave it: what the backend has in its place is no difference.",
         address=str(task.address),
         path=(name,),
