@@ -21,6 +21,7 @@ CONFLICT = 409
 FORBIDDEN, NOT_ALLOWED = 403, 405
 # From here on a status refuses, and the body says why; below it is what was asked for, or nothing.
 CLIENT_ERROR = 400
+_MAKES = frozenset({Action.CREATE, Action.RECREATE})
 
 
 def explain(task: Task, failure: RemoteError, marks: SecretMarks) -> Diagnostic:
@@ -43,6 +44,11 @@ def _recourse(task: Task, failure: RemoteError) -> str:
     usual = recourse(failure, "apply again", "Apply again; what was done is recorded.")
     if failure.status_code == NOT_ALLOWED and task.binding.read_only:
         return task.binding.read_only
+    if failure.status_code == CLIENT_ERROR and task.change.action in _MAKES:
+        field_names = [str(path[0]) for path in field_errors(failure.detail) if path]
+        ways = dict.fromkeys(filter(None, map(task.binding.if_refused.get, field_names)))
+        if ways:
+            return " ".join(ways)
     if failure.status_code == FORBIDDEN and task.change.action is Action.UPDATE:
         return (
             f"{usual} If it is another tenant's or the platform's own, it is not yours: remove it "

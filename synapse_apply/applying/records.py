@@ -167,7 +167,7 @@ def adopted(task: Task, observed: Observed, tools: Tools) -> Record:
         version=version,
         created_at=now,
         updated_at=now,
-        unkept=_never_shown(task, declared, observed),
+        unkept=unkept_fields(task.type, declared, observed),
     )
     before = task.record
     if before is None or not before.is_same_on(record.api, record.natural_key):
@@ -204,7 +204,8 @@ def agreed(task: Task, record: Record, observed: Observed, secrets: Secrets, now
         unkept=tuple(
             name
             for name in unkept_fields(task.type, declared, observed)
-            if name in record.unkept or task.type.is_fixed(task.binding, name)
+            # What no update of ours has sent yet may appear with one, unless it is taken over.
+            if not record.applied or name in record.unkept or task.type.is_fixed(task.binding, name)
         ),
     )
 
@@ -213,12 +214,6 @@ def unkept_fields(kind: ResourceType, paths: Iterable[Path], observed: Observed)
     """Of these fields those that an answer does not have, but for what tells which object it is."""
     names = {str(path[0]) for path in paths} & observed.lacks
     return tuple(sorted(names.difference(kind.identity)))
-
-
-def _never_shown(task: Task, paths: Iterable[Path], observed: Observed) -> tuple[str, ...]:
-    """Of these fields those that an answer does not have, and that no update could bring."""
-    names = unkept_fields(task.type, paths, observed)
-    return tuple(name for name in names if task.type.is_fixed(task.binding, name))
 
 
 def rebased(task: Task, record: Record, tools: Tools) -> Record:
@@ -265,6 +260,7 @@ def not_taken(task: Task, sent: Mapping[Path, Any], observed: Observed) -> tuple
     known = task.record.unkept if task.record is not None else ()
     unkept = unkept_fields(task.type, sent, observed)
     findings += [_keeps_none(task, name) for name in unkept if name not in known]
+    packaged_names: set[str] = set()
     for path, value in sent.items():
         rule = task.type.rule(path)
         if (
@@ -276,6 +272,9 @@ def not_taken(task: Task, sent: Mapping[Path, Any], observed: Observed) -> tuple
             continue
         answered = dig(observed.spec, path)
         if not met(rule, value, answered) and not _known(task, path, value, answered):
+            if rule.packaged:
+                packaged_names.add(str(path[0]))
+                continue
             findings.append(
                 warning(
                     "The server did not take a field as it was sent",
@@ -286,17 +285,30 @@ def not_taken(task: Task, sent: Mapping[Path, Any], observed: Observed) -> tuple
                     path=path,
                 )
             )
+    findings += [_keeps_that_of_the_package(task, name) for name in sorted(packaged_names)]
     return tuple(findings)
 
 
 def _keeps_none(task: Task, name: str) -> Diagnostic:
     return warning(
         "The backend keeps no such field",
-        f"This backend keeps no `{name}` of a {task.type.prefix}: it was sent with {task.address}, "
-        "and what is there does not have it.",
+        f"This backend keeps no `{name}` of a {task.type.prefix}.",
         "Remove it, or leave it: it is not compared until the backend shows it.",
         address=str(task.address),
         path=(name,),
+        of_backend=True,
+    )
+
+
+def _keeps_that_of_the_package(task: Task, name: str) -> Diagnostic:
+    return warning(
+        "The backend keeps no such field",
+        f"This backend keeps no `{name}` of a {task.type.prefix} as it is sent: it has another in "
+        "its place, which may be that of the package.",
+        "Remove it, or leave it: what the backend has in its place is no difference.",
+        address=str(task.address),
+        path=(name,),
+        of_backend=True,
     )
 
 

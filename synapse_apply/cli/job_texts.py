@@ -90,7 +90,7 @@ def short_time(text: str) -> str:
 def _row(job: Job) -> tuple[object, ...]:
     percent = "" if job.progress is None else f"{job.progress:g}%"
     times = (short_time(job.created), short_time(job.completed))
-    plugin = job.plugin or job.plugin_code
+    plugin = job.plugin_code or job.plugin
     return (job.id, job.status.value, percent, plugin, job.version, *times)
 
 

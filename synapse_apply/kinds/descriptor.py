@@ -150,7 +150,8 @@ class Binding:
     `jobs_of` gives the calls that tell of the job with this id, where those are not v1's.
     `file_of` gives the URL of the bytes that an object was published with, "" where it shows none;
     the URL is a credential.
-    `read_only` says what to do where a backend answers a change with 405.
+    `read_only` says what to do where a backend answers a change with 405, `if_refused` what to do
+    where a 400 on a create names one of these fields, which no manifest of the kind has.
     """
 
     api: str
@@ -187,6 +188,7 @@ class Binding:
     harmless: Callable[[Api], bool] | None = None
     file_of: Callable[[Raw], str] | None = None
     read_only: str = ""
+    if_refused: Mapping[str, str] = field(default_factory=dict)
 
     def proves(self, key: str, capabilities: Capabilities) -> Lookup:
         """What a search for this natural key proves on this backend."""
@@ -245,6 +247,8 @@ class ResourceType:
     carries_package: bool = False
     update_hint: str = ""
     proof: Proof | None = None
+    # The field that, where it is true, lets the platform replace published bytes under a version.
+    replaced_if: str = ""
 
     def rule(self, path: tuple[Any, ...]) -> FieldRule:
         """The rule of the top-level field a path lies in."""

@@ -1,6 +1,6 @@
 """Plugins (API page, "Plugin Management"): created and updated by id, found through releases.
 
-v1 has no plugin list on the page; a backend that offers one is probed. Without it a plugin is
+The page of v1 has no plugin list, the platform has: each backend is probed. Without it a plugin is
 found by its code through its releases, which proves presence but never absence. v2 lists plugins,
 the tenant's alone: a code it does not list may still be another tenant's.
 """
@@ -140,6 +140,13 @@ CATEGORIES = (
 )
 _WORDS = f"one of {', '.join(CATEGORIES)}"
 
+# Newer backends make a first release along with a plugin, and may ask for what it is made of.
+_OF_THE_FIRST_RELEASE = (
+    "`source`, `data_type` and `file` are the input of the plugin's first release, which this "
+    "backend wants along with the plugin: create both on API v2 (`api: {plugin: v2, release: v2}` "
+    "of the target in the project file), or create the plugin in the product and import it."
+)
+
 V1 = Binding(
     api="v1",
     fields=FIELDS,
@@ -163,6 +170,7 @@ V1 = Binding(
         "code": Takes("a text that no other plugin has"),
         "category": Takes(_WORDS, choices=frozenset(CATEGORIES)),
     },
+    if_refused=dict.fromkeys(("source", "data_type", "file"), _OF_THE_FIRST_RELEASE),
 )
 
 # What v2 carries of a plugin; version, author and configuration are the release's business there.

@@ -261,4 +261,5 @@ RELEASE = ResourceType(
     carries_package=True,
     update_hint=_PUBLISHED,
     proof=PROOF,
+    replaced_if="debug",
 )

@@ -42,8 +42,9 @@ class Diagnostic:
 
     `address` is the resource's address as text, `path` the field relative to the document,
     `target` the target whose overlay or variables led to it, `request_id` the server's, `rule` the
-    id of the rule that it is against, where rules have ids. What is too long for a reader is
-    shortened.
+    id of the rule that it is against, where rules have ids. `of_backend` marks what is a fact of
+    the backend, met with this resource: it is told once for all resources that met it. What is too
+    long for a reader is shortened.
     """
 
     severity: Severity
@@ -56,6 +57,7 @@ class Diagnostic:
     target: str | None = None
     request_id: str | None = None
     rule: str | None = None
+    of_backend: bool = False
 
     def __post_init__(self) -> None:
         # Frozen by the type checker alone: the texts are shortened before anybody has the value.

@@ -200,7 +200,8 @@ def _adopt(item: Item, survey: Survey) -> Ruling:
         notes.insert(0, _other_id(item, item.record))
     if package.unverified(item):
         notes.append("its published bytes are unverified: nothing tells what they are")
-    if item.type.carries_package and (digest := package.published_digest(item)):
+    digest = None if package.is_replaceable(item) else package.published_digest(item)
+    if item.type.carries_package and digest:
         extras["published_digest"] = digest
     change = replace(
         change_of(item, Action.ADOPT, found.changes),

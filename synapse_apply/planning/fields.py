@@ -165,7 +165,8 @@ class _Comparison:
     def is_out_of_sight(self, path: Path) -> bool:
         """Whether there is nothing to compare with: the server does not show it, or keeps none.
 
-        A field that was never sent may appear with the update that sends it.
+        A field that was never sent may appear with the update that sends it; an object that is
+        taken over is not changed for it.
         """
         observed, name = self.item.sighting.observed, path[0]
         if observed is None or name in self.item.type.identity:
@@ -173,7 +174,8 @@ class _Comparison:
         if name in observed.partial and dig(self.live, path) is ABSENT:
             return True
         is_unkept = self.record is not None and name in self.record.unkept
-        return name in observed.lacks and (is_unkept or is_fixed(self.item, path))
+        is_taken_over = self.record is None or self.imported
+        return name in observed.lacks and (is_taken_over or is_unkept or is_fixed(self.item, path))
 
     def out_of_sight(self, path: Path, want: Any) -> None:
         """What is declared is taken for what is there; said once."""

@@ -114,8 +114,9 @@ def _recreate(situation: Situation, changes: Mapping[Address, Change]) -> GuardT
     return GuardTrip(
         RECREATE,
         "Missing objects that cannot be looked up",
-        f"{listing(unsure)}: the recorded id is gone, and this API cannot tell whether the object "
-        "is there under another id. If it is: `synapse-apply import ADDRESS ID`. "
+        f"{listing(unsure)}: the recorded id is gone, and this backend has no list that tells "
+        "whether the object is there under another id. If it is: "
+        "`synapse-apply import ADDRESS ID`. "
         f"If it is not: --recreate (or --override-guard {RECREATE})",
     )
 

@@ -57,9 +57,19 @@ def unreleased(item: Item, series: Series) -> str:
     return "unreleased changes" + (f" ({'; '.join(details)})" if details else "")
 
 
+def is_replaceable(item: Item) -> bool:
+    """Whether the platform lets anybody replace the bytes: then no digest proves what is there."""
+    observed = item.sighting.observed
+    specs = [observed.spec] if observed is not None else []
+    specs += [item.desired.spec] if item.desired is not None else []
+    return any(spec.get(item.type.replaced_if) is True for spec in specs)
+
+
 def unverified(item: Item) -> bool:
-    """Whether an object is taken over whose bytes nobody of ours has seen."""
-    return item.type.carries_package and published_digest(item) is None
+    """Whether an object is taken over whose bytes nobody of ours has seen, or may be others now."""
+    if not item.type.carries_package:
+        return False
+    return published_digest(item) is None or is_replaceable(item)
 
 
 def _package(item: Item) -> Package | None:

@@ -20,6 +20,7 @@ from synapse_apply.model.verification import (
 )
 from synapse_apply.model.versions import order
 from synapse_apply.planning.declared import Survey
+from synapse_apply.planning.package import is_replaceable
 from synapse_apply.planning.rulings import Ruling
 from synapse_apply.planning.series import Series
 from synapse_apply.planning.situation import Item
@@ -146,6 +147,9 @@ def _lacks(item: Item, target: str, there: Elsewhere) -> tuple[str, tuple[str, .
     if there.problem:
         again = f"make the state of target {target} readable here, then plan again"
         return f"{must} its state cannot be read: {there.problem}", (again,)
+    if is_replaceable(item):
+        never = f"{must} `{item.type.replaced_if}: true` lets its bytes be replaced after any run"
+        return never, (f"remove `{item.type.replaced_if}`: {renew}",)
     package = item.desired.package if item.desired else None
     mine = package.digest if package else ""
     has = there.digests.get(item.address)

@@ -131,7 +131,7 @@ class Gatherer:
             self._whole(kind, binding, listed)
         else:
             choices = f"--codes FILE, --ids {kind.prefix}=1-400 or --from-jobs"
-            why = f"API {binding.api} has no list of them here; say which by {choices}"
+            why = f"this backend was asked and lists none of them; say which by {choices}"
             self.missed.append(Missed(kind.prefix, f"{kind.prefix}s", why, failed=False))
 
     def _by_code(self, kind: ResourceType, binding: Binding) -> None:

@@ -27,9 +27,9 @@ from synapse_apply.stores.inventory import inventory as inventory_of
 from synapse_apply.stores.migrate import migrate as migrate_store
 
 PROTECTS = (
-    "An empty state knows no object. Storages and releases that exist are found by name and "
-    "adopted, plugins where this backend lists them; where it does not, import what exists, or "
-    "apply makes a second one of each."
+    "An empty state knows no object. `plan` asks this backend for what exists: storages and "
+    "releases, and plugins where it lists them, are found by name and adopted. Where it does not "
+    "list them, import what `plan` would create and exists, or apply creates it a second time."
 )
 
 

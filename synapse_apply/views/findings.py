@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from synapse_apply.model.diagnostic import Diagnostic, Path, Position
@@ -52,7 +53,10 @@ def with_counts(diagnostics: Iterable[Diagnostic]) -> list[Diagnostic]:
         groups.setdefault(cause if one.address else (number,), []).append(one)
     merged: list[Diagnostic] = []
     for alike in groups.values():
-        merged += alike if len(alike) < _FEWEST_ALIKE else [_counted(alike)]
+        if alike[0].of_backend and len(alike) > 1:
+            merged.append(_counted_by_kind(alike))
+        else:
+            merged += alike if len(alike) < _FEWEST_ALIKE else [_counted(alike)]
     return merged
 
 
@@ -69,6 +73,16 @@ def _counted(alike: Sequence[Diagnostic]) -> Diagnostic:
     about = f"{len(names):,} resources: {listed}."
     detail = f"{first.detail}\n{about}" if first.detail else about
     return first.with_(detail=detail, address=None, position=None)
+
+
+def _counted_by_kind(alike: Sequence[Diagnostic]) -> Diagnostic:
+    """One fact of a backend, with how many resources met it: `... of a plugin (3 plugins).`."""
+    kinds = Counter(address.partition("/")[0] for address in {str(one.address) for one in alike})
+    counts = ", ".join(
+        f"{count:,} {kind}{'s' if count != 1 else ''}" for kind, count in sorted(kinds.items())
+    )
+    detail = f"{alike[0].detail.rstrip('.')} ({counts})."
+    return alike[0].with_(detail=detail, address=None, position=None)
 
 
 def _block(finding: Diagnostic, pen: Pen) -> list[str]:

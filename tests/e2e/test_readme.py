@@ -24,6 +24,8 @@ VARYING = (
     # On a terminal bars stand there, and calls that are made side by side end in any order.
     (re.compile(r"^[a-z]+/\S+: [A-Z][a-z ]+ after N\.Ns( \[id=[^]]+\])?\n", re.MULTILINE), ""),
 )
+# What goes to the error stream as each call ends, in no order; on a terminal a bar that goes away.
+LOGGED = re.compile(r"^[a-z]+/\S+: [A-Z][a-z ]+ after [\d.]+s.*\n", re.MULTILINE)
 MARK = "\x1e"
 
 
@@ -47,6 +49,7 @@ def commands(text: str) -> Iterator[tuple[str, str]]:
 
 
 def normal(text: str) -> str:
+    text = LOGGED.sub("", text)
     for pattern, word in VARYING:
         text = pattern.sub(word, text)
     return text

@@ -105,8 +105,9 @@ def command(
     `valueFrom: {live: true}`: no value is written anywhere. Published releases become
     `source: published`. What a manifest cannot hold is left out and listed, with the reason.
 
-    API v1 has no list of plugins: say which by --codes, --ids or --from-jobs. The same objects
-    give the same files, so that an export can be compared with an earlier one.
+    Plugins are listed where this backend lists them, which it is asked. Where it does not, say
+    which by --codes, --ids or --from-jobs. The same objects give the same files, so that an export
+    can be compared with an earlier one.
     """
     from synapse_apply.cli.exporting import following, show
     from synapse_apply.session.export import export, write

@@ -30,7 +30,7 @@ def command(*, face: Face, where: Where, named: str) -> int:
     """Show a plugin as the backend has it.
 
     A name is looked up in the state, where there is one; a code through the plugin's releases,
-    since this API may list no plugins.
+    since not every backend lists plugins.
     """
     from synapse_apply.cli.live_texts import show
     from synapse_apply.session.objects import get

@@ -164,7 +164,10 @@ def test_plugins_are_found_by_code_by_job_and_by_release(serve, bare):
     plugins(server, 4)
     place = bare(server)
     ran = place.run("export", code=0)
-    assert "plugins: API v1 has no list of them here; say which by --codes FILE" in ran.out
+    assert (
+        "plugins: this backend was asked and lists none of them; say which by --codes FILE"
+        in ran.out
+    )
     place.write("codes.txt", "# ours\ncode-2\n\ncode-99\n")
     ran = place.run("export", "--codes", "codes.txt", "--out", "a", code=3)
     assert "plugin code-99: there is none of this code" in ran.out

@@ -95,11 +95,20 @@ def test_a_lost_answer_of_a_run_starts_no_second_job(backend, verified):
     assert len(backend.world.jobs) == 1
 
 
-def test_a_backend_that_wants_an_action_says_so(backend, applied):
-    """A run by hand in the page's form: not said to be wrong parameters."""
+@pytest.mark.parametrize("wanted", ["action", "agent"])
+def test_a_run_says_what_the_backend_wants(serve, create_project, wanted):
+    """By hand without it: the missing field is named, and not said to be wrong parameters.
+
+    The only action runs by itself, so `action` is missing where the package lists none.
+    """
+    backend = serve(run_needs=(wanted,))
+    applied = create_project(backend)
+    if wanted == "action":
+        write_package(applied.root / "plugins" / "yolo", config_of(actions={}))
+    applied.apply()
     ran = applied.run("run", "yolo", "-p", "quality=1", code=None)
     assert ran.code
-    assert "wants an action" in ran.text
+    assert f"wants an {wanted}" in ran.text, ran.text
     assert "Parameters wrong" not in ran.text
     assert runs_of(backend)
     assert backend.world.jobs == []
@@ -153,8 +162,8 @@ def test_jobs_since_a_date_are_not_all_jobs_there_are(serve, create_project, nar
     backend = serve(narrows_jobs=narrows)
     job = add_job(backend)
     old = job["created"] - timedelta(days=9)
-    for _ in range(450):
-        stamp = {**backend.world.stamp("job"), "created": old}
+    for seconds in range(450):
+        stamp = {**backend.world.stamp("job"), "created": old - timedelta(seconds=seconds)}
         backend.world.jobs.insert(0, {**job, **stamp})
     ran = create_project(backend).run("jobs", "list", "--created-after", "1d", "--json", code=0)
     assert [one["id"] for one in ran.document["jobs"]] == [str(job["id"])]
@@ -229,7 +238,7 @@ def test_an_import_looks_at_the_bytes(backend, create_project, is_ours):
     place.run("import", "release/yolo@1.0.0", str(release["id"]), code=0)
     assert any(one.path.startswith("/files/") for one in backend.requests)
     ran = place.plan(code=None)
-    assert ("unverified" in ran.text) is not is_ours
+    assert ("release/yolo@1.0.0 has unreleased changes" in ran.text) is not is_ours, ran.text
 
 
 def test_a_release_is_shown_with_its_plugin(backend, applied):

@@ -120,7 +120,7 @@ def test_a_v2_that_only_reads_names_the_way_out(serve, create_project):
     ran = place.apply(code=None)
     assert ran.code in {1, 3, 5}
     assert "read-only" in ran.text
-    assert "api: v1" in ran.text or "api v1" in ran.text
+    assert "use API v1 for plugins and releases" in ran.text
 
 
 def test_debug_releases_are_refused_by_default(backend, place):

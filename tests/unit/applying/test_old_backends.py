@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from unit.applying.bench import Bench, plugin
+from unit.applying.bench import Bench, plugin, told
 from unit.applying.scripted import refused
 
 from synapse_apply.applying import failures
@@ -78,3 +78,18 @@ def test_any_other_refusal_of_the_list_is_an_error(bench, error):
     assert find is not None
     with pytest.raises(RemoteError):
         find(bench.api, "code=yolo")
+
+
+@pytest.mark.parametrize("named", ["source", "data_type", "file"])
+def test_a_backend_that_wants_a_first_release_says_so(bench, named):
+    """The field is in no manifest of a plugin: what it belongs to is told, and the ways out."""
+    bench.api.fail("create_plugin", refused(400, {named: ["This field is required."]}))
+    words = told(bench.apply(plugin()))
+    assert f"{named}: This field is required." in words
+    assert "input of the plugin's first release" in words
+    assert "`api: {plugin: v2, release: v2}`" in words
+
+
+def test_other_refused_fields_have_nothing_to_do_with_it(bench):
+    bench.api.fail("create_plugin", refused(400, {"name": ["This field is required."]}))
+    assert "first release" not in told(bench.apply(plugin()))

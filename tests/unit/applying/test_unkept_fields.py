@@ -15,6 +15,7 @@ from synapse_apply.model.plan import Action
 from synapse_apply.model.report import Result
 from synapse_apply.model.values import SecretRef
 from synapse_apply.stores.memory import MemoryStore
+from synapse_apply.views.outcomes import render_report
 
 AT = "release/yolo@1.0.0"
 NO_FIELDS = ("version", "author", "configuration")
@@ -182,3 +183,50 @@ def test_a_storage_whose_credentials_are_not_shown(bench):
     assert bench.apply(declared).exit_code == 0
     assert not bench.plan(declared).plan.has_changes
     assert bench.api.writes() == ["create_storage"]
+
+
+def test_a_field_that_three_lack_is_said_once(bench):
+    """It is a fact of the backend; other fields, and other findings, have lines of their own."""
+    declared = [plugin(name, version="1.0") for name in ("yolo", "two", "three")]
+    report = bench.apply(*declared, full_release())
+    text = render_report(report, color=False)
+    assert text.count("This backend keeps no `version` of a plugin") == 1
+    assert "This backend keeps no `version` of a plugin (3 plugins)." in text
+    assert text.count("`changelog` of a release.") == 1
+    assert "keeps no `config` of a release as it is sent" in text
+    assert "compared from there on" not in text
+
+
+def test_a_plugin_is_taken_over_without_an_update(bench):
+    """What its own answer does not name is no difference; what it shows otherwise is sent."""
+    bench.api.list_plugins = lambda: bench.api.all("plugin")
+    declared = plugin(version="1.0", author="me", description="d")
+    bench.apply(declared)
+    bench.store = MemoryStore()
+    Bench.__post_init__(bench)
+    (row,) = bench.plan(declared).plan.changes
+    assert (row.action, row.fields) == (Action.ADOPT, ())
+    assert any("version: (not checked" in note for note in row.notes)
+    assert bench.apply(declared).exit_code == 0
+    assert bench.api.writes() == ["create_plugin"]
+    assert not bench.plan(declared).plan.has_changes
+    bench.api.quirk = None
+    bench.api.objects["plugin"]["1"]["version"] = "0.9"
+    assert bench.plan(declared).plan.has_changes
+
+
+def test_the_digest_of_a_debug_release_proves_nothing(bench):
+    """The platform replaces its bytes, so that what was published under it may be gone."""
+    bench.api.list_plugins = lambda: bench.api.all("plugin")
+    for debug in (True, False):
+        new = release(version="2.0.0" if debug else "1.0.0")
+        declared = (plugin(), replace(new, spec={**new.spec, "debug": debug}))
+        bench.apply(*declared)
+        raw = next(iter(bench.api.objects["release"].values()))
+        assert raw["meta"]
+        bench.store = MemoryStore()
+        Bench.__post_init__(bench)
+        row = next(c for c in bench.plan(*declared).plan.changes if c.address == new.address)
+        assert row.action is Action.ADOPT
+        assert any("unverified" in note for note in row.notes) is debug
+        assert ("published_digest" in row.extras) is not debug

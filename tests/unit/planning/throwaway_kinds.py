@@ -76,7 +76,7 @@ KINDS: Catalogue = {
     "edition": _kind(
         "edition",
         2,
-        (FieldRule("line"), FieldRule("version"), FieldRule("text")),
+        (FieldRule("line"), FieldRule("version"), FieldRule("text"), FieldRule("draft")),
         fixed=True,
         series="line",
         version="version",
@@ -87,5 +87,6 @@ KINDS: Catalogue = {
             run=_no_call,
             jobs=_no_call,
         ),
+        replaced_if="draft",
     ),
 }
