@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from fault.commands import applying, ended
-from fault.convergence import Row, converge, on_api, tells_the_truth
+from fault.convergence import PROFILES, Row, converge, on_api, on_vendor, tells_the_truth
 from fault.site import SEPARATOR, Server, Site, pending, tally
 from hypothesis import given
 from hypothesis import strategies as st
@@ -49,6 +49,7 @@ def test_five_of_a_hundred_are_found_in_the_same_run(
     assert len(posts) == 100
 
 
+@pytest.mark.parametrize("profile", PROFILES, indirect=True)
 @pytest.mark.parametrize("plugin_list", ["none", "list"])
 def test_a_lost_plugin(
     plugin_list: str, make_site: Callable[..., Site], server: Server, row: Row
@@ -83,15 +84,37 @@ RULES = st.builds(
 )
 
 
+SCHEDULES = st.fixed_dictionaries(
+    {
+        "schedule": st.lists(RULES, min_size=1, max_size=5),
+        "parallelism": st.sampled_from([1, 4]),
+        "listed": st.booleans(),
+        "changed": st.booleans(),
+    }
+)
+
+
 @on_api("v1", "v2")
 @effort(8, 500)
-@given(
-    schedule=st.lists(RULES, min_size=1, max_size=5),
-    parallelism=st.sampled_from([1, 4]),
-    listed=st.booleans(),
-    changed=st.booleans(),
-)
+@given(SCHEDULES)
 def test_random_schedules(
+    make_site: Callable[..., Site], server: Server, row: Row, drawn: dict[str, Any]
+) -> None:
+    """Several faults in one apply, several calls at once, plugins listed or not (on v1)."""
+    goes_through(make_site, server, row, **drawn)
+
+
+@on_vendor()
+@effort(2, 300)
+@given(SCHEDULES)
+def test_random_schedules_on_vendor(
+    make_site: Callable[..., Site], server: Server, row: Row, drawn: dict[str, Any]
+) -> None:
+    """The same on the vendor's profile, whatever the profile of all tests is."""
+    goes_through(make_site, server, row, **drawn)
+
+
+def goes_through(
     make_site: Callable[..., Site],
     server: Server,
     row: Row,
@@ -100,7 +123,7 @@ def test_random_schedules(
     listed: bool,
     changed: bool,
 ) -> None:
-    """Several faults in one apply, several calls at once, plugins listed or not (on v1)."""
+    """An apply under these faults, and what is found afterwards."""
     with server.switched(plugin_list="list" if listed else "none"):
         site = make_site(groups=2)
         before: set[str] = set()
