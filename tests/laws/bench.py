@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import pytest
 from laws.effort import DEEP, spread
 from laws.worlds import SECRET_FILE, SECRET_KEYS, SECRETS, Edit, World
-from profiles import PAGE, PROFILE
+from profiles import PAGE, PROFILE, VENDOR
 
 from synapse_apply.emulator.core.switches import SWITCHES
 from synapse_apply.kinds.catalogue import CATALOGUE
@@ -64,7 +64,7 @@ def on_vendor(few: int) -> list[dict[str, str]]:
     """`few` of the vendor's combinations, all when deep; none where all laws run on a profile."""
     if PROFILE != PAGE:
         return []
-    every = combinations(profile="vendor")
+    every = combinations(profile=VENDOR)
     return every if DEEP else every[:few]
 
 

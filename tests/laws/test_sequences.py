@@ -22,7 +22,7 @@ from laws import holds
 from laws.bench import ANYTHING_GOES, Project, Server, combinations
 from laws.effort import effort
 from laws.worlds import World, edits, evolved, suit
-from profiles import PAGE, PROFILE
+from profiles import PAGE, PROFILE, VENDOR
 
 from synapse_apply.applying.failures import CONFLICT
 from synapse_apply.model.errors import SynapseApplyError
@@ -136,7 +136,7 @@ def _name(row: dict[str, Any]) -> str:
 
 # How many sequences, and how many when deep; on a profile of all tests, that alone.
 CASES = [("v1", PROFILE, 25, 1500), ("v2", PROFILE, 8, 700)]
-CASES += [("v1", "vendor", 4, 700)] if PROFILE == PAGE else []
+CASES += [("v1", VENDOR, 4, 700)] if PROFILE == PAGE else []
 
 
 @pytest.mark.parametrize(("api", "profile", "few", "many"), CASES)
