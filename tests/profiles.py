@@ -8,4 +8,5 @@ from __future__ import annotations
 import os
 
 PAGE = "page"
+VENDOR = "vendor"
 PROFILE = os.environ.get("SYNAPSE_APPLY_TEST_PROFILE", PAGE)

@@ -44,6 +44,7 @@ def profile(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def make_site(server: Server, tmp_path: Path, api: str, profile: str) -> Callable[..., Site]:
     """Makes a new project against the emptied server."""
+    server.behave(profile)  # before a test sets switches of its own
     numbers = itertools.count()
     return lambda *given, **named: Site.make(
         tmp_path / f"project-{next(numbers)}",

@@ -14,16 +14,26 @@ from unittest.mock import patch
 import pytest
 from fault.site import APIS, LATER, Applied, Site, pending, tally
 from installed import environment
+from profiles import PAGE, PROFILE, VENDOR
 
 from synapse_apply.cli.main import run
 from synapse_apply.model.plan import Action, Plan
 from synapse_apply.model.report import Report, Result
 
 STORES = ("sqlite", "postgres")
+# The vendor's v1 is what production meets: a share of it is tried whatever the profile of all is.
+PROFILES = tuple(dict.fromkeys((PROFILE, VENDOR)))
 DEEP = os.environ.get("SYNAPSE_APPLY_TEST_DEEP") == "1"
 _LEFT_OUT = () if DEEP else (("postgres", "v2"),)
 STORES_AND_APIS = [
     (store, api) for api in APIS for store in STORES if (store, api) not in _LEFT_OUT
+]
+PLACES = [(store, api, PROFILE) for store, api in STORES_AND_APIS]
+PLACES += [
+    (store, api, profile)
+    for profile in PROFILES[1:]
+    for store, api in STORES_AND_APIS
+    if DEEP or (store, api) == ("sqlite", "v1")
 ]
 _COMMAND = re.compile(r"`synapse-apply ([^`]+)`")
 
@@ -148,9 +158,27 @@ def on_api(*few: str) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("api", chosen(APIS, *few), indirect=True)
 
 
+def without_a_list_of_plugins() -> pytest.MarkDecorator:
+    """The page's profile, where nobody can tell what became of a plugin; others list plugins."""
+    return pytest.mark.parametrize("profile", [PAGE], indirect=True)
+
+
+def on_vendor() -> pytest.MarkDecorator:
+    """The vendor's profile, whatever the profile of all tests is."""
+    return pytest.mark.parametrize("profile", [VENDOR], indirect=True)
+
+
 def on_store_and_api() -> pytest.MarkDecorator:
-    """Each store that processes share with each API version; not all, unless all is asked for."""
-    return pytest.mark.parametrize(("make_shared_site", "api"), STORES_AND_APIS, indirect=True)
+    """Each store that processes share with each API version and profile.
+
+    Not all of them, unless all is asked for.
+    """
+    return pytest.mark.parametrize(("make_shared_site", "api", "profile"), PLACES, indirect=True)
+
+
+def few_on(profile: str, few: int) -> int:
+    """How many boundaries are tried on a profile: as given on that of all tests, else one."""
+    return few if profile == PROFILE else 1
 
 
 def some(count: int, few: int, turn: int = 0, most: int = 0) -> list[int]:

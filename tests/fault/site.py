@@ -85,15 +85,34 @@ class Server:
                 found.setdefault(f"{kind}/{name}", []).append(str(row["id"]))
         return found
 
-    def empty(self, profile: str = PROFILE) -> None:
-        """Remove all objects and rules, and behave as a profile says from now on.
+    def behave(self, profile: str) -> None:
+        """Follow a profile from now on.
 
         Switches that a test has set stay as they are unless the profile is another one.
         """
-        self.faults()
         if profile != self.profile:
             self.profile = profile
             self.send("PATCH", "/_emulator/switches/", {"profile": profile})
+
+    @contextmanager
+    def switched(self, **values: str) -> Iterator[None]:
+        """Behave differently for a while; afterwards as the profile says."""
+        self.send("PATCH", "/_emulator/switches/", values)
+        try:
+            yield
+        finally:
+            self.send("PATCH", "/_emulator/switches/", {"profile": self.profile})
+
+    @property
+    def lists_plugins(self) -> bool:
+        """Whether plugins of v1 are in a list."""
+        switches: dict[str, str] = self.send("GET", "/_emulator/switches/")
+        return switches["plugin_list"] == "list"
+
+    def empty(self, profile: str = PROFILE) -> None:
+        """Remove all objects and rules, and behave as a profile says from now on."""
+        self.faults()
+        self.behave(profile)
         for kind in KINDS:
             for row in self.objects(kind):
                 self.send("DELETE", f"/_emulator/objects/{kind}/{row['id']}/")
@@ -246,7 +265,7 @@ class Site:
     @property
     def can_list_plugins(self) -> bool:
         """Whether a plugin whose create was not answered can be looked for."""
-        return self.api == "v2" or self.server.profile != PAGE
+        return self.api == "v2" or self.server.lists_plugins
 
     @property
     def prunes(self) -> bool:

@@ -49,6 +49,7 @@ def site(api: str, tmp_path: Path, server: Server) -> Site:
 
 def pack(site: Site, size: int) -> None:
     with zipfile.ZipFile(site.root / "big.zip", "w") as archive:
+        archive.writestr("config.yaml", 'name: plugin-0\ncode: plugin-0\nversion: "1.0.0"\n')
         archive.writestr("weights.bin", os.urandom(size))
 
 

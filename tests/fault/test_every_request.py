@@ -7,9 +7,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from fault.convergence import Row, chosen, converge, some, tells_the_truth
+from fault.convergence import PROFILES, Row, chosen, converge, few_on, some, tells_the_truth
 from fault.scenarios import ON_V1, ON_V2, SCENARIOS, requests_of
 from fault.site import READ_SECONDS, Server, Site
+from profiles import PROFILE
 
 HANG = READ_SECONDS + 0.2
 FAULTS: dict[str, dict[str, Any]] = {
@@ -30,23 +31,37 @@ FAULTS: dict[str, dict[str, Any]] = {
 WAITS = {"late-commit", "late-answer", "too-slow-body"}
 
 
-# On v2 what may have been done is tried always, the rest when all is asked for.
-AT_LEAST_ON_V2 = ("502-after", "reset-after", "half-body")
+# On v2 and on another profile what may have been done is tried always, the rest when all is
+# asked for.
+AT_LEAST = ("502-after", "reset-after", "half-body")
 WHERE = [
-    *((fault, "v1", scenario) for fault in FAULTS for scenario in ON_V1),
-    *((f, "v2", scenario) for f in chosen(FAULTS, *AT_LEAST_ON_V2) for scenario in ON_V2),
+    *((fault, "v1", PROFILE, scenario) for fault in FAULTS for scenario in ON_V1),
+    *((f, "v2", PROFILE, scenario) for f in chosen(FAULTS, *AT_LEAST) for scenario in ON_V2),
+    *(
+        (fault, "v1", profile, scenario)
+        for profile in PROFILES[1:]
+        for fault in chosen(FAULTS, *AT_LEAST)
+        for scenario in chosen(ON_V1, "first-apply")
+    ),
 ]
 
 
-@pytest.mark.parametrize(("fault", "api", "scenario"), WHERE, indirect=["api"])
+@pytest.mark.parametrize(
+    ("fault", "api", "profile", "scenario"), WHERE, indirect=["api", "profile"]
+)
 def test_fault(
-    fault: str, scenario: str, make_site: Callable[..., Site], server: Server, row: Row
+    fault: str,
+    scenario: str,
+    profile: str,
+    make_site: Callable[..., Site],
+    server: Server,
+    row: Row,
 ) -> None:
     """No duplicate, no loss, a truthful report, and nothing left to do."""
     prepare = SCENARIOS[scenario]
     count = requests_of(make_site, scenario)
     turn = 2 * list(FAULTS).index(fault) + list(SCENARIOS).index(scenario)
-    for number in some(count, 1 if fault in WAITS else 3, turn):
+    for number in some(count, 1 if fault in WAITS else few_on(profile, 3), turn):
         site = make_site()
         prepare(site)
         before = set(server.ids())

@@ -6,30 +6,39 @@ from collections.abc import Callable
 
 import pytest
 from fault.commands import FOREVER, applying, kill, reaches
-from fault.convergence import STORES_AND_APIS, Row, converge, on_store_and_api, some
+from fault.convergence import DEEP, PLACES, Row, converge, few_on, on_store_and_api, some
 from fault.scenarios import ON_V1, ON_V2, SCENARIOS, requests_of
 from fault.site import Server, Site
+from profiles import PROFILE
 
 # Of a plugin, its release and a storage each.
 GROUPS = {"first-apply": 10, "changes": 4, "lock-and-prune": 2}
 # A project of API v1 has nothing to lock or to delete.
-PLACES = [
-    (store, api, scenario)
-    for store, api in STORES_AND_APIS
-    for scenario in (ON_V1 if api == "v1" else ON_V2)
+SCENES = [
+    (*place, scenario)
+    for place in PLACES
+    for scenario in (ON_V1 if place[1] == "v1" else ON_V2)
+    if DEEP or place[2] == PROFILE or scenario == "first-apply"
 ]
 
 
 @pytest.mark.parametrize(
-    ("make_shared_site", "api", "scenario"), PLACES, indirect=["make_shared_site", "api"]
+    ("make_shared_site", "api", "profile", "scenario"),
+    SCENES,
+    indirect=["make_shared_site", "api", "profile"],
 )
 @pytest.mark.parametrize("commit", ["before", "after"])
 def test_killed_at_a_request(
-    commit: str, scenario: str, make_shared_site: Callable[..., Site], server: Server, row: Row
+    commit: str,
+    scenario: str,
+    profile: str,
+    make_shared_site: Callable[..., Site],
+    server: Server,
+    row: Row,
 ) -> None:
     """The server has the request, has or has not done it, and nobody gets the answer."""
     count = requests_of(make_shared_site, scenario, GROUPS[scenario])
-    for number in some(count, 2, turn=count // 3 + (commit == "after")):
+    for number in some(count, few_on(profile, 2), turn=count // 3 + (commit == "after")):
         site = make_shared_site(groups=GROUPS[scenario])
         SCENARIOS[scenario](site)
         server.faults({"match": {"nth": number}, "do": {"hang": FOREVER, "commit": commit}})

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 from fault.commands import applying, ended, kill, reaches
-from fault.convergence import DEEP, Row, converge, on_api, on_store_and_api, some
+from fault.convergence import DEEP, Row, converge, few_on, on_api, on_store_and_api, some
 from fault.site import Server, Site
 
 GROUPS = 10  # of a plugin, its release and a storage each
@@ -20,10 +20,10 @@ WRITES = 2 * 3 * GROUPS
 @on_store_and_api()
 @pytest.mark.parametrize("moment", ["before", "after"])
 def test_killed_at_a_write(
-    moment: str, make_shared_site: Callable[..., Site], server: Server, row: Row
+    moment: str, profile: str, make_shared_site: Callable[..., Site], server: Server, row: Row
 ) -> None:
     """The write is not begun, or it is on disk and nothing has followed it."""
-    for nth in some(WRITES, 3, turn=9 if moment == "before" else 14):
+    for nth in some(WRITES, few_on(profile, 3), turn=9 if moment == "before" else 14):
         site = make_shared_site(groups=GROUPS)
         with applying(site, signal=signal.SIGKILL, nth=nth, moment=moment) as process:
             assert process.wait(60) == -signal.SIGKILL, nth

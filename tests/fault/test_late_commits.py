@@ -24,8 +24,7 @@ def test_found_in_the_same_run(
     path: str, api: str, make_site: Callable[..., Site], server: Server, row: Row
 ) -> None:
     """Exit 0 in one run, what depends on it included, where the API can tell."""
-    server.send("PATCH", "/_emulator/switches/", {"plugin_list": "list"})
-    try:
+    with server.switched(plugin_list="list"):
         site = make_site(groups=2)
         late = {"hang": GIVEN_UP[path, api] + 0.1}
         server.faults({"match": {"method": "POST", "path": path, "nth": 1}, "do": late})
@@ -36,8 +35,6 @@ def test_found_in_the_same_run(
         summaries = [one.summary for out in first.report.outcomes for one in out.diagnostics]
         assert set(summaries) == {"The outcome of a call was looked up"}
         converge(site, first, row)
-    finally:
-        server.send("PATCH", "/_emulator/switches/", {"plugin_list": "none"})
     assert row.runs == 1
 
 

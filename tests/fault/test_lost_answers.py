@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 from fault.commands import applying, ended
-from fault.convergence import Row, converge, on_api, tells_the_truth
+from fault.convergence import PROFILES, Row, converge, on_api, on_vendor, tells_the_truth
 from fault.site import SEPARATOR, Server, Site, pending, tally
 from hypothesis import given
 from hypothesis import strategies as st
 from laws.effort import effort
+from profiles import PAGE
 
 POSTS = {"method": "POST", "path": "/storages/"}
 LOST: list[dict[str, Any]] = [
@@ -48,21 +49,23 @@ def test_five_of_a_hundred_are_found_in_the_same_run(
     assert len(posts) == 100
 
 
+@pytest.mark.parametrize("profile", PROFILES, indirect=True)
 @pytest.mark.parametrize("plugin_list", ["none", "list"])
 def test_a_lost_plugin(
     plugin_list: str, make_site: Callable[..., Site], server: Server, row: Row
 ) -> None:
-    """Where plugins are listed it is found at once; on plain v1 nobody can tell, and it is said."""
-    server.send("PATCH", "/_emulator/switches/", {"plugin_list": plugin_list})
-    try:
+    """Where plugins are listed it is found at once; on plain v1 nobody can tell, and it is said.
+
+    The vendor's makes a first release of each plugin, by which it is found without a list.
+    """
+    is_found = plugin_list == "list" or server.profile != PAGE
+    with server.switched(plugin_list=plugin_list):
         site = make_site(groups=2)
         server.faults({"match": {"path": "/plugins/", "method": "POST", "nth": 1}, "do": LOST[0]})
         first = site.apply()
-        assert first.code == (0 if plugin_list == "list" else 7)
+        assert first.code == (0 if is_found else 7)
         converge(site, first, row)
-    finally:
-        server.send("PATCH", "/_emulator/switches/", {"plugin_list": "none"})
-    assert row.unknowns == (plugin_list == "none")
+    assert row.unknowns == (not is_found)
 
 
 DEEDS: list[dict[str, Any]] = [
@@ -81,15 +84,37 @@ RULES = st.builds(
 )
 
 
+SCHEDULES = st.fixed_dictionaries(
+    {
+        "schedule": st.lists(RULES, min_size=1, max_size=5),
+        "parallelism": st.sampled_from([1, 4]),
+        "listed": st.booleans(),
+        "changed": st.booleans(),
+    }
+)
+
+
 @on_api("v1", "v2")
 @effort(8, 500)
-@given(
-    schedule=st.lists(RULES, min_size=1, max_size=5),
-    parallelism=st.sampled_from([1, 4]),
-    listed=st.booleans(),
-    changed=st.booleans(),
-)
+@given(SCHEDULES)
 def test_random_schedules(
+    make_site: Callable[..., Site], server: Server, row: Row, drawn: dict[str, Any]
+) -> None:
+    """Several faults in one apply, several calls at once, plugins listed or not (on v1)."""
+    goes_through(make_site, server, row, **drawn)
+
+
+@on_vendor()
+@effort(2, 300)
+@given(SCHEDULES)
+def test_random_schedules_on_vendor(
+    make_site: Callable[..., Site], server: Server, row: Row, drawn: dict[str, Any]
+) -> None:
+    """The same on the vendor's profile, whatever the profile of all tests is."""
+    goes_through(make_site, server, row, **drawn)
+
+
+def goes_through(
     make_site: Callable[..., Site],
     server: Server,
     row: Row,
@@ -98,21 +123,19 @@ def test_random_schedules(
     listed: bool,
     changed: bool,
 ) -> None:
-    """Several faults in one apply, several calls at once, plugins listed or not (on v1)."""
-    switch = {"plugin_list": "list" if listed else "none"}
-    server.send("PATCH", "/_emulator/switches/", switch)
-    site = make_site(groups=2)
-    before: set[str] = set()
-    if changed:
-        assert site.apply().code == 0
-        before = set(server.ids())
-        _change(site)
-    server.faults(*schedule)
-    first = site.apply(parallelism=parallelism)
-    if first.report:
-        tells_the_truth(site, first.report, before)
-    converge(site, first, row)
-    server.send("PATCH", "/_emulator/switches/", {"plugin_list": "none"})
+    """An apply under these faults, and what is found afterwards."""
+    with server.switched(plugin_list="list" if listed else "none"):
+        site = make_site(groups=2)
+        before: set[str] = set()
+        if changed:
+            assert site.apply().code == 0
+            before = set(server.ids())
+            _change(site)
+        server.faults(*schedule)
+        first = site.apply(parallelism=parallelism)
+        if first.report:
+            tells_the_truth(site, first.report, before)
+        converge(site, first, row)
 
 
 def _change(site: Site) -> None:

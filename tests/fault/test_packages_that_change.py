@@ -53,6 +53,7 @@ def site(tmp_path: Path, server: Server, request: pytest.FixtureRequest) -> Site
 
 def _pack(path: Path) -> None:
     with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("config.yaml", 'name: plugin-0\ncode: plugin-0\nversion: "1.1.0"\n')
         archive.writestr("weights.bin", os.urandom(SIZE))
 
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import pytest
 from fault.commands import FOREVER, applying, kill, reaches
-from fault.convergence import command
-from fault.site import Server, Site
+from fault.convergence import command, on_vendor, without_a_list_of_plugins
+from fault.site import LATER, Server, Site
 
 # Of an apply of three resources, in the order of its creates.
 STORAGE, PLUGIN, RELEASE = 1, 2, 3
@@ -60,6 +60,23 @@ def test_absence_is_not_believed_too_early(make_site: Callable[..., Site], serve
     assert "Settled: 0. Still open: 1." in said
 
 
+@on_vendor()
+@pytest.mark.parametrize("commit", ["before", "after"])
+def test_a_plugin_that_is_listed_is_settled(
+    commit: str, make_site: Callable[..., Site], server: Server
+) -> None:
+    """By what the list shows: nothing stays open once the time for such a call is over."""
+    site = killed(make_site, server, PLUGIN, commit)
+    done = commit == "after"
+    said = command(site, "settle -t site", code=0 if done else 7)
+    assert ("plugin/plugin-0: create was done (id " in said) is done
+    assert "--absent" not in said
+    assert site.apply(ahead=LATER).code == 0
+    assert len(server.ids()["plugin/plugin-0"]) == 1
+    assert site.open_intents() == []
+
+
+@without_a_list_of_plugins()
 def test_what_nobody_can_tell_comes_with_its_two_commands(
     make_site: Callable[..., Site], server: Server
 ) -> None:
@@ -76,6 +93,7 @@ def test_what_nobody_can_tell_comes_with_its_two_commands(
         assert len(server.ids()["plugin/plugin-0"]) == 1
 
 
+@without_a_list_of_plugins()
 def test_json_tells_each_call(make_site: Callable[..., Site], server: Server) -> None:
     """A script sees what is open and why."""
     site = killed(make_site, server, PLUGIN, "after")

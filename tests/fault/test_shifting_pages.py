@@ -52,12 +52,9 @@ def test_shift(
     # Theirs come first and last, so that a page's first object is never one of ours.
     for name in [*theirs[:95], *names, *theirs[95:]] + [f"last-{n}" for n in range(90)]:
         _store(server, name)
-    server.send("PATCH", "/_emulator/switches/", {"list_order": order})
     server.faults(*SHIFTS[shift])
-    try:
+    with server.switched(list_order=order):
         applied = site.apply(adopt=True, parallelism=4)
-    finally:
-        server.send("PATCH", "/_emulator/switches/", {"list_order": "oldest"})
     server.faults()
     refused = applied.report is None
     assert refused == (shift == "deleted-all-the-time")
@@ -100,14 +97,11 @@ def test_a_shift_under_cursors(
     with open_state(site.where()) as state:
         states.remove(state, list(state.store.read().records))
     posts = server.posts()
-    server.send("PATCH", "/_emulator/switches/", {"list_order": order})
     match = {"method": "GET", "path": "/v2/plugins/", "to": 2}
     server.faults({"match": match, "do": {"page_shift": shift}})
-    try:
+    with server.switched(list_order=order):
         assert site.apply(adopt=True).code == 0
         assert server.counts()[0]["done"] == 2
-    finally:
-        server.send("PATCH", "/_emulator/switches/", {"list_order": "oldest"})
     server.faults()
     row.add(1, 0)
     assert server.posts() == posts

@@ -13,9 +13,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from laws.effort import spread
+from laws.effort import DEEP, spread
 from laws.worlds import SECRET_FILE, SECRET_KEYS, SECRETS, Edit, World
-from profiles import PAGE, PROFILE
+from profiles import PAGE, PROFILE, VENDOR
 
 from synapse_apply.emulator.core.switches import SWITCHES
 from synapse_apply.kinds.catalogue import CATALOGUE
@@ -51,18 +51,27 @@ GUARDS = frozenset({"no-manifests", "all-missing", "mass-missing", "recreate", "
 ANYTHING_GOES = Choices(recreate=True, overridden=GUARDS)
 
 
-def combinations(api: str = "v1") -> list[dict[str, str]]:
+def combinations(api: str = "v1", profile: str = PROFILE) -> list[dict[str, str]]:
     """Every combination of the switches that matter to plan and apply, or another profile's."""
-    if PROFILE != PAGE:
-        return [{"profile": PROFILE, **more} for more in ON_TOP]
+    if profile != PAGE:
+        return [{"profile": profile, **more} for more in ON_TOP]
     matter = MATTER if api == "v1" else MATTER_ON_V2
     chosen = [[(s.name, value) for value in s.values] for s in SWITCHES if s.name in matter]
     return [dict(combination) for combination in itertools.product(*chosen)]
 
 
+def on_vendor(few: int) -> list[dict[str, str]]:
+    """`few` of the vendor's combinations, all when deep; none where all laws run on a profile."""
+    if PROFILE != PAGE:
+        return []
+    every = combinations(profile=VENDOR)
+    return every if DEEP else every[:few]
+
+
 def on_each_api() -> pytest.MarkDecorator:
     """API versions of plugins and releases, each with some of its combinations of switches."""
     cases = [(api, switches) for api in APIS for switches in spread(combinations(api))]
+    cases += [("v1", switches) for switches in on_vendor(few=1)]
     return pytest.mark.parametrize(("api", "switches"), cases, ids=name_of)
 
 
@@ -122,6 +131,11 @@ class Server:
         }
         self.send("PATCH", "/_emulator/switches/", {"profile": PAGE, **jobs, **switches})
         self.forget()
+
+    def switches(self) -> dict[str, str]:
+        """How it behaves, by switch."""
+        values: dict[str, str] = self.send("GET", "/_emulator/switches/")
+        return values
 
     def forget(self) -> None:
         self.send("DELETE", "/_emulator/requests/")
@@ -254,7 +268,7 @@ class Project:
     def found(self, world: World, addresses: Iterable[str]) -> None:
         """Objects of these addresses exist; a plugin that no list shows is imported."""
         world.write(self.root)
-        listed = self.server.send("GET", "/_emulator/switches/")["plugin_list"] == "list"
+        listed = self.server.switches()["plugin_list"] == "list"
         for address in addresses:
             remote_id = self.server.exists_already(world, address)
             if address.startswith("plugin/") and not listed:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from laws import holds
-from laws.bench import ANYTHING_GOES, Project, combinations, name_of, pending
+from laws.bench import ANYTHING_GOES, Project, combinations, name_of, on_vendor, pending
 from laws.effort import DEEP, effort
 from laws.worlds import Story, stories
 
@@ -44,6 +44,7 @@ def settle(project: Project, choices: Choices) -> None:
 
 CASES = [
     *(("v1", switches) for switches in combinations()),
+    *(("v1", switches) for switches in on_vendor(few=2)),
     *(("v2", switches) for switches in combinations("v2")[:: 1 if DEEP else 5]),
 ]
 
@@ -55,7 +56,7 @@ def test_a_second_plan_is_empty(project, api, switches):
     @effort(few=2, many=60)
     @given(stories())
     def law(drawn: Story) -> None:
-        here, story = project(switches, api), drawn.on(api)
+        here, story = project(switches, api), drawn.on(api, switches)
         choices = replace(ANYTHING_GOES, prune=story.prune)
         here.found(story.first, story.before)
         for world, edits in ((story.first, story.outside), (story.second, story.later)):

@@ -52,7 +52,7 @@ def test_what_is_held_stays(project, api, switches):
     @effort(few=2, many=60)
     @given(stories())
     def law(drawn: Story) -> None:
-        here, story = project(switches, api), drawn.on(api)
+        here, story = project(switches, api), drawn.on(api, switches)
         story.first.write(here.root)
         if not goes(here):
             return
@@ -85,7 +85,7 @@ def test_drift_is_told_as_the_plan_tells_it(project, api, switches):
     @effort(few=2, many=60)
     @given(stories())
     def law(drawn: Story) -> None:
-        here, story = project(switches, api), drawn.on(api)
+        here, story = project(switches, api), drawn.on(api, switches)
         story.first.write(here.root)
         if not goes(here):
             return
@@ -119,7 +119,7 @@ def test_what_is_accepted_is_no_change(project, api, switches):
     @effort(few=2, many=60)
     @given(stories())
     def law(drawn: Story) -> None:
-        here, story = project(switches, api), drawn.on(api)
+        here, story = project(switches, api), drawn.on(api, switches)
         story.first.write(here.root)
         if not goes(here):
             return

@@ -47,7 +47,7 @@ def test_a_stopped_plan_changes_nothing(project, api, switches):
     @effort(few=8, many=60)
     @given(stories(), TROUBLE, CHOICES)
     def law(drawn: Story, trouble: list[Edit], choices: Choices) -> None:
-        here, story = project(switches, api), drawn.on(api)
+        here, story = project(switches, api), drawn.on(api, switches)
         story.first.write(here.root)
         here.apply()
         for edit in trouble:

@@ -65,7 +65,7 @@ def test_the_plan_is_the_same_for_any_order(project, api, switches):
         arranged: tuple[World, World, list[list[str]]], there: set[str], outside: list[Edit]
     ) -> None:
         world, other, files = arranged
-        world, other = suit(world, api), suit(other, api)
+        world, other = suit(world, api, switches), suit(other, api, switches)
         here = project(switches, api)
         here.found(world, sorted(there & world.documents.keys()))
         for step in ("first", "edited"):

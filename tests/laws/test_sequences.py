@@ -19,9 +19,10 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from laws import holds
-from laws.bench import ANYTHING_GOES, APIS, Project, Server, combinations
+from laws.bench import ANYTHING_GOES, Project, Server, combinations
 from laws.effort import effort
 from laws.worlds import World, edits, evolved, suit
+from profiles import PAGE, PROFILE, VENDOR
 
 from synapse_apply.applying.failures import CONFLICT
 from synapse_apply.model.errors import SynapseApplyError
@@ -39,6 +40,7 @@ class Sequences(RuleBasedStateMachine):
 
     server: Server
     api = "v1"
+    profile = PAGE
 
     def __init__(self) -> None:
         super().__init__()
@@ -48,9 +50,9 @@ class Sequences(RuleBasedStateMachine):
 
     @initialize(data=st.data())
     def begin(self, data: st.DataObject) -> None:
-        switches = data.draw(st.sampled_from(combinations(self.api)))
-        self.server.reset(switches)
-        self.finds_all = self.api == "v2" or switches["plugin_list"] == "list"
+        self.switches = data.draw(st.sampled_from(combinations(self.api, self.profile)))
+        self.server.reset(self.switches)
+        self.finds_all = self.api == "v2" or self.server.switches()["plugin_list"] == "list"
         made = Project.make(Path(self.folder.name), self.server, self.api)
         self.project = replace(made, parallelism=4)
 
@@ -62,7 +64,7 @@ class Sequences(RuleBasedStateMachine):
             kept = {k: v for k, v in world.documents.items() if k.split("@")[0][-1] != "c"}
             kept |= {k: v for k, v in world.documents.items() if k == "storage/sc"}
             world = World(kept, world.packages)
-        self.world = suit(world, self.api)
+        self.world = suit(world, self.api, self.switches)
         self.world.write(self.project.root)
         self.went_through = False
 
@@ -132,13 +134,17 @@ def _name(row: dict[str, Any]) -> str:
     return str(row["body"]["name"]).strip()
 
 
-@pytest.mark.parametrize("api", APIS)
-def test_no_sequence_makes_a_second_copy(server, api):
+# How many sequences, and how many when deep; on a profile of all tests, that alone.
+CASES = [("v1", PROFILE, 25, 1500), ("v2", PROFILE, 8, 700)]
+CASES += [("v1", VENDOR, 4, 700)] if PROFILE == PAGE else []
+
+
+@pytest.mark.parametrize(("api", "profile", "few", "many"), CASES)
+def test_no_sequence_makes_a_second_copy(server, api, profile, few, many):
     """Over any combination of switches."""
 
     class Here(Sequences):
         pass
 
-    Here.server, Here.api = server, api
-    few, many = (25, 1500) if api == "v1" else (8, 700)
+    Here.server, Here.api, Here.profile = server, api, profile
     run_state_machine_as_test(Here, settings=effort(few, many, steps=12))

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 from hypothesis import strategies as st
-from profiles import PAGE, PROFILE
+from profiles import PAGE
 
 from synapse_apply.kinds.plugin import CATEGORIES
 
@@ -113,11 +113,11 @@ def on_platform(world: World) -> World:
     return replace(world, documents=documents)
 
 
-def suit(world: World, api: str) -> World:
-    """The same world as plugins and releases of this API version can make it."""
+def suit(world: World, api: str, switches: Mapping[str, str]) -> World:
+    """The same world as plugins and releases of this API version and profile can make it."""
     if api == "v2":
         return on_v2(world)
-    return world if PROFILE == PAGE else on_platform(world)
+    return world if switches.get("profile", PAGE) == PAGE else on_platform(world)
 
 
 def secret(name: str = "", form: str = "") -> st.SearchStrategy[Any]:
@@ -343,9 +343,10 @@ class Story:
     later: tuple[Edit, ...]
     prune: bool = False
 
-    def on(self, api: str) -> Story:
-        """The same story where plugins and releases are of this API version."""
-        return replace(self, first=suit(self.first, api), second=suit(self.second, api))
+    def on(self, api: str, switches: Mapping[str, str]) -> Story:
+        """The same story where plugins and releases are of this API version and profile."""
+        first, second = (suit(world, api, switches) for world in (self.first, self.second))
+        return replace(self, first=first, second=second)
 
 
 @st.composite
