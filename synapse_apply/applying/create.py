@@ -85,14 +85,14 @@ def _send(parts: Sequence[_Part], tools: Tools, package: Any, live: Live) -> tup
         if package is not None:
             package.seek(start)
             body["file"] = package
-        parts = _announced(parts, tools)
+        parts = _announce_intents(parts, tools)
         attempt = _attempt(parts, tools, body)
         again = frozenset[str]()
         if isinstance(attempt, RemoteError):
             again = refused_forms(attempt, preferred)
         if not isinstance(attempt, RemoteError) or not again:
             break
-        parts = [_refused(part, tools, attempt) for part in parts]
+        parts = [_prepare_next_attempt(part, tools, attempt) for part in parts]
         preferred = {name: value for name, value in preferred.items() if name not in again}
         plain |= again
     if isinstance(attempt, RemoteError):
@@ -102,7 +102,7 @@ def _send(parts: Sequence[_Part], tools: Tools, package: Any, live: Live) -> tup
     return _after_success(parts, tools, attempt, live)
 
 
-def _announced(parts: Sequence[_Part], tools: Tools) -> list[_Part]:
+def _announce_intents(parts: Sequence[_Part], tools: Tools) -> list[_Part]:
     # What the next run could not look up is announced at the last moment: a run that is killed
     # while it waits for a place would leave it unknown.
     ahead = tools.place.is_near and all(_shows(part, tools) for part in parts)
@@ -125,7 +125,7 @@ def _attempt(parts: Sequence[_Part], tools: Tools, body: Mapping[str, Any]) -> R
         raise
 
 
-def _refused(part: _Part, tools: Tools, failure: RemoteError) -> _Part:
+def _prepare_next_attempt(part: _Part, tools: Tools, failure: RemoteError) -> _Part:
     """The part for another attempt, once the state knows that this one did nothing."""
     closed = replace(part.sent.intent, state=IntentState.FAILED)
     entry = entry_of(tools, closed, "refused", failure.request_id)

@@ -24,7 +24,7 @@ def list_runs(face: Face, runs: Sequence[PastRun]) -> int:
     elif runs:
         rows = [
             (
-                *(_time(run.at), run.plan_id, run.command, _listed(run.counts)),
+                *(_time(run.at), run.plan_id, run.command, _join_counts(run.counts)),
                 *(run.who, short_commit(run.commit), run.run),
             )
             for run in runs
@@ -44,7 +44,7 @@ def show_run(face: Face, run: PastRun) -> int:
     facts = {
         "plan": run.plan_id,
         "command": run.command,
-        "calls": _listed(run.counts),
+        "calls": _join_counts(run.counts),
         "who": run.who,
         "run": run.run,
         "commit": run.commit,
@@ -80,7 +80,7 @@ def _document(run: PastRun) -> dict[str, Any]:
     }
 
 
-def _listed(counts: Mapping[str, int]) -> str:
+def _join_counts(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{count} {what}" for what, count in counts.items())
 
 

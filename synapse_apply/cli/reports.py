@@ -228,7 +228,7 @@ class Reports:
     def _to_runner(self, told: Told) -> Iterator[Diagnostic]:
         """Annotations to stderr, and the files that a runner of GitHub Actions names."""
         found = (told.annotated or told.remarks)()
-        self.face.err(github.annotation_lines(self._placed(found)))
+        self.face.err(github.annotation_lines(self._with_repository_paths(found)))
         environ = self.where.environ
         if summary := environ.get("GITHUB_STEP_SUMMARY"):
             room = STEP_SUMMARY.limit - size(Path(summary))
@@ -243,9 +243,9 @@ class Reports:
 
     def placed(self, told: Told) -> list[Remark]:
         """What is said of files, by the names they have in the repository."""
-        return self._placed(told.remarks())
+        return self._with_repository_paths(told.remarks())
 
-    def _placed(self, found: list[Remark]) -> list[Remark]:
+    def _with_repository_paths(self, found: list[Remark]) -> list[Remark]:
         names = {remark.position.file for remark in found if remark.position is not None}
         root = workspace_of(self.where.environ)
         return remarks.seen_from(found, {n: _inside(n, root) or n for n in names} if root else {})

@@ -58,12 +58,12 @@ class ComparedSecret:
         wanted = declared.mac if is_declared else None
         base = wanted if is_declared else recorded
         return cls(
-            _compared(wanted, recorded) if is_declared else None,
-            NOT_SHOWN if isinstance(live, Withheld) else _compared(base, live),
+            _compare_with_base(wanted, recorded) if is_declared else None,
+            NOT_SHOWN if isinstance(live, Withheld) else _compare_with_base(base, live),
         )
 
 
-def _compared(base: Any, other: Any) -> str | None:
+def _compare_with_base(base: Any, other: Any) -> str | None:
     if not isinstance(other, Mac):
         return None
     if not isinstance(base, Mac):

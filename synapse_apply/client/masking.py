@@ -163,7 +163,7 @@ class Redactor:
         # Keys, and values such as a provider, stand in every object.
         if text in search.clean:
             return text
-        masked = None if text in self._public else _masked(text, search)
+        masked = None if text in self._public else _mask_or_none(text, search)
         if masked is not None:
             return MaskedText.of(masked, text)
         if len(text) <= _SHORT and len(search.clean) < _MOST_REMEMBERED:
@@ -353,7 +353,7 @@ def _is_alone(text: str, at: int, end: int, form: _Form) -> bool:
     return not any(sign.isalnum() or sign == "_" for sign in (before, after))
 
 
-def _masked(text: str, search: _Search) -> str | None:
+def _mask_or_none(text: str, search: _Search) -> str | None:
     """The masked text, None where there is nothing to mask."""
     pieces, end = [], 0
     for first, last in _places(text, search):

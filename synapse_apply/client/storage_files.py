@@ -125,15 +125,15 @@ class _GuardedConnection(TimedConnection):
     """Asks where it ended, since a name may stand for another address by now."""
 
     def _new_conn(self) -> socket.socket:
-        return _checked(super()._new_conn())
+        return _check_peer(super()._new_conn())
 
 
 class _GuardedTlsConnection(TimedTlsConnection):
     def _new_conn(self) -> socket.socket:
-        return _checked(super()._new_conn())
+        return _check_peer(super()._new_conn())
 
 
-def _checked(sock: socket.socket) -> socket.socket:
+def _check_peer(sock: socket.socket) -> socket.socket:
     may_reach = _MAY_REACH.get()
     if may_reach is not None and not may_reach(str(sock.getpeername()[0])):
         sock.close()
@@ -204,7 +204,7 @@ class Fetching:
             left = max(self.deadline.remaining(), 0.001)
             timeout = Timeout(connect=min(self.limits.connect, left), read=left)
             with ending(adapter.exchange("GET", url, _HEADERS, None, timeout)) as response:
-                return self._taken(response, origin, into)
+                return self._save_or_redirect(response, origin, into)
         except failures.LIBRARY_ERRORS as caught:
             words = _words(caught, late=self.deadline.passed)
         finally:
@@ -216,7 +216,7 @@ class Fetching:
         # Libraries quote the URL: their own error goes no further.
         raise RemoteError(f"GET {origin}: {words}")
 
-    def _taken(self, response: BaseHTTPResponse, origin: str, into: BinaryIO) -> str:
+    def _save_or_redirect(self, response: BaseHTTPResponse, origin: str, into: BinaryIO) -> str:
         status = response.status
         if status in _REDIRECTS and (place := response.headers.get("Location")):
             return place

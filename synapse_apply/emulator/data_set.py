@@ -69,7 +69,7 @@ def find_running(data: Path | str) -> RunningServer | None:
         text = place.read_endpoint(data)
         DataLock(data).release()
     except DataSetBusyError:
-        return _checked(data, text)
+        return _parse_endpoint(data, text)
     except OSError:
         return None
     return None
@@ -78,7 +78,7 @@ def find_running(data: Path | str) -> RunningServer | None:
 def is_untouched(data: Path | str) -> bool:
     """Whether nothing was ever made in the data set that a server has now."""
     made = "SELECT COUNT(*) FROM sqlite_sequence WHERE name IN ('plugin', 'release', 'storage')"
-    found = _asked(Path(data), made)
+    found = _query_value(Path(data), made)
     return found == 0  # who cannot look must not take it for empty
 
 
@@ -95,7 +95,7 @@ def _reachable(url: str) -> str:
     return urlunsplit(parts._replace(netloc=f"{here}:{parts.port}")) if here else url
 
 
-def _checked(data: Path, text: bytes) -> RunningServer:
+def _parse_endpoint(data: Path, text: bytes) -> RunningServer:
     try:
         told: Any = json.loads(text)
         server = RunningServer(told["url"], told["pid"], told["data_set"], told["token"])
@@ -117,7 +117,7 @@ def _checked(data: Path, text: bytes) -> RunningServer:
         raise _not_believed(data, f"names process {server.pid}, which is none of yours")
     if not _has_open(server.pid, data / place.LOCK):
         raise _not_believed(data, f"names process {server.pid}, which does not have the data set")
-    if _asked(data, "SELECT value FROM about WHERE name='data_set'") != server.data_set:
+    if _query_value(data, "SELECT value FROM about WHERE name='data_set'") != server.data_set:
         raise _not_believed(data, "names another data set than the one that lies beside it")
     return server
 
@@ -168,7 +168,7 @@ def _has_open(pid: int, file: Path) -> bool:
     return False
 
 
-def _asked(data: Path, question: str) -> object:
+def _query_value(data: Path, question: str) -> object:
     """The one value that a query of a data set gives; None where it cannot be asked."""
     where = f"{(data / place.DATABASE).absolute().as_uri()}?mode=ro"
     try:
@@ -181,4 +181,4 @@ def _asked(data: Path, question: str) -> object:
 
 def recorded_data_set(data: Path | str) -> str:
     """The UUID of the data set that is kept there; "" where none can be read."""
-    return str(_asked(Path(data), "SELECT value FROM about WHERE name = 'data_set'") or "")
+    return str(_query_value(Path(data), "SELECT value FROM about WHERE name = 'data_set'") or "")

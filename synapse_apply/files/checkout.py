@@ -37,7 +37,7 @@ def read_plain(path: Path, largest: int = LARGEST) -> bytes:
     _check_kind(path.stat().st_mode)
     with os.fdopen(os.open(path, flags), "rb") as file:
         _check_kind(os.fstat(file.fileno()).st_mode)
-        return _bounded(file, largest)
+        return _read_bounded(file, largest)
 
 
 def read_named(path: Path, folder: Path | None = None, largest: int = LARGEST) -> bytes:
@@ -51,7 +51,7 @@ def read_named(path: Path, folder: Path | None = None, largest: int = LARGEST) -
         check_place(path, around)
         return read_plain(path, largest)
     with path.open("rb") as file:
-        return _bounded(file, largest)
+        return _read_bounded(file, largest)
 
 
 def check_place(path: Path, folder: Path) -> None:
@@ -103,7 +103,7 @@ def _check_kind(mode: int) -> None:
     raise NotPlain("it is a pipe" if stat.S_ISFIFO(mode) else "it is a device or a socket")
 
 
-def _bounded(file: BinaryIO, largest: int) -> bytes:
+def _read_bounded(file: BinaryIO, largest: int) -> bytes:
     """All of it; in blocks, since room for the most that could come would be taken at once."""
     blocks, size = [], 0
     while block := file.read(_BLOCK):

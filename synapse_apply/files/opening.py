@@ -95,7 +95,7 @@ def check_file(path: Path) -> os.stat_result | None:
     OSError where a folder on the way cannot be entered.
     """
     try:
-        with _descended(path) as place:
+        with _open_parent(path) as place:
             found = place.look()
             if found is not None:
                 _check(found, path, place.base_owner)
@@ -107,7 +107,7 @@ def check_file(path: Path) -> os.stat_result | None:
 def check_folder(path: Path) -> bool:
     """Whether there is such a folder; UntrustedFileError where one on the way is not ours."""
     try:
-        with _descended(path, folder=True):
+        with _open_parent(path, folder=True):
             return True
     except FileNotFoundError:
         return False
@@ -115,7 +115,7 @@ def check_folder(path: Path) -> bool:
 
 def open_file(path: Path, flags: int, mode: int = FILE_MODE) -> int:
     """A descriptor of a file of ours, opened with `flags`; OSError as `os.open`."""
-    with _descended(path) as place:
+    with _open_parent(path) as place:
         found = place.look()
         if found is not None and not flags & os.O_EXCL:
             _check(found, path, place.base_owner)
@@ -150,13 +150,13 @@ def make_file(path: Path) -> None:
 
 def replace_file(path: Path, by: str) -> None:
     """Give the file called `by`, in the same folder, the name of `path`."""
-    with _descended(path) as place:
+    with _open_parent(path) as place:
         os.replace(by, place.name, src_dir_fd=place.folder, dst_dir_fd=place.folder)
 
 
 def link_file(path: Path, to: str) -> None:
     """Give the file called `to`, in the same folder, the name of `path` as well."""
-    with _descended(path) as place:
+    with _open_parent(path) as place:
         os.link(
             to,
             place.name,
@@ -168,13 +168,13 @@ def link_file(path: Path, to: str) -> None:
 
 def remove_file(path: Path) -> None:
     """Remove a name, if there is one; what a link leads to is left alone."""
-    with suppress(FileNotFoundError), _descended(path) as place:
+    with suppress(FileNotFoundError), _open_parent(path) as place:
         os.unlink(place.name, dir_fd=place.folder)
 
 
 def flush_folder(folder: Path) -> None:
     """Make a rename or a new name in the folder survive a power loss."""
-    with _descended(folder, folder=True) as place:
+    with _open_parent(folder, folder=True) as place:
         os.fsync(place.folder)
 
 
@@ -195,7 +195,7 @@ def make_folder(folder: Path) -> None:
             at = at / name
             with suppress(FileExistsError):
                 os.mkdir(name, FOLDER_MODE, dir_fd=descriptor)
-            below = _entered(descriptor, name, at, owner)
+            below = _open_subfolder(descriptor, name, at, owner)
             os.close(descriptor)
             descriptor = below
             if name == FOLDER:
@@ -227,7 +227,7 @@ def _split(path: Path) -> tuple[Path, tuple[str, ...]]:
 
 
 @contextmanager
-def _descended(path: Path, *, folder: bool = False) -> Iterator[_Place]:
+def _open_parent(path: Path, *, folder: bool = False) -> Iterator[_Place]:
     """The open folder of a file, or the `folder` itself; FileNotFoundError where one is missing."""
     base, names = _split(path)
     descriptor, at = os.open(base, _FOLDER_FLAGS), base
@@ -235,7 +235,7 @@ def _descended(path: Path, *, folder: bool = False) -> Iterator[_Place]:
     try:
         for name in names if folder else names[:-1]:
             at = at / name
-            below = _entered(descriptor, name, at, owner)
+            below = _open_subfolder(descriptor, name, at, owner)
             os.close(descriptor)
             descriptor = below
         yield _Place(path, descriptor, names[-1], owner)
@@ -243,7 +243,7 @@ def _descended(path: Path, *, folder: bool = False) -> Iterator[_Place]:
         os.close(descriptor)
 
 
-def _entered(descriptor: int, name: str, at: Path, owner: int) -> int:
+def _open_subfolder(descriptor: int, name: str, at: Path, owner: int) -> int:
     """The descriptor of a folder in an open one."""
     _check(os.stat(name, dir_fd=descriptor, follow_symlinks=False), at, owner, folder=True)
     try:

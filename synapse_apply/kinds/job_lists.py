@@ -53,7 +53,7 @@ def ends_before(since: datetime) -> Callable[[Sequence[Raw]], bool]:
 
     def is_last(items: Sequence[Raw]) -> bool:
         nonlocal is_ordered, before
-        times = [_zoned(item.get("created", item.get("created_at"))) for item in items]
+        times = [_parse_zoned_time(item.get("created", item.get("created_at"))) for item in items]
         known = [at for at in times if at is not None]
         row = [*before, *known]
         is_ordered &= len(known) == len(times) and row == sorted(row, reverse=True)
@@ -63,7 +63,7 @@ def ends_before(since: datetime) -> Callable[[Sequence[Raw]], bool]:
     return is_last
 
 
-def _zoned(text: object) -> datetime | None:
+def _parse_zoned_time(text: object) -> datetime | None:
     """A time with its zone: of one without nobody knows how far it is from ours."""
     try:
         found = datetime.fromisoformat(str(text))

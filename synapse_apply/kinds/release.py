@@ -63,7 +63,7 @@ def _encode(spec: Mapping[str, Any]) -> dict[str, Any]:
     return {**body, "plugin": wire_id(str(spec["plugin"]))}
 
 
-def _preferred(spec: Mapping[str, Any], key: str) -> dict[str, Any]:
+def _encode_preferred(spec: Mapping[str, Any], key: str) -> dict[str, Any]:
     """What the platform takes: its publishers name the plugin by its code.
 
     A code of digits would be taken for an id. The digest goes where an answer may show it again: in
@@ -150,7 +150,7 @@ V1 = Binding(
     decode=_decode,
     encode=_encode,
     file_of=_file_of,
-    preferred=_preferred,
+    preferred=_encode_preferred,
 )
 
 V2_READ_ONLY = (

@@ -88,7 +88,7 @@ def _by_version(one: Desired) -> tuple[bool, Order | tuple[()], str]:
     return at is not None, at or (), version
 
 
-def _surveyed(
+def _collect_needs(
     declared: Mapping[Address, Desired], config_of: ConfigOf
 ) -> tuple[Offers, list[Needing]]:
     offers, needing = Offers(), []
@@ -114,7 +114,7 @@ def _surveyed(
 def with_needs(declared: Mapping[Address, Desired], config_of: ConfigOf) -> dict[Address, Desired]:
     """The same resources, each depending on what its package needs as well."""
     made = dict(declared)
-    offers, needing = _surveyed(declared, config_of)
+    offers, needing = _collect_needs(declared, config_of)
     for row in needing:
         found = (offers.fitting(need) for need in row.needs if need.code != row.code)
         needed = dict.fromkeys((*row.one.depends_on, *filter(None, found)))
@@ -126,7 +126,7 @@ def unmet_needs(
     declared: Mapping[Address, Desired], config_of: ConfigOf
 ) -> Iterator[tuple[Desired, Flaw]]:
     """What packages need and no manifest offers, or offers in another version."""
-    offers, needing = _surveyed(declared, config_of)
+    offers, needing = _collect_needs(declared, config_of)
     for row in needing:
         for need in row.needs:
             named = f"`{dotted(need.path)}` of {row.one.address}"

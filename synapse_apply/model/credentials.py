@@ -144,11 +144,11 @@ def _is_allowed(lines: list[str], line: int) -> bool:
 def _present(text: str) -> Iterator[tuple[_Form, re.Pattern[str]]]:
     for form in _FORMS:
         if any(mark in text for mark in form.marks):
-            yield form, _compiled(form.pattern)
+            yield form, _compile_pattern(form.pattern)
 
 
 @cache
-def _compiled(pattern: str) -> re.Pattern[str]:
+def _compile_pattern(pattern: str) -> re.Pattern[str]:
     return re.compile(pattern)
 
 

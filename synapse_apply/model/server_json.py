@@ -29,7 +29,7 @@ class OddJsonError(ValueError):
 
 def parse(text: str | bytes) -> Any:
     """The value of a text in UTF-8, strictly; OddJsonError says what is wrong."""
-    return _parsed(decoded(text), _STRICT, _STRICT_LONG)
+    return _parse_text(decoded(text), _STRICT, _STRICT_LONG)
 
 
 def parse_words(text: str | bytes) -> Any:
@@ -38,7 +38,7 @@ def parse_words(text: str | bytes) -> Any:
     What has no meaning becomes a text that shows it; OddJsonError for what is no JSON.
     """
     found = decoded(text)
-    value = _parsed(found, _LENIENT, _LENIENT, refuse_surrogates=False)
+    value = _parse_text(found, _LENIENT, _LENIENT, refuse_surrogates=False)
     return without_surrogates(value) if _SURROGATE.search(found) else value
 
 
@@ -86,7 +86,7 @@ def decoded(text: str | bytes) -> str:
         raise OddJsonError("it is not in UTF-8") from None
 
 
-def _parsed(
+def _parse_text(
     text: str,
     decoder: json.JSONDecoder,
     for_long: json.JSONDecoder,
@@ -130,7 +130,7 @@ def _finite(text: str) -> float:
     return value
 
 
-def _bounded(text: str) -> int:
+def _parse_integer(text: str) -> int:
     if len(text.lstrip("-")) > _MOST_DIGITS:
         raise OddJsonError(f"an integer in it has more than {_MOST_DIGITS} digits")
     return int(text)
@@ -150,7 +150,7 @@ _FORM: dict[str, Any] = {
 }
 _STRICT = json.JSONDecoder(**_FORM)
 # A hook for integers is called for each of them: only where one may be too long.
-_STRICT_LONG = json.JSONDecoder(**_FORM, parse_int=_bounded)
+_STRICT_LONG = json.JSONDecoder(**_FORM, parse_int=_parse_integer)
 
 
 def _shown_float(text: str) -> float | str:

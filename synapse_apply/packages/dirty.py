@@ -44,7 +44,7 @@ def files_changed_since(
         return ()
     prefix = repository.prefix_of(root)
     certain, doubtful = _sorted_out(out.split(b"\0"), f"{prefix}/" if prefix else "")
-    new = _untracked(root, read, timeout)
+    new = _find_untracked(root, read, timeout)
     found = sorted({*certain, *_really_changed(root, commit, doubtful), *new})
     return tuple(map(printable, found[:MOST]))
 
@@ -77,7 +77,7 @@ def _without_filters(names: Collection[str]) -> list[str]:
     return [word for name in names for what in settings for word in ("-c", f"filter.{name}.{what}")]
 
 
-def _untracked(root: Path, read: Collection[str], timeout: float) -> Iterator[str]:
+def _find_untracked(root: Path, read: Collection[str], timeout: float) -> Iterator[str]:
     """Those of the files that Git neither knows nor ignores."""
     top = Path(os.path.realpath(root))
     inside = [name for name in read if Path(os.path.realpath(top / name)).is_relative_to(top)]

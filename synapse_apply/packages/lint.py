@@ -141,7 +141,7 @@ class PackageLint:
         """All of them; of each rule the first few, the last of which counts the others."""
         found = [*self._of_config(), *self._flaws, *self._imports()]
         order = sorted(dict.fromkeys(map(unrevealing, found)), key=_by_place)
-        return list(_limited(order))
+        return list(_limit_flaws(order))
 
     def _name(self, path: str) -> str:
         return name_in(self.source, path)
@@ -333,7 +333,7 @@ def unrevealing(flaw: Flaw) -> Flaw:
     return Flaw(flaw.rule, UNSHOWN, "", flaw.position)
 
 
-def _limited(flaws: list[Flaw]) -> Iterator[Flaw]:
+def _limit_flaws(flaws: list[Flaw]) -> Iterator[Flaw]:
     counts, seen = Counter(flaw.rule for flaw in flaws), Counter[str]()
     for flaw in flaws:
         seen[flaw.rule] += 1

@@ -29,11 +29,13 @@ def dependency_order(
     }
     cycles: list[Cycle] = [(node, node) for node in edges if node in graph[node]]
     for component in _components(edges):
-        cycles += _opened(component, edges)
+        cycles += _break_cycles(component, edges)
     return _batches(edges, rank), cycles
 
 
-def _opened(component: Collection[Address], edges: dict[Address, set[Address]]) -> Iterator[Cycle]:
+def _break_cycles(
+    component: Collection[Address], edges: dict[Address, set[Address]]
+) -> Iterator[Cycle]:
     """The cycles of nodes that all lead to each other, whose edges are taken out.
 
     Only the first of many are told: what is mended there ends others, too.

@@ -108,11 +108,11 @@ class RunSigner:
         self, records: Mapping[Address, Record]
     ) -> tuple[Mapping[Address, Record], tuple[Address, ...]]:
         """The records, the result of a run unknown where its signature is forged; and whose is."""
-        forged = tuple(self._forged(records.values()))
-        doubted = {address: _doubted(records[address]) for address in forged}
+        forged = tuple(self._find_forged(records.values()))
+        doubted = {address: _with_unknown_run(records[address]) for address in forged}
         return ({**records, **doubted} if doubted else records), forged
 
-    def _forged(self, records: Iterable[Record]) -> Iterable[Address]:
+    def _find_forged(self, records: Iterable[Record]) -> Iterable[Address]:
         return (one.address for one in records if self.standing(one) is Standing.FORGED)
 
     def _document(self, address: Address, last: LastRun) -> dict[str, str]:
@@ -123,7 +123,7 @@ class RunSigner:
         }
 
 
-def _doubted(record: Record) -> Record:
+def _with_unknown_run(record: Record) -> Record:
     last = LastRun.of(record.verification)
     if last is None:
         return record

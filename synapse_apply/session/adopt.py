@@ -127,7 +127,7 @@ class _Looking:
             raise _other_bytes(address, row.remote_id, str(digest), published.digest)
         parents = self._parents(kind, observed)
         made = _recorded(context, kind, binding, address, observed, before, digest, parents)
-        return made if published is None else _proven(made, published)
+        return made if published is None else _with_proof(made, published)
 
     def _bytes(
         self, binding: Binding, address: Address, raw: Raw, before: Record | None
@@ -272,7 +272,7 @@ def _other_bytes(address: Address, remote_id: str, known: str, published: str) -
     )
 
 
-def _proven(record: Record, published: PublishedBytes) -> Record:
+def _with_proof(record: Record, published: PublishedBytes) -> Record:
     """The record with the bytes that were read."""
     return replace(
         record,

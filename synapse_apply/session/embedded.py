@@ -54,7 +54,7 @@ def trusted_data_folder(root: Path) -> Path:
             try:
                 place.check(data)
             except place.DataSetPlaceError as failure:
-                raise _untrusted(failure) from None
+                raise _build_untrusted_error(failure) from None
     return data
 
 
@@ -63,7 +63,7 @@ def data_set_of(root: Path) -> str:
     from synapse_apply.emulator.data_set import recorded_data_set
 
     data = trusted_data_folder(root)
-    served = _served(data)
+    served = _find_server(data)
     return served.data_set if served is not None else recorded_data_set(data)
 
 
@@ -80,7 +80,7 @@ def running(root: Path, *, looking: bool = False, profile: str = "") -> Iterator
     from synapse_apply.emulator.data_set import is_untouched
 
     data = trusted_data_folder(root)
-    served = _served(data)
+    served = _find_server(data)
     if served is not None:
         token = Sensitive(served.token)
         yield Embedded(served.url, served.data_set, fresh=is_untouched(data), token=token)
@@ -95,14 +95,14 @@ def running(root: Path, *, looking: bool = False, profile: str = "") -> Iterator
         yield started
 
 
-def _served(data: Path) -> RunningServer | None:
+def _find_server(data: Path) -> RunningServer | None:
     from synapse_apply.emulator.core.place import DataSetPlaceError
     from synapse_apply.emulator.data_set import EndpointError, find_running
 
     try:
         return find_running(data)
     except DataSetPlaceError as failure:
-        raise _untrusted(failure) from None
+        raise _build_untrusted_error(failure) from None
     except EndpointError as failure:
         raise StateError.of(
             "The embedded backend that is served here is not used",
@@ -111,7 +111,7 @@ def _served(data: Path) -> RunningServer | None:
         ) from None
 
 
-def _untrusted(failure: DataSetPlaceError) -> StateError:
+def _build_untrusted_error(failure: DataSetPlaceError) -> StateError:
     return StateError(error(NOT_OURS, f"{failure.why}. It was not opened.", LOOK_FIRST))
 
 

@@ -59,7 +59,7 @@ def stop(reach: Reach, job: Job) -> tuple[Job, Diagnostic | None]:
     except RemoteError as failure:
         unknown = failure.effect is Effect.UNKNOWN
         note(reach, "stop", address, job.id, "unknown" if unknown else "failed")
-        raise (_lost(job, failure) if unknown else _refused(job, failure)) from None
+        raise (_lost(job, failure) if unknown else _explain_refusal(job, failure)) from None
     noted = note(reach, "stop", address, job.id, "done")
     try:
         return job_of(answer), noted
@@ -81,7 +81,7 @@ def _lost(job: Job, failure: RemoteError) -> OutcomeUnknown:
     )
 
 
-def _refused(job: Job, failure: RemoteError) -> InputError:
+def _explain_refusal(job: Job, failure: RemoteError) -> InputError:
     summary, hint = "The job was not stopped", "Try again."
     if isinstance(failure, Conflict):
         summary, hint = "The job has ended", f"`synapse-apply jobs get {job.id}` shows how."

@@ -77,7 +77,7 @@ def trusted_state(path: Path, root: Path) -> Path:
         check_own_folder(root)
         return path
     with reading(path.parent):
-        path = _followed(path, root)
+        path = _follow_links(path, root)
         if FOLDER in path.parts:
             check_folder(path.parent)
         beside = tuple(path.with_name(f"{path.name}{ending}") for ending in _COMPANIONS)
@@ -92,7 +92,7 @@ def is_kept_out_of_git(root: Path) -> bool:
     return not check_folder(folder) or is_ignored(folder)
 
 
-def _followed(path: Path, root: Path) -> Path:
+def _follow_links(path: Path, root: Path) -> Path:
     """The path with the links in it followed; StateError for one that is not followed."""
     done, left = Path(path.anchor), list(reversed(path.parts[1:]))
     if path.is_relative_to(root):  # the way to the project is that of whoever runs us
@@ -132,7 +132,7 @@ def _check_link(link: Path, root: Path) -> None:
 
 def _check_untracked(place: Path, paths: tuple[Path, ...]) -> None:
     """StateError when Git tracks one of these paths, or something below it."""
-    tracked = [one for one in _tracked(place, paths) if not _is_harmless(place, one)]
+    tracked = [one for one in _find_tracked(place, paths) if not _is_harmless(place, one)]
     if not tracked:
         return
     which = printable(tracked[0]) + (f" and {len(tracked) - 1} more" if len(tracked) > 1 else "")
@@ -153,7 +153,7 @@ def _is_harmless(folder: Path, tracked: str) -> bool:
     return is_it and folder.name == FOLDER and is_ignored(folder)
 
 
-def _tracked(place: Path, paths: tuple[Path, ...]) -> tuple[str, ...]:
+def _find_tracked(place: Path, paths: tuple[Path, ...]) -> tuple[str, ...]:
     """What Git tracks of these paths, as paths from the top of the repository."""
     real = Path(os.path.realpath(place.parent))
     repository = _repository_of(real / place.name)
@@ -162,11 +162,11 @@ def _tracked(place: Path, paths: tuple[Path, ...]) -> tuple[str, ...]:
     names = tuple((real / path.name).relative_to(repository.top).as_posix() for path in paths)
     known = (repository, names, _index_of(repository))
     if known not in _tracked_by_index:
-        _tracked_by_index[known] = _asked(repository, names)
+        _tracked_by_index[known] = _list_tracked(repository, names)
     return _tracked_by_index[known]
 
 
-def _asked(repository: Repository, names: tuple[str, ...]) -> tuple[str, ...]:
+def _list_tracked(repository: Repository, names: tuple[str, ...]) -> tuple[str, ...]:
     from synapse_apply.packages.repository import run_git
 
     # Where file systems take A for a, `.Synapse-Apply` of a commit is our folder.
@@ -174,10 +174,10 @@ def _asked(repository: Repository, names: tuple[str, ...]) -> tuple[str, ...]:
     try:
         code, out, why = run_git(repository.top, repository, "ls-files", "-z", "--", *specs)
     except InputError as problem:
-        raise _unanswered(repository.top / names[0], problem) from None
+        raise _build_unanswered_error(repository.top / names[0], problem) from None
     if code:
         failure = InputError.of("", why.strip().removeprefix("fatal: "))
-        raise _unanswered(repository.top / names[0], failure)
+        raise _build_unanswered_error(repository.top / names[0], failure)
     return tuple(os.fsdecode(name) for name in out.split(b"\0") if name)
 
 
@@ -189,10 +189,10 @@ def _repository_of(path: Path) -> Repository | None:
     try:
         return repository_of(path.parent)
     except InputError as problem:
-        raise _unanswered(path, problem) from None
+        raise _build_unanswered_error(path, problem) from None
 
 
-def _unanswered(path: Path, problem: SynapseApplyError) -> UntrustedFileError:
+def _build_unanswered_error(path: Path, problem: SynapseApplyError) -> UntrustedFileError:
     why = "; ".join(one.detail.rstrip(".") for one in problem.diagnostics)
     return untrusted(
         path,

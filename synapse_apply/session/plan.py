@@ -106,7 +106,7 @@ def _look(context: Context, choices: Choices, looked_at: Collection[Address]) ->
         waiting=moves.waiting,
         choices=replace(choices.under(context.target), partial=context.partial),
         capabilities=observer.capabilities,
-        diagnostics=(*moves.diagnostics, *untold, *map(_forged, forged), *twins),
+        diagnostics=(*moves.diagnostics, *untold, *map(_build_forged_finding, forged), *twins),
         elsewhere=context.elsewhere() if any(map(_may_be_proved, made.values())) else {},
         moved=moves.moved,
         removed=let_go(context.project.removed, records, context.desired),
@@ -205,7 +205,7 @@ def _still_open(items: Sequence[Settled]) -> Diagnostic:
     )
 
 
-def _forged(address: Address) -> Diagnostic:
+def _build_forged_finding(address: Address) -> Diagnostic:
     """The record of a run is not what this state's key signed."""
     return warning(
         "The record of a run was changed outside of this tool",

@@ -104,7 +104,7 @@ def read(path: Path) -> Contents:
             infos = archive.infolist()
             if why := _foreign_in(archive, infos) or _bytes_of_none(file, archive, infos):
                 raise unusable(path, why, _ANEW)
-            document = _parsed(path, archive.read(PLAN))
+            document = _parse_plan(path, archive.read(PLAN))
     except OSError as problem:
         raise unusable(path, problem.strerror or "it cannot be read", "Check the path.") from None
     except DAMAGED:
@@ -154,7 +154,7 @@ def _bytes_of_none(
     return "it has bytes that belong to nothing in it, or to two things"
 
 
-def _parsed(path: Path, data: bytes) -> Any:
+def _parse_plan(path: Path, data: bytes) -> Any:
     def refuse(why: str) -> NoReturn:
         raise unusable(path, f"{PLAN} in it {why}", _ANEW)
 

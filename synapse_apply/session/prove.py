@@ -81,7 +81,7 @@ def _compare(context: Context, address: Address, record: Record | None) -> Compa
     if found is None:
         detail = f"The backend shows no URL of the bytes of {address}."
         return _unread(address, record, "The published bytes cannot be read", detail, "")
-    return _judged(context, address, record, found)
+    return _compare_with_record(context, address, record, found)
 
 
 def _unread(
@@ -92,7 +92,9 @@ def _unread(
     return Compared(address, Finding.UNREAD, recorded, "", (told,))
 
 
-def _judged(context: Context, address: Address, record: Record, found: PublishedBytes) -> Compared:
+def _compare_with_record(
+    context: Context, address: Address, record: Record, found: PublishedBytes
+) -> Compared:
     recorded = record.digest or ""
     if recorded and recorded != found.digest:
         told = error(

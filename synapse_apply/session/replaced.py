@@ -44,14 +44,14 @@ def with_replacements(
     A line of a file is shown only where both sides are at hand: the bytes of the older one are
     those whose digest is recorded, or they are not used.
     """
-    recorded = _recorded(items.values())
+    recorded = _group_records(items.values())
     changes = []
     for change in plan.changes:
         item = items.get(change.address)
         replacement = None
         if item is not None and change.action is Action.CREATE and change.extras.get("package"):
             replacement = _replacement(item, recorded, origins, root, allow_files)
-        changes.append(change if replacement is None else _extended(change, replacement))
+        changes.append(change if replacement is None else _with_replacement(change, replacement))
     return replace(plan, changes=tuple(changes))
 
 
@@ -73,11 +73,11 @@ def origins_of(context: Context) -> Origins:
     return origins
 
 
-def _extended(change: Change, replacement: Replacement) -> Change:
+def _with_replacement(change: Change, replacement: Replacement) -> Change:
     return replace(change, extras={**change.extras, REPLACES: replacement.to_json()})
 
 
-def _recorded(items: Iterable[Item]) -> dict[tuple[str, str], list[Record]]:
+def _group_records(items: Iterable[Item]) -> dict[tuple[str, str], list[Record]]:
     found: dict[tuple[str, str], list[Record]] = {}
     for item in items:
         record = item.record
@@ -109,10 +109,10 @@ def _replacement(
     record = max(older, key=lambda pair: pair[0])[1]
     if not record.files:
         return Replacement(record.version)
-    return _compared(record, package, origins, root, allow_files)
+    return _compare_packages(record, package, origins, root, allow_files)
 
 
-def _compared(
+def _compare_packages(
     record: Record, package: Package, origins: Origins, root: Path, allow_files: tuple[str, ...]
 ) -> Replacement:
     # Here, not above: a plan without a new release compares no packages.

@@ -63,7 +63,7 @@ def key_findings(
     if keys.current is None and needs_key(desired):
         found.append(keyless(project, target))
     if keys.current is None and _proves_for_others(project, target, desired):
-        found.append(_unsigned(project, target))
+        found.append(_build_unsigned_warning(project, target))
     return tuple(found)
 
 
@@ -76,7 +76,7 @@ def _proves_for_others(
     return required and any(one.verify is not None for one in desired.values())
 
 
-def _unsigned(project: Project, target: Target) -> Diagnostic:
+def _build_unsigned_warning(project: Project, target: Target) -> Diagnostic:
     """The runs of a target are required by another, and no key signs them."""
     return warning(
         "There is no state key: the results of runs are not signed",

@@ -121,13 +121,13 @@ class Aside:
         number, before = _end_of(path)
         if number and not before:
             return {}
-        made = sign(self._keys, _LINE, _signed(number + 1, before, line))
+        made = sign(self._keys, _LINE, _build_signed_document(number + 1, before, line))
         if number and not made:
             raise OSError(errno.EEXIST, "what is there is signed, and there is no key")
         return {_SIGNATURE: made} if made else {}
 
 
-def _signed(number: int, before: str, line: Mapping[str, Any]) -> Json:
+def _build_signed_document(number: int, before: str, line: Mapping[str, Any]) -> Json:
     """What the signature of a line is over; `before` is that of the line before it."""
     return {"number": number, "before": before, "line": dict(line)}
 
@@ -373,16 +373,16 @@ def read(path: Path, target: str = "", keys: Keys | None = None) -> Contents:
         raise _unusable(path, why) from None
     if not lines and not (target and _is_named(path, target)):
         raise _unusable(path, "it is empty")
-    documents = [_parsed(path, number, line) for number, line in enumerate(lines, start=1)]
+    documents = [_parse_line(path, number, line) for number, line in enumerate(lines, start=1)]
     ended = tuple(_ended(path, number, one) for number, one in enumerate(documents, start=1))
     _check_run(path, ended)
-    shows, why = _shown(path, documents, keys or Keys())
+    shows, why = _check_signatures(path, documents, keys or Keys())
     if shows is Standing.GENUINE and any(one.target != target for one in ended if target):
         raise _unusable(path, f"a run on target {ended[0].target} wrote it")
     return Contents(ended, shows, why)
 
 
-def _parsed(path: Path, number: int, line: str) -> Json:
+def _parse_line(path: Path, number: int, line: str) -> Json:
     try:
         found: Any = json.loads(line)
     except (ValueError, RecursionError):
@@ -420,7 +420,7 @@ def _check_run(path: Path, ended: Sequence[Ended]) -> None:
             raise _unusable(path, f"line {number} is of another run than line 1")
 
 
-def _shown(path: Path, documents: Iterable[Json], keys: Keys) -> tuple[Standing, str]:
+def _check_signatures(path: Path, documents: Iterable[Json], keys: Keys) -> tuple[Standing, str]:
     """What the signatures of all lines show; InputError where one is not that of its line."""
     shows: Standing | None = None
     before = ""
@@ -428,15 +428,17 @@ def _shown(path: Path, documents: Iterable[Json], keys: Keys) -> tuple[Standing,
         line = {name: value for name, value in document.items() if name != _SIGNATURE}
         signature = str(document.get(_SIGNATURE, ""))
         try:
-            here = standing(keys, _LINE, _signed(number, before, line), signature)
+            here = standing(keys, _LINE, _build_signed_document(number, before, line), signature)
         except (ValueError, RecursionError):
             raise _no_line(path, number) from None
         if here is Standing.FORGED:
-            raise _forged(path, number, "bears a signature that is not its own")
+            raise _build_forged_error(path, number, "bears a signature that is not its own")
         if shows is not None and here is not shows:
-            raise _forged(path, number, "is not signed as the lines before it are")
+            raise _build_forged_error(path, number, "is not signed as the lines before it are")
         if number > 1 and key_id_of(signature) != key_id_of(before):
-            raise _forged(path, number, "is signed with another key than the lines before it")
+            raise _build_forged_error(
+                path, number, "is signed with another key than the lines before it"
+            )
         shows, before = here, signature
     return shows or Standing.GENUINE, _why_not(shows, before)
 
@@ -453,7 +455,7 @@ def _no_line(path: Path, number: int) -> InputError:
     return _unusable(path, f"line {number} is not what a run writes")
 
 
-def _forged(path: Path, number: int, what: str) -> InputError:
+def _build_forged_error(path: Path, number: int, what: str) -> InputError:
     failure = InputError.of(
         "This file was changed after a run wrote it",
         f"{path}: line {number} {what}. Nothing of it is recorded.",

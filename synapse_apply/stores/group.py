@@ -107,14 +107,14 @@ class Group:
             pieces, self._waiting = self._waiting, []
         try:
             if own not in pieces:
-                own.failure, own.ended = _abandoned(), True
+                own.failure, own.ended = _build_abandoned_error(), True
             if pieces:
                 self._write(pieces)
         except BaseException as failure:
             self.broken = True
             is_usual = isinstance(failure, Exception)
             for piece in pieces:
-                piece.failure = piece.failure or (failure if is_usual else _abandoned())
+                piece.failure = piece.failure or (failure if is_usual else _build_abandoned_error())
             if not is_usual:
                 raise
         finally:
@@ -180,7 +180,7 @@ def _own(failure: BaseException) -> BaseException:
     return failure
 
 
-def _abandoned() -> StateError:
+def _build_abandoned_error() -> StateError:
     """What is said of a write whose leader was interrupted: its transaction may be durable."""
     return StateError(
         error(

@@ -150,11 +150,11 @@ def _ways_out(drift: Drift) -> Iterator[str]:
         yield f"Apply cannot undo {those}: `synapse-apply plan --revert-drift` tells the ways out."
     writable = [one for one in drift.changed if one.writable]
     if writable:
-        of = "" if len(writable) == len(drift.changed) else f" (of {_listed(writable)})"
+        of = "" if len(writable) == len(drift.changed) else f" (of {_join_addresses(writable)})"
         yield f"`synapse-apply drift --accept ADDRESS` writes live values{of} into the manifests."
 
 
-def _listed(objects: Sequence[ObjectDrift], most: int = 5) -> str:
+def _join_addresses(objects: Sequence[ObjectDrift], most: int = 5) -> str:
     more = f" and {len(objects) - most} more" if len(objects) > most else ""
     return ", ".join(str(one.address) for one in objects[:most]) + more
 

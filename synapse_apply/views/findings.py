@@ -56,7 +56,7 @@ def with_counts(diagnostics: Iterable[Diagnostic]) -> list[Diagnostic]:
         if alike[0].of_backend and len(alike) > 1:
             merged.append(_counted_by_kind(alike))
         else:
-            merged += alike if len(alike) < _FEWEST_ALIKE else [_counted(alike)]
+            merged += alike if len(alike) < _FEWEST_ALIKE else [_merge_alike(alike)]
     return merged
 
 
@@ -65,7 +65,7 @@ def _anonymous(text: str, finding: Diagnostic) -> str:
     return text.replace(finding.address, "\0") if finding.address else text
 
 
-def _counted(alike: Sequence[Diagnostic]) -> Diagnostic:
+def _merge_alike(alike: Sequence[Diagnostic]) -> Diagnostic:
     first = alike[0]
     names = list(dict.fromkeys(str(one.address) for one in alike))
     shown, more = names[:_SHOWN], len(names) - _SHOWN

@@ -119,15 +119,19 @@ def translate(text: str) -> str:
 def in_korean(error: ApiError) -> ApiError:
     """The same refusal worded in Korean."""
     return ApiError(
-        error.status, _translated(error.body), error.headers, code=error.code, facts=error.facts
+        error.status,
+        _translate_texts(error.body),
+        error.headers,
+        code=error.code,
+        facts=error.facts,
     )
 
 
-def _translated(value: Any) -> Any:
+def _translate_texts(value: Any) -> Any:
     if isinstance(value, str):
         return translate(value)
     if isinstance(value, Mapping):
-        return {key: _translated(item) for key, item in value.items()}
+        return {key: _translate_texts(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_translated(item) for item in value]
+        return [_translate_texts(item) for item in value]
     return value

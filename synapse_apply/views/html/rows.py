@@ -87,10 +87,10 @@ def _about(change: Change, links: Links) -> str:
     ends = [f"id {code(change.remote_id)}"] if change.remote_id else []
     ends += [links.place(change.position)] if change.position else []
     facts += [", ".join(ends)] if ends else []
-    return "".join(paragraph(fact, "fact") for fact in facts) + _replaced(change)
+    return "".join(paragraph(fact, "fact") for fact in facts) + _file_rows(change)
 
 
-def _replaced(change: Change) -> str:
+def _file_rows(change: Change) -> str:
     """The files that differ from the version before, each with its lines where they are known."""
     replaced = replacement_of(change.extras)
     if replaced is None:
