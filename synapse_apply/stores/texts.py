@@ -42,7 +42,7 @@ def audit_from(text: str, where: str, name: str) -> AuditEntry:
 def _write(encode: Callable[[Any], Any], value: Any, where: str) -> str:
     try:
         return codec.canonical(encode(value))
-    except (TypeError, ValueError, RecursionError) as problem:  # TypeError: an id of no known form
+    except (ValueError, RecursionError) as problem:
         raise faults.unstorable(where, str(problem)) from None
 
 

@@ -298,7 +298,12 @@ def test_words_of_a_server_that_was_sent_a_token(tmp_path, how):
 def test_what_is_masked_goes_back_as_it_was(tmp_path):
     """An update sends what nobody declared as the server has it, not as people see it."""
     words = {"about": f"for {SECRETS['CANARY_KEY']}", SECRETS["CANARY_KEY"]: [TOKEN]}
-    plugin = {**PLUGIN, "description": f"Key {SECRETS['CANARY_KEY']}!", "configuration": words}
+    plugin = {
+        **PLUGIN,
+        "author": "Bob",
+        "description": f"Key {SECRETS['CANARY_KEY']}!",
+        "configuration": words,
+    }
     sent: list[dict[str, Any]] = []
 
     class Keeper(Loud):

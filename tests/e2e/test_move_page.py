@@ -31,7 +31,9 @@ metadata: {name: raw-data}
 spec:
   {name: Raw Data, provider: file_system, category: internal, configuration: {base_path: /raw}}
 """
-CONFIG = "# plugins/yolo/config.yaml\nname: Yolo\ncode: yolo\ncategory: neural_net\ndata_type: image\n"
+CONFIG = (
+    "# plugins/yolo/config.yaml\nname: Yolo\ncode: yolo\ncategory: neural_net\ndata_type: image\n"
+)
 
 
 def on_v1(folder: Path, url: str) -> None:

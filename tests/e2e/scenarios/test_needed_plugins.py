@@ -211,5 +211,5 @@ def test_a_package_is_looked_into_whatever_is_wrong_with_its_release(place: Work
     place.edit("plugins/yolo/config.yaml", '"1.0.0"', "1.0")
     place.edit("plugins/yolo/config.yaml", "category: pre_annotation", "category: detection")
     ran = place.run("validate", code=1)
-    for rule in ("package:version", "package:category"):
-        assert f"rule {rule}" in ran.err
+    assert "Malformed version" in ran.err
+    assert "rule package:category" in ran.err
