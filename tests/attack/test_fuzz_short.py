@@ -52,11 +52,11 @@ class Failing:
 
 def test_the_fuzzer_notices_what_it_looks_for(tmp_path, monkeypatch):
     """Of each kind, with the input that did it, and goes on behind it."""
-    monkeypatch.setattr(watch, "SECONDS", 0.5)
-    monkeypatch.setattr(watch, "MEGABYTES", 300)
-    ended = watch.fuzzed(Failing, 1, 60, tmp_path, most=24)
-    expected = [Failing().make(Random(f"failing:1:{number}")) for number in range(24)]
-    assert ended.inputs == 24
+    monkeypatch.setattr(watch, "SECONDS", 2)
+    monkeypatch.setattr(watch, "MEGABYTES", 200)
+    ended = watch.fuzzed(Failing, 1, 60, tmp_path, most=10)
+    expected = [Failing().make(Random(f"failing:1:{number}")) for number in range(10)]
+    assert ended.inputs == 10
     assert [one.number for one in ended.failures] == [
         at for at, data in enumerate(expected) if data != b"fine"
     ]
@@ -64,7 +64,7 @@ def test_the_fuzzer_notices_what_it_looks_for(tmp_path, monkeypatch):
     for failure in ended.failures:
         data = expected[failure.number]
         assert failure.file.read_bytes() == data
-        said = {b"internal": "a traceback", b"memory": " MB were used", b"time": "over 0.5 s"}[data]
+        said = {b"internal": "a traceback", b"memory": " MB were used", b"time": "over 2 s"}[data]
         assert said in failure.what
 
 
