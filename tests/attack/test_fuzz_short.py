@@ -54,9 +54,9 @@ def test_the_fuzzer_notices_what_it_looks_for(tmp_path, monkeypatch):
     """Of each kind, with the input that did it, and goes on behind it."""
     monkeypatch.setattr(watch, "SECONDS", 2)
     monkeypatch.setattr(watch, "MEGABYTES", 200)
-    ended = watch.fuzzed(Failing, 1, 60, tmp_path, most=10)
-    expected = [Failing().make(Random(f"failing:1:{number}")) for number in range(10)]
-    assert ended.inputs == 10
+    ended = watch.fuzzed(Failing, 122, 60, tmp_path, most=8)
+    expected = [Failing().make(Random(f"failing:122:{number}")) for number in range(8)]
+    assert ended.inputs == 8
     assert [one.number for one in ended.failures] == [
         at for at, data in enumerate(expected) if data != b"fine"
     ]
