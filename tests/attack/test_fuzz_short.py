@@ -55,6 +55,8 @@ def test_the_fuzzer_notices_what_it_looks_for(tmp_path, monkeypatch):
     """Of each kind, with the input that did it, and goes on behind it."""
     # A child begins with the memory of this process, which has run many tests.
     already = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    addresses = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    monkeypatch.setattr(watch, "_LAST_RESORT", addresses + watch._LAST_RESORT)
     monkeypatch.setattr(watch, "SECONDS", 3)
     monkeypatch.setattr(watch, "MEGABYTES", already + 200)
     ended = watch.fuzzed(Failing, 122, 60, tmp_path, most=8)
