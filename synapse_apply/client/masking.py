@@ -195,10 +195,10 @@ def _parts(value: Any) -> Iterator[str]:
     elif isinstance(value, str) and (text := value.strip()):
         if _counts(text):
             yield text
-        yield from _inside(text)
+        yield from _quotable_parts(text)
 
 
-def _inside(text: str) -> Iterator[str]:
+def _quotable_parts(text: str) -> Iterator[str]:
     """What a server may quote of a longer secret: values of a document, lines, a URL's password."""
     if text[0] in "{[":
         with suppress(ValueError, RecursionError):

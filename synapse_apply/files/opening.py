@@ -63,7 +63,7 @@ class _Place:
             return None
 
 
-def untrusted(path: Path, why: str, hint: str = "") -> UntrustedFileError:
+def build_untrusted_error(path: Path, why: str, hint: str = "") -> UntrustedFileError:
     """The error for a file that is not used; `why` ends a sentence about it."""
     return UntrustedFileError(
         error(
@@ -123,7 +123,7 @@ def open_file(path: Path, flags: int, mode: int = FILE_MODE) -> int:
             descriptor = os.open(place.name, flags | _FILE_FLAGS, mode, dir_fd=place.folder)
         except OSError as problem:
             if problem.errno in _CHANGED:
-                raise untrusted(path, "was replaced while it was opened") from None
+                raise build_untrusted_error(path, "was replaced while it was opened") from None
             raise
         try:
             _check(os.fstat(descriptor), path, place.base_owner)
@@ -250,7 +250,7 @@ def _open_subfolder(descriptor: int, name: str, at: Path, owner: int) -> int:
         below = os.open(name, _FOLDER_FLAGS | os.O_NOFOLLOW, dir_fd=descriptor)
     except OSError as problem:
         if problem.errno in _CHANGED:
-            raise untrusted(at, "was replaced while it was opened") from None
+            raise build_untrusted_error(at, "was replaced while it was opened") from None
         raise
     try:
         _check(os.fstat(below), at, owner, folder=True)
@@ -263,20 +263,20 @@ def _open_subfolder(descriptor: int, name: str, at: Path, owner: int) -> int:
 
 def _check(info: os.stat_result, at: Path, base_owner: int, *, folder: bool = False) -> None:
     if stat.S_ISLNK(info.st_mode):
-        raise untrusted(
+        raise build_untrusted_error(
             at,
             "is a link",
             f"{LOOK_FIRST} If it is yours: put what it leads to in its place, or name the state's "
             "own path in targets.NAME.state.url.",
         )
     if folder and not stat.S_ISDIR(info.st_mode):
-        raise untrusted(at, "is no folder")
+        raise build_untrusted_error(at, "is no folder")
     if not folder and stat.S_ISDIR(info.st_mode):
-        raise untrusted(at, "is a folder")
+        raise build_untrusted_error(at, "is a folder")
     if not folder and not stat.S_ISREG(info.st_mode):
-        raise untrusted(at, "is no plain file")
+        raise build_untrusted_error(at, "is no plain file")
     if not _is_ours(info.st_uid, base_owner):
-        raise untrusted(
+        raise build_untrusted_error(
             at,
             f"belongs to another user (uid {info.st_uid}; this is uid {os.geteuid()})",
             "Run the command as that user. If the file is yours all the same: "
@@ -295,7 +295,7 @@ def _check_is_no_repository(folder: int, at: Path) -> None:
         os.stat(".git", dir_fd=folder, follow_symlinks=False)
     except FileNotFoundError:
         return
-    raise untrusted(at, "is a Git repository of its own, perhaps a submodule")
+    raise build_untrusted_error(at, "is a Git repository of its own, perhaps a submodule")
 
 
 def _make_plain(folder: Path) -> None:

@@ -102,7 +102,7 @@ def credentials(text: str) -> list[Credential]:
         for match in pattern.finditer(text):
             if form.is_certain or not _is_made_up(match["value"]):
                 at.setdefault(match.start(), (form.kind, form.is_certain))
-    for start, kind in _named(text):
+    for start, kind in _find_named_secrets(text):
         at.setdefault(start, (kind, False))
     return list(_allowed_aside(text, at)) if at else []
 
@@ -152,7 +152,7 @@ def _compile_pattern(pattern: str) -> re.Pattern[str]:
     return re.compile(pattern)
 
 
-def _named(text: str) -> Iterator[tuple[int, str]]:
+def _find_named_secrets(text: str) -> Iterator[tuple[int, str]]:
     """Where a name says that its value is secret, and the value looks like one."""
     for word, match in _given(text):
         quote, after = match["quote"][-1:], match["after"]

@@ -27,9 +27,9 @@ from synapse_apply.files.opening import (
     FOLDER,
     IGNORE_FILE,
     UntrustedFileError,
+    build_untrusted_error,
     check_folder,
     is_ignored,
-    untrusted,
 )
 from synapse_apply.model.errors import InputError, StateError, SynapseApplyError
 from synapse_apply.packages.names import printable
@@ -114,20 +114,20 @@ def _follow_links(path: Path, root: Path) -> Path:
         target = at.readlink()
         done = Path("/") if target.is_absolute() else done
         left += [part for part in reversed(target.parts) if part != "/"]
-    raise untrusted(path, "is behind links that lead in a circle")
+    raise build_untrusted_error(path, "is behind links that lead in a circle")
 
 
 def _check_link(link: Path, root: Path) -> None:
     """StateError for a link that a commit or another user may have made."""
     if link.is_relative_to(root) or _repository_of(link) is not None:
-        raise untrusted(
+        raise build_untrusted_error(
             link,
             "is a link in a checkout",
             "A commit may have put it there. Name the file itself as the target's state.url.",
         )
     owner = link.lstat().st_uid
     if owner not in (os.geteuid(), 0):
-        raise untrusted(link, f"is a link of another user (uid {owner})")
+        raise build_untrusted_error(link, f"is a link of another user (uid {owner})")
 
 
 def _check_untracked(place: Path, paths: tuple[Path, ...]) -> None:
@@ -137,7 +137,7 @@ def _check_untracked(place: Path, paths: tuple[Path, ...]) -> None:
         return
     which = printable(tracked[0]) + (f" and {len(tracked) - 1} more" if len(tracked) > 1 else "")
     name = FOLDER if place.name == FOLDER else printable(Path(tracked[0]).name)
-    raise untrusted(
+    raise build_untrusted_error(
         place,
         f"is in Git's index ({which})",
         "What is recorded must come from no commit. If nobody attacked you, take them out of "
@@ -194,7 +194,7 @@ def _repository_of(path: Path) -> Repository | None:
 
 def _build_unanswered_error(path: Path, problem: SynapseApplyError) -> UntrustedFileError:
     why = "; ".join(one.detail.rstrip(".") for one in problem.diagnostics)
-    return untrusted(
+    return build_untrusted_error(
         path,
         f"may come from a commit: Git cannot tell ({why})",
         "Install git, and see that `git status` works here. If the repository is another user's "

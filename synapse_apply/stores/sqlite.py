@@ -228,7 +228,7 @@ def _check_is_same(path: Path, before: os.stat_result) -> None:
     """UntrustedFileError where the name means another file now."""
     now = opening.check_file(path)
     if now is None or not os.path.samestat(now, before):
-        raise opening.untrusted(path, "was replaced while it was opened")
+        raise opening.build_untrusted_error(path, "was replaced while it was opened")
 
 
 def _connection(path: Path, mode: str) -> sqlite3.Connection:
