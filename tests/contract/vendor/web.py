@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from contract.vendor.words import say
+from listening import Server
 
 # The edge answers 520 for a request line or a header over about 11.5 KB [Sm].
 _EDGE_LIMIT = 11_500
@@ -250,7 +251,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 def serve_site(site: Site) -> Iterator[str]:
     """The URL at which the site answers, on loopback alone."""
     handler = type("Handler", (_Handler,), {"site": site})
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+    with Server(("127.0.0.1", 0), handler) as server:
         server.daemon_threads = True
         server.block_on_close = False
         thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)

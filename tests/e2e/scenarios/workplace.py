@@ -132,7 +132,7 @@ class Workplace:
         ran = Ran(ended, out.getvalue(), err.getvalue())
         if code is not None:
             assert ran.code == code, f"exit {ran.code}, not {code}\n{ran.out}\n{ran.err}"
-        assert "Traceback" not in ran.text
+        assert "Traceback" not in ran.text, ran.text
         assert "internal error" not in ran.text
         return ran
 
