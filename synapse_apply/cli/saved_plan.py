@@ -1,8 +1,8 @@
-"""One apply of a saved or reviewed plan: the file is the approval."""
+"""One apply of a saved plan or of reviewed ones: the file is the approval."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +17,8 @@ from synapse_apply.model.errors import Exit, ManifestError, Stale, SynapseApplyE
 from synapse_apply.model.frozen import frozen
 from synapse_apply.session import carried
 from synapse_apply.session.context import Context, open_context
-from synapse_apply.session.saved import Saved, check, fit, read
+from synapse_apply.session.reviewed_plans import check_each, unite_reviewed
+from synapse_apply.session.saved import Saved, fit, read
 from synapse_apply.session.where import Where
 
 # What changes the rows of a plan is said when it is made: the file tells the rest.
@@ -33,27 +34,43 @@ _OF_THE_PLAN = {
 }
 
 
+@frozen
+class ApprovedPlans:
+    """What was approved: the plans as their files have them, older first, and one that unites them.
+
+    `reviewed`: rows of it go although the manifests moved on.
+    """
+
+    files: tuple[Saved, ...]
+    union: Saved
+    reviewed: bool
+
+
 def read_given(
-    where: Where, plan: Path | None, reviewed: Path | None, asked: Mapping[str, Any]
-) -> Saved | None:
-    """The plan that was given, if one was; a usage error for what does not go with it."""
-    path = plan or reviewed
-    if path is None:
+    where: Where, plan: Path | None, reviewed: Sequence[Path], asked: Mapping[str, Any]
+) -> ApprovedPlans | None:
+    """The plans that were given, if any were; a usage error for what does not go with them.
+
+    Stale where several reviewed plans cannot be one apply.
+    """
+    paths = [plan] if plan else list(reviewed)
+    if not paths:
         return None
     if plan and reviewed:
         raise click.UsageError("Give a saved plan, or one with --reviewed, not both.")
     for name, option in _OF_THE_PLAN.items():
         if asked.get(name):
             raise click.UsageError(f"{option} is said when a plan is made: `plan {option} --out`.")
-    return read(where.directory / path)
+    files = tuple(read(where.directory / path) for path in paths)
+    return ApprovedPlans(files, unite_reviewed(files), reviewed=not plan)
 
 
-def of_its_target(where: Where, given: Saved) -> Where:
+def of_its_target(where: Where, given: ApprovedPlans) -> Where:
     """Where to apply a plan: on the target that was typed, else on the one it was made for.
 
     Nothing is believed of that name: the state that it leads to must be the plan's.
     """
-    return replace(where, target=where.target or given.plan.base.target)
+    return replace(where, target=where.target or given.union.plan.base.target)
 
 
 @contextmanager
@@ -67,7 +84,7 @@ def _naming_target(target: str) -> Iterator[None]:
 
 
 @contextmanager
-def context_of(where: Where, given: Saved | None, *, reviewed: bool) -> Iterator[Context]:
+def context_of(where: Where, given: ApprovedPlans | None) -> Iterator[Context]:
     """What to apply in. A saved plan was made from what could be used: what cannot is Stale.
 
     A reviewed plan is not bound to the manifests, so that its packages are not used either.
@@ -77,13 +94,13 @@ def context_of(where: Where, given: Saved | None, *, reviewed: bool) -> Iterator
             yield context
         return
     with ExitStack() as stack, _naming_target(where.target or ""):
-        if reviewed:
+        if given.reviewed:
             yield stack.enter_context(open_context(where))
             return
         try:
-            context = stack.enter_context(open_context(where, given.carrier))
+            context = stack.enter_context(open_context(where, given.union.carrier))
         except ManifestError as problem:
-            raise Stale(_not_here(given), *problem.diagnostics) from None
+            raise Stale(_not_here(given.union), *problem.diagnostics) from None
         yield context
 
 
@@ -103,28 +120,30 @@ def _not_here(given: Saved) -> Diagnostic:
 
 @frozen
 class SavedRun:
-    """An apply of a saved plan; `run` gives its exit code."""
+    """An apply of approved plans; `run` gives its exit code."""
 
     of: Run
-    saved: Saved
-    reviewed: bool
+    approved: ApprovedPlans
     allow_unsigned: bool
 
     def run(self) -> int:
         """Check, plan anew, cut down, apply. Raises what stops it before its first call."""
         run, context = self.of, self.of.context
+        saved, reviewed = self.approved.union, self.approved.reviewed
         with context.lock("apply"):
-            warnings = check(
-                context, self.saved, reviewed=self.reviewed, allow_unsigned=self.allow_unsigned
+            warnings = check_each(
+                context,
+                self.approved.files,
+                reviewed=reviewed,
+                allow_unsigned=self.allow_unsigned,
             )
-            if self.saved.carrier is not None and not self.reviewed:
-                limit = context.project.max_package_size
-                carried.check(self.saved.carrier, self.saved.plan, limit)
+            if saved.carrier is not None and not reviewed:
+                carried.check(saved.carrier, saved.plan, context.project.max_package_size)
             fresh = run.make_plan()
             if not fresh.plan.errored:
-                fresh = fit(self.saved, fresh, reviewed=self.reviewed)
+                fresh = fit(saved, fresh, reviewed=reviewed)
             run.show(fresh.plan)
             run.face.warn(warnings)
             if not run.may_go(fresh.plan):
                 return Exit.ERROR
-            return run.carry_out(fresh, once=not self.reviewed)
+            return run.carry_out(fresh, once=not reviewed)

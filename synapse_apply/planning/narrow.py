@@ -32,7 +32,7 @@ def narrowed(saved: Plan, fresh: Plan, *, reviewed: bool) -> Plan:
         for change in fresh.changes
     }
     # What one call makes together is stopped together, whichever row comes first.
-    stopped = {address for address, row in made.items() if row.refused or not _goes(row)}
+    stopped = {address for address, row in made.items() if row.refused or not is_due(row)}
     stopped &= set(filter(None, map(carried, made.values())))
     rows: list[Change] = []
     for change in fresh.changes:
@@ -42,7 +42,7 @@ def narrowed(saved: Plan, fresh: Plan, *, reviewed: bool) -> Plan:
         if row.refused or _lacking(row, change):
             stopped.add(row.address)
         rows.append(row)
-    rows += [_gone(change, reviewed=reviewed) for change in before.values() if _goes(change)]
+    rows += [_gone(change, reviewed=reviewed) for change in before.values() if is_due(change)]
     return replace(
         fresh,
         id=fresh.id if reviewed else saved.id,
@@ -52,14 +52,14 @@ def narrowed(saved: Plan, fresh: Plan, *, reviewed: bool) -> Plan:
 
 
 def _row(before: Change | None, now: Change, *, reviewed: bool) -> Change:
-    planned = before is not None and _goes(before)
+    planned = before is not None and is_due(before)
     if before is not None and planned:
-        if not now.refused and (not _goes(now) or _only_the_run_is_left(before, now)):
+        if not now.refused and (not is_due(now) or _only_the_run_is_left(before, now)):
             return _done_already(before, now)
         if now.refused or not stale.same(before, now):
             return stale.refused(before, now, reviewed=reviewed)
         return now
-    if not _goes(now) and not now.refused:
+    if not is_due(now) and not now.refused:
         return now
     if before is not None and before.refused:
         return now if now.refused else stale.refused(before, now, reviewed=reviewed)
@@ -69,7 +69,7 @@ def _row(before: Change | None, now: Change, *, reviewed: bool) -> Change:
     return now if unknown else _left_out(now)
 
 
-def _goes(change: Change) -> bool:
+def is_due(change: Change) -> bool:
     """Whether a reader of the plan was told that something will be done about it."""
     due = change.action is not Action.NO_OP or change.verification is not None
     return due and not change.superseded and not change.refused
@@ -130,11 +130,11 @@ def _quiet(change: Change, note: str) -> Change:
 
 def _lacking(row: Change, fresh: Change) -> bool:
     """Whether an object is not there and will not be made either."""
-    return fresh.action in _MAKES and not _goes(row)
+    return fresh.action in _MAKES and not is_due(row)
 
 
 def _still(trips: Iterable[GuardTrip], rows: Iterable[Change]) -> Iterable[GuardTrip]:
-    going = {row.address: row.action for row in rows if _goes(row)}
+    going = {row.address: row.action for row in rows if is_due(row)}
     for trip in trips:
         counted = sum(address in going for address in trip.rows)
         if trip.rows:

@@ -88,7 +88,7 @@ def gone(before: Change, *, reviewed: bool = False) -> Change:
 
 def unreviewed(now: Change) -> Change:
     """A row nobody reviewed."""
-    refusal = Refusal(UNREVIEWED, "the reviewed plan does not have it", _REVIEW, now.position)
+    refusal = Refusal(UNREVIEWED, "no reviewed plan has it", _REVIEW, now.position)
     return _stopped(now, refusal)
 
 

@@ -37,6 +37,7 @@ def _no_refresh(_ctx: click.Context, _param: click.Parameter, given: bool) -> No
         ("synapse-apply apply --auto-approve --json-lines", "What is done, line by line."),
         ("synapse-apply apply next.plan", "Do what `plan --out next.plan` showed; ask nobody."),
         ("synapse-apply apply --reviewed pr.plan", "Plan anew, and do only what was reviewed."),
+        ("synapse-apply apply --reviewed 7.plan --reviewed 8.plan", "Two merges, older first."),
         ("synapse-apply apply --ref v1.2.0", "Go back: the manifests as that tag has them."),
         ("synapse-apply apply --auto-approve --report github", "On a runner of GitHub Actions."),
     ],
@@ -64,7 +65,9 @@ def _no_refresh(_ctx: click.Context, _param: click.Parameter, given: bool) -> No
     "--reviewed",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Do the rows that this saved plan has, refuse the others; ask nobody.",
+    multiple=True,
+    help="Do the rows that this saved plan has, refuse the others; ask nobody. May be repeated, "
+    "older plans first.",
 )
 @click.option(
     "--allow-unsigned",
@@ -90,7 +93,7 @@ def command(
     reports: Reports | None,
     show_unchanged: bool,
     plan: Path | None,
-    reviewed: Path | None,
+    reviewed: tuple[Path, ...],
     allow_unsigned: bool,
     auto_approve: bool,
     all_or_nothing: bool,
@@ -113,6 +116,10 @@ def command(
     With --reviewed the manifests may have moved on: all is planned anew from this checkout, rows
     that equal a reviewed row go, all others are refused. Packages come from the checkout's
     sources, also where the file carries some: a row whose package has the reviewed content goes.
+
+    Several reviewed plans are applied as one, such as those of all that one push merged: a row
+    that any of them has goes. Where two have a row for one address, the later one counts. They
+    must be for one target and made with the same options.
     """
     from dataclasses import replace
 
@@ -127,13 +134,13 @@ def command(
         where = of_its_target(where, given)
         reports = replace(reports, where=where) if reports is not None else None
     need_approval(face, given=auto_approve or given is not None)
-    with context_of(where, given, reviewed=plan is None) as context:
+    with context_of(where, given) as context:
         wait_if_asked(face, context, asked=wait)
         wanted = Asked(adopt=adopt, **asked).choices(context, asks=face.on_terminal)
         run = Run(
             face,
             context,
-            given.choices_for(wanted) if given is not None else wanted,
+            given.union.choices_for(wanted) if given is not None else wanted,
             auto_approve=auto_approve,
             all_or_nothing=all_or_nothing,
             adopts=adopt is True,
@@ -142,4 +149,4 @@ def command(
         )
         if given is None:
             return run.run()
-        return SavedRun(run, given, plan is None, allow_unsigned or face.on_terminal).run()
+        return SavedRun(run, given, allow_unsigned or face.on_terminal).run()

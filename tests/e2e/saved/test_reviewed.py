@@ -55,15 +55,16 @@ def test_an_unrelated_merge(reviewed, server):
     reviewed.edit("manifests/sam.yaml", "Finds things", "Finds other things")
     reviewed.write("manifests/third.yaml", PLUGIN.replace("yolo", "eve").replace("Yolo", "Eve"))
     ran = reviewed.run("apply", "--reviewed", "pr", code=4)
-    assert "! plugin/sam cannot be updated: the reviewed plan does not have it" in ran.out
-    assert "! plugin/eve cannot be created: the reviewed plan does not have it" in ran.out
+    assert "! plugin/sam cannot be updated: no reviewed plan has it" in ran.out
+    assert "! plugin/eve cannot be created: no reviewed plan has it" in ran.out
     assert "Refused: 2 (see ! rows)." in ran.out
     assert "Way out: review a new plan" in ran.out
     assert descriptions(server) == ["Finds more", "Finds things"]
 
 
-def test_two_merges_at_once(reviewed, server):
-    """Each pipeline applies its own reviewed plan on the sum of both; together all is done."""
+@pytest.fixture
+def both(reviewed: Workplace) -> Workplace:
+    """A second branch that describes sam, its plan in `pr2`, and both merged."""
     git(reviewed, "checkout", "-q", "-b", "other")
     reviewed.edit("manifests/sam.yaml", "Finds things", "Finds other things")
     git(reviewed, "commit", "-q", "-a", "-m", "Describe the other")
@@ -71,11 +72,41 @@ def test_two_merges_at_once(reviewed, server):
     git(reviewed, "checkout", "-q", "main")
     git(reviewed, "merge", "-q", "branch")
     git(reviewed, "merge", "-q", "-m", "Both", "other")
-    reviewed.run("apply", "--reviewed", "pr2", code=4)
+    return reviewed
+
+
+def test_two_merges_at_once(both, server):
+    """Each pipeline applies its own reviewed plan on the sum of both; together all is done."""
+    both.run("apply", "--reviewed", "pr2", code=4)
     assert descriptions(server) == ["Finds things", "Finds other things"]
-    reviewed.run("apply", "--reviewed", "pr", code=0)
+    both.run("apply", "--reviewed", "pr", code=0)
     assert descriptions(server) == ["Finds more", "Finds other things"]
-    reviewed.unchanged()
+    both.unchanged()
+
+
+@pytest.mark.parametrize("order", [("pr", "pr2"), ("pr2", "pr")])
+def test_one_apply_of_two_merges(both, server, order):
+    """Rows of both plans go, and no other."""
+    both.write("manifests/third.yaml", PLUGIN.replace("yolo", "eve").replace("Yolo", "Eve"))
+    typed = [word for name in order for word in ("--reviewed", name)]
+    ran = both.run("apply", *typed, code=4)
+    assert "! plugin/eve cannot be created: no reviewed plan has it" in ran.out
+    assert "Refused: 1 (see ! rows)." in ran.out
+    assert descriptions(server) == ["Finds more", "Finds other things"]
+
+
+def test_plans_that_are_no_single_apply(both, server):
+    """Each in words of its own, before anything is asked of the backend."""
+    ran = both.run("apply", "--reviewed", "pr", "--reviewed", "pr", code=4)
+    assert "Error: A reviewed plan is given more than once" in ran.err
+    both.plan("--prune", "--out", "pruning", code=0)
+    ran = both.run("apply", "--reviewed", "pr", "--reviewed", "pruning", code=4)
+    assert "Error: These plans were made with different options" in ran.err
+    assert "--prune is off in " in ran.err
+    ran = both.run("apply", "pr", "--reviewed", "pr2", code=64)
+    assert "not both" in ran.err
+    both.run("apply", "--reviewed", "pr", "--reviewed", "nowhere", code=1)
+    assert descriptions(server) == ["Finds things", "Finds things"]
 
 
 def test_the_same_field_was_changed_again(reviewed, server):
@@ -115,7 +146,7 @@ def test_what_needs_an_unreviewed_row_is_refused(two, server):
     server.call("DELETE", "_emulator/objects/plugin/2/")
     two.write("manifests/third.yaml", eve)
     ran = two.run("apply", "--reviewed", "pr", "--recreate", code=4)
-    assert "! plugin/sam cannot be recreated: the reviewed plan does not have it" in ran.out
+    assert "! plugin/sam cannot be recreated: no reviewed plan has it" in ran.out
     assert "! release/sam@1.0.0 cannot be created" in ran.out
     assert server.counts == (1, 1, 1)
 

@@ -1,0 +1,160 @@
+"""Several reviewed plans for one apply: what they agree on, and what each of them must be."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from unit.applying.bench import Bench, widget
+
+from synapse_apply.model.address import Address
+from synapse_apply.model.errors import Stale
+from synapse_apply.model.plan import Plan
+from synapse_apply.model.state import Binding
+from synapse_apply.model.values import Mac
+from synapse_apply.planning.situation import Choices
+from synapse_apply.session import saved
+from synapse_apply.session.reviewed_plans import check_each, unite_reviewed
+
+ADDRESSES = {name: Address("widget", name) for name in "ab"}
+
+
+def save_plans(bench: Bench, folder: Path, *choices: Choices) -> list[saved.Saved]:
+    """A plan file for each of these options, `1.plan` being the oldest."""
+    context, plan = bench.context(widget("a")), bench.plan(widget("a")).plan
+    files = []
+    for number, each in enumerate(choices, 1):
+        file = folder / f"{number}.plan"
+        saved.save(context, replace(plan, id=f"plan-{number}"), each, file)
+        files.append(saved.read(file))
+    return files
+
+
+def test_one_alone_is_itself(bench: Bench, tmp_path: Path) -> None:
+    (only,) = save_plans(bench, tmp_path, Choices(prune=True))
+    assert unite_reviewed([only]) is only
+
+
+OPTIONS: dict[str, tuple[dict[str, Any], str]] = {
+    "prune": ({"prune": True}, "--prune is off in 1.plan, 3.plan; on in 2.plan."),
+    "adopt": ({"adopt": True}, "--adopt is off in 1.plan, 3.plan; on in 2.plan."),
+    "recreate": ({"recreate": True}, "--recreate is off in 1.plan, 3.plan; on in 2.plan."),
+    "secrets": ({"resend_secrets": True}, "--resend-secrets is off in 1.plan, 3.plan; on in"),
+    "verify": ({"verify": False}, "--no-verify is off in 1.plan, 3.plan; on in 2.plan."),
+    "drift": ({"revert_drift": True}, "--revert-drift is off in 1.plan, 3.plan; on in 2.plan."),
+    "locked": ({"allow_locked": True}, "--allow-locked is off in 1.plan, 3.plan; on in 2.plan."),
+    "guards": (
+        {"overridden": frozenset({"recreate", "adopt"})},
+        "--override-guard is none in 1.plan, 3.plan; adopt, recreate in 2.plan.",
+    ),
+}
+
+
+@pytest.mark.parametrize("which", OPTIONS)
+def test_other_options_are_refused(which: str, bench: Bench, tmp_path: Path) -> None:
+    """By name, with the plans that have each choice, and what to do."""
+    choice, text = OPTIONS[which]
+    plans = save_plans(bench, tmp_path, Choices(), Choices(**choice), Choices())
+    with pytest.raises(Stale) as caught:
+        unite_reviewed(plans)
+    (finding,) = caught.value.diagnostics
+    assert finding.summary == "These plans were made with different options"
+    assert text in finding.detail.replace(f"{tmp_path}/", "")
+    assert "older first" in finding.hint
+
+
+def test_every_choice_of_a_file_is_compared(bench: Bench, tmp_path: Path) -> None:
+    """An option that plans learn to keep later is not passed over here."""
+    (only,) = save_plans(bench, tmp_path, Choices())
+    assert len(OPTIONS) + 1 == len(saved._choices_to(only.choices))
+
+
+def test_all_that_is_in_the_way_is_told(bench: Bench, tmp_path: Path) -> None:
+    plans = save_plans(bench, tmp_path, Choices(), Choices(prune=True, adopt=True))
+    with pytest.raises(Stale) as caught:
+        unite_reviewed([*plans, plans[0]])
+    summaries = [finding.summary for finding in caught.value.diagnostics]
+    assert summaries == [
+        "A reviewed plan is given more than once",
+        "These plans were made with different options",
+        "These plans were made with different options",
+    ]
+    assert "1.plan, " in caught.value.diagnostics[0].detail
+
+
+BASES: dict[str, dict[str, Any]] = {
+    "another target": {"target": "staging"},
+    "another backend": {"binding": Binding("https://elsewhere.example")},
+    "another state": {"lineage": "another"},
+}
+
+
+@pytest.mark.parametrize("which", BASES)
+def test_other_targets_are_refused(which: str, bench: Bench, tmp_path: Path) -> None:
+    first, second = save_plans(bench, tmp_path, Choices(), Choices())
+    base = replace(second.plan.base, **BASES[which])
+    with pytest.raises(Stale, match="different targets") as caught:
+        unite_reviewed([first, replace(second, plan=replace(second.plan, base=base))])
+    (finding,) = caught.value.diagnostics
+    assert "1.plan" in finding.detail
+    assert "2.plan" in finding.detail
+
+
+@pytest.mark.parametrize(
+    ("selections", "union"),
+    [(("a", "b"), "ab"), (("a", None), None), ((None, None), None), (("a", "a"), "a")],
+)
+def test_selections_are_united(
+    selections: tuple[str | None, ...], union: str | None, bench: Bench, tmp_path: Path
+) -> None:
+    """What one of them was not limited to is not limited."""
+    chosen = [
+        None if name is None else frozenset({ADDRESSES[name]}) for name in selections
+    ]  # fmt: skip
+    plans = save_plans(bench, tmp_path, *(Choices(selected=each) for each in chosen))
+    wanted = None if union is None else {ADDRESSES[name] for name in union}
+    assert unite_reviewed(plans).choices.selected == wanted
+
+
+@pytest.mark.parametrize("altered", [0, 1, 2])
+def test_each_is_checked(altered: int, bench: Bench, tmp_path: Path) -> None:
+    """One that was changed stops all, whichever it is; the good ones lend it nothing."""
+    plans = save_plans(bench, tmp_path, Choices(), Choices(), Choices())
+    context = bench.context(widget("a"))
+    assert check_each(context, plans, reviewed=True, allow_unsigned=False) == ()
+    plans[altered] = replace(plans[altered], signed=plans[altered].signed + " ")
+    with pytest.raises(Stale, match="is wrong") as caught:
+        check_each(context, plans, reviewed=True, allow_unsigned=True)
+    assert plans[altered].file.name in caught.value.diagnostics[0].detail
+
+
+def test_all_that_fail_the_check_are_told(bench: Bench, tmp_path: Path) -> None:
+    first, second, third = save_plans(bench, tmp_path, Choices(), Choices(), Choices())
+    plans = [replace(first, mac=None), second, replace(third, mac=Mac("other", "0" * 64))]
+    context = bench.context(widget("a"))
+    with pytest.raises(Stale) as caught:
+        check_each(context, plans, reviewed=True, allow_unsigned=False)
+    assert [finding.summary for finding in caught.value.diagnostics] == [
+        "This plan is not signed",
+        "The signature of this plan cannot be checked",
+    ]
+    warnings = check_each(context, plans, reviewed=True, allow_unsigned=True)
+    assert len(warnings) == 2
+
+
+def test_a_plan_of_another_target_is_told_once(bench: Bench, tmp_path: Path) -> None:
+    """All of them are for it: one sentence is enough."""
+
+    def elsewhere(plan: Plan) -> Plan:
+        return replace(plan, base=replace(plan.base, binding=Binding("https://x.example")))
+
+    plans = save_plans(bench, tmp_path, Choices(), Choices())
+    moved = [replace(each, plan=elsewhere(each.plan)) for each in plans]
+    context = bench.context(widget("a"))
+    with pytest.raises(Stale) as caught:
+        check_each(context, moved, reviewed=True, allow_unsigned=True)
+    assert [finding.summary for finding in caught.value.diagnostics] == [
+        "This plan is for another target"
+    ]
