@@ -57,7 +57,18 @@ class World:
         git(self.checkout, "commit", "-qm", "merged")
         git(self.checkout, "push", "-q", "origin", "main")
         git(self.checkout, "fetch", "-q", "origin")
+        for line in git(self.checkout, "rev-list", "--parents", "HEAD").splitlines():
+            sha, *parents = line.split()
+            self.forge.parents[sha] = parents
         return git(self.checkout, "rev-parse", "HEAD")
+
+    def add_storage(self, name: str) -> str:
+        """A branch of that name with one more storage, checked out on the runner; its commit."""
+        git(self.checkout, "checkout", "-q", "-B", name, "origin/main")
+        archive = self.checkout / "manifests-prod" / "archive.yaml"
+        text = archive.read_text().replace("archive}", f"{name}}}").replace("Archive", name.title())
+        archive.with_name(f"{name}.yaml").write_text(text)
+        return self.commit(name)
 
     def types(self) -> list[str]:
         """The one thing that changes of the one plugin there is."""
@@ -73,13 +84,26 @@ class World:
         """The backend, to be looked at and changed by hand."""
         return Server(self.url, BACKEND)
 
-    def runner(self, sha: str, *, run_id: str = "1", head: str = PROJECT, **more: Any) -> Runner:
-        """A runner that works on a commit; `head` is the repository the branch is of."""
+    def runner(
+        self,
+        sha: str,
+        *,
+        run_id: str = "1",
+        head: str = PROJECT,
+        number: int = 7,
+        before: str = "",
+        **more: Any,
+    ) -> Runner:
+        """A runner that works on a commit; `head` is the repository the branch is of.
+
+        With `before` it is one that a push from there started, else one of a pull request.
+        """
+        request = {"pull_request": {"number": number, "head": {"repo": {"full_name": head}}}}
         event = {
             "repository": PROJECT,
             "sha": sha,
             "base_ref": "main",
-            "event": {"pull_request": {"number": 7, "head": {"repo": {"full_name": head}}}},
+            "event": {"before": before} if before else request,
         }
         given = {"GITHUB_API_URL": self.forge.url, "GIT_CONFIG_GLOBAL": "/dev/null"}
         return Runner(

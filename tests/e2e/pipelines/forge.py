@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
 import re
 import threading
-from collections.abc import Callable, Iterator
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
@@ -17,6 +20,7 @@ from listening import Server
 TOKEN = "forge-token-of-tests"
 BOT = "github-actions[bot]"
 PROJECT = "acme/vision"
+Asked = dict[str, str]
 
 
 @dataclass
@@ -24,7 +28,8 @@ class Forge:
     """`ROUTES` answer paths: a regular expression, and what gives the status and the JSON.
 
     `moved` redirects paths, `unplanned` are pipelines whose job `plan` failed; with `answer_all_runs`
-    the filters of a list of runs are passed over.
+    the filters of a list of runs are passed over. `parents` are those of each commit there is, and
+    `archives` the bytes of artifacts by their ids.
     """
 
     url: str = ""
@@ -33,6 +38,8 @@ class Forge:
     runs: list[dict[str, Any]] = field(default_factory=list)
     pipelines: dict[int, list[dict[str, Any]]] = field(default_factory=dict)
     artifacts: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    archives: dict[str, bytes] = field(default_factory=dict)
+    parents: dict[str, list[str]] = field(default_factory=dict)
     answer_all_runs: bool = False
     unplanned: set[str] = field(default_factory=set)
     moved: dict[str, str] = field(default_factory=dict)
@@ -40,12 +47,28 @@ class Forge:
     seen: list[str] = field(default_factory=list)
     failing: list[int] = field(default_factory=list)
 
-    def add(self, who: str, body: str) -> dict[str, Any]:
+    def add(self, who: str, body: str, request: str = "7") -> dict[str, Any]:
         number = len(self.comments) + 1
         login = {"login": who, "id": 1 if who == BOT else 2}
-        row = {"id": number, "user": login, "author": login, "body": body}
+        row = {"id": number, "user": login, "author": login, "body": body, "of": request}
         self.comments.append(row)
         return row
+
+    def comments_of(self, request: str) -> list[dict[str, Any]]:
+        """The comments of a pull or merge request."""
+        return [row for row in self.comments if row["of"] == request]
+
+    def keep_artifact(self, run_id: int, number: int, name: str, data: bytes) -> None:
+        """What a run uploaded, as GitHub lists and serves it."""
+        digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
+        row = {"id": number, "name": name, "expired": False, "digest": digest}
+        self.artifacts.setdefault(str(run_id), []).append(row)
+        self.archives[str(number)] = data
+
+    def add_commits(self, *commits: str) -> None:
+        """Commits that follow on each other, the oldest first."""
+        for older, newer in zip((None, *commits), commits, strict=False):
+            self.parents.setdefault(newer, [older] if older else [])
 
     def by_bot(self) -> list[str]:
         return [row["body"] for row in self.comments if row["user"]["login"] == BOT]
@@ -58,9 +81,6 @@ class Forge:
             if found := re.fullmatch(pattern, f"{method} {parts.path}"):
                 return does(self, found.groups(), asked, body)
         return 404, {"message": f"no route for {method} {parts.path}"}
-
-
-Asked = dict[str, str]
 
 
 def _page(rows: list[Any], asked: Asked) -> tuple[int, Any]:
@@ -132,6 +152,60 @@ def make_pipeline(number: int, request: int, head: str, **more: Any) -> dict[str
     }
 
 
+def make_archive(files: Mapping[str, bytes]) -> bytes:
+    """The zip of an artifact."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    return buffer.getvalue()
+
+
+def _reach(forge: Forge, sha: str) -> dict[str, None]:
+    """A commit and all before it, each behind its parents."""
+    reached: dict[str, None] = {}
+    waiting = [sha]
+    while waiting:
+        current = waiting[-1]
+        missing = [parent for parent in forge.parents[current] if parent not in reached]
+        if missing:
+            waiting += missing
+        else:
+            reached[waiting.pop()] = None
+    return reached
+
+
+def _compare(forge: Forge, before: str, after: str, asked: Asked) -> tuple[int, Any]:
+    """As GitHub compares: the commits that only `after` has, the oldest first, in pages."""
+    if not {before, after} <= set(forge.parents):
+        return 404, {"message": "Not Found"}
+    known, reached = _reach(forge, before), _reach(forge, after)
+    rows = [
+        {"sha": sha, "parents": [{"sha": parent} for parent in forge.parents[sha]]}
+        for sha in reached
+        if sha not in known
+    ]
+    status = "ahead" if before in reached else "diverged"
+    page = _page(rows, asked)[1]
+    return 200, {"status": status, "total_commits": len(rows), "commits": page}
+
+
+def _commits(forge: Forge, asked: Asked) -> tuple[int, Any]:
+    """As GitLab lists a range: by first parents, the newest first."""
+    assert asked["first_parent"] == "true"
+    before, _, current = asked["ref_name"].partition("..")
+    if not {before, current} <= set(forge.parents):
+        return 404, {"message": "404 Repository Not Found"}
+    known, rows = _reach(forge, before), list[dict[str, Any]]()
+    while current not in known:
+        parents = forge.parents[current]
+        rows.append({"id": current, "parent_ids": parents})
+        if not parents:
+            break
+        current = parents[0]
+    return _page(rows, asked)
+
+
 def _runs(forge: Forge, asked: Asked) -> tuple[int, Any]:
     wanted = (asked["event"], asked["head_sha"])
     rows = [
@@ -149,8 +223,8 @@ def _merge_request(forge: Forge, which: str) -> tuple[int, Any]:
 
 GITHUB, GITLAB = f"/repos/{PROJECT}", "/projects/42"
 ROUTES: dict[str, Callable[[Forge, tuple[str, ...], Asked, dict[str, Any]], tuple[int, Any]]] = {
-    rf"GET {GITHUB}/issues/7/comments": lambda f, _, q, __: _page(f.comments, q),
-    rf"POST {GITHUB}/issues/7/comments": lambda f, _, __, b: (201, f.add(BOT, b["body"])),
+    rf"GET {GITHUB}/issues/(\d+)/comments": lambda f, g, q, __: _page(f.comments_of(g[0]), q),
+    rf"POST {GITHUB}/issues/(\d+)/comments": lambda f, g, _, b: (201, f.add(BOT, b["body"], g[0])),
     rf"PATCH {GITHUB}/issues/comments/(\d+)": lambda f, g, _, b: _rewrite(f, g[0], b),
     rf"GET {GITHUB}/commits/(\w+)/pulls": lambda f, g, q, __: _page(f.pulls.get(g[0], []), q),
     rf"GET {GITHUB}/actions/workflows/pull-request.yml/runs": lambda f, _, q, __: _runs(f, q),
@@ -158,10 +232,16 @@ ROUTES: dict[str, Callable[[Forge, tuple[str, ...], Asked, dict[str, Any]], tupl
         200,
         {"artifacts": _page(f.artifacts.get(g[0], []), q)[1]},
     ),
+    rf"GET {GITHUB}/actions/artifacts/(\d+)/zip": lambda f, g, _, __: (200, f.archives[g[0]]),
+    rf"GET {GITHUB}/compare/(\w+)\.\.\.(\w+)": lambda f, g, q, __: _compare(f, g[0], g[1], q),
     r"GET /user": lambda _, __, ___, ____: (200, {"id": 1}),
-    rf"GET {GITLAB}/merge_requests/7/notes": lambda f, _, q, __: _page(f.comments, q),
-    rf"POST {GITLAB}/merge_requests/7/notes": lambda f, _, __, b: (201, f.add(BOT, b["body"])),
-    rf"PUT {GITLAB}/merge_requests/7/notes/(\d+)": lambda f, g, _, b: _rewrite(f, g[0], b),
+    rf"GET {GITLAB}/merge_requests/(\d+)/notes": lambda f, g, q, __: _page(f.comments_of(g[0]), q),
+    rf"POST {GITLAB}/merge_requests/(\d+)/notes": lambda f, g, _, b: (
+        201,
+        f.add(BOT, b["body"], g[0]),
+    ),
+    rf"PUT {GITLAB}/merge_requests/\d+/notes/(\d+)": lambda f, g, _, b: _rewrite(f, g[0], b),
+    rf"GET {GITLAB}/repository/commits": lambda f, _, q, __: _commits(f, q),
     rf"GET {GITLAB}/merge_requests/(\d+)/pipelines": lambda f, g, q, __: _page(
         f.pipelines.get(int(g[0]), []), q
     ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from e2e.pipelines.actions import list_artifacts
+from e2e.pipelines.actions import read_artifact
 from e2e.pipelines.conftest import SECRETS, World
 from e2e.pipelines.forge import BOT, TOKEN, make_pull, make_run
 from installed import ROOT, run
@@ -93,22 +93,25 @@ def test_a_comment_that_cannot_be_written_is_a_warning(world: World) -> None:
     assert "pull-requests: write" in done.log
 
 
-def merged(world: World, head: str, sha: str, run_id: int | None) -> None:
-    """The forge knows pull request 7, and the run that planned it where there was one."""
-    world.forge.pulls[sha] = [make_pull(6, head, "another"), make_pull(7, head, sha)]
+def merged(world: World, head: str, sha: str, run_id: int | None, number: int = 7) -> None:
+    """The forge knows the pull request, and the run that planned it where there was one."""
+    world.forge.pulls[sha] = [make_pull(6, head, "another"), make_pull(number, head, sha)]
     if run_id is not None:
         world.forge.runs.append(make_run(run_id, head))
-        kept = list_artifacts(world.root / "artifacts", str(run_id))
-        world.forge.artifacts[str(run_id)] = kept
+        name = f"prod-plan-{number}"
+        data = read_artifact(world.root / "artifacts", str(run_id), name)
+        if data is not None:
+            world.forge.keep_artifact(run_id, 100 * run_id, name, data)
 
 
 def test_a_merge_applies_what_was_reviewed(world: World) -> None:
     """Only the rows of the pull request's plan: what came beside it is refused."""
     head = world.change()
     assert world.runner(head, run_id="5").job("pull-request.yml", "plan").ok
+    before = git(world.checkout, "rev-parse", "origin/main")
     sha = world.merge()
     merged(world, head, sha, 5)
-    done = world.runner(sha, run_id="6").job("deploy.yml", "apply")
+    done = world.runner(sha, run_id="6", before=before).job("deploy.yml", "apply")
     assert done.ok, done.log
     assert (done.outputs["change"], done.outputs["exit_code"]) == ("1", "0")
     assert world.types() == ["number"]
@@ -133,34 +136,47 @@ def test_a_merge_applies_what_was_reviewed(world: World) -> None:
     assert len(world.forge.by_bot()) == 2
 
 
-def test_one_push_of_two_merges_ends_with_the_other_plan(world: World) -> None:
-    """The rows of the last merge go, those of the other are refused and go with its own plan."""
-    first = world.change()
-    assert world.runner(first, run_id="5").job("pull-request.yml", "plan").ok
-    git(world.checkout, "checkout", "-q", "-B", "other", "origin/main")
-    archive = world.checkout / "manifests-prod" / "archive.yaml"
-    third = archive.read_text().replace("archive}", "third}").replace("Archive", "Third")
-    archive.with_name("third.yaml").write_text(third)
-    second = world.commit("other")
-    assert world.runner(second, run_id="6").job("pull-request.yml", "plan").ok
-    storages = len(world.objects("storage"))
+def test_one_push_of_several_merges(world: World) -> None:
+    """Rows of all plans go at once; one merge is on top of another, and one has no plan.
 
-    world.merge("change")
-    sha = world.merge("other")
-    merged(world, second, sha, 6)
-    done = world.runner(sha, run_id="7").job("deploy.yml", "apply")
+    Where it cannot be said what the push merged, only the last merge counts, and nothing is lost.
+    """
+    before = git(world.checkout, "rev-parse", "HEAD")
+    heads = {7: world.change()}
+    assert world.runner(heads[7], run_id="5").job("pull-request.yml", "plan").ok
+    git(world.checkout, "checkout", "-q", "-b", "stacked")
+    overlay = world.checkout / "synapse-apply.yaml"
+    overlay.write_text(overlay.read_text().replace("Acme Platform Team", "Acme Vision Team"))
+    heads[8] = world.commit("stacked")
+    assert world.runner(heads[8], run_id="6", number=8).job("pull-request.yml", "plan").ok
+    heads[9] = world.add_storage("third")
+    assert world.runner(heads[9], run_id="7", number=9).job("pull-request.yml", "plan").ok
+    storages = len(world.objects("storage"))
+    git(world.checkout, "checkout", "-q", "-B", "docs", "origin/main")
+    (world.checkout / "notes.md").write_text("Notes\n")
+    heads[10] = world.commit("docs")
+    for number, branch in {10: "docs", 7: "change", 8: "stacked", 9: "third"}.items():
+        sha = world.merge(branch)
+        merged(world, heads[number], sha, {7: 5, 8: 6, 9: 7}.get(number), number)
+
+    done = world.runner(sha, run_id="8", before="f" * 40).job("deploy.yml", "apply")
     assert not done.ok
     assert done.outputs["exit_code"] == "4"
-    assert "plugin/defect-detection cannot be updated: the reviewed plan does not have it" in (
-        done.log
-    )
-    assert len(world.objects("storage")) == storages + 1
-    assert world.types() == ["float"]
+    assert "::warning title=Not all merges of this push were looked for::" in done.log
+    assert "plugin/defect-detection cannot be updated: no reviewed plan has it" in done.log
+    assert (world.types(), len(world.objects("storage"))) == (["float"], storages + 1)
 
-    plan = world.root / "artifacts" / "5" / "prod-plan-7" / "saved.plan"
-    run(f"apply --reviewed {plan}", world.checkout, SECRETS)
-    assert world.types() == ["number"]
-    assert len(world.objects("storage")) == storages + 1
+    done = world.runner(sha, run_id="9", before=before).job("deploy.yml", "apply")
+    assert done.ok, done.log
+    assert (
+        "::warning title=A merge of this push has no plan::No run of pull-request.yml" in done.log
+    )
+    assert (done.outputs["add"], done.outputs["change"]) == ("0", "1")
+    assert (world.types(), len(world.objects("storage"))) == (["number"], storages + 1)
+    assert world.objects("plugin")[0]["body"]["author"] == "Acme Vision Team"
+    applied = "<!-- synapse-apply: target=prod apply -->\n"
+    told = [row["of"] for row in world.forge.comments if row["body"].startswith(applied)]
+    assert sorted(told) == ["7", "8", "9"]
 
 
 def test_what_nobody_reviewed_is_not_applied(world: World) -> None:
