@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 import yaml
-from e2e.pipelines.actions import Runner, list_artifacts, read_outputs
+from e2e.pipelines.actions import Runner, read_artifact, read_outputs
 from e2e.pipelines.conftest import SECRETS, World, _of_nobody, forge, fresh, world  # noqa: F401
-from e2e.pipelines.forge import PROJECT, TOKEN, make_pull, make_run
+from e2e.pipelines.forge import PROJECT, TOKEN, make_archive, make_pull, make_run
 from e2e.pipelines.gitlab import Pipeline, document
 from installed import BIN, ROOT
 from unit.packages.trees import git
@@ -175,12 +175,13 @@ def test_the_look_up_runs_no_file_of_the_checkout(
     """The step that looks for the reviewed plan finds it."""
     forge.pulls["b" * 40] = [make_pull(7, "a" * 40, "b" * 40)]
     forge.runs = [make_run(5, "a" * 40)]
-    forge.artifacts["5"] = [{"id": 50, "name": "prod-plan-7", "expired": False}]
+    forge.keep_artifact(5, 50, "prod-plan-7", make_archive({"saved.plan": b"the plan"}))
     env = {**INTERPRETER, "ARTIFACT": "prod-plan", "TOKEN": TOKEN, "WORKFLOW": "pull-request.yml",
-           "GITHUB_API_URL": forge.url}  # fmt: skip
+           "BEFORE": "", "FOLDER": str(runner.temp / "reviewed"), "GITHUB_API_URL": forge.url}  # fmt: skip
     code, log = run_step(runner, "reviewed", {**env, **surroundings(runner.checkout)[way]})
-    assert (code, log) == (0, "")
-    assert read_outputs((runner.temp / "outputs").read_text())["artifact"] == "50"
+    assert (code, log) == (0, "Plans that were reviewed, older merges first: 7\n")
+    assert read_outputs((runner.temp / "outputs").read_text()) == {"numbers": "7"}
+    assert [file.read_bytes() for file in (runner.temp / "reviewed").iterdir()] == [b"the plan"]
     assert canary.text == ""
 
 
@@ -415,7 +416,9 @@ def test_the_jobs_of_github_on_such_a_branch(world: World, canary: Canary) -> No
     sha = world.merge()
     world.forge.pulls[sha] = [make_pull(7, head, sha)]
     world.forge.runs = [make_run(5, head)]
-    world.forge.artifacts["5"] = list_artifacts(world.root / "artifacts", "5")
+    kept = read_artifact(world.root / "artifacts", "5", "prod-plan-7")
+    assert kept
+    world.forge.keep_artifact(5, 500, "prod-plan-7", kept)
     applying = world.runner(sha, run_id="6")
     applying.given["PYTHONPATH"] = str(world.checkout)
     done = applying.job("deploy.yml", "apply")
@@ -430,7 +433,7 @@ def test_the_jobs_of_github_on_such_a_branch(world: World, canary: Canary) -> No
     for name, env in (*planning.environments, *applying.environments):
         secrets = seen_in(SECRETS, env)
         assert (len(secrets) == len(SECRETS)) if name == "Run" else secrets == [], name
-        asking = name in {"Comment", "Find the plan that was reviewed"}
+        asking = name in {"Comment", "Fetch the plans that were reviewed"}
         assert (seen_in({"token": TOKEN}, env) != []) == asking, name
 
 

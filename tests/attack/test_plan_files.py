@@ -210,6 +210,14 @@ def outcome(*arguments):
     return code, err.getvalue()
 
 
+def list_recorded():
+    """The lines of `state list`: nothing was made while there is none."""
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(io.StringIO()):
+        run(["state", "list", "-t", "embedded"])
+    return out.getvalue().splitlines()
+
+
 def edited(file, edit):
     """The same zip with another plan.json."""
     entries = entries_of(file)
@@ -251,6 +259,36 @@ def test_a_signature_that_is_not_ours_is_refused(place, monkeypatch, case):
     code, text = outcome("apply", "-t", "embedded", which, "--auto-approve")
     assert code == 4, text
     assert said in text
+
+
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize("case", SIGNATURES)
+def test_a_true_plan_beside_it_lends_it_nothing(place, monkeypatch, case, first):
+    """Of several reviewed plans each must be genuine, and in one way; nothing of any is done."""
+    monkeypatch.setenv("RAW_DATA_KEY_ID", "AKIA")
+    which, edit, said = SIGNATURES[case]
+    other = "plain" if which == "carrying" else "carrying"
+    edited(place / which, edit)
+    order = (which, other) if first else (other, which)
+    typed = [word for name in order for word in ("--reviewed", name)]
+    code, text = outcome("apply", "-t", "embedded", *typed)
+    assert code == 4, text
+    assert (said if edit is not other_plan else "made with different options") in text
+    assert list_recorded() == []
+
+
+def test_a_plan_that_is_given_twice(place, monkeypatch):
+    """Also under another name: it is one plan, whose place among the merges nobody can tell."""
+    monkeypatch.setenv("RAW_DATA_KEY_ID", "AKIA")
+    shutil.copy(place / "plain", place / "copy")
+    code, text = outcome("apply", "-t", "embedded", "--reviewed", "plain", "--reviewed", "copy")
+    assert code == 4, text
+    assert "A reviewed plan is given more than once" in text
+    assert "plain, " in text
+    assert list_recorded() == []
+    code, text = outcome("apply", "-t", "embedded", "--reviewed", "plain", "--reviewed", "carrying")
+    assert code == 0, text
+    assert list_recorded() != []
 
 
 def test_the_true_files_are_applied(place, monkeypatch):

@@ -2,32 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
-import importlib.util
-import io
-import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
-from unittest.mock import patch
 
 import pytest
-from e2e.pipelines.forge import (
-    PROJECT,
-    TOKEN,
-    Forge,
-    make_merge_request,
-    make_pipeline,
-    make_pull,
-    make_run,
-    serving,
+from attack.look_ups import (
+    GITHUB,
+    GITLAB,
+    HEAD,
+    MERGED,
+    ask_github,
+    ask_gitlab,
+    keep,
+    prepare_gitlab,
 )
-from installed import ROOT
+from e2e.pipelines.forge import PROJECT, Forge, make_archive, make_pipeline, make_pull, serving
 
-GITHUB = ROOT / "action" / "github.py"
-GITLAB = ROOT / "examples" / "gitops" / ".gitlab" / "merge_request.py"
-HEAD, MERGED, ELSEWHERE = "a" * 40, "b" * 40, {"full_name": "stranger/vision"}
-REPORTS = "synapse-apply-reports"
+ELSEWHERE = {"full_name": "stranger/vision"}
 
 
 @pytest.fixture
@@ -36,48 +27,10 @@ def forge() -> Iterator[Forge]:
         yield forge
 
 
-def keep(forge: Forge, run: int, *numbers: int, **more: Any) -> None:
-    """A run that kept a plan for each of these pull requests."""
-    forge.runs.insert(0, make_run(run, HEAD, **more))
-    rows = [{"id": run * 100 + n, "name": f"prod-plan-{n}", "expired": False} for n in numbers]
-    forge.artifacts[str(run)] = rows
-
-
-def ask_github(forge: Forge, folder: Path) -> tuple[int, dict[str, str], str]:
-    """Run the script's `reviewed`: its exit code, outputs and log."""
-    outputs = folder / "outputs"
-    outputs.write_text("")
-    given = {
-        "ARTIFACT": "prod-plan", "TOKEN": TOKEN, "WORKFLOW": "pull-request.yml",
-        "GITHUB_API_URL": forge.url, "GITHUB_OUTPUT": str(outputs), "GITHUB_REF_NAME": "main",
-        "GITHUB_REF_TYPE": "branch", "GITHUB_REPOSITORY": PROJECT, "GITHUB_SHA": MERGED,
-    }  # fmt: skip
-    code, log = run_script(GITHUB, "reviewed", folder, given)
-    pairs = (line.partition("=") for line in outputs.read_text().splitlines())
-    return code, {name: value for name, _, value in pairs}, log
-
-
-def run_script(script: Path, what: str, folder: Path, given: dict[str, str]) -> tuple[int, str]:
-    """The script's exit code and what it wrote; what it raises is raised."""
-    spec = importlib.util.spec_from_file_location(script.stem, script)
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    log = io.StringIO()
-    with (
-        patch.dict(os.environ, given),
-        contextlib.chdir(folder),
-        contextlib.redirect_stdout(log),
-        contextlib.redirect_stderr(log),
-    ):
-        return module.main(what), log.getvalue()
-
-
 def refused(forge: Forge, folder: Path, why: str) -> None:
-    code, outputs, log = ask_github(forge, folder)
-    assert (code, outputs) == (1, {}), log
-    assert why in log
+    done = ask_github(forge, folder)
+    assert (done.code, done.outputs, done.plans) == (1, {}, {}), done.log
+    assert why in done.log
 
 
 def test_another_pull_request_with_the_same_head(forge: Forge, tmp_path: Path) -> None:
@@ -85,8 +38,9 @@ def test_another_pull_request_with_the_same_head(forge: Forge, tmp_path: Path) -
     forge.pulls[MERGED] = [make_pull(7, HEAD, MERGED)]
     keep(forge, 5, 7)
     keep(forge, 9, 8)
-    code, outputs, log = ask_github(forge, tmp_path)
-    assert (code, outputs) == (0, {"number": "7", "run": "5", "artifact": "507"}), log
+    done = ask_github(forge, tmp_path)
+    assert (done.code, done.outputs) == (0, {"numbers": "7"}), done.log
+    assert done.plans == {"01-pull-request-7.plan": "plan 7 of 5"}
     del forge.runs[1]
     refused(forge, tmp_path, "kept an artifact prod-plan-7")
 
@@ -103,7 +57,7 @@ def test_two_pull_requests_that_were_merged_as_one_commit(forge: Forge, tmp_path
     """With one head the plan of either will do; with two heads nobody can tell which counts."""
     forge.pulls[MERGED] = [make_pull(7, HEAD, MERGED), make_pull(8, HEAD, MERGED)]
     keep(forge, 5, 8)
-    assert ask_github(forge, tmp_path)[1]["number"] == "8"
+    assert ask_github(forge, tmp_path).plans == {"01-pull-request-8.plan": "plan 8 of 5"}
     forge.pulls[MERGED][1] = make_pull(8, "d" * 40, MERGED)
     refused(forge, tmp_path, "Pull requests 7, 8 were all merged")
 
@@ -151,8 +105,8 @@ def test_a_run_that_was_repeated(forge: Forge, tmp_path: Path) -> None:
     """The last attempt's artifact is taken; where that attempt failed, none is."""
     forge.pulls[MERGED] = [make_pull(7, HEAD, MERGED)]
     keep(forge, 5, 7)
-    forge.artifacts["5"].append({"id": 900, "name": "prod-plan-7", "expired": False})
-    assert ask_github(forge, tmp_path)[1]["artifact"] == "900"
+    forge.keep_artifact(5, 900, "prod-plan-7", make_archive({"saved.plan": b"the second"}))
+    assert list(ask_github(forge, tmp_path).plans.values()) == ["the second"]
     forge.runs[0]["conclusion"] = "failure"
     refused(forge, tmp_path, "did not succeed")
     forge.runs[0]["conclusion"] = None
@@ -181,9 +135,7 @@ def test_an_odd_answer(answer: str, forge: Forge, tmp_path: Path) -> None:
         "another shape": [{**pull, "head": "main"}],
     }[answer]  # type: ignore[assignment]
     keep(forge, 5, 7)
-    code, outputs, log = ask_github(forge, tmp_path)
-    assert (code, outputs) == (1, {}), log
-    assert "cannot be looked up" in log
+    refused(forge, tmp_path, "cannot be looked up")
 
 
 @pytest.mark.parametrize("script", [GITHUB, GITLAB], ids=["github", "gitlab"])
@@ -195,32 +147,10 @@ def test_a_redirection_elsewhere_gets_no_token(script: Path, forge: Forge, tmp_p
             f"/projects/42/repository/commits/{MERGED}/merge_requests?per_page=100&page=1",
         )
         forge.moved = {path: f"{other.url}{path}" for path in paths}
-        if script == GITHUB:
-            code, _, log = ask_github(forge, tmp_path)
-        else:
-            code, log = ask_gitlab(forge, tmp_path)
-        assert code == 1
+        done = (ask_github if script == GITHUB else ask_gitlab)(forge, tmp_path)
+        assert done.code == 1
         assert len(other.seen) == 1
-        assert "401" in log
-
-
-def ask_gitlab(forge: Forge, folder: Path) -> tuple[int, str]:
-    """Run the script's `reviewed`: its exit code and log."""
-    (folder / REPORTS).mkdir(exist_ok=True)
-    given = {
-        "CI_API_V4_URL": forge.url, "CI_COMMIT_BRANCH": "main", "CI_COMMIT_SHA": MERGED,
-        "CI_PROJECT_ID": "42", "GITLAB_API_TOKEN": TOKEN, "REPORTS": REPORTS,
-    }  # fmt: skip
-    return run_script(GITLAB, "reviewed", folder, given)
-
-
-def prepare_gitlab(forge: Forge, *pipelines: dict[str, Any], **more: Any) -> None:
-    """Merge request 7 was merged; its pipelines are these, and each job `plan` kept its plan."""
-    forge.pulls[MERGED] = [make_merge_request(7, HEAD, **{"merge_commit_sha": MERGED, **more})]
-    forge.pipelines[7] = list(pipelines)
-    for row in pipelines:
-        number = row["id"]
-        forge.files[f"{number * 10}/{REPORTS}/saved.plan"] = f"plan {number}".encode()
+        assert "401" in done.log
 
 
 PIPELINES = {
@@ -238,24 +168,22 @@ def test_a_pipeline_that_does_not_count(which: str, forge: Forge, tmp_path: Path
     """The newer pipeline is passed over, also where GitLab calls it the head's; else none counts."""
     other = {**make_pipeline(9, 7, HEAD), **PIPELINES[which]}
     prepare_gitlab(forge, other, make_pipeline(5, 7, HEAD), head_pipeline={"id": 5})
-    code, log = ask_gitlab(forge, tmp_path)
-    assert code == 0, log
-    assert (tmp_path / REPORTS / "reviewed.plan").read_text() == "plan 5"
-    (tmp_path / REPORTS / "reviewed.plan").unlink()
+    done = ask_gitlab(forge, tmp_path)
+    assert done.code == 0, done.log
+    assert done.plans == {"01-merge-request-7.plan": "plan 5"}
     prepare_gitlab(forge, other, head_pipeline={"id": 5})
-    code, log = ask_gitlab(forge, tmp_path)
-    assert code == 1
-    assert "did not succeed for merge request !7" in log
-    assert not (tmp_path / REPORTS / "reviewed.plan").exists()
+    done = ask_gitlab(forge, tmp_path)
+    assert (done.code, done.plans) == (1, {})
+    assert "did not succeed for merge request !7" in done.log
 
 
 def test_an_older_pipeline_than_one_that_failed(forge: Forge, tmp_path: Path) -> None:
     """The newest pipeline of the last commit is the one that was looked at."""
     prepare_gitlab(forge, make_pipeline(9, 7, HEAD), make_pipeline(5, 7, HEAD))
     forge.unplanned = {"9"}
-    code, log = ask_gitlab(forge, tmp_path)
-    assert code == 1
-    assert "did not succeed" in log
+    done = ask_gitlab(forge, tmp_path)
+    assert done.code == 1
+    assert "did not succeed" in done.log
 
 
 REQUESTS = {
@@ -271,13 +199,13 @@ REQUESTS = {
 def test_a_merge_request_that_does_not_count(which: str, forge: Forge, tmp_path: Path) -> None:
     """Only one of this project, merged into the branch that is deployed, as this commit."""
     prepare_gitlab(forge, make_pipeline(5, 7, HEAD), **REQUESTS[which])
-    code, log = ask_gitlab(forge, tmp_path)
-    assert code == 1
-    assert "No plan was reviewed for this commit" in log
+    done = ask_gitlab(forge, tmp_path)
+    assert done.code == 1
+    assert "No plan was reviewed for this commit" in done.log
 
 
 def test_the_pipeline_of_merged_results(forge: Forge, tmp_path: Path) -> None:
     """It has a commit of its own; it counts where GitLab says that it is the last commit's."""
     one = make_pipeline(5, 7, "e" * 40, ref="refs/merge-requests/7/merge")
     prepare_gitlab(forge, one, head_pipeline={"id": 5})
-    assert ask_gitlab(forge, tmp_path)[0] == 0
+    assert ask_gitlab(forge, tmp_path).code == 0

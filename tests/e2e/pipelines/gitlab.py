@@ -41,15 +41,19 @@ class Pipeline:
     sha: str
     more: dict[str, str] = field(default_factory=dict)
 
-    def merge_request(self, base: str, project: str = "42") -> Pipeline:
+    def merge_request(self, base: str, project: str = "42", number: int = 7) -> Pipeline:
         predefined = {
             "CI_PIPELINE_SOURCE": "merge_request_event",
-            "CI_MERGE_REQUEST_IID": "7",
+            "CI_MERGE_REQUEST_IID": str(number),
             "CI_MERGE_REQUEST_SOURCE_PROJECT_ID": project,
             "CI_MERGE_REQUEST_TARGET_BRANCH_NAME": "main",
             "CI_MERGE_REQUEST_DIFF_BASE_SHA": base,
         }
         return Pipeline(self.world, self.sha, predefined)
+
+    def push(self, before: str) -> Pipeline:
+        """The same commit as a push to main brings it, which was at another one before."""
+        return Pipeline(self.world, self.sha, {"CI_COMMIT_BEFORE_SHA": before})
 
     def jobs(self) -> list[str]:
         """The jobs that this pipeline has, by their rules."""
@@ -110,6 +114,7 @@ class Pipeline:
             "CI_COMMIT_BRANCH": "" if self.more.get("CI_MERGE_REQUEST_IID") else "main",
             "CI_DEFAULT_BRANCH": "main",
             "CI_COMMIT_SHA": self.sha,
+            "CI_COMMIT_BEFORE_SHA": "0" * 40,
             "CI_PROJECT_ID": "42",
             "CI_PROJECT_DIR": str(self.world.checkout),
             "CI_API_V4_URL": self.world.forge.url,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 from e2e.pipelines.conftest import World
@@ -64,16 +65,22 @@ def test_a_plan_keeps_one_note(world: World) -> None:
     assert world.types() == ["float"]
 
 
-def merged(world: World, head: str, sha: str, pipeline: int | None) -> None:
-    """The forge knows merge request 7, and its pipeline with the plan it kept, where there was one."""
+def merged(world: World, head: str, sha: str, pipeline: int | None, number: int = 7) -> None:
+    """The forge knows the merge request, and its pipeline with the plan it kept, where there was one."""
     world.forge.pulls[sha] = [
         make_merge_request(6, head, squash_commit_sha="another"),
-        make_merge_request(7, head, squash_commit_sha=sha),
+        make_merge_request(number, head, squash_commit_sha=sha),
     ]
     if pipeline is not None:
-        world.forge.pipelines[7] = [make_pipeline(pipeline, 7, head)]
-        plan = (world.checkout / HERE / "saved.plan").read_bytes()
-        world.forge.files[f"{pipeline * 10}/{HERE}/saved.plan"] = plan
+        keep_plan(world, head, pipeline, number)
+
+
+def keep_plan(world: World, head: str, pipeline: int, number: int = 7) -> None:
+    """GitLab has the plan that the last job made, and the checkout is clean for the next one."""
+    world.forge.pipelines[number] = [make_pipeline(pipeline, number, head)]
+    plan = (world.checkout / HERE / "saved.plan").read_bytes()
+    world.forge.files[f"{pipeline * 10}/{HERE}/saved.plan"] = plan
+    shutil.rmtree(world.checkout / HERE)
 
 
 def test_a_merge_applies_what_was_reviewed(world: World) -> None:
@@ -87,12 +94,14 @@ def test_a_merge_applies_what_was_reviewed(world: World) -> None:
     merged(world, head, sha, None)
     assert "`plan` did not succeed for merge request !7" in Pipeline(world, sha).job("apply").log
     assert world.types() == ["float"]
+    before = git(world.checkout, "rev-parse", "HEAD~")
     git(world.checkout, "checkout", "-q", "change")
     Pipeline(world, head).merge_request(base_of(world)).job("plan")
     merged(world, head, sha, 5)
     git(world.checkout, "checkout", "-q", "main")
-    done = Pipeline(world, sha).job("apply")
+    done = Pipeline(world, sha).push(before).job("apply")
     assert done.code == 0, done.log
+    assert "Warning: " not in done.log
     assert world.types() == ["number"]
     plan, applied = world.forge.by_bot()
     assert plan.startswith(f"{MARKER}\n")
@@ -103,6 +112,29 @@ def test_a_merge_applies_what_was_reviewed(world: World) -> None:
     late = drift.job("drift")
     assert late.code == 2
     assert late.kept == [f"{HERE}/drift.html"]
+
+
+def test_one_push_of_two_merges(world: World) -> None:
+    """Rows of both plans go at once, and both merge requests get a note of it."""
+    before = git(world.checkout, "rev-parse", "HEAD")
+    first = world.change()
+    assert Pipeline(world, first).merge_request(base_of(world)).job("plan").code == 0
+    keep_plan(world, first, 5)
+    second = world.add_storage("third")
+    planning = Pipeline(world, second).merge_request(base_of(world), number=8)
+    assert planning.job("plan").code == 0
+    keep_plan(world, second, 6, 8)
+    storages = len(world.objects("storage"))
+    merged(world, first, world.merge("change"), None)
+    sha = world.merge("third")
+    merged(world, second, sha, None, 8)
+    done = Pipeline(world, sha).push(before).job("apply")
+    assert done.code == 0, done.log
+    assert "Plans that were reviewed, older merges first: !7, !8\n" in done.log
+    assert (world.types(), len(world.objects("storage"))) == (["number"], storages + 1)
+    applied = "<!-- synapse-apply: target=prod apply -->\n"
+    told = [row["of"] for row in world.forge.comments if row["body"].startswith(applied)]
+    assert told == ["7", "8"]
 
 
 def test_the_example_says_where_its_jobs_run() -> None:
