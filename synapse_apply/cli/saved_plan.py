@@ -17,8 +17,7 @@ from synapse_apply.model.errors import Exit, ManifestError, Stale, SynapseApplyE
 from synapse_apply.model.frozen import frozen
 from synapse_apply.session import carried
 from synapse_apply.session.context import Context, open_context
-from synapse_apply.session.reviewed_plans import check_each, unite_reviewed
-from synapse_apply.session.saved import Saved, fit, read
+from synapse_apply.session.saved import Saved, check_each, fit, read, unite_reviewed
 from synapse_apply.session.where import Where
 
 # What changes the rows of a plan is said when it is made: the file tells the rest.

@@ -4,13 +4,17 @@ The file is a zip with plan.json in it: the plan, the options it was made with, 
 over both. It is bound by content: what it was made from, and what each object it touches looked
 like. It holds no secret; url, token and allow-lists come from the checkout, never from it. It may
 carry packages, each under its digest, which the plan names, so that the signature covers them.
+
+Several reviewed plans are one apply: each is checked as if it were alone, and one plan that unites
+them stands for all. That nothing is done which none of them shows is decided where the plan of now
+is cut down to it (`planning/narrow.py`), as for one plan.
 """
 
 from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +30,7 @@ from synapse_apply.model.ports import StateStore
 from synapse_apply.model.values import Mac, Sensitive
 from synapse_apply.planning.narrow import narrowed
 from synapse_apply.planning.situation import Choices
+from synapse_apply.planning.unite import unite_plans
 from synapse_apply.session import plan_file
 from synapse_apply.session.carried import openings
 from synapse_apply.session.context import Context, Planned
@@ -33,6 +38,17 @@ from synapse_apply.session.sources import Carrier, held_from_json, held_to_json
 from synapse_apply.session.state_file import describe
 
 FORMAT, FORMAT_WITH_PACKAGES = 1, 2
+# What changes the rows of a plan, as it is typed: plans of one apply agree on each.
+_OPTIONS_OF_ROWS: dict[str, Callable[[Choices], str]] = {
+    "--prune": lambda choices: _yes_or_no(choices.prune),
+    "--adopt": lambda choices: _yes_or_no(choices.adopt),
+    "--recreate": lambda choices: _yes_or_no(choices.recreate),
+    "--resend-secrets": lambda choices: _yes_or_no(choices.resend_secrets),
+    "--no-verify": lambda choices: _yes_or_no(not choices.verify),
+    "--revert-drift": lambda choices: _yes_or_no(choices.revert_drift),
+    "--allow-locked": lambda choices: _yes_or_no(choices.allow_locked),
+    "--override-guard": lambda choices: ", ".join(sorted(choices.overridden)) or "none",
+}
 _SIGNED_AS = ("plan",)
 _SIGNED = ("plan", "choices", "sources")
 
@@ -130,6 +146,47 @@ def _saved(path: Path, contents: plan_file.Contents) -> Saved:
     )
 
 
+def unite_reviewed(plans: Sequence[Saved]) -> Saved:
+    """A plan that stands for all of them; one alone is given back as it is.
+
+    What only some of the addresses were planned for is planned for all of these. Stale where no
+    single apply could be what was reviewed, with all that is in the way.
+    """
+    if len(plans) == 1:
+        return plans[0]
+    problems = (*_repetitions(plans), *_states(plans), *_other_options(plans))
+    if problems:
+        raise Stale(*problems)
+    newest = plans[-1]
+    selections = [each.choices.selected for each in plans]
+    chosen = [selection for selection in selections if selection is not None]
+    everything = len(chosen) < len(selections)
+    return replace(
+        newest,
+        plan=unite_plans([each.plan for each in plans]),
+        choices=replace(
+            newest.choices, selected=None if everything else frozenset().union(*chosen)
+        ),
+        carrier=None,
+    )
+
+
+def check_each(
+    context: Context, plans: Sequence[Saved], *, reviewed: bool, allow_unsigned: bool
+) -> tuple[Diagnostic, ...]:
+    """The warnings of all plans; Stale with what is wrong with any of them."""
+    warnings: list[Diagnostic] = []
+    problems: list[Diagnostic] = []
+    for each in plans:
+        try:
+            warnings += check(context, each, reviewed=reviewed, allow_unsigned=allow_unsigned)
+        except Stale as stale:
+            problems += [finding for finding in stale.diagnostics if finding not in problems]
+    if problems:
+        raise Stale(*problems)
+    return tuple(warnings)
+
+
 def check(
     context: Context, saved: Saved, *, reviewed: bool, allow_unsigned: bool
 ) -> tuple[Diagnostic, ...]:
@@ -216,6 +273,60 @@ def fit(saved: Saved, planned: Planned, *, reviewed: bool) -> Planned:
         _same_manifests(saved, planned)
     _same_moves(saved, planned)
     return replace(planned, plan=narrowed(saved.plan, planned.plan, reviewed=reviewed))
+
+
+def _repetitions(plans: Sequence[Saved]) -> Iterator[Diagnostic]:
+    for plan_id, files in _group_files((each.plan.id, each) for each in plans).items():
+        if len(files) > 1:
+            yield error(
+                "A reviewed plan is given more than once",
+                f"{', '.join(files)}: plan {plan_id}.",
+                "Give each plan once, in the order in which they were merged.",
+            )
+
+
+def _states(plans: Sequence[Saved]) -> Iterator[Diagnostic]:
+    groups = _group_files((_describe_base(each), each) for each in plans)
+    if len(groups) > 1:
+        yield error(
+            "These plans were made for different targets",
+            f"{_list_groups(groups)}. One apply works on one target and its state.",
+            "Apply each on the target it was made for, with an `apply --reviewed` of its own.",
+        )
+
+
+def _describe_base(plan: Saved) -> str:
+    base = plan.plan.base
+    return f"{describe(base.binding)} ({base.target}), state {base.lineage},"
+
+
+def _other_options(plans: Sequence[Saved]) -> Iterator[Diagnostic]:
+    for option, describe_choice in _OPTIONS_OF_ROWS.items():
+        groups = _group_files((describe_choice(each.choices), each) for each in plans)
+        if len(groups) > 1:
+            yield error(
+                "These plans were made with different options",
+                f"{option} is {_list_groups(groups)}. One apply has one choice, so that rows of it "
+                "would not be what was reviewed.",
+                "Apply each with an `apply --reviewed` of its own, older first, or plan again with "
+                "the same options.",
+            )
+
+
+def _group_files(plans: Iterable[tuple[str, Saved]]) -> dict[str, list[str]]:
+    """The names of the plans' files by what is said of each."""
+    groups: dict[str, list[str]] = {}
+    for text, plan in plans:
+        groups.setdefault(text, []).append(str(plan.file))
+    return groups
+
+
+def _list_groups(groups: dict[str, list[str]]) -> str:
+    return "; ".join(f"{text} in {', '.join(files)}" for text, files in groups.items())
+
+
+def _yes_or_no(choice: bool) -> str:
+    return "on" if choice else "off"
 
 
 def _same_manifests(saved: Saved, planned: Planned) -> None:

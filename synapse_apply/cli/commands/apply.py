@@ -113,13 +113,9 @@ def command(
     --out FILE --with-packages`), those are checked and uploaded, and package sources are not looked
     at.
 
-    With --reviewed the manifests may have moved on: all is planned anew from this checkout, rows
-    that equal a reviewed row go, all others are refused. Packages come from the checkout's
-    sources, also where the file carries some: a row whose package has the reviewed content goes.
-
-    Several reviewed plans are applied as one, such as those of all that one push merged: a row
-    that any of them has goes. Where two have a row for one address, the later one counts. They
-    must be for one target and made with the same options.
+    With --reviewed the manifests may have moved on: all is planned anew from this checkout, its
+    packages too; rows that equal a reviewed row go, all others are refused. Several reviewed plans,
+    older first, are one apply; of two rows for one address the later plan's counts.
     """
     from dataclasses import replace
 

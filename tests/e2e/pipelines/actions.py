@@ -166,11 +166,9 @@ class Runner:
         }
 
 
-def read_artifact(artifacts: Path, run_id: str, name: str) -> bytes | None:
-    """The zip of what a run kept under a name; None where it kept nothing."""
-    folder = artifacts / run_id / name
-    if not folder.is_dir():
-        return None
+def read_artifact(root: Path, run_id: str, name: str) -> bytes:
+    """The zip of what a run kept under a name."""
+    folder = root / "artifacts" / run_id / name
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return make_archive({str(path.relative_to(folder)): path.read_bytes() for path in files})
 

@@ -99,8 +99,8 @@ def merged(world: World, head: str, sha: str, run_id: int | None, number: int = 
     if run_id is not None:
         world.forge.runs.append(make_run(run_id, head))
         name = f"prod-plan-{number}"
-        data = read_artifact(world.root / "artifacts", str(run_id), name)
-        if data is not None:
+        if (world.root / "artifacts" / str(run_id) / name).is_dir():
+            data = read_artifact(world.root, str(run_id), name)
             world.forge.keep_artifact(run_id, 100 * run_id, name, data)
 
 

@@ -16,7 +16,7 @@ from synapse_apply.model.state import Binding
 from synapse_apply.model.values import Mac
 from synapse_apply.planning.situation import Choices
 from synapse_apply.session import saved
-from synapse_apply.session.reviewed_plans import check_each, unite_reviewed
+from synapse_apply.session.saved import check_each, unite_reviewed
 
 ADDRESSES = {name: Address("widget", name) for name in "ab"}
 
