@@ -36,6 +36,16 @@ CHUNK = 1024**2
 class UnreviewedCommit(Exception):
     """There is no plan that counts for a commit, or for a push; the text says why."""
 
+    title = "No plan was reviewed for this commit"
+    hint = "Merge a pull request whose plan succeeded, or apply by hand."
+
+
+class TooManyMerges(UnreviewedCommit):
+    """A push merged more than are applied as one."""
+
+    title = "This push has too many merges"
+    hint = "Apply the plan of each by hand, oldest first, and let fewer be merged at a time."
+
 
 def main(what: str) -> int:
     """Do one of the two; gives the exit code."""
@@ -87,11 +97,10 @@ def reviewed() -> int:
         for place, plan in enumerate(plans, 1):
             _fetch_plan(plan, folder / f"{place:02}-pull-request-{plan['number']}.plan")
     except UnreviewedCommit as problem:
-        hint = "Nothing was applied. Merge a pull request whose plan succeeded, or apply by hand."
-        _tell("error", "No plan was reviewed for this commit", f"{problem} {hint}")
+        _tell("error", problem.title, f"{problem} Nothing was applied. {problem.hint}")
         return 1
     except (OSError, *ODD_ANSWER, *DAMAGED) as problem:
-        needs = "It needs `actions: read` and `pull-requests: read`."
+        needs = "It needs `actions: read`, `contents: read` and `pull-requests: read`."
         _tell("error", "The plan that was reviewed cannot be looked up", f"{problem!r}. {needs}")
         return 1
     numbers = " ".join(str(plan["number"]) for plan in plans)
@@ -113,7 +122,7 @@ def _find_plans(workflow: str, name: str) -> list[dict[str, Any]]:
         what = sha if len(commits) == 1 else f"one of the {len(commits)} commits up to {sha}"
         raise UnreviewedCommit(f"No pull request was merged as {what}.")
     if len(merges) > MOST_MERGES:
-        raise UnreviewedCommit(
+        raise TooManyMerges(
             f"This push merged {len(merges)} pull requests, and at most {MOST_MERGES} are applied "
             "as one."
         )

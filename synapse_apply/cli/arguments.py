@@ -6,6 +6,9 @@ import shlex
 from collections.abc import Mapping, Sequence
 
 ALL = "SYNAPSE_APPLY_ARGS"
+# May be repeated, and yet those that are typed take the place of those of the environment: what is
+# approved is a matter of one place.
+_REPLACED = frozenset({"--reviewed"})
 
 
 class BadQuoting(Exception):
@@ -23,7 +26,22 @@ def with_environment(
     if words == 0:
         return list(typed)
     own = "_".join([ALL, *typed[:words]])
-    return [*typed[:words], *_split(ALL, environ), *_split(own, environ), *typed[words:]]
+    added = [*_split(ALL, environ), *_split(own, environ)]
+    return [*typed[:words], *_drop_replaced(added, typed[words:]), *typed[words:]]
+
+
+def _drop_replaced(added: Sequence[str], typed: Sequence[str]) -> list[str]:
+    """The environment's words without options that typed ones take the place of."""
+    replaced = _REPLACED & {word.partition("=")[0] for word in typed}
+    left: list[str] = []
+    words = iter(added)
+    for word in words:
+        option, has_value, _ = word.partition("=")
+        if option not in replaced:
+            left.append(word)
+        elif not has_value:
+            next(words, None)
+    return left
 
 
 def _command_words(typed: Sequence[str], groups: frozenset[str]) -> int:

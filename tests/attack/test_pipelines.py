@@ -333,6 +333,7 @@ def test_an_input_that_is_a_command(name: str, text: str, runner: Runner, canary
 ARGUMENTS = {
     "another target": ("--target nowhere", {"TARGET": "embedded", "COMMAND": "validate"}, 0),
     "another plan": ("--reviewed {evil}", {"COMMAND": "apply", "REVIEWED": "prod-plan"}, 1),
+    "another plan, in one word": ("--reviewed={evil}", {"COMMAND": "apply", "REVIEWED": "x"}, 1),
     "an end of options": ("--", {"TARGET": "embedded", "COMMAND": "validate"}, 64),
     "a file beside the reviewed plan": ("{evil}", {"COMMAND": "apply", "REVIEWED": "x"}, 64),
 }
@@ -365,8 +366,7 @@ def test_a_name_that_adds_an_output(name: str, runner: Runner) -> None:
         "ARTIFACT": name,
         "PULL_REQUEST": "7",
     }
-    code, _ = run_step(runner, "prepare", given)
-    assert code == 0
+    assert run_step(runner, "prepare", given)[0] == 0
     outputs = read_outputs((runner.temp / "outputs").read_text())
     assert set(outputs) == {"reports", "artifact"}
     assert Path(outputs["reports"]).parent == runner.temp

@@ -188,6 +188,8 @@ def test_many_merges(
     if code:
         assert "This push merged 21 " in done.log
         assert "at most 20 are applied as one" in done.log
+        assert "This push has too many merges" in done.log
+        assert "Apply the plan of each by hand, oldest first" in done.log
         assert not any("artifacts" in call for call in forge.seen)
     else:
         assert numbers_of(done) == list(range(1, 21))

@@ -32,6 +32,16 @@ CHUNK = 1024**2
 class UnreviewedCommit(Exception):
     """There is no plan that counts for a commit, or for a push; the text says why."""
 
+    title = "No plan was reviewed for this commit"
+    hint = "Merge a request whose plan succeeded, or apply by hand."
+
+
+class TooManyMerges(UnreviewedCommit):
+    """A push merged more than are applied as one."""
+
+    title = "This push has too many merges"
+    hint = "Apply the plan of each by hand, oldest first, and let fewer be merged at a time."
+
 
 def main(what: str) -> int:
     """Do one of the two; gives the exit code."""
@@ -99,8 +109,8 @@ def reviewed() -> int:
             path = f"{_project()}/jobs/{job}/artifacts/{os.environ['REPORTS']}/{PLAN}"
             _call("GET", path, read=_copier(folder / f"{place:02}-merge-request-{number}.plan"))
     except UnreviewedCommit as problem:
-        hint = "Nothing was applied. Merge a request whose plan succeeded, or apply by hand."
-        sys.stderr.write(f"Error: No plan was reviewed for this commit\n  {problem} {hint}\n")
+        why = f"{problem} Nothing was applied. {problem.hint}"
+        sys.stderr.write(f"Error: {problem.title}\n  {why}\n")
         return 1
     except (OSError, *ODD_ANSWER) as problem:
         sys.stderr.write(f"Error: The plan that was reviewed cannot be read: {_words(problem)}\n")
@@ -122,7 +132,7 @@ def _find_jobs() -> dict[int, int]:
         what = sha if len(commits) == 1 else f"one of the {len(commits)} commits up to {sha}"
         raise UnreviewedCommit(f"No merge request was merged as {what}.")
     if len(merges) > MOST_MERGES:
-        raise UnreviewedCommit(
+        raise TooManyMerges(
             f"This push merged {len(merges)} merge requests, and at most {MOST_MERGES} are applied "
             "as one."
         )

@@ -30,3 +30,21 @@ def test_they_stand_right_after_the_command(typed: list[str], meant: list[str]) 
 def test_without_a_variable_nothing_changes() -> None:
     """The command line is taken as typed."""
     assert with_environment(["plan", "--json"], {}, GROUPS) == ["plan", "--json"]
+
+
+@pytest.mark.parametrize(
+    ("added", "left"),
+    [
+        ("--reviewed a", []),
+        ("--reviewed=a --json", ["--json"]),
+        ("--json --reviewed a -t dev --reviewed b", ["--json", "-t", "dev"]),
+        ("--json --reviewed", ["--json"]),
+        ("--var=--reviewed", ["--var=--reviewed"]),
+    ],
+)
+def test_plans_that_are_typed_take_the_place_of_others(added: str, left: list[str]) -> None:
+    """An approval never comes from two places: the typed plans alone count."""
+    environ = {f"{ALL}_apply": added}
+    for typed in (["--reviewed", "c"], ["--reviewed=c", "--reviewed=d"]):
+        assert with_environment(["apply", *typed], environ, GROUPS) == ["apply", *left, *typed]
+    assert with_environment(["apply"], environ, GROUPS) == ["apply", *added.split()]

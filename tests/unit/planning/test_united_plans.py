@@ -100,6 +100,12 @@ def test_a_merge_that_takes_back_an_older_one() -> None:
     assert reasons(rows["widget/n"]) == ["it is neither declared nor recorded now"]
 
 
+def test_a_change_under_a_name_that_another_merge_gave_up() -> None:
+    """The renamed object has a row nobody saw, and the row that was seen has no object."""
+    rows = apply_reviewed([{"widget/b": STILL}, {"widget/a": A}], {"widget/b": A})
+    assert [rules(rows[f"widget/{name}"]) for name in "ab"] == [["stale"], ["unreviewed"]]
+
+
 def test_renames_are_those_of_all() -> None:
     """Each once, in the order of the plans."""
     moves = [Moved(Address("widget", old), Address("widget", new)) for old, new in ("ab", "cd")]
