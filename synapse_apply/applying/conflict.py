@@ -73,7 +73,9 @@ def may_be_taken(task: Task, failure: RemoteError) -> bool:
 def _look_up(task: Task, tools: Tools, key: str) -> tuple[Observed | None, bool]:
     """The one object with this key, and whether it is certain that this token sees none."""
     try:
-        hits = search(tools.api, task.binding, key, tools.capabilities, tools.marks)
+        hits = search(
+            tools.api, task.binding, key, tools.capabilities, tools.marks.at(task.address)
+        )
     except RemoteError:
         return None, False
     if hits:

@@ -118,7 +118,7 @@ class Settler:
             return []
         hits = self.listed(intent.address.kind, binding, key)
         if hits is None:
-            hits = search(self.api, binding, key, self.capabilities, self.marks)
+            hits = search(self.api, binding, key, self.capabilities, self.marks.at(intent.address))
         return hits
 
     def _run(self, intent: Intent, kind: ResourceType, record: Record | None) -> Settled:
@@ -139,7 +139,7 @@ class Settler:
         self, intent: Intent, kind: ResourceType, binding: Binding, record: Record | None
     ) -> Settled:
         try:
-            live = read_object(self.api, binding, intent.remote_id, self.marks)
+            live = read_object(self.api, binding, intent.remote_id, self.marks.at(intent.address))
         except NotFound:
             if intent.verb == "delete":
                 return Settled(replace(intent, state=IntentState.DONE), None)

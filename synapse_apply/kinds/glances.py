@@ -97,7 +97,12 @@ class Glances:
         self._take(self._glances.setdefault(kind, _Glance()), items)
 
     def of_record(
-        self, kind: str, binding: Binding, record: Record, paths: Iterable[Path]
+        self,
+        kind: str,
+        binding: Binding,
+        record: Record,
+        paths: Iterable[Path],
+        marks: SecretMarks | None = None,
     ) -> Observed | None:
         """The recorded object as listed; None where only a read by its id can tell.
 
@@ -107,14 +112,19 @@ class Glances:
         # Ids of two API versions are not one space.
         ours = glance is not None and record.api == binding.api
         item = glance.items.get(record.remote_id) if glance and ours else None
-        return None if item is None else self.of_item(kind, binding, item, paths)
+        return None if item is None else self.of_item(kind, binding, item, paths, marks)
 
     def of_item(
-        self, kind: str, binding: Binding, item: Raw, paths: Iterable[Path]
+        self,
+        kind: str,
+        binding: Binding,
+        item: Raw,
+        paths: Iterable[Path],
+        marks: SecretMarks | None = None,
     ) -> Observed | None:
         """A listed object; None where only a read by its id can tell what is at these paths.
 
-        RemoteError as above.
+        `marks` are those of the object, where it is known which one it is. RemoteError as above.
         """
         glance = self._glances.get(kind)
         if glance is None:
@@ -123,7 +133,7 @@ class Glances:
             told = self._told(glance, binding, item)
         if not told:
             return None
-        found = binding.decode(item, self._marks)
+        found = binding.decode(item, marks or self._marks)
         # What a list has otherwise than a read is not what is live.
         if not found.spec.keys() <= told:
             spec = {name: value for name, value in found.spec.items() if name in told}

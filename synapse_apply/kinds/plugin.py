@@ -48,9 +48,9 @@ def natural_key(spec: Mapping[str, Any], _parents: Mapping[str, Observed]) -> st
 
 
 def _decode(raw: Raw, marks: SecretMarks) -> Observed:
-    spec, lacks = secure(PREFIX, pick(raw, FIELDS), marks), lacking(raw, FIELDS)
-    foreign = _is_platforms_own(raw)
-    return Observed(remote_id(raw), "v1", spec, lacks=lacks, is_foreign=foreign)
+    found, lacks = remote_id(raw), lacking(raw, FIELDS)
+    spec = secure(PREFIX, pick(raw, FIELDS), marks, "v1", found, _keys(raw))
+    return Observed(found, "v1", spec, lacks=lacks, is_foreign=_is_platforms_own(raw))
 
 
 def _is_platforms_own(raw: Raw) -> bool:
@@ -178,7 +178,9 @@ FIELDS_V2 = frozenset({"name", "code", "description", "category"})
 
 
 def _decode_v2(raw: Raw, marks: SecretMarks) -> Observed:
-    return Observed(remote_id(raw), "v2", secure(PREFIX, pick(raw, FIELDS_V2), marks))
+    found = remote_id(raw)
+    spec = secure(PREFIX, pick(raw, FIELDS_V2), marks, "v2", found, _keys(raw))
+    return Observed(found, "v2", spec)
 
 
 def _with_release(body: Mapping[str, Any], release: Mapping[str, Any]) -> dict[str, Any]:

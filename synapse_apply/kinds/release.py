@@ -53,8 +53,9 @@ def _decode(raw: Raw, marks: SecretMarks) -> Observed:
         # What is none tells nothing of the bytes that were published.
         if isinstance(place, Mapping) and is_package_digest(place.get(DIGEST_KEY)):
             extra.setdefault("digest", place[DIGEST_KEY])
-    lacks = lacking(raw, FIELDS)
-    return Observed(remote_id(raw), "v1", secure(PREFIX, spec, marks), extra, lacks)
+    found = remote_id(raw)
+    spec = secure(PREFIX, spec, marks, "v1", found)
+    return Observed(found, "v1", spec, extra, lacking(raw, FIELDS))
 
 
 def _encode(spec: Mapping[str, Any]) -> dict[str, Any]:
@@ -176,7 +177,8 @@ def _keys_v2(raw: Raw) -> tuple[str, ...]:
 def _decode_v2(raw: Raw, marks: SecretMarks) -> Observed:
     locked = bool(raw.get("is_released"))
     spec = {"plugin": str(raw["plugin_id"]), "version": raw["version"], LOCKED: locked}
-    return Observed(remote_id(raw), "v2", secure(PREFIX, spec, marks))
+    found = remote_id(raw)
+    return Observed(found, "v2", secure(PREFIX, spec, marks, "v2", found))
 
 
 def _encode_v2(spec: Mapping[str, Any]) -> dict[str, Any]:

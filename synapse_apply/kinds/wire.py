@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Any
 
@@ -35,14 +35,24 @@ def _ordered(names: frozenset[str]) -> tuple[str, ...]:
     return tuple(sorted(names))
 
 
-def secure(kind: str, spec: Mapping[str, Any], marks: SecretMarks) -> dict[str, Any]:
+def secure(
+    kind: str,
+    spec: Mapping[str, Any],
+    marks: SecretMarks,
+    api: str = "",
+    remote_id: str = "",
+    keys: Iterable[str] = (),
+) -> dict[str, Any]:
     """The same spec with every secret leaf as Sensitive, or Withheld where the server masks it.
 
-    A server may mask more than the marks know of: a mask is never a value to be sent back.
+    A server may mask more than the marks know of: a mask is never a value to be sent back. `api`,
+    `remote_id` and `keys` tell which object it is: single ones have secret fields of their own.
     """
-    if kind not in marks.kinds:
+    found = marks.of(kind, spec, api, remote_id, keys)
+    if found is None:
         return dict(spec)
-    found = marks.kinds[kind].of(spec)
+    if kind not in marks.kinds:
+        return {key: _cover_named(found, (key,), value) for key, value in spec.items()}
     safe: dict[str, Any] = {}
     for key, value in spec.items():
         if key != found.container and type(value) is str:  # never a secret
@@ -51,6 +61,19 @@ def secure(kind: str, spec: Mapping[str, Any], marks: SecretMarks) -> dict[str, 
         elif (covered := _covered(found, (key,), value)) is not None:
             safe[key] = covered
     return safe
+
+
+def _cover_named(marks: SpecMarks, path: Path, value: Any) -> Any:
+    """A value with the fields that are named as secrets wrapped; all else stays as it is."""
+    if value is None:
+        return None
+    if is_map(value) and (value or not marks.secret(path)):
+        return {key: _cover_named(marks, (*path, key), inner) for key, inner in value.items()}
+    if not marks.secret(path) and not marks.holds_named(path):
+        return value
+    if value in _NOTHING:
+        return Withheld("omitted")
+    return Withheld("masked") if _is_mask(value, _SECRET_MASKS) else Sensitive(as_answered(value))
 
 
 def _covered(marks: SpecMarks, path: Path, value: Any) -> Any:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import field
 from typing import Any
 
 from synapse_apply.kinds.catalogue import CATALOGUE
@@ -18,13 +20,14 @@ from synapse_apply.manifests.decode import (
 from synapse_apply.manifests.draft import Context
 from synapse_apply.manifests.reader import read
 from synapse_apply.manifests.scalars import LONGEST_NUMBER
+from synapse_apply.manifests.secretfields import SENSITIVE, free_fields, lookalike
 from synapse_apply.manifests.unseen import unseen
 from synapse_apply.manifests.variables import Values
 from synapse_apply.manifests.wording import VALUE_FROM, dotted
 from synapse_apply.manifests.writing import written
 from synapse_apply.model.address import Address
 from synapse_apply.model.codec import canonical
-from synapse_apply.model.diagnostic import Diagnostic, Path
+from synapse_apply.model.diagnostic import Diagnostic, Path, pointer
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.marks import SecretMarks
 from synapse_apply.model.project import Project, Target
@@ -43,6 +46,7 @@ _MOST_ROUNDS = 10
 _LONGEST_KEY = 1000
 _DEEPEST = 40
 _LONGEST_SHOWN = 120
+_NO_NAME = re.compile(r"[^A-Za-z0-9]+")
 
 
 @frozen
@@ -59,15 +63,36 @@ class LeftOut:
 
 
 @frozen
+class TakenOut:
+    """A secret of a free-form field: the manifest names the variable that is to have its value."""
+
+    path: Path
+    variable: str
+    is_json: bool = False
+
+    def __str__(self) -> str:
+        form = ", as JSON" if self.is_json else ""
+        return f"{pointer(self.path)} is a secret, or looks like one: set {self.variable}{form}"
+
+    @property
+    def reference(self) -> dict[str, Any]:
+        """What stands in the manifest."""
+        form = {"format": "json"} if self.is_json else {}
+        return {VALUE_FROM: {"env": self.variable, **form}}
+
+
+@frozen
 class Manifest:
     """A document that validates and reads back as what is live; "" where none does.
 
-    `left_out` is what it does not hold; without a text, why there is none.
+    `left_out` is what it does not hold; without a text, why there is none. `secrets` are the
+    free-form fields that take their values from variables.
     """
 
     address: Address
     text: str
     left_out: tuple[LeftOut, ...] = ()
+    secrets: tuple[TakenOut, ...] = ()
 
 
 @frozen
@@ -75,6 +100,7 @@ class Exporter:
     """Makes manifests that are valid on one target; `schema` is what their first line names.
 
     Where the server does not show secrets (`shows_secrets`), what may lack is left out, and told.
+    `variables` are those that manifests name by now, so that no two secrets share one.
     """
 
     project: Project
@@ -82,6 +108,7 @@ class Exporter:
     marks: SecretMarks
     schema: str = ""
     shows_secrets: bool = True
+    variables: set[str] = field(default_factory=set)
 
     def manifest(
         self, address: Address, spec: Mapping[str, Any], more: Mapping[str, Any]
@@ -93,25 +120,62 @@ class Exporter:
         """
         left: list[LeftOut] = []
         fields = {name: spec[name] for name in shapes.spec_fields(address.kind) if name in spec}
+        secrets: list[TakenOut] = []
+        if address.kind not in self.marks.kinds:
+            for name in free_fields(address.kind):
+                if name in fields:
+                    fields[name] = self._take_out(address, fields[name], (name,), secrets)
         tree: dict[str, Any] = _plain(fields, (), left)
         self._keep_unseen_secrets(address.kind, tree)
         tree |= more
         for _ in range(_MOST_ROUNDS):
-            text = written(self._document(address, tree), self.schema)
+            there = tuple(one for one in secrets if dig(tree, one.path) == one.reference)
+            text = written(self._document(address, tree, there), self.schema)
             findings = self._problems(address, text, tree)
             if not findings:
-                return Manifest(address, text, (*left, *self._unseen(address.kind, spec, tree)))
+                left += self._unseen(address.kind, spec, tree)
+                return Manifest(address, text, tuple(left), there)
             wrong = [found for found in findings if _prune(tree, found.path[1:])]
             left += [LeftOut(found.path[1:], found.why) for found in wrong]
             if not wrong:
                 return Manifest(address, "", (*left, *findings))
         return Manifest(address, "", tuple(left))
 
-    def _document(self, address: Address, tree: Mapping[str, Any]) -> dict[str, Any]:
+    def _take_out(self, address: Address, value: Any, path: Path, secrets: list[TakenOut]) -> Any:
+        """A free-form value with references in place of what is secret, or looks so."""
+        if isinstance(value, Mapping):
+            return {
+                key: self._take_out(address, below, (*path, key), secrets)
+                for key, below in sorted(value.items())
+            }
+        is_secret = isinstance(value, Sensitive | Withheld)
+        if not is_secret and not lookalike(path, value):
+            return value
+        bare = value.reveal() if isinstance(value, Sensitive) else value
+        is_json = not isinstance(bare, str | Withheld)
+        one = TakenOut(path, self._variable(address, path), is_json)
+        secrets.append(one)
+        return one.reference
+
+    def _variable(self, address: Address, path: Path) -> str:
+        """A name that no other secret has, and that no rule of CI tokens forbids."""
+        parts = (address.kind, address.name, *(path[1:] or path))
+        name = _NO_NAME.sub("_", "_".join(map(str, parts))).upper().strip("_")
+        wanted, count = name, 2
+        while name in self.variables:
+            name, count = f"{wanted}_{count}", count + 1
+        self.variables.add(name)
+        return name
+
+    def _document(
+        self, address: Address, tree: Mapping[str, Any], secrets: Sequence[TakenOut]
+    ) -> dict[str, Any]:
         kind = CATALOGUE[address.kind].kind
         named = "metadata" in shapes.bundled(address.kind)["required"]
         metadata = {"metadata": {"name": address.name}} if named else {}
-        return {"apiVersion": API_VERSION, "kind": kind, **metadata, "spec": dict(tree)}
+        lifecycle = {"lifecycle": {SENSITIVE: [pointer(one.path) for one in secrets]}}
+        head = {"apiVersion": API_VERSION, "kind": kind, **metadata}
+        return {**head, **(lifecycle if secrets else {}), "spec": dict(tree)}
 
     def _keep_unseen_secrets(self, kind: str, tree: dict[str, Any]) -> None:
         """A secret that must stand and is not in the answer is the server's to keep, too."""

@@ -53,6 +53,11 @@ class Source:
                 return written
         return str(value).lower() if isinstance(value, bool) else str(value)
 
+    def line_and_the_one_above(self, number: int) -> str:
+        """A line of the text (from 1), behind the one above it, which is empty for the first."""
+        lines = ["", *_lines(self.text)[max(number - 2, 0) : number]]
+        return "\n".join(lines[-2:])
+
 
 @lru_cache(maxsize=2)
 def _lines(text: str) -> list[str]:

@@ -1,42 +1,175 @@
 """Secret fields of a spec: `valueFrom` to SecretRef, literals wrapped at once.
 
+They are those that the kind's schema marks and those that the manifest names in
+`lifecycle.sensitive`. A free-form value beside them that looks like a secret is a warning.
+
 The text of a literal is in no finding: only its path is.
 """
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.manifests import shapes
 from synapse_apply.manifests.draft import Context, Draft
-from synapse_apply.manifests.wording import ONLY_FOR_SECRETS, VALUE_FROM, dotted
-from synapse_apply.model.diagnostic import Path
+from synapse_apply.manifests.wording import (
+    ONLY_FOR_SECRETS,
+    VALUE_FROM,
+    closest,
+    did_you_mean,
+    dotted,
+)
+from synapse_apply.model.credentials import allows, is_secret_value
+from synapse_apply.model.diagnostic import Path, from_pointer, pointer
 from synapse_apply.model.marks import SpecMarks
 from synapse_apply.model.secret_rules import forbidden_env
 from synapse_apply.model.values import SecretRef, Sensitive
 
-_UNMARKED = SpecMarks("", frozenset())
+SENSITIVE = "sensitive"
+_ABSENT = object()
+
+
+def free_fields(schema: str) -> tuple[str, ...]:
+    """The fields of a kind that hold free-form maps."""
+    return tuple(name for name, rule in CATALOGUE[schema].rules.items() if rule.free_form)
+
+
+def named_secrets(draft: Draft) -> frozenset[Path]:
+    """The fields that a document names as secrets, however the rest of it is."""
+    block = draft.value.get("lifecycle") if isinstance(draft.value, dict) else None
+    texts = block.get(SENSITIVE) if isinstance(block, dict) else None
+    texts = texts if isinstance(texts, list) else ()
+    pointers = (from_pointer(one) for one in texts if isinstance(one, str) and one[:1] == "/")
+    return frozenset(path for path in pointers if path[0] in free_fields(draft.schema))
+
+
+def marks_of(context: Context, draft: Draft) -> SpecMarks:
+    """The secret fields of a document: its kind's, and those that it names."""
+    of_kind, named = context.marks.kinds.get(draft.schema), named_secrets(draft)
+    marks = of_kind.of(draft.spec) if of_kind else SpecMarks("", frozenset())
+    return replace(marks, named=named) if named else marks
 
 
 def secured(context: Context, draft: Draft, spec: Mapping[str, Any]) -> dict[str, Any]:
     """The spec with SecretRef in every secret field; the literals there are reported."""
-    found = context.marks.kinds.get(draft.schema)
-    walk = _Walk(context, draft, found.of(draft.spec) if found else _UNMARKED)
+    walk = _Walk(context, draft, marks_of(context, draft))
+    names = {path[0] for path in walk.marks.named}
     wrapped = {
         # A text outside of the container is neither secret nor a reference.
         key: value
-        if type(value) is str and key != walk.marks.container
+        if type(value) is str and key != walk.marks.container and key not in names
         else walk.walked(value, (key,))
         for key, value in spec.items()
     }
     _report_literals(context, draft, walk.literals)
+    if draft.schema not in context.marks.kinds:
+        for name in free_fields(draft.schema):
+            _report_lookalikes(context, draft, wrapped.get(name), (name,))
     return wrapped
 
 
+def check_named(context: Context, draft: Draft, path: Path, at: Path) -> bool:
+    """Whether `lifecycle.sensitive` may name this field; reports why not, and what is not there."""
+    free = free_fields(draft.schema)
+    if draft.schema in context.marks.kinds:
+        selector = context.marks.kinds[draft.schema].selector
+        context.find(
+            draft,
+            at,
+            "Secrets of this kind are known",
+            f"which fields of a {draft.schema} are secret follows from its {selector}",
+            f"take it out; keys of an own {selector} are described in the project file",
+        )
+        return False
+    if path[0] not in free:
+        context.find(
+            draft,
+            at,
+            "Not a free-form field",
+            f"`{pointer(path)}` is never a secret: {dotted(('spec', path[0]))} is no free-form map",
+            f"name a field inside of {', '.join(f'/{name}' for name in free)}",
+        )
+        return False
+    _report_nothing_there(context, draft, path, at)
+    return True
+
+
+def _report_nothing_there(context: Context, draft: Draft, path: Path, at: Path) -> None:
+    value: Any = draft.spec
+    for end, part in enumerate(path):
+        below = value.get(part, _ABSENT) if isinstance(value, dict) else _ABSENT
+        if below is not _ABSENT:
+            value = below
+            continue
+        text, above = pointer(path), dotted(("spec", *path[:end]))
+        detail = f"`{text}` names no field of spec: {above} has no `{part}`"
+        hint = did_you_mean(str(part), value) if isinstance(value, dict) else ""
+        if isinstance(value, dict) and (near := closest(str(part), value)):
+            hint = f"did you mean `{pointer((*path[:end], near, *path[end + 1 :]))}`?"
+        elif isinstance(value, list):
+            detail = f"`{text}` names a part of {above}, which is a list: a list is one value"
+            hint = f"name `{pointer(path[:end])}`: all of the list is secret"
+        context.warn(draft, at, "Sensitive path names nothing", detail, hint)
+        return
+
+
+def _report_lookalikes(context: Context, draft: Draft, value: Any, path: Path) -> None:
+    """A warning for each free-form value that looks like a secret and is not named as one."""
+    if isinstance(value, dict):
+        for key, below in value.items():
+            _report_lookalikes(context, draft, below, (*path, key))
+        return
+    kind = lookalike(path, value)
+    if not kind or _is_allowed(draft, ("spec", *path)):
+        return
+    context.warn(
+        draft,
+        ("spec", *path),
+        "What looks like a secret in plain text",
+        f"`{dotted(('spec', *path))}` holds {kind}, and is not marked as a secret: plans and the"
+        " state show it",
+        f"name it, lifecycle: {{{SENSITIVE}: [{pointer(path)}]}}, and write {{valueFrom: {{env:"
+        f" {variable_name(path)}{', format: json' if isinstance(value, list) else ''}}}}} there",
+    )
+
+
+def lookalike(path: Path, value: Any) -> str:
+    """What a free-form value, or a part of a list, looks like; "" where it is like no secret."""
+    name = str(path[-1])
+    if isinstance(value, str):
+        return is_secret_value(name, value)
+    if isinstance(value, list):
+        return next((kind for one in value if (kind := lookalike((name,), one))), "")
+    if isinstance(value, dict):
+        pairs = (lookalike((key,), below) for key, below in value.items())
+        return next((kind for kind in pairs if kind), "")
+    return ""
+
+
+def variable_name(path: Path) -> str:
+    """The last name of a path as that of an environment variable."""
+    name = re.sub(r"[^A-Za-z0-9]+", "_", str(path[-1])).upper()
+    return f"_{name}" if name[:1].isdigit() else name
+
+
+def _is_allowed(draft: Draft, path: Path) -> bool:
+    """Whether a comment in the manifest says that this value is no secret."""
+    place, source = draft.place(path), draft.document.source
+    if place is None or place.file != source.file:
+        return False
+    return allows(source.line_and_the_one_above(place.line), 2)
+
+
 def _report_literals(context: Context, draft: Draft, literals: list[Path]) -> None:
+    if draft.schema not in context.marks.kinds:
+        for path in literals:
+            _report_literal(context, draft, path)
+        return
     if not literals:
         return
     provider = draft.spec.get(context.marks.kinds[draft.schema].selector)
@@ -56,16 +189,20 @@ def _report_literals(context: Context, draft: Draft, literals: list[Path]) -> No
         )
         return
     for path in literals:
-        name = re.sub(r"\W+", "_", str(path[-1])).upper()
-        context.warn(
-            draft,
-            ("spec", *path),
-            "Secret in plain text",
-            f"`{dotted(('spec', *path))}` is a secret, and its value is plain text: it stands here,"
-            " or comes from a variable",
-            f"write {{valueFrom: {{env: {name}}}}} or {{valueFrom: {{file: secrets/...}}}}; if the"
-            " text was ever committed, replace the secret: it stays in the history of that file",
-        )
+        _report_literal(context, draft, path)
+
+
+def _report_literal(context: Context, draft: Draft, path: Path) -> None:
+    name = variable_name(path)
+    context.warn(
+        draft,
+        ("spec", *path),
+        "Secret in plain text",
+        f"`{dotted(('spec', *path))}` is a secret, and its value is plain text: it stands here,"
+        " or comes from a variable",
+        f"write {{valueFrom: {{env: {name}}}}} or {{valueFrom: {{file: secrets/...}}}}; if the"
+        " text was ever committed, replace the secret: it stays in the history of that file",
+    )
 
 
 @dataclass(slots=True)
@@ -92,7 +229,7 @@ class _Walk:
         if isinstance(value, list):
             for inside in _references_in(value, path):
                 _refuse(self.context, self.draft, inside, in_list=True)
-        if not secret:
+        if not secret and not (self.marks.named and self.marks.holds_named(path)):
             return value
         self.literals.append(path)
         return SecretRef("literal", literal=Sensitive(value))
@@ -116,15 +253,17 @@ def _references_in(value: Any, path: Path) -> Iterator[Path]:
 def _refuse(context: Context, draft: Draft, path: Path, in_list: bool = False) -> None:
     whole = dotted(("spec", *path))
     detail = f"`{whole}` is not a secret field"
+    hint = "write the value, or use a variable: ${var.NAME}"
+    names = list(itertools.takewhile(lambda part: isinstance(part, str), path))
+    if draft.schema not in context.marks.kinds and names[0] in free_fields(draft.schema):
+        hint += (
+            f"; if it is a secret, name it: lifecycle: {{{SENSITIVE}: [{pointer(tuple(names))}]}}"
+        )
     if in_list:
         detail = f"`{whole}` stands in a list, and a list is one value"
-    context.find(
-        draft,
-        ("spec", *path),
-        ONLY_FOR_SECRETS,
-        detail,
-        "write the value, or use a variable: ${var.NAME}",
-    )
+        if hint.endswith("}"):
+            hint += ", and give the whole list by valueFrom with format: json"
+    context.find(draft, ("spec", *path), ONLY_FOR_SECRETS, detail, hint)
 
 
 def _reference(context: Context, draft: Draft, where: Any, path: Path) -> SecretRef | None:

@@ -13,11 +13,15 @@ from synapse_apply.model.frozen import frozen
 
 @frozen
 class Lifecycle:
-    """The `lifecycle:` block; paths are relative to spec."""
+    """The `lifecycle:` block; paths are relative to spec.
+
+    `sensitive` are fields that hold secrets, beside those that the kind's schema marks.
+    """
 
     prevent_destroy: bool = False
     ignore_changes: tuple[Path, ...] = ()
     own: tuple[Path, ...] = ()
+    sensitive: tuple[Path, ...] = ()
 
 
 def shown_ref(ref: str) -> str:

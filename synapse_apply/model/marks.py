@@ -1,11 +1,16 @@
-"""Secret marks: which fields of which kind hold secrets, as one value made from the schemas."""
+"""Secret marks: which fields of which kind hold secrets, as one value made from the schemas.
+
+Beside what the schemas say of a kind, single objects have secret fields that their manifests name
+(`lifecycle.sensitive`) or that are recorded as secrets.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import field
+from collections.abc import Iterable, Mapping
+from dataclasses import field, replace
 from typing import Any
 
+from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Path, lies_in
 from synapse_apply.model.frozen import frozen
 
@@ -15,15 +20,19 @@ class SpecMarks:
     """The secret fields of the objects that are alike in the selector; as of KindMarks.
 
     `known` is None where nothing is known of such objects. `open` are described and no secret.
+    `named` are secret fields of one object alone: of a map there, everything below.
     """
 
     container: str
     known: frozenset[Path] | None = None
     described: frozenset[Path] | None = None
     open: frozenset[Path] = frozenset()
+    named: frozenset[Path] = frozenset()
 
     def secret(self, path: Path) -> bool:
         """Whether the field at this path (relative to spec), or one it stands in, is secret."""
+        if self.named and _lies_in(path, self.named):
+            return True
         if path in self.open or len(path) < 2 or path[0] != self.container:
             return False
         if self.known is None:
@@ -31,6 +40,11 @@ class SpecMarks:
         if self.described is not None and not _lies_in(path, self.described):
             return True
         return _lies_in(path, self.known)
+
+    def holds_named(self, path: Path) -> bool:
+        """Whether a named field lies below: what stands here and is no map may hold its value."""
+        end = len(path)
+        return any(len(name) > end and name[:end] == path for name in self.named)
 
     def whole(self, path: Path) -> bool:
         """Whether a map at this path is one secret (`credentials`), not a map of secrets."""
@@ -71,12 +85,62 @@ def _lies_in(path: Path, tops: frozenset[Path]) -> bool:
 
 
 @frozen
+class NamedSecrets:
+    """Secret fields of single objects, by the ways in which an object is recognised.
+
+    `by_id` goes by (kind, API version, remote id), `by_key` by (kind, natural key). `anywhere` are
+    those of declared objects whose natural key is not known before they are found, by kind.
+    Of the object at `address`, where that is given, its own and those of its id count, so that no
+    other one with the same key lends it any.
+    """
+
+    by_address: Mapping[Address, frozenset[Path]] = field(default_factory=dict)
+    by_id: Mapping[tuple[str, str, str], frozenset[Path]] = field(default_factory=dict)
+    by_key: Mapping[tuple[str, str], frozenset[Path]] = field(default_factory=dict)
+    anywhere: Mapping[str, frozenset[Path]] = field(default_factory=dict)
+    address: Address | None = None
+
+    def paths(self, kind: str, api: str, remote_id: str, keys: Iterable[str]) -> frozenset[Path]:
+        """The secret fields of one live object."""
+        own = self.by_id.get((kind, api, remote_id), frozenset())
+        if self.address is not None:
+            return own | self.by_address.get(self.address, frozenset())
+        by_key = (self.by_key[kind, key] for key in keys if (kind, key) in self.by_key)
+        return own | next(by_key, frozenset()) | self.anywhere.get(kind, frozenset())
+
+
+@frozen
 class SecretMarks:
-    """Marks of all kinds, by the kind's prefix; a kind without marks has no secret field."""
+    """Marks of all kinds, by the kind's prefix; a kind without marks has no secret field.
+
+    `named` are fields of single objects beside those; None where there are none.
+    """
 
     kinds: Mapping[str, KindMarks] = field(default_factory=dict)
+    named: NamedSecrets | None = None
 
     def secret(self, kind: str, spec: Mapping[str, Any], path: Path) -> bool:
         """Whether this field may hold a secret and must never be shown."""
-        marks = self.kinds.get(kind)
-        return marks is not None and marks.of(spec).secret(path)
+        marks = self.of(kind, spec)
+        return marks is not None and marks.secret(path)
+
+    def at(self, address: Address) -> SecretMarks:
+        """The marks for what is found under this address."""
+        if self.named is None:
+            return self
+        return replace(self, named=replace(self.named, address=address))
+
+    def of(
+        self,
+        kind: str,
+        spec: Mapping[str, Any],
+        api: str = "",
+        remote_id: str = "",
+        keys: Iterable[str] = (),
+    ) -> SpecMarks | None:
+        """The marks of one object; None where it has no secret field."""
+        of_kind = self.kinds.get(kind)
+        named = self.named.paths(kind, api, remote_id, keys) if self.named else frozenset()
+        if of_kind is None:
+            return SpecMarks("", frozenset(), named=named) if named else None
+        return replace(of_kind.of(spec), named=named) if named else of_kind.of(spec)

@@ -267,6 +267,8 @@ class _Comparison:
         self.found.rebase = True
         if not shown:
             self.found.notes.append(f"{dotted(path)}: (sensitive, {NOT_SHOWN})")
+        elif not equal and self.rule(path).packaged:
+            self.found.notes.append(f"{dotted(path)}: ({NOT_COMPARED})")
         elif not equal:
             cause = Cause.NONE if self.record is None else Cause.GIT
             self.change(path, want, cause, "changed")

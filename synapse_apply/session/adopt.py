@@ -13,6 +13,7 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.desired import Desired
 from synapse_apply.model.diagnostic import Diagnostic, Path, error, warning
 from synapse_apply.model.errors import InputError, NotFound, RemoteError, Unauthorized, Unreachable
+from synapse_apply.model.marks import SecretMarks
 from synapse_apply.model.observed import Capabilities, Lookup, Observed
 from synapse_apply.model.remote_ids import WORDS, is_remote_id
 from synapse_apply.model.state import IntentState, Record
@@ -20,6 +21,7 @@ from synapse_apply.model.threads import threads
 from synapse_apply.model.values import Reference, leaves
 from synapse_apply.model.verification import RUN
 from synapse_apply.session.context import Context
+from synapse_apply.session.intents import marks_with
 from synapse_apply.session.inventory import Inventory, InventoryRow
 from synapse_apply.session.published_bytes import PublishedBytes, read_published_bytes
 from synapse_apply.session.unrecorded import check_untold
@@ -87,6 +89,7 @@ class _Looking:
         self._reads_bytes = reads_bytes
         self._warn = warn
         self._records = records
+        self._marks = marks_with(context, records)
         self._addresses = {(at.kind, one.api, one.remote_id): at for at, one in records.items()}
         self._owners: dict[tuple[str, str], Observed | None] = {}
 
@@ -118,7 +121,7 @@ class _Looking:
                 address=str(address),
             )
         self._check_free(address, row.remote_id, binding)
-        raw, observed = _read(context, binding, address, row.remote_id)
+        raw, observed = _read(context, binding, address, row.remote_id, self._marks.at(address))
         _check_version(kind, address, observed)
         before = self._records.get(address)
         digest = _digest(kind, address, row, observed, before)
@@ -303,11 +306,11 @@ def _check_version(kind: ResourceType, address: Address, observed: Observed) -> 
 
 
 def _read(
-    context: Context, binding: Binding, address: Address, remote_id: str
+    context: Context, binding: Binding, address: Address, remote_id: str, marks: SecretMarks
 ) -> tuple[Raw, Observed]:
     try:
         raw = binding.read(context.api, remote_id)
-        return raw, binding.decode(raw, context.loaded.marks)
+        return raw, binding.decode(raw, marks)
     except NotFound as missing:
         raise InputError(
             error(

@@ -10,7 +10,7 @@ from typing import Any
 
 from synapse_apply.kinds.descriptor import ResourceType
 from synapse_apply.manifests.export_files import SCHEMA_FILE, Layout, Written, write_export
-from synapse_apply.manifests.exporting import Exporter
+from synapse_apply.manifests.exporting import Exporter, TakenOut
 from synapse_apply.manifests.inventory import inventory_text
 from synapse_apply.manifests.naming import free_name
 from synapse_apply.manifests.unseen import shows_secret
@@ -32,7 +32,10 @@ PUBLISHED = {"source": "published"}
 
 @frozen
 class Exported:
-    """An object and the manifest that declares it; `left_out` are fields that it does not have."""
+    """An object and the manifest that declares it; `left_out` are fields that it does not have.
+
+    `secrets` are those that it takes from variables: path and variable, and in words.
+    """
 
     address: Address
     remote_id: str
@@ -40,6 +43,7 @@ class Exported:
     version: str
     text: str
     left_out: tuple[str, ...] = ()
+    secrets: tuple[TakenOut, ...] = ()
 
 
 @frozen
@@ -130,11 +134,11 @@ class _Maker:
         self._chosen = chosen
         self._records = records
         self._catalogue = reach.catalogue
-        live = (one.spec for prefix in reach.catalogue for one in gatherer.found(prefix))
+        live = (one.spec for prefix in reach.marks().kinds for one in gatherer.found(prefix))
         self._exporter = Exporter(
             reach.project,
             reach.target,
-            reach.marks,
+            reach.marks(),
             f"../{SCHEMA_FILE.as_posix()}",
             shows_secret(live),
         )
@@ -181,7 +185,8 @@ class _Maker:
         self._addresses[kind.prefix, one.remote_id] = address
         self._taken[address.kind].add(address.name)
         version = str(one.spec.get(kind.version, "")) if kind.series else ""
-        self.exported.append(Exported(address, one.remote_id, one.api, version, made.text, left))
+        exported = Exported(address, one.remote_id, one.api, version, made.text, left, made.secrets)
+        self.exported.append(exported)
 
     def _address(self, kind: ResourceType, one: Observed) -> Address:
         """The recorded address, or one that is not taken; the same each time."""

@@ -158,7 +158,7 @@ class Gatherer:
         if listed is not None:
             groups: dict[str, list[Raw]] = defaultdict(list)
             for raw in listed:
-                owner = binding.decode(raw, self._reach.marks).spec.get(kind.series)
+                owner = binding.decode(raw, self._reach.marks()).spec.get(kind.series)
                 groups[str(owner)].append(raw)
             for owner in owners:
                 self._whole(kind, binding, self._chosen(kind, groups[owner]))
@@ -215,7 +215,7 @@ class Gatherer:
             self._keep(kind, binding, raw)
 
     def _keep(self, kind: ResourceType, binding: Binding, raw: Raw) -> None:
-        one = binding.decode(raw, self._reach.marks)
+        one = binding.decode(raw, self._reach.marks())
         self._found[kind.prefix][one.remote_id] = one
 
     def _each(

@@ -9,20 +9,36 @@ from synapse_apply.applying.runs import known_jobs
 from synapse_apply.applying.settle import Settled, Settler
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import StateError
+from synapse_apply.model.marks import SecretMarks
 from synapse_apply.model.observed import Observed
-from synapse_apply.model.state import Record, State
+from synapse_apply.model.state import Intent, Record, State
 from synapse_apply.session.context import Context
+from synapse_apply.session.named_secrets import marks_with_named
 from synapse_apply.session.observe import Observer
 
 
-def observing(context: Context) -> Observer:
-    """A view of the context's backend for one run."""
+def observing(context: Context, state: State) -> Observer:
+    """A view of the context's backend for one run, which began with this state."""
     return Observer(
         context.api,
         context.catalogue,
         context.target.api,
-        context.loaded.marks,
+        marks_with(context, state.records, state.open_intents),
         context.parallelism,
+    )
+
+
+def marks_with(
+    context: Context, records: Mapping[Address, Record], intents: Iterable[Intent] = ()
+) -> SecretMarks:
+    """Which fields are secret, those of single objects among them."""
+    return marks_with_named(
+        context.loaded.marks,
+        context.catalogue,
+        context.target.api,
+        context.desired,
+        records,
+        intents,
     )
 
 
@@ -36,7 +52,7 @@ def look_up(context: Context, state: State, observer: Observer) -> list[Settled]
         context.api,
         context.catalogue,
         context.secrets,
-        context.loaded.marks,
+        observer.marks,
         observer.probed(intent.address.kind for intent in state.open_intents),
         now,
         context.target.settle_after,

@@ -67,11 +67,14 @@ class Observer:
         marks: SecretMarks,
         parallelism: int,
     ) -> None:
-        """`versions` maps a kind's prefix, or `*`, to the newest API version to use."""
+        """`versions` maps a kind's prefix, or `*`, to the newest API version to use.
+
+        `marks` may be replaced once more is known, before anything is observed.
+        """
         self._api = api
         self._catalogue = catalogue
         self._versions = versions
-        self._marks = marks
+        self.marks = marks
         self._parallelism = parallelism
         self._lists: dict[str, dict[str, list[Raw]] | None] = {}
         self._by_owner: dict[str, dict[str, list[Observed]]] = {}
@@ -110,7 +113,7 @@ class Observer:
         if listed is None:
             return None
         hits = whole(self._api, binding, listed.get(key, []))
-        return [binding.decode(raw, self._marks) for raw in hits]
+        return [binding.decode(raw, self.marks) for raw in hits]
 
     def binding(self, kind: ResourceType) -> Binding:
         found = self._bindings.get(kind.prefix)
@@ -148,7 +151,8 @@ class Observer:
         binding = self.binding(self._catalogue[address.kind])
         with suppress(RemoteError):  # told when it is asked for by its id
             needs = _compared(desired, record)
-            found = self._glances.of_record(address.kind, binding, record, needs)
+            marks = self.marks.at(address)
+            found = self._glances.of_record(address.kind, binding, record, needs, marks)
             if found is not None:
                 self._from_lists[address] = found
         return address in self._from_lists
@@ -212,7 +216,7 @@ class Observer:
             kind = self._catalogue[prefix]
             binding = self.binding(kind)
             listed = self._seen_in_lists(prefix, binding)
-            for address, others in twins(kind, binding, some, listed, self._marks):
+            for address, others in twins(kind, binding, some, listed, self.marks):
                 position = desired[address].position
                 yield finding_of(address, records[address], others, position)
 
@@ -227,12 +231,12 @@ class Observer:
         listed = self._listed(kind.prefix, binding)
         if listed is None:
             raws = members_of(self._api, binding, owner)
-            return None if raws is None else [binding.decode(raw, self._marks) for raw in raws]
+            return None if raws is None else [binding.decode(raw, self.marks) for raw in raws]
         with self._lock:
             if kind.prefix not in self._by_owner:
                 groups = self._by_owner[kind.prefix] = defaultdict(list)
                 for raw in chain.from_iterable(listed.values()):
-                    found = binding.decode(raw, self._marks)
+                    found = binding.decode(raw, self.marks)
                     groups[str(found.spec.get(kind.series))].append(found)
         return self._by_owner[kind.prefix].get(owner.remote_id, [])
 
@@ -281,7 +285,7 @@ class Observer:
     def _by_pin(self, desired: Desired, binding: Binding) -> Sighting:
         pin = desired.remote_id or ""
         try:
-            observed = binding.decode(binding.read(self._api, pin), self._marks)
+            observed = binding.decode(binding.read(self._api, pin), self.marks.at(desired.address))
         except NotFound as failure:
             finding = error(
                 "The pinned object is not there",
@@ -301,7 +305,8 @@ class Observer:
             raw = binding.read(self._api, record.remote_id)
         except NotFound:
             return Sighting(address)
-        return Sighting(address, binding.decode(raw, self._marks), FoundBy.RECORD, Lookup.COMPLETE)
+        observed = binding.decode(raw, self.marks.at(address))
+        return Sighting(address, observed, FoundBy.RECORD, Lookup.COMPLETE)
 
     def _by_key(self, desired: Desired, binding: Binding, key: str) -> Sighting:
         address = desired.address
@@ -317,13 +322,13 @@ class Observer:
 
     def _found(self, desired: Desired, binding: Binding, hit: Raw) -> Observed:
         """What was found by its key, with all its fields."""
-        paths = leaves(desired.spec)
-        listed = self._glances.of_item(desired.address.kind, binding, hit, paths)
+        paths, marks = leaves(desired.spec), self.marks.at(desired.address)
+        listed = self._glances.of_item(desired.address.kind, binding, hit, paths, marks)
         if listed is not None:
             return listed
         if self._lists[desired.address.kind] is not None:
             hit = whole(self._api, binding, [hit])[0]
-        return binding.decode(hit, self._marks)
+        return binding.decode(hit, marks)
 
     def _hits(self, kind: str, binding: Binding, key: str) -> Sequence[Raw]:
         if not key:
@@ -383,5 +388,5 @@ class Observer:
             if at not in self._referred:
                 binding = self.binding(self._catalogue[prefix])
                 raw = binding.read(self._api, remote_id)
-                self._referred[at] = binding.decode(raw, self._marks)
+                self._referred[at] = binding.decode(raw, self.marks)
             return self._referred[at]

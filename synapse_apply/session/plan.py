@@ -22,7 +22,8 @@ from synapse_apply.planning.refusals import WAITS, listing
 from synapse_apply.planning.situation import Choices, Item, Situation
 from synapse_apply.session.common_rules import declared_elsewhere
 from synapse_apply.session.context import Context, Planned
-from synapse_apply.session.intents import look_up, observing
+from synapse_apply.session.intents import look_up, marks_with, observing
+from synapse_apply.session.named_secrets import with_recorded_secrets
 from synapse_apply.session.observe import Observer
 from synapse_apply.session.other_runs import at_work
 from synapse_apply.session.prepare import items
@@ -81,12 +82,16 @@ class _Look:
 def _look(context: Context, choices: Choices, looked_at: Collection[Address]) -> _Look:
     """Read the state, then all that is live of what it and the manifests name."""
     state = context.store.read()
-    observer = observing(context)
+    observer = observing(context, state)
     settled = look_up(context, state, observer)
     opened = tuple(item.intent for item in settled if item.is_open)
     believed, forged = context.signer.without_forged(state.records)
     moves = moving(after_settling(believed, settled), _moves(context), opened)
-    records, desired = moves.records, context.desired
+    records = moves.records
+    observer.marks = marks_with(context, records, state.open_intents)
+    desired, unnamed = with_recorded_secrets(
+        context.desired, records, context.loaded.marks, state.open_intents
+    )
     observer.observe(desired, records)
     _read_undeclared(context, observer, records, looked_at, prune=choices.prune)
     wanted = desired.keys() if choices.selected is None else desired.keys() & choices.selected
@@ -106,7 +111,13 @@ def _look(context: Context, choices: Choices, looked_at: Collection[Address]) ->
         waiting=moves.waiting,
         choices=replace(choices.under(context.target), partial=context.partial),
         capabilities=observer.capabilities,
-        diagnostics=(*moves.diagnostics, *untold, *map(_build_forged_finding, forged), *twins),
+        diagnostics=(
+            *moves.diagnostics,
+            *unnamed,
+            *untold,
+            *map(_build_forged_finding, forged),
+            *twins,
+        ),
         elsewhere=context.elsewhere() if any(map(_may_be_proved, made.values())) else {},
         moved=moves.moved,
         removed=let_go(context.project.removed, records, context.desired),

@@ -6,9 +6,10 @@ State is looked into only to know a name, and written to only to say what was ca
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import field, replace
+from functools import cache
 
 from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.kinds.descriptor import Binding, Catalogue, Raw, ResourceType
@@ -16,8 +17,9 @@ from synapse_apply.kinds.search import probe, whole
 from synapse_apply.kinds.wire import remote_id
 from synapse_apply.manifests.shapes import marks_with
 from synapse_apply.model.address import Address
+from synapse_apply.model.desired import Desired
 from synapse_apply.model.diagnostic import Diagnostic, warning
-from synapse_apply.model.errors import InputError, NotFound, StateError
+from synapse_apply.model.errors import InputError, NotFound, StateError, SynapseApplyError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.marks import SecretMarks
 from synapse_apply.model.observed import Lookup, Observed
@@ -26,6 +28,7 @@ from synapse_apply.model.project import Project, Target
 from synapse_apply.model.state import AuditEntry
 from synapse_apply.session import declare, state_file
 from synapse_apply.session.backend import Backend, connected
+from synapse_apply.session.named_secrets import marks_of_all_free_fields, marks_with_named
 from synapse_apply.session.surroundings import SystemClock, actor
 from synapse_apply.session.where import Where
 
@@ -41,7 +44,7 @@ class Reach:
     project: Project
     target: Target
     backend: Backend
-    marks: SecretMarks
+    marks: Callable[[], SecretMarks]
     clock: Clock = field(default_factory=SystemClock)
     catalogue: Catalogue = field(default_factory=lambda: CATALOGUE)
 
@@ -68,7 +71,26 @@ def open_backend(where: Where) -> Iterator[Reach]:
     """The backend of a target; nothing is sent yet. InputError without a url or a token."""
     project, target = declare.target_of(where)
     with connected(project, target, where.environ, where.parallelism) as backend:
-        yield Reach(where, project, target, backend, marks_with(project.providers))
+        reach = Reach(where, project, target, backend, lambda: _marks(reach))
+        yield replace(reach, marks=cache(reach.marks))
+
+
+def _marks(reach: Reach) -> SecretMarks:
+    """Which fields are secret, as schemas, state and manifests say; asked for once.
+
+    Where the state cannot be read, no free-form field is shown. Manifests may be broken.
+    """
+    of_kinds = marks_with(reach.project.providers)
+    try:
+        with state_of(reach) as store:
+            state = store.read() if store else None
+    except SynapseApplyError:
+        return marks_of_all_free_fields(of_kinds, reach.catalogue)
+    desired: Mapping[Address, Desired] = {}
+    with suppress(SynapseApplyError, OSError):
+        desired = declare.loaded(reach.where, reach.project, reach.target).desired
+    records, intents = (state.records, state.open_intents) if state else ({}, ())
+    return marks_with_named(of_kinds, reach.catalogue, reach.target.api, desired, records, intents)
 
 
 @contextmanager
@@ -176,7 +198,7 @@ def absent(what: str, name: str, failure: NotFound, hint: str = "") -> InputErro
 def live(reach: Reach, binding: Binding, raw: Raw) -> Live:
     """A server's object as its kind reads it; its secrets are wrapped here."""
     created = raw.get("created", raw.get("created_at"))
-    return Live(binding.decode(raw, reach.marks), created if isinstance(created, str) else "")
+    return Live(binding.decode(raw, reach.marks()), created if isinstance(created, str) else "")
 
 
 def by_key(reach: Reach, binding: Binding, text: str) -> Sequence[Raw]:

@@ -20,7 +20,7 @@ def settle(context: Context, addresses: Collection[Address] = ()) -> list[Settle
     """
     with context.lock("settle"):
         state = _limited(context.store.read(), addresses)
-        settled = look_up(context, state, observing(context))
+        settled = look_up(context, state, observing(context, state))
         close(context, settled)
     return settled
 

@@ -13,6 +13,7 @@ from synapse_apply.model.ports import Progress
 from synapse_apply.model.values import Reference
 from synapse_apply.planning.along import carried
 from synapse_apply.session.context import Context, Planned
+from synapse_apply.session.intents import marks_with
 from synapse_apply.session.prepare import kept
 from synapse_apply.session.unrecorded import Aside, folders
 
@@ -20,6 +21,7 @@ from synapse_apply.session.unrecorded import Aside, folders
 def tools_of(context: Context, planned: Planned, progress: Progress) -> Tools:
     """The ports of a target that tasks work through."""
     plan = planned.plan
+    records = {at: one.record for at, one in planned.items.items() if one.record is not None}
     return Tools(
         api=context.api,
         store=context.store,
@@ -27,7 +29,7 @@ def tools_of(context: Context, planned: Planned, progress: Progress) -> Tools:
         packages=WatchedPackages(context.packages, progress, context.clock),
         clock=context.clock,
         progress=progress,
-        marks=context.loaded.marks,
+        marks=marks_with(context, records),
         actor=context.actor,
         plan_id=plan.id,
         request_id=context.request_id,

@@ -23,7 +23,8 @@ def wait_for_open_calls(context: Context, wait: Wait) -> None:
     """Come back when no call that is open now is only too young to be settled; writes nothing."""
     waited_for = {intent.id for intent in context.store.read().open_intents}
     while waited_for:
-        young = _too_young(look_up(context, _only(context, waited_for), observing(context)))
+        state = _only(context, waited_for)
+        young = _too_young(look_up(context, state, observing(context, state)))
         if not young:
             return
         wait(_longest(young), young)
@@ -43,7 +44,7 @@ def settle_patiently(
         waited_for = {item.intent.id for item in young}
         with context.lock("settle"):
             state = _only(context, waited_for)
-            again = look_up(context, state, observing(context))
+            again = look_up(context, state, observing(context, state))
             close(context, again)
         found.update({item.intent.id: item for item in again})
         gone = waited_for - {item.intent.id for item in again}

@@ -15,6 +15,11 @@ def rest(left_out: Rows, missed: Rows) -> str:
     return disarm(text + _listed("Not exported:", missed))
 
 
+def taken_out(secrets: Rows) -> str:
+    """Secrets that take their values from variables; "" where there are none."""
+    return disarm(_listed("Not written, to be set where plans and applies run:", secrets))
+
+
 def _listed(heading: str, rows: Rows) -> str:
     lines = [f"  {clean(what)}: {clean(why)}\n" for what, why in rows]
     return f"\n{heading}\n" + "".join(lines) if lines else ""

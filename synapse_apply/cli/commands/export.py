@@ -13,6 +13,7 @@ from synapse_apply.cli.face import Face
 from synapse_apply.cli.manual import manual
 from synapse_apply.files.checkout import read_named
 from synapse_apply.kinds.catalogue import CATALOGUE
+from synapse_apply.model.diagnostic import pointer
 from synapse_apply.model.errors import Exit, InputError
 
 if TYPE_CHECKING:
@@ -102,8 +103,10 @@ def command(
     """Turn what is live into manifests, and an inventory for `import -f`.
 
     Reads alone; changes neither the backend nor the state. Secrets become
-    `valueFrom: {live: true}`: no value is written anywhere. Published releases become
-    `source: published`. What a manifest cannot hold is left out and listed, with the reason.
+    `valueFrom: {live: true}`: no value is written anywhere. In free-form fields, what looks like a
+    secret becomes `valueFrom: {env: NAME}` and is named in `lifecycle.sensitive`; each is listed.
+    Published releases become `source: published`. What a manifest cannot hold is left out and
+    listed, with the reason.
 
     Plugins are listed where this backend lists them, which it is asked. Where it does not, say
     which by --codes, --ids or --from-jobs. The same objects give the same files, so that an export
@@ -160,6 +163,9 @@ def _document(made: Export, inventory: Path) -> dict[str, Any]:
                 "address": str(one.address),
                 "id": one.remote_id,
                 "left_out": list(one.left_out),
+                "secrets": [
+                    {"path": pointer(secret.path), "env": secret.variable} for secret in one.secrets
+                ],
             }
             for one in made.exported
         ],

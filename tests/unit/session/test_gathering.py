@@ -45,7 +45,7 @@ def reach(tmp_path: Path) -> Iterator[Callable[..., Reach]]:
             backend = stack.enter_context(client_of(url, TOKEN, target, 4))
             project = Project(tmp_path, targets={"prod": target})
             where = Where(directory=tmp_path, environ={}, parallelism=4)
-            return Reach(where, project, target, backend, secret_marks())
+            return Reach(where, project, target, backend, secret_marks)
 
         yield seen
 

@@ -1,0 +1,158 @@
+"""Which fields of single objects are secret: what their manifests name, and what is recorded so.
+
+A field is secret if its manifest names it in `lifecycle.sensitive` or its record has the digest of
+a secret there. So no edit of a manifest alone (the name dropped or moved, another address) shows
+what the backend has.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from synapse_apply.kinds.descriptor import Catalogue
+from synapse_apply.model.address import Address
+from synapse_apply.model.desired import Desired
+from synapse_apply.model.diagnostic import Diagnostic, Path, pointer, warning
+from synapse_apply.model.marks import NamedSecrets, SecretMarks, SpecMarks
+from synapse_apply.model.state import Intent, Record
+from synapse_apply.model.values import (
+    Fields,
+    Mac,
+    Reference,
+    SecretRef,
+    Sensitive,
+    Withheld,
+    is_map,
+)
+from synapse_apply.planning.refusals import listing
+
+_SECRETS = (Mac, Withheld)
+
+
+def secret_paths(*sides: Fields) -> frozenset[Path]:
+    """The fields of a record, or of an open call, that hold secrets."""
+    return frozenset(
+        path for side in sides for path, value in side.items() if isinstance(value, _SECRETS)
+    )
+
+
+def marks_with_named(
+    marks: SecretMarks,
+    catalogue: Catalogue,
+    versions: Mapping[str, str],
+    desired: Mapping[Address, Desired],
+    records: Mapping[Address, Record],
+    intents: Iterable[Intent] = (),
+) -> SecretMarks:
+    """The marks with those of single objects; kinds whose schemas mark fields have no others.
+
+    `versions` tells which API version the ids of manifests are of.
+    """
+    by_address: dict[Address, frozenset[Path]] = defaultdict(frozenset)
+    by_id: dict[tuple[str, str, str], frozenset[Path]] = defaultdict(frozenset)
+    by_key: dict[tuple[str, str], frozenset[Path]] = defaultdict(frozenset)
+    anywhere: dict[str, frozenset[Path]] = defaultdict(frozenset)
+
+    def name(address: Address, api: str, remote_id: str, key: str, paths: frozenset[Path]) -> None:
+        by_address[address] |= paths
+        if remote_id:
+            by_id[address.kind, api, remote_id] |= paths
+        if key:
+            by_key[address.kind, key] |= paths
+
+    for record in records.values():
+        if record.address.kind in marks.kinds:
+            continue
+        if paths := secret_paths(record.applied, record.seen):
+            name(record.address, record.api, record.remote_id, record.natural_key, paths)
+    for intent in intents:
+        if intent.address.kind in marks.kinds:
+            continue
+        if paths := secret_paths(intent.fields):
+            name(intent.address, intent.api, intent.remote_id, intent.natural_key, paths)
+    for address, one in desired.items():
+        kind, named = catalogue.get(address.kind), frozenset(one.lifecycle.sensitive)
+        if kind is None or not named:
+            continue
+        key = kind.natural_key(one.spec, {})
+        name(address, kind.binding(versions).api, one.remote_id or "", key, named)
+        if address in records:
+            record = records[address]
+            name(address, record.api, record.remote_id, record.natural_key, named)
+        if not key:
+            anywhere[address.kind] |= named
+    if not by_address:
+        return marks
+    return replace(marks, named=NamedSecrets(by_address, by_id, by_key, anywhere))
+
+
+def marks_of_all_free_fields(marks: SecretMarks, catalogue: Catalogue) -> SecretMarks:
+    """The marks where nothing is known of single objects: every free-form field is secret."""
+    anywhere = {
+        prefix: frozenset((name,) for name, rule in kind.rules.items() if rule.free_form)
+        for prefix, kind in catalogue.items()
+        if prefix not in marks.kinds
+    }
+    return replace(marks, named=NamedSecrets(anywhere=anywhere))
+
+
+def with_recorded_secrets(
+    desired: Mapping[Address, Desired],
+    records: Mapping[Address, Record],
+    marks: SecretMarks,
+    intents: Iterable[Intent] = (),
+) -> tuple[Mapping[Address, Desired], tuple[Diagnostic, ...]]:
+    """What is declared, with plain values wrapped where a secret is recorded, and what to say."""
+    recorded: dict[Address, frozenset[Path]] = defaultdict(frozenset)
+    for address, record in records.items():
+        recorded[address] |= secret_paths(record.applied, record.seen)
+    for intent in intents:
+        recorded[intent.address] |= secret_paths(intent.fields)
+    changed: dict[Address, Desired] = {}
+    findings = []
+    for address, paths in recorded.items():
+        one = desired.get(address)
+        if one is None or not paths or address.kind in marks.kinds:
+            continue
+        walk = _Wrapping(SpecMarks("", frozenset(), named=paths))
+        spec = {key: walk.wrap(value, (key,)) for key, value in one.spec.items()}
+        if walk.wrapped:
+            changed[address] = replace(one, spec=spec)
+            findings.append(_build_finding(one, walk.wrapped))
+    return ({**desired, **changed} if changed else desired), tuple(findings)
+
+
+class _Wrapping:
+    """One spec in which plain values at secret places become literal secrets."""
+
+    def __init__(self, marks: SpecMarks) -> None:
+        self._marks = marks
+        self.wrapped: list[Path] = []
+
+    def wrap(self, value: Any, path: Path) -> Any:
+        if value is None or isinstance(value, SecretRef | Reference):
+            return value
+        if is_map(value) and value:
+            return {key: self.wrap(below, (*path, key)) for key, below in value.items()}
+        is_map_above = is_map(value) and not self._marks.secret(path)
+        if is_map_above or not (self._marks.secret(path) or self._marks.holds_named(path)):
+            return value
+        self.wrapped.append(path)
+        return SecretRef("literal", literal=Sensitive(value))
+
+
+def _build_finding(one: Desired, paths: list[Path]) -> Diagnostic:
+    names = listing(map(pointer, paths))
+    return warning(
+        "A recorded secret is no longer named as one",
+        f"{one.address}: {names} is recorded as a secret, and the manifest has a plain value "
+        "there. It is still treated as a secret and not shown.",
+        f"Name it again, lifecycle: {{sensitive: [{pointer(paths[0])}]}}. If it is to be public, "
+        "take the field out and apply, then declare it anew.",
+        address=str(one.address),
+        path=("spec", *paths[0]),
+        position=one.place(paths[0]),
+    )
