@@ -249,7 +249,7 @@ class _Comparison:
             self.found.foreign.append(path)
             return
         moved = applied != mac
-        drifted = shown and live != seen
+        drifted = shown and live != seen and not _is_plain(seen)
         if not moved and not drifted:
             if shown and live != mac:
                 self.accept(path, want)
@@ -302,7 +302,8 @@ class _Comparison:
             # Gone already; or only the map was ours, and what stands in it is not.
             self.found.rebase = True
             return
-        drifted = not hidden and not same(live, seen, rule.compare)
+        was_plain = isinstance(live, Mac) and _is_plain(seen)  # recorded before it was a secret
+        drifted = not hidden and not was_plain and not same(live, seen, rule.compare)
         if drifted and (len(path) > 1 or rule.reset is ABSENT):
             self.drift(path, moved=True)
         if len(path) > 1:
@@ -338,6 +339,11 @@ class _Comparison:
             self.found.stuck.append(path)
         self.drift(path, moved=False, before=reset)
         self.change(path, reset, Cause.DRIFT)
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether a value was recorded as it is: of a secret now, nothing tells whether it moved."""
+    return value is not ABSENT and not is_secret(value)
 
 
 def _cause(moved: bool, drifted: bool) -> Cause:
