@@ -94,6 +94,33 @@ One trailing newline of a file is dropped. `format: json` beside `env` or `file`
 secret. A secret written as plain text is
 a warning, and an error with `--strict`. A provider that is not listed below is accepted with a
 warning; all its values are treated as secret.
+
+Free-form fields of plugins and releases (`configuration`, `detail`, `config`) may hold secrets, too.
+`lifecycle.sensitive` names them:
+
+```yaml
+kind: Plugin
+metadata: {name: image-processing}
+lifecycle:
+  sensitive: [/configuration/auth/token, /configuration/keys]
+spec:
+  name: Image Processing Plugin
+  configuration:
+    auth: {user: reader, token: {valueFrom: {env: IMAGES_TOKEN}}}
+    keys: {valueFrom: {file: secrets/keys.json, format: json}}
+```
+
+- A named field takes `valueFrom` and is compared, recorded and shown as any secret. Of a map that is
+  named, everything in it is secret; a list is one value.
+- The state keeps what is a secret. Where a manifest no longer names a field that is recorded as
+  one, plans warn, and still show no value of it. To make it public, take the field out and apply,
+  then declare it anew.
+- A value that was applied before it was named stands in the state as it was sent until the next
+  apply, and in older backups of it: replace it.
+- A value that looks like a secret, by its form or by its name and its randomness, and is not named
+  is a warning. The comment `# pragma: allowlist secret` on its line says that it is none.
+- An update of a plugin sends the whole object, so that `{live: true}` is of no use there: what is
+  live is never read back to be sent again.
 """
 PACKAGES = """\
 # Packages, read as the platform will

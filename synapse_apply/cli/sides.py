@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from difflib import get_close_matches
 from typing import Any, Self
 
 from synapse_apply.cli.face import Face
 from synapse_apply.model.address import Address
 from synapse_apply.model.aim import aimed_findings
-from synapse_apply.model.diagnostic import Diagnostic, Path, error, pointer
+from synapse_apply.model.diagnostic import Diagnostic, Path, error, lies_in, pointer
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.plan import FieldChange
@@ -92,7 +93,9 @@ class Sides:
         `aim` is the target's name where the commands that are printed must say it.
         """
         item = planned.items.get(address)
-        if item is None:
+        if item is not None:
+            item = _hide_recorded_secrets(item)
+        else:
             known = [str(known) for known in planned.items]
             near = get_close_matches(str(address), known, n=1)
             hint = f"Did you mean {near[0]}?" if near else "`synapse-apply plan --show-unchanged`."
@@ -194,6 +197,28 @@ class Sides:
     def _live(self) -> Mapping[Path, Any]:
         observed = self.item.sighting.observed
         return leaves(observed.spec) if observed else {}
+
+
+def _hide_recorded_secrets(item: Item) -> Item:
+    """The item without what its record has in plain of a field that is a secret by now."""
+    if item.record is None:
+        return item
+    sides = (item.want, item.live)
+    secrets = {path for side in sides for path, value in side.items() if isinstance(value, SECRETS)}
+    if not secrets:
+        return item
+
+    def hide(fields: Fields) -> Fields:
+        return {
+            path: Withheld("masked")
+            if not isinstance(value, SECRETS)
+            and (lies_in(path, secrets) or any(lies_in(one, (path,)) for one in secrets))
+            else value
+            for path, value in fields.items()
+        }
+
+    record = replace(item.record, applied=hide(item.record.applied), seen=hide(item.record.seen))
+    return replace(item, record=record)
 
 
 def _unread(item: Item, items: Mapping[Address, Item]) -> Iterator[Diagnostic]:

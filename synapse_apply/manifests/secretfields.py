@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from synapse_apply.kinds.catalogue import CATALOGUE
@@ -49,10 +49,11 @@ def named_secrets(draft: Draft) -> frozenset[Path]:
 
 
 def marks_of(context: Context, draft: Draft) -> SpecMarks:
-    """The secret fields of a document: its kind's, and those that it names."""
-    of_kind, named = context.marks.kinds.get(draft.schema), named_secrets(draft)
-    marks = of_kind.of(draft.spec) if of_kind else SpecMarks("", frozenset())
-    return replace(marks, named=named) if named else marks
+    """The secret fields of a document: its kind's, or those that it names."""
+    of_kind = context.marks.kinds.get(draft.schema)
+    if of_kind is not None:
+        return of_kind.of(draft.spec)
+    return SpecMarks("", frozenset(), named=named_secrets(draft))
 
 
 def secured(context: Context, draft: Draft, spec: Mapping[str, Any]) -> dict[str, Any]:

@@ -250,6 +250,8 @@ class _Comparison:
             return
         moved = applied != mac
         drifted = shown and live != seen and not _is_plain(seen)
+        if self.rule(path).packaged and applied != seen:
+            drifted = False  # the server has its own, as of any such field
         if not moved and not drifted:
             if shown and live != mac:
                 self.accept(path, want)

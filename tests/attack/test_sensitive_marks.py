@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 from e2e.scenarios.canaries import contents, forms
 from e2e.scenarios.workplace import TOKEN, Ran, Server, Workplace, project
-from profiles import PROFILE
 
 from synapse_apply.emulator.serve import EmbeddedServer
 
@@ -52,7 +51,7 @@ def write(place: Workplace, *documents: dict[str, Any]) -> None:
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
     tokens = {TOKEN: "acme"}
-    with EmbeddedServer(tmp_path / "backend", tokens=tokens, tenant="acme", profile=PROFILE) as run:
+    with EmbeddedServer(tmp_path / "backend", tokens=tokens, tenant="acme", profile="page") as run:
         yield Server(run.url)
 
 
@@ -316,3 +315,19 @@ def test_a_server_that_repeats_it_elsewhere(place: Workplace, server: Server) ->
         {"configuration": repeated, "description": f"was {LIVE}"},
     )
     assert_hidden(place, *views(place))
+
+
+def test_a_plain_field_that_becomes_a_secret(place: Workplace, server: Server) -> None:
+    """Named after it was applied as plain text: hidden at once, out of the state with the next apply."""
+    configuration = {"token": OUTSIDE, "quality": 0.8}
+    write(place, plugin(), plugin("seg", "seg", lifecycle=None, configuration=configuration))
+    place.apply()
+    named = {"token": {"valueFrom": {"env": "SEG"}}, "quality": 0.8}
+    sensitive = {"sensitive": ["/configuration/token"]}
+    write(place, plugin(), plugin("seg", "seg", lifecycle=sensitive, configuration=named))
+    ran = [place.plan(), place.plan("--json"), place.run("drift"), place.run("show", "plugin/seg")]
+    place.environ["SEG"] = OUTSIDE
+    ran += [place.plan(code=0), place.plan("--json"), place.apply()]
+    assert "No changes." in ran[4].out
+    place.unchanged()
+    assert_hidden(place, *ran, place.run("state", "show", "plugin/seg", code=0), *views(place))

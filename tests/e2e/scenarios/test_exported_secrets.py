@@ -60,7 +60,11 @@ def test_what_looks_like_a_secret_is_taken_out(exported: tuple[Ran, Workplace]) 
     """It comes from a variable, is named, and told; what is none stays as it is."""
     ran, place = exported
     text = (place.root / "manifests/plugins/yolo.yaml").read_text(encoding="utf-8")
-    for pointer in ("/configuration/api-keys", "/configuration/auth/password", "/configuration/note"):
+    for pointer in (
+        "/configuration/api-keys",
+        "/configuration/auth/password",
+        "/configuration/note",
+    ):
         assert f"    - {pointer}\n" in text
         assert f"plugin/yolo: {pointer} is a secret, or looks like one: set PLUGIN_YOLO_" in ran.out
     assert "password: {valueFrom: {env: PLUGIN_YOLO_AUTH_PASSWORD}}" in text
@@ -74,7 +78,9 @@ def test_a_plan_with_the_variables_and_one_without(exported: tuple[Ran, Workplac
     """With them nothing is to do; without them nothing is known, and nothing is done."""
     _, place = exported
     without = place.plan(code=0)
-    assert "configuration.note: (sensitive, not checked: PLUGIN_YOLO_NOTE is not set)" in without.out
+    assert (
+        "configuration.note: (sensitive, not checked: PLUGIN_YOLO_NOTE is not set)" in without.out
+    )
     assert "No changes." in without.out
     place.edit("manifests/plugins/yolo.yaml", "quality: 0.8", "quality: 0.9")
     stopped = place.apply(code=1)

@@ -10,8 +10,9 @@ from synapse_apply.kinds.release import V1 as RELEASE_V1
 from synapse_apply.kinds.storage import V1 as STORAGE_V1
 from synapse_apply.kinds.wire import remote_id, secure, wire_id
 from synapse_apply.manifests.shapes import secret_marks
+from synapse_apply.model.address import Address
 from synapse_apply.model.errors import RemoteError
-from synapse_apply.model.marks import KindMarks, SecretMarks
+from synapse_apply.model.marks import KindMarks, NamedSecrets, SecretMarks
 from synapse_apply.model.values import Sensitive, Withheld
 
 KNOWN = frozenset({("configuration", "key"), ("configuration", "nested", "pass")})
@@ -196,3 +197,68 @@ def test_an_empty_value_of_an_open_field_is_one():
     """Only what may be a secret is never empty."""
     spec = {"provider": "amazon_s3", "configuration": {"bucket_name": ""}}
     assert secure("storage", spec, secret_marks())["configuration"] == {"bucket_name": ""}
+
+
+TOKEN_PATH = ("configuration", "auth", "token")
+
+
+def named(**ways):
+    """Marks of one plugin's token, by which it is recognised."""
+    return SecretMarks(secret_marks().kinds, NamedSecrets(**ways))
+
+
+@pytest.mark.parametrize(
+    ("marks", "is_hidden"),
+    [
+        (named(by_id={("plugin", "v1", "7"): frozenset({TOKEN_PATH})}), True),
+        (named(by_id={("plugin", "v2", "7"): frozenset({TOKEN_PATH})}), False),
+        (named(by_id={("release", "v1", "7"): frozenset({TOKEN_PATH})}), False),
+        (named(by_key={("plugin", "code=yolo"): frozenset({TOKEN_PATH})}), True),
+        (named(by_key={("plugin", "name=Yolo"): frozenset({TOKEN_PATH})}), True),
+        (named(by_key={("plugin", "name=Other"): frozenset({TOKEN_PATH})}), False),
+        (named(anywhere={"plugin": frozenset({TOKEN_PATH})}), True),
+        (named(by_address={Address("plugin", "a"): frozenset({TOKEN_PATH})}), False),
+    ],
+)
+def test_named_secrets_of_one_object(marks, is_hidden):
+    """By its id of that API version, by its key, or wherever it is; each object has its own."""
+    raw = {"id": 7, "code": "yolo", "name": "Yolo", "configuration": {"auth": {"token": "v"}}}
+    shown = PLUGIN_V1.decode(raw, marks).spec["configuration"]["auth"]["token"]
+    assert shown == (Sensitive("v") if is_hidden else "v")
+
+
+def test_named_secrets_under_an_address():
+    """Its own names and those of the id count, and those of nobody else with the same key."""
+    raw = {"id": 7, "code": "yolo", "configuration": {"auth": {"token": "v"}, "key": "k"}}
+    marks = named(
+        by_address={Address("plugin", "a"): frozenset({TOKEN_PATH})},
+        by_id={("plugin", "v1", "7"): frozenset({("configuration", "key")})},
+        by_key={("plugin", "code=yolo"): frozenset({TOKEN_PATH})},
+    )
+    found = PLUGIN_V1.decode(raw, marks.at(Address("plugin", "a"))).spec["configuration"]
+    assert found == {"auth": {"token": Sensitive("v")}, "key": Sensitive("k")}
+    found = PLUGIN_V1.decode(raw, marks.at(Address("plugin", "b"))).spec["configuration"]
+    assert found == {"auth": {"token": "v"}, "key": Sensitive("k")}
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ({"auth": "packed"}, {"auth": Sensitive("packed")}),
+        ({"auth": ["packed"]}, {"auth": Sensitive(["packed"])}),
+        (
+            {"auth": {"token": {"a": 1, "b": None}}},
+            {"auth": {"token": {"a": Sensitive(1), "b": None}}},
+        ),
+        ({"auth": {"token": "****"}}, {"auth": {"token": Withheld("masked")}}),
+        ({"auth": {"token": ""}}, {"auth": {"token": Withheld("omitted")}}),
+        ({"auth": {"token": None}, "open": "****"}, {"auth": {"token": None}, "open": "****"}),
+        ({"auth": {}, "open": None}, {"auth": {}, "open": None}),
+        ("packed", Sensitive("packed")),
+    ],
+)
+def test_what_stands_in_the_place_of_a_named_secret(value, shown):
+    """Whatever the server answers there; what is beside it stays as it is."""
+    marks = named(by_id={("plugin", "v1", "7"): frozenset({TOKEN_PATH})})
+    raw = {"id": 7, "code": "yolo", "configuration": value}
+    assert PLUGIN_V1.decode(raw, marks).spec["configuration"] == shown

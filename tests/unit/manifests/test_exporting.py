@@ -151,3 +151,24 @@ def test_names_are_near_to_what_things_are_called() -> None:
     assert free_name("저장소", "9", "storage", ()) == "storage-9"
     assert free_name("a" * 90, "12", "storage", {"a" * 63}) == "a" * 60 + "-12"
     assert slug("Ünï", "x") == "n"
+
+
+def test_no_two_secrets_share_a_variable() -> None:
+    """Names that differ in signs alone, in one manifest and in another one."""
+    exporter = Exporter(PROJECT, PROJECT.targets["embedded"], secret_marks(), "x.json")
+    token = "ghp_" + "a1B2c3D4e5" * 4
+    spec = {"name": "P", "configuration": {"a-b": token, "a_b": token, "a": {"b": token}}}
+    made = [exporter.manifest(Address("plugin", name), spec, {}) for name in ("x-y", "x.y")]
+    variables = [one.variable for manifest in made for one in manifest.secrets]
+    assert len(variables) == len(set(variables)) == 6
+    assert variables[0].startswith("PLUGIN_X_Y_A_B")
+    assert not any(token in manifest.text for manifest in made)
+
+
+def test_a_secret_that_is_left_out_is_not_named() -> None:
+    """A pointer to nothing would be a warning from the first day."""
+    token = "ghp_" + "a1B2c3D4e5" * 4
+    made = plugin(configuration={"${var.x}": token, "rest": 1})
+    assert not made.secrets
+    assert "sensitive" not in made.text
+    assert token not in made.text
