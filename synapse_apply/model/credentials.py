@@ -91,6 +91,7 @@ _STANDS_FOR = re.compile(
     re.IGNORECASE,
 )
 _LEAST_BITS, _LEAST_BITS_OF_PASSWORD = 3.3, 2.75
+_SHORTEST = 8  # as `_GIVEN` and every form have it
 
 UNSHOWN = "what stands here is not shown, since it holds what looks like a secret"
 
@@ -120,6 +121,8 @@ def hide_secret(value: object) -> str:
 
 def is_secret_value(name: str, value: str) -> str:
     """What the value of a setting of this name looks like; "" where it looks like no secret."""
+    if len(value) < _SHORTEST:
+        return ""
     for form, pattern in _present(value):
         match = pattern.search(value)
         if match and (form.is_certain or not _is_made_up(match["value"])):

@@ -13,7 +13,9 @@ from typing import Any
 
 import pytest
 from e2e.scenarios.canaries import contents, forms
+from e2e.scenarios.test_canaries import WAYS, Echo
 from e2e.scenarios.workplace import TOKEN, Ran, Server, Workplace, project
+from echoing import echoing
 
 from synapse_apply.emulator.serve import EmbeddedServer
 
@@ -252,6 +254,25 @@ def test_another_address_for_the_same_object(place: Workplace, server: Server, h
     )
 
 
+@pytest.mark.parametrize("name", ["yolo", "other"])
+def test_an_object_that_was_made_anew_outside(place: Workplace, server: Server, name: str) -> None:
+    """Its id is a new one, and it is found by its code: under the recorded address or a moved one."""
+    hide_variables(place)
+    body = server.call("GET", "_emulator/objects/plugin/1/")["body"]
+    server.call("DELETE", "_emulator/objects/plugin/1/")
+    anew = {"auth": {"token": OUTSIDE, "user": "x"}, "keys": [OUTSIDE], "quality": 0.1}
+    server.call("POST", "plugins/", {**body, "configuration": anew})
+    server.switch(plugin_list="list")
+    rules = json.loads((place.root / "synapse-apply.yaml").read_text(encoding="utf-8"))
+    if name != "yolo":
+        rules["moved"] = [{"from": "plugin/yolo", "to": f"plugin/{name}"}]
+    place.write("synapse-apply.yaml", json.dumps(rules))
+    write(place, plugin(name, configuration={"auth": {"token": "mine"}}, lifecycle=None))
+    ran = [*views(place), place.run("show", f"plugin/{name}", code=0)]
+    assert "live as id 2" in ran[-1].out
+    assert_hidden(place, *ran)
+
+
 def test_a_pull_request_that_asks_no_backend(place: Workplace, git: Callable[..., None]) -> None:
     """Offline, a literal in the place of what a commit names as a secret is not shown either."""
     git("init", "-q")
@@ -331,3 +352,45 @@ def test_a_plain_field_that_becomes_a_secret(place: Workplace, server: Server) -
     assert "No changes." in ran[4].out
     place.unchanged()
     assert_hidden(place, *ran, place.run("state", "show", "plugin/seg", code=0), *views(place))
+
+
+def test_a_whole_life(place: Workplace, server: Server) -> None:
+    """Changed, saved, applied, accepted, undone, digested anew, backed up: no byte shows a value."""
+    place.environ["CANARY"] = OUTSIDE
+    ran = [
+        place.plan("--detailed-exitcode", code=2),
+        place.plan("--out", "new.plan", code=0),
+        place.run("show", "new.plan"),
+        place.run("apply", "new.plan", "--json", code=0),
+        place.plan("--detailed-exitcode", code=0),
+    ]
+    live = server.call("GET", "_emulator/objects/plugin/1/")["body"]["configuration"]
+    assert live["auth"]["token"] == OUTSIDE
+    rotated_outside(server)
+    place.environ["CANARY"] = LIVE
+    ran += [
+        place.run("state", "accept", "plugin/yolo", "--auto-approve", code=0),
+        place.plan(),
+        place.run("state", "accept", "plugin/yolo", "--undo", code=0),
+        place.run("state", "rekey", code=0),
+        place.run("state", "backup", "saved.db", code=0),
+        place.run("state", "inventory", code=0),
+        place.plan("--resend-secrets", "--json"),
+        place.apply("--resend-secrets"),
+        place.run("history", code=0),
+    ]
+    assert_hidden(place, *ran, *views(place))
+
+
+@pytest.mark.parametrize("how", WAYS if DEEP else ["json", "field", "fields", "success"])
+def test_a_server_that_echoes_what_it_was_sent(tmp_path: Path, how: str) -> None:
+    """In its words on a create, on the field, beside it, or as the object itself."""
+    environ = {"PROD_TOKEN": TOKEN, "CANARY": LIVE, "CANARY_KEYS": json.dumps([OUTSIDE])}
+    place = Workplace(tmp_path / "project", environ)
+    with echoing(Echo, how) as url:
+        place.write("synapse-apply.yaml", project(url, settle_after=0.2))
+        write(place, plugin())
+        place.run("state", "init", code=0)
+        ran = [place.apply(code=None), place.apply("--json", code=None)]
+    assert ran[0].code in (3, 7)
+    assert_hidden(place, *ran)

@@ -1,0 +1,107 @@
+"""Which fields of single objects are secret, by manifest, by record and by open calls."""
+
+from __future__ import annotations
+
+from synapse_apply.kinds.catalogue import CATALOGUE
+from synapse_apply.manifests.shapes import secret_marks
+from synapse_apply.model.address import Address
+from synapse_apply.model.desired import Desired, Lifecycle
+from synapse_apply.model.state import Intent, Record
+from synapse_apply.model.values import Mac, SecretRef, Sensitive, Withheld
+from synapse_apply.session.named_secrets import (
+    marks_of_all_free_fields,
+    marks_with_named,
+    with_recorded_secrets,
+)
+
+YOLO, RAW = Address("plugin", "yolo"), Address("storage", "raw")
+TOKEN = ("configuration", "token")
+MAC = Mac("k", "d")
+PLAIN = Desired(YOLO, {"code": "yolo", "configuration": {"token": "t", "open": 1}})
+
+
+def record(address: Address = YOLO, **sides: object) -> Record:
+    return Record(address, "7", "v1", "code=yolo", **{"applied": {}, "seen": {}, **sides})
+
+
+def open_create() -> Intent:
+    return Intent("i", "p", YOLO, "create", "v1", "code=yolo", fields={TOKEN: MAC})
+
+
+def shown(marks, **raw: object):
+    """What the plugin with id 7 and code yolo shows of its configuration."""
+    body = {"id": 7, "code": "yolo", "configuration": {"token": "t", "open": 1}, **raw}
+    return CATALOGUE["plugin"].bindings["v1"].decode(body, marks).spec["configuration"]
+
+
+HIDDEN = {"token": Sensitive("t"), "open": 1}
+
+
+def test_a_record_with_a_digest_hides_the_field_of_its_object():
+    """Applied, seen alone, and withheld where there was no state key."""
+    for sides in (
+        {"applied": {TOKEN: MAC}},
+        {"seen": {TOKEN: MAC}},
+        {"seen": {TOKEN: Withheld("omitted")}},
+    ):
+        marks = marks_with_named(secret_marks(), CATALOGUE, {}, {}, {YOLO: record(**sides)})
+        assert shown(marks) == HIDDEN
+        assert shown(marks, id=8, code="other")["token"] == "t"
+
+
+def test_an_open_create_hides_it_too():
+    """The object may have been made before anybody saw the answer."""
+    marks = marks_with_named(secret_marks(), CATALOGUE, {}, {}, {}, [open_create()])
+    assert shown(marks) == HIDDEN
+    assert shown(marks.at(YOLO)) == HIDDEN
+
+
+def test_a_manifest_hides_it_by_its_pin_its_key_and_its_record():
+    """Whatever leads to the object."""
+    named = Lifecycle(sensitive=(TOKEN,))
+    by_pin = Desired(YOLO, {"name": "Y"}, lifecycle=named, remote_id="7")
+    by_key = Desired(YOLO, {"code": "yolo"}, lifecycle=named)
+    for one, records in (
+        (by_pin, {}),
+        (by_key, {}),
+        (Desired(YOLO, {}, lifecycle=named), {YOLO: record()}),
+    ):
+        marks = marks_with_named(secret_marks(), CATALOGUE, {}, {YOLO: one}, records)
+        assert shown(marks) == HIDDEN
+
+
+def test_nothing_is_named_where_nothing_is():
+    """The marks of the schemas are given back as they are."""
+    marks = secret_marks()
+    assert marks_with_named(marks, CATALOGUE, {}, {YOLO: PLAIN}, {YOLO: record()}) is marks
+
+
+def test_plain_values_are_wrapped_where_a_secret_is_recorded():
+    """Once, with a warning; beside it all stays as it is. An open call counts as a record does."""
+    for records, intents in (({YOLO: record(applied={TOKEN: MAC})}, ()), ({}, (open_create(),))):
+        desired, told = with_recorded_secrets({YOLO: PLAIN}, records, secret_marks(), intents)
+        found = desired[YOLO].spec["configuration"]
+        assert found["open"] == 1
+        assert found["token"] == SecretRef("literal", literal=Sensitive("t"))
+        assert [one.summary for one in told] == ["A recorded secret is no longer named as one"]
+        assert "'t'" not in repr(told)
+
+
+def test_kinds_whose_schemas_mark_fields_have_no_others():
+    """A provider that is described later takes the mark off, as before."""
+    storage = Desired(RAW, {"provider": "p", "configuration": {"token": "t"}})
+    desired, told = with_recorded_secrets(
+        {RAW: storage}, {RAW: record(RAW, applied={TOKEN: MAC})}, secret_marks()
+    )
+    assert desired[RAW] is storage
+    assert not told
+
+
+def test_where_nothing_is_known_every_free_form_field_is_secret():
+    """And no other one."""
+    marks = marks_of_all_free_fields(secret_marks(), CATALOGUE)
+    assert shown(marks) == {"token": Sensitive("t"), "open": Sensitive(1)}
+    body = {"id": 7, "plugin": 1, "version": "1", "config": {"a": 1}}
+    found = CATALOGUE["release"].bindings["v1"].decode(body, marks).spec
+    assert found["config"] == {"a": Sensitive(1)}
+    assert found["version"] == "1"
