@@ -76,6 +76,7 @@ SHARED_BY_USE_CASES = {
     "gather",
     "inventory",
     "known_secrets",
+    "named_secrets",
     "select",
     "threads",
 }
