@@ -74,7 +74,7 @@ def _look_up(task: Task, tools: Tools, key: str) -> tuple[Observed | None, bool]
     """The one object with this key, and whether it is certain that this token sees none."""
     try:
         hits = search(
-            tools.api, task.binding, key, tools.capabilities, tools.marks.at(task.address)
+            tools.api, task.binding, key, tools.capabilities, tools.marks.for_address(task.address)
         )
     except RemoteError:
         return None, False

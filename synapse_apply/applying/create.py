@@ -138,7 +138,9 @@ def _after_success(
 ) -> tuple[Outcome, ...]:
     task, sent = parts[0].task, parts[0].sent
     try:
-        echo = echo_of(task, tools, sent, task.binding.decode(answer, tools.marks.at(task.address)))
+        echo = echo_of(
+            task, tools, sent, task.binding.decode(answer, tools.marks.for_address(task.address))
+        )
     except RemoteError as failure:
         return _after_failure(parts, tools, failure, live)
     outcome, shown = finish(task, tools, sent, echo), _shown(task, answer)
@@ -164,7 +166,7 @@ def _along(part: _Part, tools: Tools, shown: Raw | None, live: Live) -> Outcome:
     """The member of a call that was acknowledged."""
     task, request_id = part.task, tools.request_id()
     if shown is not None:
-        found: Observed | None = task.binding.decode(shown, tools.marks.at(task.address))
+        found: Observed | None = task.binding.decode(shown, tools.marks.for_address(task.address))
     else:
         found = lookup.by_key(task, tools, part.sent.intent.natural_key)
     if found is None:
@@ -174,7 +176,9 @@ def _along(part: _Part, tools: Tools, shown: Raw | None, live: Live) -> Outcome:
     try:
         echo = echo_of(task, tools, sent, found)
     except RemoteError as failure:
-        return unknown(task, failure, failures.explain(task, failure, tools.marks.at(task.address)))
+        return unknown(
+            task, failure, failures.explain(task, failure, tools.marks.for_address(task.address))
+        )
     return finish(task, tools, sent, echo)
 
 
@@ -189,7 +193,8 @@ def _after_failure(
     parts: Sequence[_Part], tools: Tools, failure: RemoteError, live: Live
 ) -> tuple[Outcome, ...]:
     whys = [
-        failures.explain(part.task, failure, tools.marks.at(part.task.address)) for part in parts
+        failures.explain(part.task, failure, tools.marks.for_address(part.task.address))
+        for part in parts
     ]
     task, sent = parts[0].task, parts[0].sent
     if failure.effect is Effect.NONE:

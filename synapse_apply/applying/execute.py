@@ -68,7 +68,7 @@ def _told(task: Task, tools: Tools, work: Callable[[], tuple[Outcome, ...]]) -> 
     except SynapseApplyError as failure:
         outcomes = (outcome_of(task, Result.FAILED, failure.diagnostics),)
     except RemoteError as failure:
-        told = failures.explain(task, failure, tools.marks.at(task.address))
+        told = failures.explain(task, failure, tools.marks.for_address(task.address))
         outcomes = (outcome_of(task, Result.FAILED, (told,)),)
     except NotBegun:
         _tell(task, tools, {}, tools.clock.seconds() - started)
@@ -133,7 +133,10 @@ def _update(task: Task, tools: Tools, live: Live) -> Outcome:
         try:
             answer = call(tools.api, record.remote_id, body)
             echo = echo_of(
-                task, tools, sent, task.binding.decode(answer, tools.marks.at(task.address))
+                task,
+                tools,
+                sent,
+                task.binding.decode(answer, tools.marks.for_address(task.address)),
             )
         except RemoteError as failure:
             outcome = _after_failed_update(task, tools, sent, failure, last=last)
@@ -148,7 +151,7 @@ def _after_failed_update(
     task: Task, tools: Tools, sent: Sent, failure: RemoteError, *, last: bool
 ) -> Outcome | None:
     """None asks for a second try: a PUT that a re-read shows not done may be sent again."""
-    why = failures.explain(task, failure, tools.marks.at(task.address))
+    why = failures.explain(task, failure, tools.marks.for_address(task.address))
     if failure.effect is Effect.NONE:
         return failed(task, tools, sent, failure, why)
     try:
@@ -172,7 +175,9 @@ def _seal(task: Task, tools: Tools, live: Live) -> Outcome:
     sent = Sent({}, ours, intent)
     try:
         answer = made.call(tools.api, record.remote_id)
-        echo = echo_of(task, tools, sent, task.binding.decode(answer, tools.marks.at(task.address)))
+        echo = echo_of(
+            task, tools, sent, task.binding.decode(answer, tools.marks.for_address(task.address))
+        )
     except RemoteError as failure:
         ended = _after_failed_update(task, tools, sent, failure, last=True)
         if ended is None:
@@ -192,7 +197,7 @@ def _delete(task: Task, tools: Tools) -> Outcome:
     except NotFound:
         pass  # what is to be gone is gone
     except RemoteError as failure:
-        why = failures.explain(task, failure, tools.marks.at(task.address))
+        why = failures.explain(task, failure, tools.marks.for_address(task.address))
         if failure.effect is Effect.NONE:
             return failed(task, tools, sent, failure, why)
         if not _is_gone(task, tools, record.remote_id):

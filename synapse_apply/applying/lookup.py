@@ -26,7 +26,7 @@ def by_key(task: Task, tools: Tools, key: str) -> Observed | None:
     """The one object with this key; None when there is none, several, or no telling."""
     try:
         hits = search(
-            tools.api, task.binding, key, tools.capabilities, tools.marks.at(task.address)
+            tools.api, task.binding, key, tools.capabilities, tools.marks.for_address(task.address)
         )
     except RemoteError:
         return None
@@ -43,7 +43,7 @@ def by_id(task: Task, tools: Tools, remote_id: str) -> Observed | None:
 
 def read(task: Task, tools: Tools, remote_id: str) -> Observed:
     """The object with this id; RemoteError when it cannot be had, or another one is answered."""
-    return read_object(tools.api, task.binding, remote_id, tools.marks.at(task.address))
+    return read_object(tools.api, task.binding, remote_id, tools.marks.for_address(task.address))
 
 
 def made_so(task: Task, sent: Mapping[Path, Any], found: Observed, secrets: Secrets) -> bool:

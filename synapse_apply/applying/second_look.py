@@ -52,7 +52,7 @@ def _looked(task: Task, tools: Tools, live: Live, before: Outcome) -> Outcome:
         tools.api,
         {task.address.kind: task.type},
         tools.secrets,
-        tools.marks.at(task.address),
+        tools.marks.for_address(task.address),
         tools.capabilities,
         tools.clock.now(),
         tools.settle_after,

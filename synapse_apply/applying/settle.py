@@ -118,7 +118,9 @@ class Settler:
             return []
         hits = self.listed(intent.address.kind, binding, key)
         if hits is None:
-            hits = search(self.api, binding, key, self.capabilities, self.marks.at(intent.address))
+            hits = search(
+                self.api, binding, key, self.capabilities, self.marks.for_address(intent.address)
+            )
         return hits
 
     def _run(self, intent: Intent, kind: ResourceType, record: Record | None) -> Settled:
@@ -139,7 +141,9 @@ class Settler:
         self, intent: Intent, kind: ResourceType, binding: Binding, record: Record | None
     ) -> Settled:
         try:
-            live = read_object(self.api, binding, intent.remote_id, self.marks.at(intent.address))
+            live = read_object(
+                self.api, binding, intent.remote_id, self.marks.for_address(intent.address)
+            )
         except NotFound:
             if intent.verb == "delete":
                 return Settled(replace(intent, state=IntentState.DONE), None)

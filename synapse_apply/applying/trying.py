@@ -246,7 +246,7 @@ def _tried(step: Step, tools: Tools, live: Live, *, known: bool) -> Ended:
 
 def _unanswered(task: Task, failure: RemoteError, tools: Tools) -> str:
     if failure.status_code:
-        return failures.answered(task, failure, tools.marks.at(task.address)).rstrip(".")
+        return failures.answered(task, failure, tools.marks.for_address(task.address)).rstrip(".")
     if isinstance(failure, RemoteTimeout):
         return "no answer came in time"
     return "no answer came" if failure.effect is Effect.UNKNOWN else f"{failure}".rstrip(".")
@@ -255,7 +255,9 @@ def _unanswered(task: Task, failure: RemoteError, tools: Tools) -> str:
 def _refusal(step: Step, failure: RemoteError, tools: Tools) -> Refusal:
     task = step.task
     what = "" if step.way in {CREATE, UPDATE, DELETE} else f" of its {step.verb}"
-    words = failures.answered(task, failure, tools.marks.at(task.address), f" to a dry run{what}")
+    words = failures.answered(
+        task, failure, tools.marks.for_address(task.address), f" to a dry run{what}"
+    )
     if failure.request_id:
         words += f" (request id {failure.request_id})"
     if failure.status_code == failures.CONFLICT and step.way is CREATE:

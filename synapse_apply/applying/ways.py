@@ -41,7 +41,9 @@ def _create(task: Task, tools: Tools, live: Live) -> None:
 def _is_made(task: Task, tools: Tools, live: Live) -> bool | None:
     binding, key = task.binding, lookup.key_now(task, live)
     try:
-        hits = search(tools.api, binding, key, tools.capabilities, tools.marks.at(task.address))
+        hits = search(
+            tools.api, binding, key, tools.capabilities, tools.marks.for_address(task.address)
+        )
     except RemoteError:
         return None
     surely = binding.proves(key, tools.capabilities) is Lookup.COMPLETE

@@ -15,7 +15,7 @@ from synapse_apply.model.aim import completed
 from synapse_apply.session.declare import shown
 from synapse_apply.session.export import Export
 from synapse_apply.session.reach import Reach
-from synapse_apply.views.export import rest, taken_out
+from synapse_apply.views.export import list_secret_variables, rest
 from synapse_apply.views.grammar import plural
 
 
@@ -25,7 +25,7 @@ def show(face: Face, made: Export, told: Written) -> None:
         face.out(f"Wrote {shown(path)}\n")
     left = [(str(one.address), why) for one in made.exported for why in one.left_out]
     secrets = [(str(one.address), str(secret)) for one in made.exported for secret in one.secrets]
-    face.out(taken_out(secrets))
+    face.out(list_secret_variables(secrets))
     face.out(rest(left, [(one.what, one.why) for one in made.missed]))
     same = f", {len(told.unchanged)} files unchanged" if told.unchanged else ""
     count = plural(len(made.exported), "resource")

@@ -52,7 +52,7 @@ def secure(
     if found is None:
         return dict(spec)
     if kind not in marks.kinds:
-        return {key: _cover_named(found, (key,), value) for key, value in spec.items()}
+        return {key: _wrap_named(found, (key,), value) for key, value in spec.items()}
     safe: dict[str, Any] = {}
     for key, value in spec.items():
         if key != found.container and type(value) is str:  # never a secret
@@ -63,12 +63,12 @@ def secure(
     return safe
 
 
-def _cover_named(marks: SpecMarks, path: Path, value: Any) -> Any:
+def _wrap_named(marks: SpecMarks, path: Path, value: Any) -> Any:
     """A value with the fields that are named as secrets wrapped; all else stays as it is."""
     if value is None:
         return None
     if is_map(value) and (value or not marks.secret(path)):
-        return {key: _cover_named(marks, (*path, key), inner) for key, inner in value.items()}
+        return {key: _wrap_named(marks, (*path, key), inner) for key, inner in value.items()}
     if not marks.secret(path) and not marks.holds_named(path):
         return value
     if value in _NOTHING:

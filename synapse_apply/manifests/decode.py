@@ -12,7 +12,7 @@ from synapse_apply.manifests.draft import Context, Draft
 from synapse_apply.manifests.explain import Subject, explain
 from synapse_apply.manifests.overlays import Layered, Overlay, merged, without
 from synapse_apply.manifests.reader import Document, kind_of
-from synapse_apply.manifests.secretfields import SENSITIVE, check_named, marks_of, secured
+from synapse_apply.manifests.secretfields import SENSITIVE, check_named_secret, find_marks, secured
 from synapse_apply.manifests.variables import Values, substitute
 from synapse_apply.manifests.wording import FILL_IN, did_you_mean, dotted
 from synapse_apply.model.address import Address
@@ -123,7 +123,7 @@ def _substituted(context: Context, draft: Draft, values: Values) -> Any:
 
 def _unrevealing(context: Context, draft: Draft, path: Path, detail: str) -> str:
     """What is said of a reference, without the text around it where that may be a secret."""
-    if marks_of(context, draft).secret(path[1:]):
+    if find_marks(context, draft).secret(path[1:]):
         return f"`{dotted(path)}` holds a reference that is no declared variable"
     return detail
 
@@ -214,7 +214,7 @@ def _leave_out_unknown(context: Context, draft: Draft) -> bool:
 
 
 def _subject(context: Context, draft: Draft) -> Subject:
-    source, marks = draft.document.source, marks_of(context, draft)
+    source, marks = draft.document.source, find_marks(context, draft)
 
     def hidden(path: Path) -> bool:
         return path[:1] == ("spec",) and marks.secret(path[1:])
@@ -307,6 +307,6 @@ def _pointers(
                 if path
                 else "point to a field, for example /description",
             )
-        elif key != SENSITIVE or check_named(context, draft, path, at):
+        elif key != SENSITIVE or check_named_secret(context, draft, path, at):
             paths.append(path)
     return tuple(paths)

@@ -20,7 +20,11 @@ from synapse_apply.manifests.decode import (
 from synapse_apply.manifests.draft import Context
 from synapse_apply.manifests.reader import read
 from synapse_apply.manifests.scalars import LONGEST_NUMBER
-from synapse_apply.manifests.secretfields import SENSITIVE, free_fields, lookalike
+from synapse_apply.manifests.secretfields import (
+    SENSITIVE,
+    describe_lookalike,
+    list_free_form_fields,
+)
 from synapse_apply.manifests.unseen import unseen
 from synapse_apply.manifests.variables import Values
 from synapse_apply.manifests.wording import VALUE_FROM, dotted
@@ -63,7 +67,7 @@ class LeftOut:
 
 
 @frozen
-class TakenOut:
+class SecretVariable:
     """A secret of a free-form field: the manifest names the variable that is to have its value."""
 
     path: Path
@@ -92,7 +96,7 @@ class Manifest:
     address: Address
     text: str
     left_out: tuple[LeftOut, ...] = ()
-    secrets: tuple[TakenOut, ...] = ()
+    secrets: tuple[SecretVariable, ...] = ()
 
 
 @frozen
@@ -120,44 +124,48 @@ class Exporter:
         """
         left: list[LeftOut] = []
         fields = {name: spec[name] for name in shapes.spec_fields(address.kind) if name in spec}
-        secrets: list[TakenOut] = []
+        secrets: list[SecretVariable] = []
         if address.kind not in self.marks.kinds:
-            for name in free_fields(address.kind):
+            for name in list_free_form_fields(address.kind):
                 if name in fields:
-                    fields[name] = self._take_out(address, fields[name], (name,), secrets)
+                    fields[name] = self._replace_secrets(address, fields[name], (name,), secrets)
         tree: dict[str, Any] = _plain(fields, (), left)
         self._keep_unseen_secrets(address.kind, tree)
         tree |= more
         for _ in range(_MOST_ROUNDS):
-            there = tuple(one for one in secrets if dig(tree, one.path) == one.reference)
-            text = written(self._document(address, tree, there), self.schema)
+            written_secrets = tuple(
+                item for item in secrets if dig(tree, item.path) == item.reference
+            )
+            text = written(self._document(address, tree, written_secrets), self.schema)
             findings = self._problems(address, text, tree)
             if not findings:
                 left += self._unseen(address.kind, spec, tree)
-                return Manifest(address, text, tuple(left), there)
+                return Manifest(address, text, tuple(left), written_secrets)
             wrong = [found for found in findings if _prune(tree, found.path[1:])]
             left += [LeftOut(found.path[1:], found.why) for found in wrong]
             if not wrong:
                 return Manifest(address, "", (*left, *findings))
         return Manifest(address, "", tuple(left))
 
-    def _take_out(self, address: Address, value: Any, path: Path, secrets: list[TakenOut]) -> Any:
+    def _replace_secrets(
+        self, address: Address, value: Any, path: Path, secrets: list[SecretVariable]
+    ) -> Any:
         """A free-form value with references in place of what is secret, or looks so."""
         if isinstance(value, Mapping):
             return {
-                key: self._take_out(address, below, (*path, key), secrets)
+                key: self._replace_secrets(address, below, (*path, key), secrets)
                 for key, below in sorted(value.items())
             }
         is_secret = isinstance(value, Sensitive | Withheld)
-        if not is_secret and not lookalike(path, value):
+        if not is_secret and not describe_lookalike(path, value):
             return value
         bare = value.reveal() if isinstance(value, Sensitive) else value
         is_json = not isinstance(bare, str | Withheld)
-        one = TakenOut(path, self._variable(address, path), is_json)
-        secrets.append(one)
-        return one.reference
+        secret = SecretVariable(path, self._name_variable(address, path), is_json)
+        secrets.append(secret)
+        return secret.reference
 
-    def _variable(self, address: Address, path: Path) -> str:
+    def _name_variable(self, address: Address, path: Path) -> str:
         """A name that no other secret has, and that no rule of CI tokens forbids."""
         parts = (address.kind, address.name, *(path[1:] or path))
         name = _NO_NAME.sub("_", "_".join(map(str, parts))).upper().strip("_")
@@ -168,12 +176,12 @@ class Exporter:
         return name
 
     def _document(
-        self, address: Address, tree: Mapping[str, Any], secrets: Sequence[TakenOut]
+        self, address: Address, tree: Mapping[str, Any], secrets: Sequence[SecretVariable]
     ) -> dict[str, Any]:
         kind = CATALOGUE[address.kind].kind
         named = "metadata" in shapes.bundled(address.kind)["required"]
         metadata = {"metadata": {"name": address.name}} if named else {}
-        lifecycle = {"lifecycle": {SENSITIVE: [pointer(one.path) for one in secrets]}}
+        lifecycle = {"lifecycle": {SENSITIVE: [pointer(secret.path) for secret in secrets]}}
         head = {"apiVersion": API_VERSION, "kind": kind, **metadata}
         return {**head, **(lifecycle if secrets else {}), "spec": dict(tree)}
 

@@ -12,6 +12,7 @@ import itertools
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from synapse_apply.kinds.catalogue import CATALOGUE
@@ -32,34 +33,37 @@ from synapse_apply.model.values import SecretRef, Sensitive
 
 SENSITIVE = "sensitive"
 _ABSENT = object()
+_UNMARKED = SpecMarks("", frozenset())
 
 
-def free_fields(schema: str) -> tuple[str, ...]:
+@cache
+def list_free_form_fields(schema: str) -> tuple[str, ...]:
     """The fields of a kind that hold free-form maps."""
     return tuple(name for name, rule in CATALOGUE[schema].rules.items() if rule.free_form)
 
 
-def named_secrets(draft: Draft) -> frozenset[Path]:
+def find_named_secrets(draft: Draft) -> frozenset[Path]:
     """The fields that a document names as secrets, however the rest of it is."""
     block = draft.value.get("lifecycle") if isinstance(draft.value, dict) else None
     texts = block.get(SENSITIVE) if isinstance(block, dict) else None
     texts = texts if isinstance(texts, list) else ()
     pointers = (from_pointer(one) for one in texts if isinstance(one, str) and one[:1] == "/")
-    return frozenset(path for path in pointers if path[0] in free_fields(draft.schema))
+    return frozenset(path for path in pointers if path[0] in list_free_form_fields(draft.schema))
 
 
-def marks_of(context: Context, draft: Draft) -> SpecMarks:
+def find_marks(context: Context, draft: Draft) -> SpecMarks:
     """The secret fields of a document: its kind's, or those that it names."""
     of_kind = context.marks.kinds.get(draft.schema)
     if of_kind is not None:
         return of_kind.of(draft.spec)
-    return SpecMarks("", frozenset(), named=named_secrets(draft))
+    named = find_named_secrets(draft) if "lifecycle" in draft.value else frozenset()
+    return SpecMarks("", frozenset(), named=named) if named else _UNMARKED
 
 
 def secured(context: Context, draft: Draft, spec: Mapping[str, Any]) -> dict[str, Any]:
     """The spec with SecretRef in every secret field; the literals there are reported."""
-    walk = _Walk(context, draft, marks_of(context, draft))
-    names = {path[0] for path in walk.marks.named}
+    walk = _Walk(context, draft, find_marks(context, draft))
+    names = {path[0] for path in walk.marks.named} if walk.marks.named else ()
     wrapped = {
         # A text outside of the container is neither secret nor a reference.
         key: value
@@ -69,14 +73,14 @@ def secured(context: Context, draft: Draft, spec: Mapping[str, Any]) -> dict[str
     }
     _report_literals(context, draft, walk.literals)
     if draft.schema not in context.marks.kinds:
-        for name in free_fields(draft.schema):
+        for name in list_free_form_fields(draft.schema):
             _report_lookalikes(context, draft, wrapped.get(name), (name,))
     return wrapped
 
 
-def check_named(context: Context, draft: Draft, path: Path, at: Path) -> bool:
+def check_named_secret(context: Context, draft: Draft, path: Path, at: Path) -> bool:
     """Whether `lifecycle.sensitive` may name this field; reports why not, and what is not there."""
-    free = free_fields(draft.schema)
+    free = list_free_form_fields(draft.schema)
     if draft.schema in context.marks.kinds:
         selector = context.marks.kinds[draft.schema].selector
         context.find(
@@ -123,36 +127,40 @@ def _report_lookalikes(context: Context, draft: Draft, value: Any, path: Path) -
     """A warning for each free-form value that looks like a secret and is not named as one."""
     if isinstance(value, dict):
         for key, below in value.items():
-            _report_lookalikes(context, draft, below, (*path, key))
+            if isinstance(below, str | list | dict):
+                _report_lookalikes(context, draft, below, (*path, key))
         return
-    kind = lookalike(path, value)
+    kind = describe_lookalike(path, value)
     if not kind or _is_allowed(draft, ("spec", *path)):
         return
+    source = f"env: {build_variable_name(path)}"
+    if isinstance(value, list):
+        source += ", format: json"
     context.warn(
         draft,
         ("spec", *path),
         "What looks like a secret in plain text",
         f"`{dotted(('spec', *path))}` holds {kind}, and is not marked as a secret: plans and the"
         " state show it",
-        f"name it, lifecycle: {{{SENSITIVE}: [{pointer(path)}]}}, and write {{valueFrom: {{env:"
-        f" {variable_name(path)}{', format: json' if isinstance(value, list) else ''}}}}} there",
+        f"name it, lifecycle: {{{SENSITIVE}: [{pointer(path)}]}}, and write {{valueFrom:"
+        f" {{{source}}}}} there",
     )
 
 
-def lookalike(path: Path, value: Any) -> str:
+def describe_lookalike(path: Path, value: Any) -> str:
     """What a free-form value, or a part of a list, looks like; "" where it is like no secret."""
     name = str(path[-1])
     if isinstance(value, str):
         return is_secret_value(name, value)
     if isinstance(value, list):
-        return next((kind for one in value if (kind := lookalike((name,), one))), "")
+        return next((kind for one in value if (kind := describe_lookalike((name,), one))), "")
     if isinstance(value, dict):
-        pairs = (lookalike((key,), below) for key, below in value.items())
+        pairs = (describe_lookalike((key,), below) for key, below in value.items())
         return next((kind for kind in pairs if kind), "")
     return ""
 
 
-def variable_name(path: Path) -> str:
+def build_variable_name(path: Path) -> str:
     """The last name of a path as that of an environment variable."""
     name = re.sub(r"[^A-Za-z0-9]+", "_", str(path[-1])).upper()
     return f"_{name}" if name[:1].isdigit() else name
@@ -194,7 +202,7 @@ def _report_literals(context: Context, draft: Draft, literals: list[Path]) -> No
 
 
 def _report_literal(context: Context, draft: Draft, path: Path) -> None:
-    name = variable_name(path)
+    name = build_variable_name(path)
     context.warn(
         draft,
         ("spec", *path),
@@ -256,7 +264,7 @@ def _refuse(context: Context, draft: Draft, path: Path, in_list: bool = False) -
     detail = f"`{whole}` is not a secret field"
     hint = "write the value, or use a variable: ${var.NAME}"
     names = list(itertools.takewhile(lambda part: isinstance(part, str), path))
-    if draft.schema not in context.marks.kinds and names[0] in free_fields(draft.schema):
+    if draft.schema not in context.marks.kinds and names[0] in list_free_form_fields(draft.schema):
         hint += (
             f"; if it is a secret, name it: lifecycle: {{{SENSITIVE}: [{pointer(tuple(names))}]}}"
         )

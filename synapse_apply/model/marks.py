@@ -100,7 +100,9 @@ class NamedSecrets:
     anywhere: Mapping[str, frozenset[Path]] = field(default_factory=dict)
     address: Address | None = None
 
-    def paths(self, kind: str, api: str, remote_id: str, keys: Iterable[str]) -> frozenset[Path]:
+    def find_paths(
+        self, kind: str, api: str, remote_id: str, keys: Iterable[str]
+    ) -> frozenset[Path]:
         """The secret fields of one live object."""
         own = self.by_id.get((kind, api, remote_id), frozenset())
         if self.address is not None:
@@ -124,7 +126,7 @@ class SecretMarks:
         marks = self.of(kind, spec)
         return marks is not None and marks.secret(path)
 
-    def at(self, address: Address) -> SecretMarks:
+    def for_address(self, address: Address) -> SecretMarks:
         """The marks for what is found under this address."""
         if self.named is None:
             return self
@@ -140,7 +142,7 @@ class SecretMarks:
     ) -> SpecMarks | None:
         """The marks of one object; None where it has no secret field."""
         of_kind = self.kinds.get(kind)
-        named = self.named.paths(kind, api, remote_id, keys) if self.named else frozenset()
+        named = self.named.find_paths(kind, api, remote_id, keys) if self.named else frozenset()
         if of_kind is None:
             return SpecMarks("", frozenset(), named=named) if named else None
         return replace(of_kind.of(spec), named=named) if named else of_kind.of(spec)

@@ -21,7 +21,7 @@ from synapse_apply.model.threads import threads
 from synapse_apply.model.values import Reference, leaves
 from synapse_apply.model.verification import RUN
 from synapse_apply.session.context import Context
-from synapse_apply.session.intents import marks_with
+from synapse_apply.session.intents import build_marks
 from synapse_apply.session.inventory import Inventory, InventoryRow
 from synapse_apply.session.published_bytes import PublishedBytes, read_published_bytes
 from synapse_apply.session.unrecorded import check_untold
@@ -89,7 +89,7 @@ class _Looking:
         self._reads_bytes = reads_bytes
         self._warn = warn
         self._records = records
-        self._marks = marks_with(context, records)
+        self._marks = build_marks(context, records)
         self._addresses = {(at.kind, one.api, one.remote_id): at for at, one in records.items()}
         self._owners: dict[tuple[str, str], Observed | None] = {}
 
@@ -121,7 +121,9 @@ class _Looking:
                 address=str(address),
             )
         self._check_free(address, row.remote_id, binding)
-        raw, observed = _read(context, binding, address, row.remote_id, self._marks.at(address))
+        raw, observed = _read(
+            context, binding, address, row.remote_id, self._marks.for_address(address)
+        )
         _check_version(kind, address, observed)
         before = self._records.get(address)
         digest = _digest(kind, address, row, observed, before)

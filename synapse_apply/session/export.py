@@ -10,7 +10,7 @@ from typing import Any
 
 from synapse_apply.kinds.descriptor import ResourceType
 from synapse_apply.manifests.export_files import SCHEMA_FILE, Layout, Written, write_export
-from synapse_apply.manifests.exporting import Exporter, TakenOut
+from synapse_apply.manifests.exporting import Exporter, SecretVariable
 from synapse_apply.manifests.inventory import inventory_text
 from synapse_apply.manifests.naming import free_name
 from synapse_apply.manifests.unseen import shows_secret
@@ -43,7 +43,7 @@ class Exported:
     version: str
     text: str
     left_out: tuple[str, ...] = ()
-    secrets: tuple[TakenOut, ...] = ()
+    secrets: tuple[SecretVariable, ...] = ()
 
 
 @frozen

@@ -13,7 +13,7 @@ from synapse_apply.model.marks import SecretMarks
 from synapse_apply.model.observed import Observed
 from synapse_apply.model.state import Intent, Record, State
 from synapse_apply.session.context import Context
-from synapse_apply.session.named_secrets import marks_with_named
+from synapse_apply.session.named_secrets import add_named_secrets
 from synapse_apply.session.observe import Observer
 
 
@@ -23,16 +23,16 @@ def observing(context: Context, state: State) -> Observer:
         context.api,
         context.catalogue,
         context.target.api,
-        marks_with(context, state.records, state.open_intents),
+        build_marks(context, state.records, state.open_intents),
         context.parallelism,
     )
 
 
-def marks_with(
+def build_marks(
     context: Context, records: Mapping[Address, Record], intents: Iterable[Intent] = ()
 ) -> SecretMarks:
     """Which fields are secret, those of single objects among them."""
-    return marks_with_named(
+    return add_named_secrets(
         context.loaded.marks,
         context.catalogue,
         context.target.api,

@@ -32,14 +32,14 @@ from synapse_apply.planning.refusals import listing
 _SECRETS = (Mac, Withheld)
 
 
-def secret_paths(*sides: Fields) -> frozenset[Path]:
+def find_secret_paths(*sides: Fields) -> frozenset[Path]:
     """The fields of a record, or of an open call, that hold secrets."""
     return frozenset(
         path for side in sides for path, value in side.items() if isinstance(value, _SECRETS)
     )
 
 
-def marks_with_named(
+def add_named_secrets(
     marks: SecretMarks,
     catalogue: Catalogue,
     versions: Mapping[str, str],
@@ -66,19 +66,20 @@ def marks_with_named(
     for record in records.values():
         if record.address.kind in marks.kinds:
             continue
-        if paths := secret_paths(record.applied, record.seen):
+        if paths := find_secret_paths(record.applied, record.seen):
             name(record.address, record.api, record.remote_id, record.natural_key, paths)
     for intent in intents:
         if intent.address.kind in marks.kinds:
             continue
-        if paths := secret_paths(intent.fields):
+        if paths := find_secret_paths(intent.fields):
             name(intent.address, intent.api, intent.remote_id, intent.natural_key, paths)
-    for address, one in desired.items():
-        kind, named = catalogue.get(address.kind), frozenset(one.lifecycle.sensitive)
+    for address, resource in desired.items():
+        kind = catalogue.get(address.kind)
+        named = frozenset(resource.lifecycle.sensitive)
         if kind is None or not named:
             continue
-        key = kind.natural_key(one.spec, {})
-        name(address, kind.binding(versions).api, one.remote_id or "", key, named)
+        key = kind.natural_key(resource.spec, {})
+        name(address, kind.binding(versions).api, resource.remote_id or "", key, named)
         if address in records:
             record = records[address]
             name(address, record.api, record.remote_id, record.natural_key, named)
@@ -89,7 +90,7 @@ def marks_with_named(
     return replace(marks, named=NamedSecrets(by_address, by_id, by_key, anywhere))
 
 
-def marks_of_all_free_fields(marks: SecretMarks, catalogue: Catalogue) -> SecretMarks:
+def hide_free_form_fields(marks: SecretMarks, catalogue: Catalogue) -> SecretMarks:
     """The marks where nothing is known of single objects: every free-form field is secret."""
     anywhere = {
         prefix: frozenset((name,) for name, rule in kind.rules.items() if rule.free_form)
@@ -99,7 +100,7 @@ def marks_of_all_free_fields(marks: SecretMarks, catalogue: Catalogue) -> Secret
     return replace(marks, named=NamedSecrets(anywhere=anywhere))
 
 
-def with_recorded_secrets(
+def wrap_recorded_secrets(
     desired: Mapping[Address, Desired],
     records: Mapping[Address, Record],
     marks: SecretMarks,
@@ -108,29 +109,29 @@ def with_recorded_secrets(
     """What is declared, with plain values wrapped where a secret is recorded, and what to say."""
     recorded: dict[Address, frozenset[Path]] = defaultdict(frozenset)
     for address, record in records.items():
-        recorded[address] |= secret_paths(record.applied, record.seen)
+        recorded[address] |= find_secret_paths(record.applied, record.seen)
     for intent in intents:
-        recorded[intent.address] |= secret_paths(intent.fields)
+        recorded[intent.address] |= find_secret_paths(intent.fields)
     changed: dict[Address, Desired] = {}
     findings = []
     for address, paths in recorded.items():
-        one = desired.get(address)
-        if one is None or not paths or address.kind in marks.kinds:
+        resource = desired.get(address)
+        if resource is None or not paths or address.kind in marks.kinds:
             continue
-        walk = _Wrapping(SpecMarks("", frozenset(), named=paths))
-        spec = {key: walk.wrap(value, (key,)) for key, value in one.spec.items()}
-        if walk.wrapped:
-            changed[address] = replace(one, spec=spec)
-            findings.append(_build_finding(one, walk.wrapped))
+        walk = _Wrapper(SpecMarks("", frozenset(), named=paths))
+        spec = {key: walk.wrap(value, (key,)) for key, value in resource.spec.items()}
+        if walk.literals:
+            changed[address] = replace(resource, spec=spec)
+            findings.append(_build_finding(resource, walk.literals))
     return ({**desired, **changed} if changed else desired), tuple(findings)
 
 
-class _Wrapping:
+class _Wrapper:
     """One spec in which plain values at secret places become literal secrets."""
 
     def __init__(self, marks: SpecMarks) -> None:
         self._marks = marks
-        self.wrapped: list[Path] = []
+        self.literals: list[Path] = []
 
     def wrap(self, value: Any, path: Path) -> Any:
         if value is None or isinstance(value, SecretRef | Reference):
@@ -140,19 +141,19 @@ class _Wrapping:
         is_map_above = is_map(value) and not self._marks.secret(path)
         if is_map_above or not (self._marks.secret(path) or self._marks.holds_named(path)):
             return value
-        self.wrapped.append(path)
+        self.literals.append(path)
         return SecretRef("literal", literal=Sensitive(value))
 
 
-def _build_finding(one: Desired, paths: list[Path]) -> Diagnostic:
+def _build_finding(resource: Desired, paths: list[Path]) -> Diagnostic:
     names = listing(map(pointer, paths))
     return warning(
         "A recorded secret is no longer named as one",
-        f"{one.address}: {names} is recorded as a secret, and the manifest has a plain value "
+        f"{resource.address}: {names} is recorded as a secret, and the manifest has a plain value "
         "there. It is still treated as a secret and not shown.",
         f"Name it again, lifecycle: {{sensitive: [{pointer(paths[0])}]}}. If it is to be public, "
         "take the field out and apply, then declare it anew.",
-        address=str(one.address),
+        address=str(resource.address),
         path=("spec", *paths[0]),
-        position=one.place(paths[0]),
+        position=resource.place(paths[0]),
     )

@@ -151,7 +151,7 @@ class Observer:
         binding = self.binding(self._catalogue[address.kind])
         with suppress(RemoteError):  # told when it is asked for by its id
             needs = _compared(desired, record)
-            marks = self.marks.at(address)
+            marks = self.marks.for_address(address)
             found = self._glances.of_record(address.kind, binding, record, needs, marks)
             if found is not None:
                 self._from_lists[address] = found
@@ -285,7 +285,9 @@ class Observer:
     def _by_pin(self, desired: Desired, binding: Binding) -> Sighting:
         pin = desired.remote_id or ""
         try:
-            observed = binding.decode(binding.read(self._api, pin), self.marks.at(desired.address))
+            observed = binding.decode(
+                binding.read(self._api, pin), self.marks.for_address(desired.address)
+            )
         except NotFound as failure:
             finding = error(
                 "The pinned object is not there",
@@ -305,7 +307,7 @@ class Observer:
             raw = binding.read(self._api, record.remote_id)
         except NotFound:
             return Sighting(address)
-        observed = binding.decode(raw, self.marks.at(address))
+        observed = binding.decode(raw, self.marks.for_address(address))
         return Sighting(address, observed, FoundBy.RECORD, Lookup.COMPLETE)
 
     def _by_key(self, desired: Desired, binding: Binding, key: str) -> Sighting:
@@ -322,7 +324,7 @@ class Observer:
 
     def _found(self, desired: Desired, binding: Binding, hit: Raw) -> Observed:
         """What was found by its key, with all its fields."""
-        paths, marks = leaves(desired.spec), self.marks.at(desired.address)
+        paths, marks = leaves(desired.spec), self.marks.for_address(desired.address)
         listed = self._glances.of_item(desired.address.kind, binding, hit, paths, marks)
         if listed is not None:
             return listed

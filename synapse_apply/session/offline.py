@@ -37,7 +37,7 @@ from synapse_apply.planning.planner import plan as make_plan
 from synapse_apply.planning.situation import Choices, Item, Situation
 from synapse_apply.session import declare
 from synapse_apply.session.before import as_checked_out, before_at
-from synapse_apply.session.named_secrets import with_recorded_secrets
+from synapse_apply.session.named_secrets import wrap_recorded_secrets
 from synapse_apply.session.prepare import wanted
 from synapse_apply.session.replaced import with_replacements
 from synapse_apply.session.supposed import (
@@ -236,7 +236,7 @@ def _offline(
 
 def _items(offline: Offline) -> dict[Address, Item]:
     before = offline.before
-    desired, _ = with_recorded_secrets(offline.desired, before, offline.loaded.marks)
+    desired, _ = wrap_recorded_secrets(offline.desired, before, offline.loaded.marks)
     keys = {
         address: natural_key(offline.catalogue[address.kind], one, desired)
         for address, one in desired.items()

@@ -22,8 +22,8 @@ from synapse_apply.planning.refusals import WAITS, listing
 from synapse_apply.planning.situation import Choices, Item, Situation
 from synapse_apply.session.common_rules import declared_elsewhere
 from synapse_apply.session.context import Context, Planned
-from synapse_apply.session.intents import look_up, marks_with, observing
-from synapse_apply.session.named_secrets import with_recorded_secrets
+from synapse_apply.session.intents import build_marks, look_up, observing
+from synapse_apply.session.named_secrets import wrap_recorded_secrets
 from synapse_apply.session.observe import Observer
 from synapse_apply.session.other_runs import at_work
 from synapse_apply.session.prepare import items
@@ -88,8 +88,8 @@ def _look(context: Context, choices: Choices, looked_at: Collection[Address]) ->
     believed, forged = context.signer.without_forged(state.records)
     moves = moving(after_settling(believed, settled), _moves(context), opened)
     records = moves.records
-    observer.marks = marks_with(context, records, state.open_intents)
-    desired, unnamed = with_recorded_secrets(
+    observer.marks = build_marks(context, records, state.open_intents)
+    desired, unnamed = wrap_recorded_secrets(
         context.desired, records, context.loaded.marks, state.open_intents
     )
     observer.observe(desired, records)

@@ -28,7 +28,7 @@ from synapse_apply.model.project import Project, Target
 from synapse_apply.model.state import AuditEntry
 from synapse_apply.session import declare, state_file
 from synapse_apply.session.backend import Backend, connected
-from synapse_apply.session.named_secrets import marks_of_all_free_fields, marks_with_named
+from synapse_apply.session.named_secrets import add_named_secrets, hide_free_form_fields
 from synapse_apply.session.surroundings import SystemClock, actor
 from synapse_apply.session.where import Where
 
@@ -71,11 +71,11 @@ def open_backend(where: Where) -> Iterator[Reach]:
     """The backend of a target; nothing is sent yet. InputError without a url or a token."""
     project, target = declare.target_of(where)
     with connected(project, target, where.environ, where.parallelism) as backend:
-        reach = Reach(where, project, target, backend, lambda: _marks(reach))
+        reach = Reach(where, project, target, backend, lambda: _read_marks(reach))
         yield replace(reach, marks=cache(reach.marks))
 
 
-def _marks(reach: Reach) -> SecretMarks:
+def _read_marks(reach: Reach) -> SecretMarks:
     """Which fields are secret, as schemas, state and manifests say; asked for once.
 
     Where the state cannot be read, no free-form field is shown. Manifests may be broken.
@@ -85,12 +85,12 @@ def _marks(reach: Reach) -> SecretMarks:
         with state_of(reach) as store:
             state = store.read() if store else None
     except SynapseApplyError:
-        return marks_of_all_free_fields(of_kinds, reach.catalogue)
+        return hide_free_form_fields(of_kinds, reach.catalogue)
     desired: Mapping[Address, Desired] = {}
     with suppress(SynapseApplyError, OSError):
         desired = declare.loaded(reach.where, reach.project, reach.target).desired
     records, intents = (state.records, state.open_intents) if state else ({}, ())
-    return marks_with_named(of_kinds, reach.catalogue, reach.target.api, desired, records, intents)
+    return add_named_secrets(of_kinds, reach.catalogue, reach.target.api, desired, records, intents)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from synapse_apply.model.ports import Progress
 from synapse_apply.model.values import Reference
 from synapse_apply.planning.along import carried
 from synapse_apply.session.context import Context, Planned
-from synapse_apply.session.intents import marks_with
+from synapse_apply.session.intents import build_marks
 from synapse_apply.session.prepare import kept
 from synapse_apply.session.unrecorded import Aside, folders
 
@@ -29,7 +29,7 @@ def tools_of(context: Context, planned: Planned, progress: Progress) -> Tools:
         packages=WatchedPackages(context.packages, progress, context.clock),
         clock=context.clock,
         progress=progress,
-        marks=marks_with(context, records),
+        marks=build_marks(context, records),
         actor=context.actor,
         plan_id=plan.id,
         request_id=context.request_id,

@@ -15,7 +15,7 @@ def rest(left_out: Rows, missed: Rows) -> str:
     return disarm(text + _listed("Not exported:", missed))
 
 
-def taken_out(secrets: Rows) -> str:
+def list_secret_variables(secrets: Rows) -> str:
     """Secrets that take their values from variables; "" where there are none."""
     return disarm(_listed("Not written, to be set where plans and applies run:", secrets))
 
