@@ -10,9 +10,10 @@ from typing import Any, Self
 from synapse_apply.cli.face import Face
 from synapse_apply.model.address import Address
 from synapse_apply.model.aim import aimed_findings
-from synapse_apply.model.diagnostic import Diagnostic, Path, error, lies_in, pointer
+from synapse_apply.model.diagnostic import Diagnostic, Path, error, pointer
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
+from synapse_apply.model.marks import UNMARKED
 from synapse_apply.model.plan import FieldChange
 from synapse_apply.model.values import (
     ABSENT,
@@ -207,12 +208,12 @@ def _hide_recorded_secrets(item: Item) -> Item:
     secrets = {path for side in sides for path, value in side.items() if isinstance(value, SECRETS)}
     if not secrets:
         return item
+    marks = UNMARKED.with_named(frozenset(secrets))
 
     def hide(fields: Fields) -> Fields:
         return {
             path: Withheld("masked")
-            if not isinstance(value, SECRETS)
-            and (lies_in(path, secrets) or any(lies_in(one, (path,)) for one in secrets))
+            if not isinstance(value, SECRETS) and (marks.secret(path) or marks.holds_named(path))
             else value
             for path, value in fields.items()
         }

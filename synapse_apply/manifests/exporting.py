@@ -104,7 +104,8 @@ class Exporter:
     """Makes manifests that are valid on one target; `schema` is what their first line names.
 
     Where the server does not show secrets (`shows_secrets`), what may lack is left out, and told.
-    `variables` are those that manifests name by now, so that no two secrets share one.
+    `variables` are the names that manifests have by now, so that no two secrets share one, each
+    with how many were made of it.
     """
 
     project: Project
@@ -112,7 +113,7 @@ class Exporter:
     marks: SecretMarks
     schema: str = ""
     shows_secrets: bool = True
-    variables: set[str] = field(default_factory=set)
+    variables: dict[str, int] = field(default_factory=dict)
 
     def manifest(
         self, address: Address, spec: Mapping[str, Any], more: Mapping[str, Any]
@@ -169,10 +170,10 @@ class Exporter:
         """A name that no other secret has, and that no rule of CI tokens forbids."""
         parts = (address.kind, address.name, *(path[1:] or path))
         name = _NO_NAME.sub("_", "_".join(map(str, parts))).upper().strip("_")
-        wanted, count = name, 2
         while name in self.variables:
-            name, count = f"{wanted}_{count}", count + 1
-        self.variables.add(name)
+            self.variables[name] += 1
+            name = f"{name}_{self.variables[name]}"
+        self.variables[name] = 1
         return name
 
     def _document(

@@ -27,13 +27,14 @@ from synapse_apply.manifests.wording import (
 )
 from synapse_apply.model.credentials import allows, is_secret_value
 from synapse_apply.model.diagnostic import Path, from_pointer, pointer
-from synapse_apply.model.marks import SpecMarks
+from synapse_apply.model.marks import UNMARKED, SpecMarks
 from synapse_apply.model.secret_rules import forbidden_env
 from synapse_apply.model.values import SecretRef, Sensitive
 
 SENSITIVE = "sensitive"
 _ABSENT = object()
-_UNMARKED = SpecMarks("", frozenset())
+# To look for what was meant takes long: a hostile document may have thousands of wrong paths.
+_MOST_SUGGESTIONS = 20
 
 
 @cache
@@ -57,7 +58,7 @@ def find_marks(context: Context, draft: Draft) -> SpecMarks:
     if of_kind is not None:
         return of_kind.of(draft.spec)
     named = find_named_secrets(draft) if "lifecycle" in draft.value else frozenset()
-    return SpecMarks("", frozenset(), named=named) if named else _UNMARKED
+    return UNMARKED.with_named(named) if named else UNMARKED
 
 
 def secured(context: Context, draft: Draft, spec: Mapping[str, Any]) -> dict[str, Any]:
@@ -113,8 +114,9 @@ def _report_nothing_there(context: Context, draft: Draft, path: Path, at: Path) 
             continue
         text, above = pointer(path), dotted(("spec", *path[:end]))
         detail = f"`{text}` names no field of spec: {above} has no `{part}`"
-        hint = did_you_mean(str(part), value) if isinstance(value, dict) else ""
-        if isinstance(value, dict) and (near := closest(str(part), value)):
+        is_early = int(at[-1]) < _MOST_SUGGESTIONS
+        hint = did_you_mean(str(part), value) if isinstance(value, dict) and is_early else ""
+        if isinstance(value, dict) and is_early and (near := closest(str(part), value)):
             hint = f"did you mean `{pointer((*path[:end], near, *path[end + 1 :]))}`?"
         elif isinstance(value, list):
             detail = f"`{text}` names a part of {above}, which is a list: a list is one value"

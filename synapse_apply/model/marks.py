@@ -20,7 +20,8 @@ class SpecMarks:
     """The secret fields of the objects that are alike in the selector; as of KindMarks.
 
     `known` is None where nothing is known of such objects. `open` are described and no secret.
-    `named` are secret fields of one object alone: of a map there, everything below.
+    `named` are secret fields of one object alone: of a map there, everything below; `above_named`
+    are the places above them.
     """
 
     container: str
@@ -28,10 +29,16 @@ class SpecMarks:
     described: frozenset[Path] | None = None
     open: frozenset[Path] = frozenset()
     named: frozenset[Path] = frozenset()
+    above_named: frozenset[Path] = frozenset()
+
+    def with_named(self, paths: frozenset[Path]) -> SpecMarks:
+        """The same marks and those of one object."""
+        above = frozenset(path[:end] for path in paths for end in range(1, len(path)))
+        return replace(self, named=paths, above_named=above)
 
     def secret(self, path: Path) -> bool:
         """Whether the field at this path (relative to spec), or one it stands in, is secret."""
-        if self.named and _lies_in(path, self.named):
+        if self.named and any(path[:end] in self.named for end in range(1, len(path) + 1)):
             return True
         if path in self.open or len(path) < 2 or path[0] != self.container:
             return False
@@ -43,12 +50,14 @@ class SpecMarks:
 
     def holds_named(self, path: Path) -> bool:
         """Whether a named field lies below: what stands here and is no map may hold its value."""
-        end = len(path)
-        return any(len(name) > end and name[:end] == path for name in self.named)
+        return path in self.above_named
 
     def whole(self, path: Path) -> bool:
         """Whether a map at this path is one secret (`credentials`), not a map of secrets."""
         return self.known is not None and path in self.known
+
+
+UNMARKED = SpecMarks("", frozenset())
 
 
 @frozen
@@ -144,5 +153,5 @@ class SecretMarks:
         of_kind = self.kinds.get(kind)
         named = self.named.find_paths(kind, api, remote_id, keys) if self.named else frozenset()
         if of_kind is None:
-            return SpecMarks("", frozenset(), named=named) if named else None
-        return replace(of_kind.of(spec), named=named) if named else of_kind.of(spec)
+            return UNMARKED.with_named(named) if named else None
+        return of_kind.of(spec).with_named(named) if named else of_kind.of(spec)

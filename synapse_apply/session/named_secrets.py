@@ -16,7 +16,7 @@ from synapse_apply.kinds.descriptor import Catalogue
 from synapse_apply.model.address import Address
 from synapse_apply.model.desired import Desired
 from synapse_apply.model.diagnostic import Diagnostic, Path, pointer, warning
-from synapse_apply.model.marks import NamedSecrets, SecretMarks, SpecMarks
+from synapse_apply.model.marks import UNMARKED, NamedSecrets, SecretMarks, SpecMarks
 from synapse_apply.model.state import Intent, Record
 from synapse_apply.model.values import (
     Fields,
@@ -118,7 +118,7 @@ def wrap_recorded_secrets(
         resource = desired.get(address)
         if resource is None or not paths or address.kind in marks.kinds:
             continue
-        walk = _Wrapper(SpecMarks("", frozenset(), named=paths))
+        walk = _Wrapper(UNMARKED.with_named(paths))
         spec = {key: walk.wrap(value, (key,)) for key, value in resource.spec.items()}
         if walk.literals:
             changed[address] = replace(resource, spec=spec)

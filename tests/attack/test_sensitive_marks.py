@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,10 @@ from e2e.scenarios.workplace import TOKEN, Ran, Server, Workplace, project
 from echoing import echoing
 
 from synapse_apply.emulator.serve import EmbeddedServer
+from synapse_apply.manifests.exporting import Exporter
+from synapse_apply.manifests.project import without_file
+from synapse_apply.manifests.shapes import secret_marks
+from synapse_apply.model.address import Address
 
 DEEP = bool(os.environ.get("SYNAPSE_APPLY_TEST_DEEP"))
 LIVE = 'cAn4ry-live/+ "quoted"\\é-7777'
@@ -394,3 +399,26 @@ def test_a_server_that_echoes_what_it_was_sent(tmp_path: Path, how: str) -> None
         ran = [place.apply(code=None), place.apply("--json", code=None)]
     assert ran[0].code in (3, 7)
     assert_hidden(place, *ran)
+
+
+@pytest.mark.parametrize("what", ["paths that are wrong", "paths that are right", "variables"])
+def test_thousands_of_them_take_no_time(tmp_path: Path, what: str) -> None:
+    """Neither a hostile manifest nor a server's keys that all give one variable."""
+    keys = [f"key-{number:05}" for number in range(3000)]
+    begin = time.process_time()
+    if what == "variables":
+        empty = without_file(tmp_path)
+        exporter = Exporter(empty, empty.targets["embedded"], secret_marks())
+        token = "ghp_" + "a1B2c3D4e5" * 4
+        configuration = {"token" + "-" * number: token for number in range(900)}
+        spec = {"name": "P", "configuration": configuration}
+        made = exporter.manifest(Address("plugin", "p"), spec, {})
+        assert len({one.variable for one in made.secrets}) == 900
+    else:
+        end = "x" if what == "paths that are wrong" else ""
+        sensitive = {"sensitive": [f"/configuration/{key}{end}" for key in keys]}
+        place = Workplace(tmp_path)
+        configuration = dict.fromkeys(keys, "v")
+        write(place, plugin(lifecycle=sensitive, configuration=configuration))
+        assert "3,000 warnings" in place.run("validate", "-t", "embedded").out
+    assert time.process_time() - begin < 10
