@@ -95,8 +95,8 @@ secret. A secret written as plain text is
 a warning, and an error with `--strict`. A provider that is not listed below is accepted with a
 warning; all its values are treated as secret.
 
-Free-form fields of plugins and releases (`configuration`, `detail`, `config`) may hold secrets, too.
-`lifecycle.sensitive` names them:
+Free-form fields of plugins and releases (`configuration`, `detail`, `config`) may hold secrets,
+too. `lifecycle.sensitive` names them:
 
 ```yaml
 kind: Plugin
@@ -110,8 +110,8 @@ spec:
     keys: {valueFrom: {file: secrets/keys.json, format: json}}
 ```
 
-- A named field takes `valueFrom` and is compared, recorded and shown as any secret. Of a map that is
-  named, everything in it is secret; a list is one value.
+- A named field takes `valueFrom` and is compared, recorded and shown as any secret. Of a map that
+  is named, everything in it is secret; a list is one value.
 - The state keeps what is a secret. Where a manifest no longer names a field that is recorded as
   one, plans warn, and still show no value of it. To make it public, take the field out and apply,
   then declare it anew.

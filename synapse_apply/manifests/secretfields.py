@@ -48,7 +48,7 @@ def find_named_secrets(draft: Draft) -> frozenset[Path]:
     block = draft.value.get("lifecycle") if isinstance(draft.value, dict) else None
     texts = block.get(SENSITIVE) if isinstance(block, dict) else None
     texts = texts if isinstance(texts, list) else ()
-    pointers = (from_pointer(one) for one in texts if isinstance(one, str) and one[:1] == "/")
+    pointers = (from_pointer(text) for text in texts if isinstance(text, str) and text[:1] == "/")
     return frozenset(path for path in pointers if path[0] in list_free_form_fields(draft.schema))
 
 
@@ -155,7 +155,7 @@ def describe_lookalike(path: Path, value: Any) -> str:
     if isinstance(value, str):
         return is_secret_value(name, value)
     if isinstance(value, list):
-        return next((kind for one in value if (kind := describe_lookalike((name,), one))), "")
+        return next((kind for item in value if (kind := describe_lookalike((name,), item))), "")
     if isinstance(value, dict):
         pairs = (describe_lookalike((key,), below) for key, below in value.items())
         return next((kind for kind in pairs if kind), "")
@@ -266,13 +266,15 @@ def _refuse(context: Context, draft: Draft, path: Path, in_list: bool = False) -
     detail = f"`{whole}` is not a secret field"
     hint = "write the value, or use a variable: ${var.NAME}"
     names = list(itertools.takewhile(lambda part: isinstance(part, str), path))
-    if draft.schema not in context.marks.kinds and names[0] in list_free_form_fields(draft.schema):
+    is_free_form = names[0] in list_free_form_fields(draft.schema)
+    may_be_named = is_free_form and draft.schema not in context.marks.kinds
+    if may_be_named:
         hint += (
             f"; if it is a secret, name it: lifecycle: {{{SENSITIVE}: [{pointer(tuple(names))}]}}"
         )
     if in_list:
         detail = f"`{whole}` stands in a list, and a list is one value"
-        if hint.endswith("}"):
+        if may_be_named:
             hint += ", and give the whole list by valueFrom with format: json"
     context.find(draft, ("spec", *path), ONLY_FOR_SECRETS, detail, hint)
 
