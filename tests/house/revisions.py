@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 WORKING_TREE = "."
-FOLDERS = ("synapse_apply/", "tests/")
 
 
 @dataclass(frozen=True)
@@ -20,12 +19,10 @@ class Revision:
 
     def list_python_files(self) -> list[str]:
         """The files that both proofs compare."""
-        return sorted(
-            path for path in self.blobs if path.endswith(".py") and path.startswith(FOLDERS)
-        )
+        return sorted(path for path in self.blobs if path.endswith(".py"))
 
     def list_other_files(self) -> list[str]:
-        """All files that are no Python of ours."""
+        """All files that are no Python."""
         return sorted(self.blobs.keys() - set(self.list_python_files()))
 
     def read_files(self, paths: list[str]) -> dict[str, str]:

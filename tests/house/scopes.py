@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 BUILTIN = -1
+_ASSIGNMENTS = (ast.Assign, ast.AnnAssign, ast.AugAssign)
 
 
 @dataclass
@@ -116,7 +117,11 @@ class _Reader:
     def visit_plain(self, node: ast.AST, scope: Scope) -> None:
         if isinstance(node, ast.Name):
             if isinstance(node.ctx, ast.Load):
-                self.uses.append((scope, id(node), "id", node.id))
+                home = scope
+                # A class body sees what it has bound by then, else what is around it.
+                while home.kind == "class" and node.id not in home.bound and home.parent:
+                    home = home.parent
+                self.uses.append((home, id(node), "id", node.id))
             else:
                 self.bind(scope, node.id, node, "id")
             return
@@ -138,7 +143,9 @@ class _Reader:
             self.bind(scope, node.name, node, "name")
         elif isinstance(node, ast.MatchMapping):
             self.bind(scope, node.rest, node, "rest")
-        for child in ast.iter_child_nodes(node):
+        children = list(ast.iter_child_nodes(node))
+        # Of an assignment the value comes first.
+        for child in reversed(children) if isinstance(node, _ASSIGNMENTS) else children:
             self.visit(child, scope)
 
     def visit_function(

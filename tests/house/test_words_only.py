@@ -199,6 +199,15 @@ def test_a_name_that_hides_a_builtin_or_a_module_name_is_found(tmp_path: Path) -
     assert any("it is bound elsewhere now" in one for one in found), found
 
 
+def test_a_field_may_have_the_name_of_its_default(tmp_path: Path) -> None:
+    """In a class body a name is what is around it until the body binds it."""
+    before = "def make(): ...\n\n\nclass A:\n    make: object = make\n    other: object = make\n"
+    after = before.replace("def make", "def build").replace("= make\n    o", "= build\n    o")
+    assert change(tmp_path, before, after, "synapse_apply.m:make\tbuild\n") == []
+    wrong = after.replace("other: object = make", "other: object = build")
+    assert change(tmp_path, before, wrong, "synapse_apply.m:make\tbuild\n")
+
+
 def test_imports_that_change_places_are_found(tmp_path: Path) -> None:
     """The same names, bound to each other's origin."""
     found = change(

@@ -177,9 +177,8 @@ class _FileProof:
         if pair.kind == "keyword":
             return self._proof.why_not_keyword(owner, pair.old, pair.new)
         if isinstance(pair.owner, ast.Name) and pair.owner.id == "__all__":
-            owner = module.name
-        elif isinstance(pair.owner, ast.Name) and pair.owner.id == "__slots__":
-            owner = None
+            entity = str(base.imported_entity(module.name, pair.old))
+            return "" if renames.new_name_of(entity) == pair.new else f"no row for {entity}"
         return self._proof.why_not_member(owner, pair.old, pair.new)
 
     def _find_in_name(self, pair: Pair) -> Iterator[str]:
