@@ -1,8 +1,9 @@
 """The rename map: `tests/house/renames/*.tsv`, the names that a words-only commit may change.
 
 A row has two columns, `where` and the new name, and names what it renames as it is called before
-any rename: `module:name`, `module:Class.member`, `module:function/local`. A row of three columns,
-`module`, old and new text, is a text that changes with a name (`*` as module: anywhere).
+any rename: `module:name`, `module:Class.member`, `module:function/local`; or it names a module and
+where that moves to. A row of three columns, `module`, old and new text, is a text that changes with
+a name (`*` as module: anywhere).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from itertools import product
 from pathlib import Path
 
 _DOTTED = re.compile(r"\b(?:synapse_apply|tests)(?:\.\w+)+")
+_FILE = re.compile(r"(?<![\w/.-])(?:\w+/)+\w+\.py\b")
 
 
 @dataclass
@@ -21,6 +23,7 @@ class RenameMap:
     """New names by `where`, and what is asked of them without knowing where."""
 
     rows: dict[str, str] = field(default_factory=dict)
+    modules: dict[str, str] = field(default_factory=dict)
     texts: set[tuple[str, str, str]] = field(default_factory=set)
     members: set[tuple[str, str]] = field(default_factory=set)
     parameters: set[tuple[str, str]] = field(default_factory=set)
@@ -34,6 +37,27 @@ class RenameMap:
         if {(module, old, new), ("*", old, new)} & self.texts:
             return True
         return _DOTTED.sub(lambda match: self._rename_dotted(match[0]), old) == new
+
+    def move_module(self, name: str) -> str:
+        """Where a module is after its move, or one below a folder that moves."""
+        head, dot, tail = name.rpartition(".")
+        if name in self.modules:
+            return self.modules[name]
+        return f"{self.move_module(head)}{dot}{tail}" if head else name
+
+    def move_text(self, module: str, text: str) -> str:
+        """A text with the dotted and the file names of modules as they are after the moves."""
+        for new in (
+            new for where, old, new in self.texts if where in (module, "*") and old == text
+        ):
+            return new
+        text = _DOTTED.sub(lambda match: self.move_module(match[0]), text)
+        return _FILE.sub(self._move_file, text)
+
+    def _move_file(self, match: re.Match[str]) -> str:
+        prefix = "synapse_apply/" if not match[0].startswith(("synapse_apply/", "tests/")) else ""
+        name = f"{prefix}{match[0]}".removesuffix(".py").replace("/", ".")
+        return f"{self.move_module(name).replace('.', '/')}.py".removeprefix(prefix)
 
     def _rename_dotted(self, dotted: str) -> str:
         """A dotted path with each part that has a row renamed."""
@@ -66,9 +90,12 @@ def parse_rename_map(lines: Mapping[str, str]) -> RenameMap:
         if len(columns) == 3:
             renames.texts.add((columns[0], columns[1], columns[2]))
             continue
-        if len(columns) != 2 or ":" not in columns[0]:
+        if len(columns) != 2:
             raise SystemExit(f"{position}: not `module:name`, a tab and the new name: {line}")
         where, new = columns[0].strip(), columns[1].strip()
+        if ":" not in where:
+            renames.modules[where] = new
+            continue
         if first.setdefault(where, new) != new:
             raise SystemExit(f"{position}: {where} is renamed twice: {first[where]}, {new}")
     for where, new in first.items():
