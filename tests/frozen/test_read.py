@@ -1,0 +1,168 @@
+"""What earlier versions wrote is read as they meant it, and written as they wrote it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from frozen import samples
+from postgres.server import PostgresServer
+
+from synapse_apply.model import codec
+from synapse_apply.model.errors import InputError
+from synapse_apply.model.state import Position
+from synapse_apply.model.values import Mac
+from synapse_apply.secrets.keys import Keys
+from synapse_apply.session import saved, unrecorded
+from synapse_apply.session.sources import held_from_json, held_to_json
+from synapse_apply.session.unrecorded import Aside
+from synapse_apply.stores.postgres import open_postgres
+from synapse_apply.stores.schema import COLUMNS
+from synapse_apply.stores.sql import SqlStore
+from synapse_apply.stores.sqlite import open_sqlite
+
+FILES = Path(__file__).resolve().parent / "2026-11"
+UNRECORDED = f"unrecorded-prod-{samples.PLAN_ID}.jsonl"
+KEYS = Keys((samples.KEY,))
+
+
+def read_document(name: str) -> Any:
+    return json.loads((FILES / name).read_text())
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SqlStore]:
+    """The frozen state, in each sort of store."""
+    if request.param == "sqlite":
+        opened = open_sqlite(shutil.copy(FILES / "state.db", tmp_path / "state.db"))
+    else:
+        server: PostgresServer = request.getfixturevalue("postgres")
+        server.run("DROP SCHEMA IF EXISTS frozen CASCADE", (FILES / "state.sql").read_text())
+        opened = open_postgres(server.url(schema="frozen"), "t")
+    with closing(opened):
+        yield opened
+
+
+def test_a_state_is_read(store: SqlStore) -> None:
+    """Records of each kind, open calls of each verb, history and used plans, each in its field."""
+    wanted = samples.build_contents()
+    found = store.contents()
+    assert found == wanted
+    assert store.position() == Position(serial=41, fence=wanted.fence + 1)
+    assert store.was_applied(samples.PLAN_ID)
+    assert store.audit(1) == [wanted.audit[-1]]
+    assert codec.state_to_json(found.state) == read_document("state.json")
+
+
+def test_a_state_can_be_worked_with(store: SqlStore) -> None:
+    """It is locked, written to and counted on from where it was."""
+    before = store.position()
+    opened = samples.build_intents()[0]
+    with store.lock("apply"):
+        store.settle(samples.build_ended()[0][0], None, samples.build_audit()[0])
+        store.remove(samples.BY_ID)
+    assert store.position().reaches(before.next())
+    assert store.position().fence == before.fence + 1
+    assert opened.id not in {intent.id for intent in store.read().open_intents}
+    assert samples.BY_ID not in store.read().records
+
+
+def test_a_state_is_written_byte_for_byte(tmp_path: Path) -> None:
+    """Every cell of every table, but who wrote it when."""
+    with closing(open_sqlite(tmp_path / "new.db", now=lambda: samples.AT)) as made:
+        made.fill(samples.build_contents())
+    tables = [{**read_rows(path), "lock": []} for path in (tmp_path / "new.db", FILES / "state.db")]
+    for table in tables:
+        del table["meta"][0]["tool_version"]
+    assert tables[0] == tables[1]
+
+
+def read_rows(path: Path) -> dict[str, list[dict[str, Any]]]:
+    """All that a file holds, by table and column."""
+    with closing(sqlite3.connect(path)) as connection:
+        connection.row_factory = sqlite3.Row
+        return {
+            table: [dict(row) for row in connection.execute(f"SELECT * FROM {table} ORDER BY 1")]
+            for table in COLUMNS
+        }
+
+
+def test_the_holder_of_a_lock_is_told(tmp_path: Path) -> None:
+    """Who, where, doing what, since when, in which run."""
+    with closing(open_sqlite(shutil.copy(FILES / "locked.db", tmp_path / "state.db"))) as store:
+        (finding,) = store.in_the_way()
+        for part in ("somebody@another-host", "process 1", "running apply since 2026-11-26T21:00"):
+            assert part in finding.detail
+        assert "https://ci.example/runs/1" in finding.detail
+        assert store.contents() == samples.build_contents()
+
+
+def test_a_plan_is_read_and_written() -> None:
+    """Every shape of it, exactly; and what a plan with packages tells of a source."""
+    assert codec.plan_from_json(read_document("plan.json")) == samples.build_plan()
+    assert held_from_json(read_document("held.json")) == samples.build_held()
+    for name, value in (
+        ("plan.json", codec.plan_to_json(samples.build_plan())),
+        ("held.json", held_to_json(samples.build_held())),
+        ("state.json", codec.state_to_json(samples.build_contents().state)),
+    ):
+        assert f"{codec.canonical(value)}\n" == (FILES / name).read_text()
+
+
+def test_digests_and_signatures_stay() -> None:
+    """Of secrets, lines, runs and values: a digest that changes is a change to everybody."""
+    assert samples.build_digests() == read_document("digests.json")
+    assert (FILES / "key.txt").read_text().strip() == samples.KEY_TEXT
+
+
+@pytest.mark.parametrize(("name", "number"), [("next.plan", 1), ("packed.plan", 2)])
+def test_saved_plans_are_read(name: str, number: int) -> None:
+    """Of both formats: the plan, its options, its signature, the packages in it."""
+    found = saved.read(FILES / name)
+    actions = {str(change.address): change.action.value for change in found.plan.changes}
+    assert actions == {
+        "plugin/echo": "update",
+        "release/echo@1.1.0": "create",
+        "release/echo@1.0.0": "no-op",
+        "storage/late": "create",
+        "storage/raw": "no-op",
+    }
+    assert isinstance(found.mac, Mac)
+    assert found.mac.key_id == samples.KEY.key_id
+    assert not found.choices.prune
+    assert found.choices.verify
+    assert (found.carrier is not None) == (number == 2)
+    if found.carrier is not None:
+        assert {held.source.path for held in found.carrier.held} == {"plugins/echo"}
+        assert len(found.carrier.sizes) == 1
+
+
+def test_unrecorded_calls_are_read(tmp_path: Path) -> None:
+    """Each line as it was meant, and signed by the key; another key's are told apart."""
+    found = unrecorded.read(FILES / UNRECORDED, "prod", KEYS)
+    assert found.is_genuine
+    assert [(one.intent, one.record, one.entry) for one in found.ended] == list(
+        samples.build_ended()
+    )
+    assert {(one.lineage, one.target, one.plan_id) for one in found.ended} == {
+        (samples.LINEAGE, "prod", samples.PLAN_ID)
+    }
+    assert not unrecorded.read(FILES / UNRECORDED, "prod", Keys()).is_genuine
+    changed = tmp_path / UNRECORDED
+    changed.write_text((FILES / UNRECORDED).read_text().replace('"12"', '"13"'))
+    with pytest.raises(InputError, match="changed after a run wrote it"):
+        unrecorded.read(changed, "prod", KEYS)
+
+
+def test_unrecorded_calls_are_written_byte_for_byte(tmp_path: Path) -> None:
+    """With their signatures, since another run goes on in the same file."""
+    aside = Aside([tmp_path], "prod", samples.LINEAGE, samples.PLAN_ID, KEYS)
+    for intent, record, entry in samples.build_ended():
+        aside.keep(intent, record, entry)
+    assert (tmp_path / UNRECORDED).read_text() == (FILES / UNRECORDED).read_text()
