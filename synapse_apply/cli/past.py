@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 
 from synapse_apply.cli.face import Face
+from synapse_apply.model.codec import audit_to_json
 from synapse_apply.model.errors import Exit
 from synapse_apply.session.history import PastRun
 from synapse_apply.views.grammar import short_commit
@@ -63,7 +63,7 @@ def show_run(face: Face, run: PastRun) -> int:
 
 def _document(run: PastRun) -> dict[str, Any]:
     calls = [
-        {name: value for name, value in asdict(call).items() if name not in _OF_THE_RUN}
+        {name: value for name, value in audit_to_json(call).items() if name not in _OF_THE_RUN}
         for call in run.calls
     ]
     return {

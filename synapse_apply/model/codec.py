@@ -15,6 +15,7 @@ from synapse_apply.model.json_shapes import coder_of
 from synapse_apply.model.json_values import TOO_DEEP, Json, WrongShape, value_to_json
 from synapse_apply.model.plan import Change, Plan
 from synapse_apply.model.state import AuditEntry, Intent, Record, State
+from synapse_apply.model.trial import Trial
 from synapse_apply.model.values import Fields
 
 PLAN_FORMAT = 1
@@ -62,6 +63,10 @@ def change_to_json(change: Change) -> Json:
 
 def change_from_json(data: Any) -> Change:
     return _decode(Change, data)
+
+
+def trial_to_json(trial: Trial) -> Json:
+    return _encode(Trial, trial)
 
 
 def plan_to_json(plan: Plan) -> Json:

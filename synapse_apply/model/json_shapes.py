@@ -1,14 +1,15 @@
 """JSON coding of a dataclass by its declared types, so that a new field of the model is coded too.
 
-A dataclass becomes an object under its own field names, an address its text, an enum its value, a
-path a list (so that 0 and "0" stay apart), fields an object of JSON Pointers. Writing checks as
-strictly as reading: what could not be read back is a TypeError when it is written.
+A dataclass becomes an object, each field under its KEY (text_forms.py), else under its name; an
+address becomes its text, an enum its value, a path a list (so that 0 and "0" stay apart), fields an
+object of JSON Pointers. Writing checks as strictly as reading: what could not be read back is a
+TypeError when it is written.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import MISSING, Field, fields, is_dataclass
 from enum import Enum
 from functools import cache, lru_cache
 from types import NoneType, UnionType
@@ -30,7 +31,7 @@ from synapse_apply.model.json_values import (
     value_from_json,
     value_to_json,
 )
-from synapse_apply.model.text_forms import FORM, TextForm
+from synapse_apply.model.text_forms import FORM, KEY, TextForm
 from synapse_apply.model.values import Fields
 
 
@@ -110,24 +111,19 @@ def _enum(kind: type[Enum]) -> Coder:
 
 def _dataclass(kind: type[Any]) -> Coder:
     hints = get_type_hints(kind)
-    coders = {
-        field.name: _of_form(coder_of(hints[field.name]), field.metadata.get(FORM))
-        for field in fields(kind)
-    }
-    parts = [(name, one.encode, one.decode, one.of_texts) for name, one in coders.items()]
-    needed = {
-        field.name
-        for field in fields(kind)
-        if field.default is MISSING and field.default_factory is MISSING
-    }
+    parts = []
+    for field in fields(kind):
+        coder = _of_form(coder_of(hints[field.name]), field.metadata.get(FORM))
+        parts.append((field.name, key_of_field(field), coder.encode, coder.decode, coder.of_texts))
+    needed = {key_of_field(field) for field in fields(kind) if is_needed(field)}
 
     def encode(value: Any) -> Json:
         if not isinstance(value, kind):
             raise TypeError(expected(f"a {kind.__name__}", value))
         data: Json = {}
-        for name, written, _, of_texts in parts:
+        for name, key, written, _, of_texts in parts:
             part = getattr(value, name)
-            data[name] = part if of_texts and type(part) is str else written(part)
+            data[key] = part if of_texts and type(part) is str else written(part)
         return data
 
     def decode(data: Any) -> Any:
@@ -137,15 +133,26 @@ def _dataclass(kind: type[Any]) -> Coder:
             raise WrongShape(f"{', '.join(sorted(needed - data.keys()))} missing")
         found = {}
         try:
-            for name, _, read, of_texts in parts:
-                if name in data:
-                    part = data[name]
+            for name, key, _, read, of_texts in parts:
+                if key in data:
+                    part = data[key]
                     found[name] = part if of_texts and type(part) is str else read(part)
         except WrongShape as problem:
-            raise problem.under(f".{name}") from None
+            raise problem.under(f".{key}") from None
         return kind(**found)
 
     return Coder(encode, decode)
+
+
+def key_of_field(field: Field[Any]) -> str:
+    """The JSON key of a field: what users' files have, whatever the field is called."""
+    key: str = field.metadata.get(KEY, field.name)
+    return key
+
+
+def is_needed(field: Field[Any]) -> bool:
+    """Whether a value without its key cannot be read."""
+    return field.default is MISSING and field.default_factory is MISSING
 
 
 def _of_form(coder: Coder, form: TextForm | None) -> Coder:

@@ -1,6 +1,7 @@
 """What state remembers. Never a secret: secret fields are Macs.
 
-Field names here are load-bearing: they are the columns and JSON keys of every stored state.
+Field names here are the JSON keys of every stored state. A field that is renamed names its key
+(`KEY` of text_forms.py); `tests/frozen/keys.json` holds the keys.
 """
 
 from __future__ import annotations

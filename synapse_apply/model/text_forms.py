@@ -1,4 +1,4 @@
-"""The form that a text of a stored value has to have, told beside the field that holds it."""
+"""What is said beside a field of a stored value: the form of its text, and its JSON key."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from synapse_apply.model.frozen import frozen
 
 # The name under which a field's metadata have its form.
 FORM = "form"
+# The name under which they have its key, where that is not the field's name: a field that is
+# renamed keeps the key it has in users' files, `field(metadata={KEY: "the_old_name"})`.
+KEY = "key"
 
 
 @frozen

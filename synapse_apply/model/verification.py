@@ -92,7 +92,7 @@ class Verified:
 
 @frozen
 class LastRun:
-    """A record's memory of its last run; its field names are those of stored states.
+    """A record's memory of its last run.
 
     `parameters` and `digest` are digests: of what was sent, and of the package that ran ("" where
     it is not known). `at` is RFC 3339 UTC. `signature` is over all of it under the state key
@@ -112,9 +112,14 @@ class LastRun:
         if not data:
             return None
         known = {verdict.value: verdict for verdict in Verdict}
-        names = ("job", "parameters", "digest", "at", "signature")
-        texts = {name: str(data.get(name, "")) for name in names}
-        return cls(known.get(str(data.get("result")), Verdict.UNKNOWN), **texts)
+        return cls(
+            known.get(str(data.get("result")), Verdict.UNKNOWN),
+            job=str(data.get("job", "")),
+            parameters=str(data.get("parameters", "")),
+            digest=str(data.get("digest", "")),
+            at=str(data.get("at", "")),
+            signature=str(data.get("signature", "")),
+        )
 
     def to_json(self) -> dict[str, str]:
         """As a record keeps it."""

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from synapse_apply.model.codec import trial_to_json
 from synapse_apply.model.diagnostic import Diagnostic, Position, pointer
 from synapse_apply.model.plan import (
     Action,
@@ -76,7 +77,7 @@ def plan_document(plan: Plan) -> dict[str, Any]:
         **({"offline": True} if plan.base.offline else {}),
         "base": base_document(plan.base),
         "summary": _summary(plan),
-        **({"server_dry_run": asdict(plan.trial)} if plan.trial is not None else {}),
+        **({"server_dry_run": trial_to_json(plan.trial)} if plan.trial is not None else {}),
         "moved": _moves(plan),
         "resource_changes": [_resource_change(change) for change in plan.changes],
         "verifications": planned_documents(plan),

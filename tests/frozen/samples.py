@@ -243,9 +243,11 @@ def build_contents() -> Contents:
     return Contents(state=state, plans=((PLAN_ID, AT),), audit=build_audit(), fence=6)
 
 
-def build_plan() -> Plan:
-    """A plan with every shape that a saved one may have, more than any real one has at once."""
-    position = Position("manifests/a.yaml", 3, 5)
+POSITION = Position("manifests/a.yaml", 3, 5)
+
+
+def build_change() -> Change:
+    """What a plan says of an address, each field set."""
     field = FieldChange(
         path=("configuration", "items", 1),
         before=[1, {"a": None}],
@@ -256,11 +258,11 @@ def build_plan() -> Plan:
         inside=(("0", "a"), ("1",)),
     )
     secret = FieldChange(("configuration", "key"), ABSENT, ABSENT, Cause.SECRET, sensitive=True)
-    change = Change(
+    return Change(
         address=RELEASE,
         action=Action.UPDATE,
         fields=(field, secret),
-        refusals=(Refusal("locked", "It is locked.", ("unlock it",), position, True),),
+        refusals=(Refusal("locked", "It is locked.", ("unlock it",), POSITION, True),),
         notes=("a note",),
         depends_on=(PLUGIN,),
         remote_id="rel-31",
@@ -275,7 +277,7 @@ def build_plan() -> Plan:
         after_unknown=(("id",),),
         fingerprint="9d" * 32,
         extras={"digest": DIGEST, "replaces": {"added": 1}},
-        position=position,
+        position=POSITION,
         verification=Verification(
             body={"action": "run", "context": {"project_id": 123}},
             parameters="sha256:" + "1b" * 32,
@@ -288,12 +290,16 @@ def build_plan() -> Plan:
         held=(FieldChange(("name",), "live", "declared", Cause.DRIFT),),
         accepted=(FieldChange(("label",), "live", "declared", Cause.GIT),),
     )
-    finding = Diagnostic(
+
+
+def build_finding() -> Diagnostic:
+    """A finding, each field set."""
+    return Diagnostic(
         severity=Severity.WARNING,
         summary="Something is odd",
         detail="At this place.",
         hint="Look.",
-        position=position,
+        position=POSITION,
         address=str(RELEASE),
         path=("spec", "source", 0),
         target="prod",
@@ -301,6 +307,10 @@ def build_plan() -> Plan:
         rule="package:size",
         of_backend=True,
     )
+
+
+def build_plan() -> Plan:
+    """A plan with every shape that a saved one may have, more than any real one has at once."""
     others = tuple(Change(STORAGE, action) for action in Action)
     base = Base(
         target="prod",
@@ -319,11 +329,11 @@ def build_plan() -> Plan:
         created=AT,
         tool_version="0.1.0",
         base=base,
-        changes=(change, *others),
+        changes=(build_change(), *others),
         guards=(GuardTrip("deletes", "Too many", "3 of 4", (STORAGE,), 2),),
-        diagnostics=(finding,),
+        diagnostics=(build_finding(),),
         capabilities=Capabilities({"plugin.list": True, "storage.list": False}),
-        moved=(Moved(PLUGIN, Address("plugin", "new"), position),),
+        moved=(Moved(PLUGIN, Address("plugin", "new"), POSITION),),
         trial=Trial(tried=3, refused=1, untried=2),
     )
 

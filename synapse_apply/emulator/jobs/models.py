@@ -85,6 +85,15 @@ def script(row: Row) -> Script:
     return Script(stored["seconds"], stored["outcome"], stored["log_lines"])
 
 
+def script_to_json(script: Script) -> dict[str, object]:
+    """As a job's row keeps it."""
+    return {
+        "seconds": script.seconds,
+        "outcome": script.outcome,
+        "log_lines": script.log_lines,
+    }
+
+
 def at(row: Row, moment: float) -> Now:
     """A job at a moment: by its clock, unless somebody reported its status."""
     plan = script(row)

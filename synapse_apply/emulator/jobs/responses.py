@@ -57,7 +57,7 @@ def run(call: Call) -> Answer:
         "release": release.id if release else None,
         "version": release.body["version"] if release else None,
         "user": USER,
-        "script": dataclasses.asdict(script),
+        "script": models.script_to_json(script),
     }
     row = backend.store.insert(
         "job", call.tenant, body, created=backend.clock.now(), parent=plugin.id

@@ -1,0 +1,131 @@
+"""The JSON keys of stored values, by where they stand: what a renamed field must not change."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+import pytest
+from frozen import samples
+
+from synapse_apply.model.address import Address
+from synapse_apply.model.json_shapes import is_needed, key_of_field
+from synapse_apply.model.plan import Change, Plan
+from synapse_apply.model.state import AuditEntry, Intent, Record, State
+from synapse_apply.model.text_forms import FORM
+from synapse_apply.model.trial import Trial
+from synapse_apply.session.sources import Held
+
+FILE = Path(__file__).resolve().parent / "keys.json"
+# By what they are to users. All that `json_shapes` is asked to code, but flat fields.
+ROOTS: dict[str, Any] = {
+    "record": Record,
+    "intent": Intent,
+    "audit": AuditEntry,
+    "state": State,
+    "plan": Plan,
+    "change": Change,
+    "source": Held,
+    "trial": Trial,
+}
+_OF_FIELDS = ("sensitive", "note", "inside")
+FROZEN: dict[str, list[str]] = json.loads(FILE.read_text())
+
+
+def walk_keys(path: str, hint: Any) -> Iterator[tuple[str, list[str]]]:
+    """Each object and each choice below a type, by its place, with its keys or its values.
+
+    A key that a file may lack ends in `?`, one whose text has a form in `~`.
+    """
+    if isinstance(hint, type) and issubclass(hint, Enum):
+        yield path, [f"={member.value}" for member in hint]
+    elif hint is Address:
+        return
+    elif is_dataclass(hint):
+        hints = get_type_hints(hint)
+        yield (
+            path,
+            [
+                f"{key_of_field(one)}{'' if is_needed(one) else '?'}{'~' if FORM in one.metadata else ''}"
+                for one in fields(hint)
+            ],
+        )
+        for one in fields(hint):
+            yield from walk_keys(f"{path}.{key_of_field(one)}", hints[one.name])
+    else:
+        for below in get_args(hint):
+            yield from walk_keys(path, below)
+
+
+def walk_values(path: str, hint: Any, value: Any) -> Iterator[tuple[str, str]]:
+    """The place and the key of everything in a value that is not as it would be by default."""
+    if is_dataclass(hint) and hint is not Address:
+        hints = get_type_hints(hint)
+        for one in fields(hint):
+            part, key = getattr(value, one.name), key_of_field(one)
+            if is_needed(one) or part not in (one.default, None, (), {}):
+                yield path, key
+                yield from walk_values(f"{path}.{key}", hints[one.name], part)
+    elif isinstance(value, tuple):
+        for below in value:
+            yield from walk_values(path, get_args(hint)[0], below)
+    elif isinstance(value, dict) and get_args(hint):
+        for below in value.values():
+            yield from walk_values(path, get_args(hint)[-1], below)
+    else:
+        for below in get_args(hint):
+            if is_dataclass(below) and isinstance(value, below):
+                yield from walk_values(path, below, value)
+
+
+def read_keys() -> dict[str, list[str]]:
+    return {where: keys for root, hint in ROOTS.items() for where, keys in walk_keys(root, hint)}
+
+
+def test_the_list_is_of_all_that_is_stored() -> None:
+    """Each object and each choice; a new one is added to keys.json."""
+    assert read_keys().keys() == FROZEN.keys()
+
+
+@pytest.mark.parametrize("where", FROZEN)
+def test_keys_stay(where: str) -> None:
+    """Every key that files have is there, in its order, and may be left out where it might be.
+
+    A renamed field says its key: `field(metadata={KEY: "the_old_name"})`. A new one has a default.
+    """
+    now, was = read_keys()[where], FROZEN[where]
+    assert [key for key in now if key in was] == was
+    added = [key for key in now if key not in was]
+    assert all("?" in key or key.startswith("=") for key in added), added
+    assert len({key.rstrip("?~") for key in now}) == len(now)
+
+
+def test_the_frozen_values_have_every_key() -> None:
+    """Each field is set in one of the samples, so that reading them proves all keys."""
+    state = samples.build_contents()
+    found = {
+        pair
+        for root, values in {
+            "record": samples.build_records(),
+            "intent": (*samples.build_intents(), *(one[0] for one in samples.build_ended())),
+            "audit": state.audit,
+            "state": (state.state,),
+            "plan": (samples.build_plan(),),
+            "source": (samples.build_held(),),
+        }.items()
+        for value in values
+        for pair in walk_values(root, ROOTS[root], value)
+    }
+    wanted = {
+        (where, key.rstrip("?~"))
+        for where, keys in FROZEN.items()
+        for key in keys
+        if not key.startswith("=") and where.split(".")[0] not in {"change", "trial"}
+    }
+    # A state holds open calls alone; the same class is set elsewhere.
+    unset = {(f"plan.changes.{side}", key) for side in ("held", "accepted") for key in _OF_FIELDS}
+    assert wanted - found == {("state.open_intents", "state"), *unset}
