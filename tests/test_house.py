@@ -1,0 +1,119 @@
+"""Words and rooms, as ratchets: each number is today's, and may only go down.
+
+What counts: functions named by a bare participle (`told`: it says neither what is done nor what
+comes back), locals and parameters that say nothing of what they hold, files in one folder, and
+class names that stand in two modules.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections import Counter, defaultdict
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[1] / "synapse_apply"
+# What is counted, and how many there are. Lower a number when there are fewer.
+MOST = {"participles": 463, "vague names": 2507, "files in a folder": 70, "shared class names": 38}
+
+# Participles that do not end in -ed.
+IRREGULAR = """
+    begun bound broken built done drawn found given gone got grown heard held hidden kept known
+    laid left lost made meant met moved said seen sent shown sought spoken stuck taken thought told
+    written
+"""
+# They end in -ed and are none.
+NO_PARTICIPLES = """
+    bed embed embedded exceed feed hundred indeed need proceed red seed shed speed
+"""
+VAGUE = """
+    along asked at beside found given gone held here inside kept known left made mine near needed one
+    ours place quiet said seen settled shown taken theirs there told wanted way ways whole
+"""
+_IRREGULAR, _NO_PARTICIPLES, _VAGUE = (
+    frozenset(words.split()) for words in (IRREGULAR, NO_PARTICIPLES, VAGUE)
+)
+# Functions that may be called so, and why.
+ALLOWED_FUNCTIONS = {
+    "applied": "the side of a record that was sent",
+    "desired": "the declared side of a resource",
+    "locked": "the state of a lock, of a file or of a release",
+    "nested": "a tree in place of flat fields",
+    "observed": "the live side of a resource",
+    "parsed": "JSON in place of its text",
+    "seen": "the side of a record that the server answered",
+}
+# Folders of equals (a verb, a kind, a check a file), which may be fuller, and why.
+FOLDERS_OF_EQUALS: dict[str, str] = {}
+# Classes that may stand in two modules, and why.
+ALLOWED_CLASSES: dict[str, str] = {}
+
+
+@cache
+def count_all() -> dict[str, Counter[str]]:
+    """Each measure as a count by what is counted, in one walk of the sources."""
+    participles, vague = Counter[str](), Counter[str]()
+    folders, modules = Counter[str](), defaultdict[str, set[Path]](set)
+    for path in PACKAGE.rglob("*.py"):
+        folders[str(path.parent.relative_to(PACKAGE))] += path.name != "__init__.py"
+        for node in ast.walk(ast.parse(path.read_bytes())):
+            if isinstance(node, ast.Name):
+                if isinstance(node.ctx, ast.Store) and node.id.strip("_") in _VAGUE:
+                    vague[node.id] += 1
+            elif isinstance(node, ast.arg):
+                vague[node.arg] += node.arg.strip("_") in _VAGUE
+            elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                participles[node.name] += is_bare_participle(node.name)
+            elif isinstance(node, ast.ClassDef):
+                modules[node.name].add(path)
+    return {
+        "participles": participles,
+        "vague names": vague,
+        "files in a folder": Counter(
+            {name: size for name, size in folders.items() if name not in FOLDERS_OF_EQUALS}
+        ),
+        "shared class names": Counter(
+            {
+                name: 1
+                for name, paths in modules.items()
+                if len(paths) > 1 and name not in ALLOWED_CLASSES
+            }
+        ),
+    }
+
+
+@cache
+def is_bare_participle(name: str) -> bool:
+    """Whether a function's name is one word, and that is a participle."""
+    word = name.strip("_")
+    if name.startswith("__") or "_" in word or re.search("[a-z][A-Z]", word):
+        return False
+    if word in ALLOWED_FUNCTIONS or word in _NO_PARTICIPLES:
+        return False
+    return word in _IRREGULAR or (len(word) > 3 and word.endswith("ed"))
+
+
+@pytest.mark.parametrize("measure", MOST)
+def test_numbers_only_go_down(measure: str) -> None:
+    """More than before is a step back; less is to be written down, so that it stays."""
+    counts = count_all()[measure]
+    number = max(counts.values()) if measure == "files in a folder" else counts.total()
+    most = ", ".join(f"{name} {count}" for name, count in counts.most_common(12) if count)
+    assert number <= MOST[measure], f"{number} {measure}, {MOST[measure]} before: {most}"
+    assert number == MOST[measure], f"only {number} {measure} now: lower the number in MOST"
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        *[(name, True) for name in ("told", "_kept", "found", "resolved", "completed", "made")],
+        *[(name, False) for name in ("find_record", "is_found", "need", "red", "speed", "locked")],
+        *[(name, False) for name in ("__enter__", "resolve", "told_of", "isFound", "_seed")],
+    ],
+)
+def test_what_a_bare_participle_is(name: str, expected: bool) -> None:
+    """One word that ends in -ed or is an irregular one; with another word it may tell."""
+    assert is_bare_participle(name) == expected
