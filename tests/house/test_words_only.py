@@ -258,6 +258,20 @@ def test_a_member_that_takes_the_place_of_another_is_found(tmp_path: Path) -> No
     assert "synapse_apply.m:A.told: synapse_apply.m:B still calls it told" in found
 
 
+def test_a_name_that_another_one_gives_up_is_found(tmp_path: Path) -> None:
+    """A use elsewhere that did not change would mean the other one."""
+    before = "def told(): ...\n\n\ndef text(a, b): ...\n"
+    after = "def text(): ...\n\n\ndef words(b, c): ...\n"
+    rows = (
+        "synapse_apply.m:told\ttext\nsynapse_apply.m:text\twords\n"
+        "synapse_apply.m:text/a\tb\nsynapse_apply.m:text/b\tc\n"
+    )
+    assert change(tmp_path, before, after, rows) == [
+        "synapse_apply.m:told: there was another text before: take two commits",
+        "synapse_apply.m:text/a: there was another b before: take two commits",
+    ]
+
+
 def test_names_as_texts_go_with_what_they_name(tmp_path: Path) -> None:
     """getattr on a known thing, __slots__, __all__, and what has a row of its own."""
     before = (

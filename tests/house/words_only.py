@@ -43,6 +43,7 @@ class WordsProof:
         for path in paths:
             before, after = self._base.modules[path], self._head.modules[path]
             yield from _FileProof(self, before, after).find_all()
+            yield from self._find_chains(before)
         yield from self._find_clashes()
 
     @property
@@ -118,6 +119,22 @@ class WordsProof:
         now = f"{module}:{'.'.join(renamed)}"
         known = now in self._head.classes or now in self._head.parameters
         return now if known else where
+
+    def _find_chains(self, module: Module) -> Iterator[str]:
+        """Names and parameters that get the name which another one gives up.
+
+        A use that did not change may then mean another thing: `module.name`, a keyword.
+        """
+        spaces = {f"{module.name}:": module.names.scopes[0].bound} | {
+            f"{where}/": parameters
+            for where, parameters in self._base.parameters.items()
+            if where.startswith(f"{module.name}:")
+        }
+        for prefix, names in spaces.items():
+            for old in sorted(names):
+                new = self._renames.new_name_of(f"{prefix}{old}")
+                if new in names and self._renames.new_name_of(f"{prefix}{new}") is not None:
+                    yield f"{prefix}{old}: there was another {new} before: take two commits"
 
     def _find_clashes(self) -> Iterator[str]:
         """Members that got the name of another, or whose override was left behind."""
