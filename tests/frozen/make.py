@@ -112,9 +112,9 @@ def write_generation(target: Path) -> None:
 
 def write_states(target: Path) -> None:
     """The same state in SQLite and in PostgreSQL; and one whose lock is held."""
-    gone = Process("another-host", "another boot", 1, "5", "somebody@another-host")
+    other_process = Process("another-host", "another boot", 1, "5", "somebody@another-host")
     for name in ("state.db", "locked.db"):
-        with closing(_open_sqlite(target / name, gone)) as store:
+        with closing(_open_sqlite(target / name, other_process)) as store:
             store.fill(samples.build_contents())
             if name == "locked.db":
                 lock = store.lock("apply")
@@ -129,15 +129,17 @@ def write_states(target: Path) -> None:
     try:
         server.start()
         url = server.url(schema="frozen")
-        with closing(open_postgres(url, "t", runner=Runner("", process=gone))) as store:
+        with closing(open_postgres(url, "t", runner=Runner("", process=other_process))) as store:
             store.fill(samples.build_contents())
         dump = [str(BINARIES / "bin" / "pg_dump"), "--schema=frozen", "--no-owner", "--inserts"]
         text = subprocess.run([*dump, server.url()], capture_output=True, text=True, check=True)
     finally:
         server.remove()
     lines = text.stdout.splitlines()
-    kept = [one for one in lines if one and not one.startswith(("--", "\\", "SET ", "SELECT "))]
-    (target / "state.sql").write_text("\n".join(kept) + "\n")
+    statements = [
+        line for line in lines if line and not line.startswith(("--", "\\", "SET ", "SELECT "))
+    ]
+    (target / "state.sql").write_text("\n".join(statements) + "\n")
 
 
 def _open_sqlite(path: Path, process: Process) -> SqlStore:
@@ -195,8 +197,8 @@ def write_project(target: Path) -> None:
     for name in ("next.plan", "packed.plan"):
         (root / name).replace(target / name)
     for pattern in ("*.lock", "endpoint.json", "lock", ".gitignore"):
-        for left in root.rglob(pattern):
-            left.unlink()
+        for leftover in root.rglob(pattern):
+            leftover.unlink()
     shutil.rmtree(root / OWN / "cache", ignore_errors=True)
     (root / OWN).rename(root / STORED_AS)
     shutil.copytree(root, target / "project")

@@ -352,10 +352,10 @@ def build_ended() -> tuple[tuple[Intent, Record | None, AuditEntry], ...]:
     opened, updated = build_intents()[:2]
     entry = build_audit()[0]
     record = Record(opened.address, "12", "v1", natural_key="name=Archive", applied=opened.fields)
-    made = replace(opened, remote_id="12", state=IntentState.DONE)
+    created = replace(opened, remote_id="12", state=IntentState.DONE)
     failed = replace(updated, state=IntentState.FAILED)
     return (
-        (made, record, replace(entry, address=str(made.address), verb=made.verb)),
+        (created, record, replace(entry, address=str(created.address), verb=created.verb)),
         (failed, None, replace(entry, address=str(failed.address), verb="update", result="failed")),
     )
 

@@ -50,12 +50,12 @@ def walk_keys(path: str, hint: Any) -> Iterator[tuple[str, list[str]]]:
         yield (
             path,
             [
-                f"{key_of_field(one)}{'' if is_needed(one) else '?'}{'~' if FORM in one.metadata else ''}"
-                for one in fields(hint)
+                f"{key_of_field(field)}{'' if is_needed(field) else '?'}{'~' if FORM in field.metadata else ''}"
+                for field in fields(hint)
             ],
         )
-        for one in fields(hint):
-            yield from walk_keys(f"{path}.{key_of_field(one)}", hints[one.name])
+        for field in fields(hint):
+            yield from walk_keys(f"{path}.{key_of_field(field)}", hints[field.name])
     else:
         for below in get_args(hint):
             yield from walk_keys(path, below)
@@ -65,11 +65,11 @@ def walk_values(path: str, hint: Any, value: Any) -> Iterator[tuple[str, str]]:
     """The place and the key of everything in a value that is not as it would be by default."""
     if is_dataclass(hint) and hint is not Address:
         hints = get_type_hints(hint)
-        for one in fields(hint):
-            part, key = getattr(value, one.name), key_of_field(one)
-            if is_needed(one) or part not in (one.default, None, (), {}):
+        for field in fields(hint):
+            part, key = getattr(value, field.name), key_of_field(field)
+            if is_needed(field) or part not in (field.default, None, (), {}):
                 yield path, key
-                yield from walk_values(f"{path}.{key}", hints[one.name], part)
+                yield from walk_values(f"{path}.{key}", hints[field.name], part)
     elif isinstance(value, tuple):
         for below in value:
             yield from walk_values(path, get_args(hint)[0], below)
@@ -107,11 +107,11 @@ def test_keys_stay(where: str) -> None:
 def test_the_frozen_values_have_every_key() -> None:
     """Each field is set in one of the samples, so that reading them proves all keys."""
     state = samples.build_contents()
-    found = {
+    set_keys = {
         pair
         for root, values in {
             "record": samples.build_records(),
-            "intent": (*samples.build_intents(), *(one[0] for one in samples.build_ended())),
+            "intent": (*samples.build_intents(), *(ended[0] for ended in samples.build_ended())),
             "audit": state.audit,
             "state": (state.state,),
             "plan": (samples.build_plan(),),
@@ -120,7 +120,7 @@ def test_the_frozen_values_have_every_key() -> None:
         for value in values
         for pair in walk_values(root, ROOTS[root], value)
     }
-    wanted = {
+    all_keys = {
         (where, key.rstrip("?~"))
         for where, keys in FROZEN.items()
         for key in keys
@@ -128,4 +128,4 @@ def test_the_frozen_values_have_every_key() -> None:
     }
     # A state holds open calls alone; the same class is set elsewhere.
     unset = {(f"plan.changes.{side}", key) for side in ("held", "accepted") for key in _OF_FIELDS}
-    assert wanted - found == {("state.open_intents", "state"), *unset}
+    assert all_keys - set_keys == {("state.open_intents", "state"), *unset}

@@ -51,13 +51,13 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SqlStore]:
 
 def test_a_state_is_read(store: SqlStore) -> None:
     """Records of each kind, open calls of each verb, history and used plans, each in its field."""
-    wanted = samples.build_contents()
-    found = store.contents()
-    assert found == wanted
-    assert store.position() == Position(serial=41, fence=wanted.fence + 1)
+    expected = samples.build_contents()
+    contents = store.contents()
+    assert contents == expected
+    assert store.position() == Position(serial=41, fence=expected.fence + 1)
     assert store.was_applied(samples.PLAN_ID)
-    assert store.audit(1) == [wanted.audit[-1]]
-    assert codec.state_to_json(found.state) == read_document("state.json")
+    assert store.audit(1) == [expected.audit[-1]]
+    assert codec.state_to_json(contents.state) == read_document("state.json")
 
 
 def test_a_state_can_be_worked_with(store: SqlStore) -> None:
@@ -75,8 +75,8 @@ def test_a_state_can_be_worked_with(store: SqlStore) -> None:
 
 def test_a_state_is_written_byte_for_byte(tmp_path: Path) -> None:
     """Every cell of every table, but who wrote it when."""
-    with closing(open_sqlite(tmp_path / "new.db", now=lambda: samples.AT)) as made:
-        made.fill(samples.build_contents())
+    with closing(open_sqlite(tmp_path / "new.db", now=lambda: samples.AT)) as new_store:
+        new_store.fill(samples.build_contents())
     tables = [{**read_rows(path), "lock": []} for path in (tmp_path / "new.db", FILES / "state.db")]
     for table in tables:
         del table["meta"][0]["tool_version"]
@@ -124,8 +124,8 @@ def test_digests_and_signatures_stay() -> None:
 @pytest.mark.parametrize(("name", "number"), [("next.plan", 1), ("packed.plan", 2)])
 def test_saved_plans_are_read(name: str, number: int) -> None:
     """Of both formats: the plan, its options, its signature, the packages in it."""
-    found = saved.read(FILES / name)
-    actions = {str(change.address): change.action.value for change in found.plan.changes}
+    contents = saved.read(FILES / name)
+    actions = {str(change.address): change.action.value for change in contents.plan.changes}
     assert actions == {
         "plugin/echo": "update",
         "release/echo@1.1.0": "create",
@@ -133,24 +133,24 @@ def test_saved_plans_are_read(name: str, number: int) -> None:
         "storage/late": "create",
         "storage/raw": "no-op",
     }
-    assert isinstance(found.mac, Mac)
-    assert found.mac.key_id == samples.KEY.key_id
-    assert not found.choices.prune
-    assert found.choices.verify
-    assert (found.carrier is not None) == (number == 2)
-    if found.carrier is not None:
-        assert {held.source.path for held in found.carrier.held} == {"plugins/echo"}
-        assert len(found.carrier.sizes) == 1
+    assert isinstance(contents.mac, Mac)
+    assert contents.mac.key_id == samples.KEY.key_id
+    assert not contents.choices.prune
+    assert contents.choices.verify
+    assert (contents.carrier is not None) == (number == 2)
+    if contents.carrier is not None:
+        assert {source.source.path for source in contents.carrier.held} == {"plugins/echo"}
+        assert len(contents.carrier.sizes) == 1
 
 
 def test_unrecorded_calls_are_read(tmp_path: Path) -> None:
     """Each line as it was meant, and signed by the key; another key's are told apart."""
-    found = unrecorded.read(FILES / UNRECORDED, "prod", KEYS)
-    assert found.is_genuine
-    assert [(one.intent, one.record, one.entry) for one in found.ended] == list(
+    contents = unrecorded.read(FILES / UNRECORDED, "prod", KEYS)
+    assert contents.is_genuine
+    assert [(ended.intent, ended.record, ended.entry) for ended in contents.ended] == list(
         samples.build_ended()
     )
-    assert {(one.lineage, one.target, one.plan_id) for one in found.ended} == {
+    assert {(ended.lineage, ended.target, ended.plan_id) for ended in contents.ended} == {
         (samples.LINEAGE, "prod", samples.PLAN_ID)
     }
     assert not unrecorded.read(FILES / UNRECORDED, "prod", Keys()).is_genuine

@@ -52,9 +52,9 @@ def typed(root: Path, capsys: pytest.CaptureFixture[str]) -> Typed:
 
     def type_command(words: str, code: int = 0) -> str:
         ended = run([*words.split(), "-t", "embedded"])
-        said = capsys.readouterr()
-        assert ended == code, said.out + said.err
-        return said.out
+        output = capsys.readouterr()
+        assert ended == code, output.out + output.err
+        return output.out
 
     return type_command
 
@@ -80,9 +80,9 @@ def test_a_saved_plan_is_applied(typed: Typed, command: str, again: int) -> None
 
 def test_a_plan_with_packages_is_applied_without_their_sources(typed: Typed, root: Path) -> None:
     """Format 2: the packages come from the file."""
-    kept = shutil.move(root / "plugins", root.parent / "plugins")
+    folder = shutil.move(root / "plugins", root.parent / "plugins")
     typed("apply packed.plan")
-    shutil.move(kept, root / "plugins")
+    shutil.move(folder, root / "plugins")
     assert_applied(typed)
 
 
@@ -93,8 +93,8 @@ def test_unrecorded_calls_are_recovered(typed: Typed, root: Path) -> None:
     shutil.copy(FILES / name, path)
     path.chmod(0o600)
     assert "An earlier run could not record what it did" in typed("plan --json")
-    said = typed(f"state recover {OWN}/{name}")
-    assert "Recorded create of storage/archive (id 12)." in said
+    output = typed(f"state recover {OWN}/{name}")
+    assert "Recorded create of storage/archive (id 12)." in output
     assert '"id": "12"' in typed("state show storage/archive --json")
     assert not path.exists()
 
@@ -149,20 +149,20 @@ def steady(text: str) -> str:
 def test_a_report_has_the_same_keys(typed: Typed, root: Path) -> None:
     """An apply's document: every key that stood there does, with the same type."""
     typed("apply --auto-approve --report json=report.json")
-    made = json.loads((root / "report.json").read_text())
+    report = json.loads((root / "report.json").read_text())
     was = json.loads((DOCUMENTS / "report.json").read_text())
-    assert shape_of(was) <= shape_of(made)
+    assert shape_of(was) <= shape_of(report)
 
 
-def shape_of(document: Any, at: str = "") -> set[str]:
+def shape_of(document: Any, path: str = "") -> set[str]:
     """Every key of a document with the type of its value."""
     if isinstance(document, dict):
-        below = [shape_of(value, f"{at}.{key}") for key, value in document.items()]
+        below = [shape_of(value, f"{path}.{key}") for key, value in document.items()]
     elif isinstance(document, list):
-        below = [shape_of(value, f"{at}[]") for value in document]
+        below = [shape_of(value, f"{path}[]") for value in document]
     else:
-        return {f"{at}: {type(document).__name__}"}
-    return set().union(*below) or {at}
+        return {f"{path}: {type(document).__name__}"}
+    return set().union(*below) or {path}
 
 
 def test_a_comment_is_found_by_its_marker(typed: Typed, root: Path) -> None:

@@ -101,7 +101,7 @@ class Facts:
 
     def members_of(self, where: str) -> set[str]:
         """What an instance of a class has, inherited or its own."""
-        families = (self.classes[one].members for one in self.ancestors_of(where))
+        families = (self.classes[ancestor].members for ancestor in self.ancestors_of(where))
         return set().union(*families)
 
 
@@ -131,10 +131,10 @@ def _collect_definitions(
     for child in ast.iter_child_nodes(node):
         if isinstance(child, FUNCTIONS):
             inner = (*parts, child.name)
-            given = child.args
-            every = [*given.posonlyargs, *given.args, *given.kwonlyargs]
+            arguments = child.args
+            every = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
             key = f"{module.name}:{'.'.join(inner)}"
-            facts.parameters.setdefault(key, set()).update(one.arg for one in every)
+            facts.parameters.setdefault(key, set()).update(parameter.arg for parameter in every)
             _collect_definitions(facts, module, child, inner)
         elif isinstance(child, ast.ClassDef):
             inner = (*parts, child.name)

@@ -30,7 +30,7 @@ class Revision:
         if self.name == WORKING_TREE:
             return {path: (self.root / path).read_text("utf-8") for path in paths}
         request = "".join(f"{self.blobs[path]}\n" for path in paths).encode()
-        answer = run_git(self.root, "cat-file", "--batch", given=request)
+        answer = run_git(self.root, "cat-file", "--batch", stdin=request)
         texts, start = {}, 0
         for path in paths:
             end = answer.index(b"\n", start)
@@ -48,13 +48,13 @@ def read_revision(root: Path, name: str) -> Revision:
         return Revision(root, name, {path: facts.split()[2] for facts, _, path in entries})
     listed = run_git(root, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
     paths = [path for path in listed.decode().split("\0") if path and (root / path).is_file()]
-    ids = run_git(root, "hash-object", "--stdin-paths", given="\n".join(paths).encode())
+    ids = run_git(root, "hash-object", "--stdin-paths", stdin="\n".join(paths).encode())
     return Revision(root, name, dict(zip(paths, ids.decode().split(), strict=True)))
 
 
-def run_git(root: Path, *words: str, given: bytes = b"") -> bytes:
+def run_git(root: Path, *words: str, stdin: bytes = b"") -> bytes:
     """Standard output of a Git command; it ends the program where Git refuses."""
-    done = subprocess.run(["git", *words], cwd=root, input=given, capture_output=True, check=False)
+    done = subprocess.run(["git", *words], cwd=root, input=stdin, capture_output=True, check=False)
     if done.returncode:
         raise SystemExit(f"git {' '.join(words)}: {done.stderr.decode().strip()}")
     return done.stdout

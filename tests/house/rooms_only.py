@@ -59,19 +59,19 @@ class _Digester:
     def _build_shape(self, entity: str) -> str:
         """What tells a thing of ours without its module: its name, and its tree but for references."""
         top, _, rest = entity.partition(":")[2].partition(".")
-        found = self._tops.get(f"{entity.partition(':')[0]}:{top}")
-        if found is None:
+        definition = self._tops.get(f"{entity.partition(':')[0]}:{top}")
+        if definition is None:
             return f"{top}.{rest} of {self._renames.move_module(entity.partition(':')[0])}"
-        tree = "".join(self._write(*found, is_shallow=True))
+        tree = "".join(self._write(*definition, is_shallow=True))
         return f"{top}.{rest} {hashlib.sha256(tree.encode()).hexdigest()}"
 
     def _write(self, module: Module, node: object, *, is_shallow: bool = False) -> Iterator[str]:
         """A tree as text, a piece at a time."""
         if isinstance(node, list):
             yield "["
-            for one in node:
-                if not is_import(one):
-                    yield from self._write(module, one, is_shallow=is_shallow)
+            for child in node:
+                if not is_import(child):
+                    yield from self._write(module, child, is_shallow=is_shallow)
             yield "]"
         elif not isinstance(node, ast.AST):
             yield f"{node!r},"
@@ -122,7 +122,9 @@ def list_bound_names(node: ast.stmt) -> list[str]:
     if isinstance(node, (*FUNCTIONS, ast.ClassDef)):
         return [node.name]
     below = ast.walk(node)
-    return [one.id for one in below if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Store)]
+    return [
+        name.id for name in below if isinstance(name, ast.Name) and isinstance(name.ctx, ast.Store)
+    ]
 
 
 def compare(base: Revision, head: Revision, renames: RenameMap) -> list[str]:
@@ -131,36 +133,42 @@ def compare(base: Revision, head: Revision, renames: RenameMap) -> list[str]:
     after = collect_facts(head.read_files(head.list_python_files()))
     old = list(_Digester(before, renames).list_definitions())
     new = list(_Digester(after, RenameMap()).list_definitions())
-    gone, added = _subtract(old, new), _subtract(new, old)
+    missing, added = _subtract(old, new), _subtract(new, old)
     places = defaultdict(list)
     for definition in added:
         places[definition.name].append(definition.position)
     findings = [
-        f"{one.position}: {one.name} is not as it was"
-        f"{': see ' + ', '.join(places[one.name]) if one.name in places else ', or is gone'}"
-        for one in gone
+        f"{definition.position}: {definition.name} is not as it was"
+        f"{': see ' + ', '.join(places[definition.name]) if definition.name in places else ', or is gone'}"
+        for definition in missing
     ]
-    names = {one.name for one in gone}
-    findings += [f"{one.position}: {one.name} is new" for one in added if one.name not in names]
+    names = {definition.name for definition in missing}
+    findings += [
+        f"{definition.position}: {definition.name} is new"
+        for definition in added
+        if definition.name not in names
+    ]
     return [*findings, *_find_hidden(before, after), *_compare_other_files(base, head)]
 
 
 def _subtract(some: list[Definition], others: list[Definition]) -> list[Definition]:
     left, result = Counter(others), []
-    for one in some:
-        if left[one]:
-            left[one] -= 1
+    for definition in some:
+        if left[definition]:
+            left[definition] -= 1
         else:
-            result.append(one)
+            result.append(definition)
     return result
 
 
 def _find_hidden(before: Facts, after: Facts) -> Iterator[str]:
     """Functions and classes that another one of the same file hides, where that is new."""
-    known = {(name, count) for facts in before.modules.values() for name, count in _count(facts)}
+    earlier_counts = {
+        (name, count) for facts in before.modules.values() for name, count in _count(facts)
+    }
     for module in after.modules.values():
         for name, count in _count(module):
-            if count > 1 and (name, count) not in known:
+            if count > 1 and (name, count) not in earlier_counts:
                 yield f"{module.path}: {count} things are called {name}"
 
 

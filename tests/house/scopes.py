@@ -151,11 +151,17 @@ class _Reader:
     def visit_function(
         self, node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda, scope: Scope
     ) -> None:
-        given, parts = node.args, scope.parts
-        every = [*given.posonlyargs, *given.args, *given.kwonlyargs, given.vararg, given.kwarg]
-        parameters = [one for one in every if one is not None]
-        self.visit_all([*given.defaults, *given.kw_defaults], scope)
-        self.visit_all([one.annotation for one in parameters], scope)
+        arguments, parts = node.args, scope.parts
+        every = [
+            *arguments.posonlyargs,
+            *arguments.args,
+            *arguments.kwonlyargs,
+            arguments.vararg,
+            arguments.kwarg,
+        ]
+        parameters = [parameter for parameter in every if parameter is not None]
+        self.visit_all([*arguments.defaults, *arguments.kw_defaults], scope)
+        self.visit_all([parameter.annotation for parameter in parameters], scope)
         if not isinstance(node, ast.Lambda):
             self.bind(scope, node.name, node, "name")
             scope.functions.add(node.name)

@@ -85,19 +85,23 @@ class _Walk:
         if isinstance(node, ast.Call):
             self.owners |= {id(keyword): node.func for keyword in node.keywords}
             called = getattr(node.func, "attr", getattr(node.func, "id", ""))
-            texts = [one for one in node.args if isinstance(one, ast.Constant)]
+            texts = [argument for argument in node.args if isinstance(argument, ast.Constant)]
             if called in _BY_NAME and len(node.args) > 1 and node.args[1] in texts:
                 self.owners[id(node.args[1])] = node.args[0]
             elif called in _OF_MEMBERS:
-                self.owners |= {id(one): node.func for one in texts}
+                self.owners |= {id(text): node.func for text in texts}
         elif isinstance(node, ast.Subscript) and isinstance(node.value, ast.Call):
             if getattr(node.value.func, "id", "") == "vars" and node.value.args:
                 self.owners[id(node.slice)] = node.value.args[0]
         elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
             target = node.targets[0]
             if target.id in {"__slots__", "__all__"}:
-                below = (one for one in ast.walk(node.value) if isinstance(one, ast.Constant))
-                self.owners |= {id(one): target for one in below}
+                below = (
+                    constant
+                    for constant in ast.walk(node.value)
+                    if isinstance(constant, ast.Constant)
+                )
+                self.owners |= {id(constant): target for constant in below}
 
     def _pair_constants(self, before: ast.Constant, after: ast.Constant) -> Iterator[Pair]:
         old, new = before.value, after.value
@@ -134,10 +138,12 @@ class _Walk:
     def _pair_lists(
         self, before: ast.AST, after: ast.AST, name: str, lists: tuple[list[object], list[object]]
     ) -> Iterator[Pair]:
-        imports = tuple([one for one in each if is_import(one)] for each in lists)
+        imports = tuple([statement for statement in each if is_import(statement)] for each in lists)
         if any(imports):
             yield Pair("import", "", "", before, after, name, self.line, imports=imports)
-        old_items, new_items = ([one for one in each if not is_import(one)] for each in lists)
+        old_items, new_items = (
+            [statement for statement in each if not is_import(statement)] for each in lists
+        )
         if name == "body":
             for node, items in ((before, old_items), (after, new_items)):
                 if has_docstring(node):

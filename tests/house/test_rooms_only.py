@@ -84,7 +84,7 @@ def test_moves_are_only_rooms(tmp_path: Path, head: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("file", "old", "new", "said"),
+    ("file", "old", "new", "message"),
     [
         ("messages", "where[:LIMIT]", "where[:4]", "missing is not as it was: see synapse_apply/"),
         ("messages", "LIMIT = 3", "LIMIT = 4", "LIMIT is not as it was"),
@@ -100,30 +100,30 @@ def test_moves_are_only_rooms(tmp_path: Path, head: dict[str, str]) -> None:
     ],
 )
 def test_what_changes_more_is_found(
-    tmp_path: Path, file: str, old: str, new: str, said: str
+    tmp_path: Path, file: str, old: str, new: str, message: str
 ) -> None:
     """Logic, constants, what a name stands for, what is new or gone, other files."""
     path = next(path for path in HEAD if f"/{file}." in path)
     assert old in HEAD[path]
-    found = findings(tmp_path, {**HEAD, path: HEAD[path].replace(old, new, 1)})
-    assert any(said in one for one in found), found
+    problems = findings(tmp_path, {**HEAD, path: HEAD[path].replace(old, new, 1)})
+    assert any(message in problem for problem in problems), problems
 
 
 def test_a_helper_of_the_same_name_from_another_file_is_found(tmp_path: Path) -> None:
     """A moved function that now calls another module's helper, though its own text is equal."""
-    one = "def _text(a):\n    return a + 1\n\n\ndef f(a):\n    return _text(a)\n"
+    problem = "def _text(a):\n    return a + 1\n\n\ndef f(a):\n    return _text(a)\n"
     other = "def _text(a):\n    return a + 2\n\n\ndef g(a):\n    return _text(a)\n"
-    base = commit_files(tmp_path, {"synapse_apply/a.py": one, "synapse_apply/b.py": other})
-    moved = one.partition("\n\n\n")[2]
+    base = commit_files(tmp_path, {"synapse_apply/a.py": problem, "synapse_apply/b.py": other})
+    moved = problem.partition("\n\n\n")[2]
     head = commit_files(
         tmp_path,
         {
-            "synapse_apply/a.py": one.partition("\n\n\n")[0],
+            "synapse_apply/a.py": problem.partition("\n\n\n")[0],
             "synapse_apply/b.py": f"{other}\n\n{moved}",
         },
     )
-    (found,) = compare(base, head, parse_rename_map({}))
-    assert found.startswith("synapse_apply/a.py:5: f is not as it was: see synapse_apply/b.py:")
+    (problems,) = compare(base, head, parse_rename_map({}))
+    assert problems.startswith("synapse_apply/a.py:5: f is not as it was: see synapse_apply/b.py:")
 
 
 def test_the_command_compares_with_the_working_tree(

@@ -124,7 +124,7 @@ def test_a_rename_of_everything_is_only_words(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("file", "old", "new", "said"),
+    ("file", "old", "new", "message"),
     [
         ("store", "total - self.size", "total + self.size", "Sub is Add now"),
         ("store", "total - self.size", "number - self.size", "-> number: the same thing"),
@@ -145,14 +145,14 @@ def test_a_rename_of_everything_is_only_words(tmp_path: Path) -> None:
     ],
 )  # fmt: skip
 def test_what_changes_more_is_found(
-    tmp_path: Path, file: str, old: str, new: str, said: str
+    tmp_path: Path, file: str, old: str, new: str, message: str
 ) -> None:
     """Logic, values, texts, another thing's name, imports, names without a row."""
     path = f"synapse_apply/{file}.py"
     assert HEAD[path].count(old) == 1
     head = {**HEAD, path: HEAD[path].replace(old, new)}
-    found = findings(tmp_path, BASE, head)
-    assert any(said in one and one.startswith(path) for one in found), found
+    problems = findings(tmp_path, BASE, head)
+    assert any(message in problem and problem.startswith(path) for problem in problems), problems
 
 
 def change(tmp_path: Path, before: str, after: str, rows: str) -> list[str]:
@@ -163,40 +163,40 @@ def change(tmp_path: Path, before: str, after: str, rows: str) -> list[str]:
 def test_two_names_that_change_places_are_found(tmp_path: Path) -> None:
     """Though each pair has a row: `a - b` is not `b - a`."""
     rows = "synapse_apply.m:f/a\tb\nsynapse_apply.m:f/b\ta\n"
-    found = change(
+    problems = change(
         tmp_path, "def f(a, b):\n    return a - b\n", "def f(a, b):\n    return b - a\n", rows
     )
-    assert "the same thing is called a elsewhere" in found[0]
+    assert "the same thing is called a elsewhere" in problems[0]
 
 
 def test_a_local_that_takes_over_another_is_found(tmp_path: Path) -> None:
     """Two locals become one, also where an inner function's hides an outer one."""
     rows = "synapse_apply.m:f/a\tb\nsynapse_apply.m:f.g/c\tb\n"
-    found = change(
+    problems = change(
         tmp_path,
         "def f(a, b):\n    return a * b\n",
         "def f(b, c):\n    return b * b\n",
         rows,
     )
-    assert any("-> " in one or "stands for" in one for one in found)
-    found = change(
+    assert any("-> " in problem or "stands for" in problem for problem in problems)
+    problems = change(
         tmp_path,
         "def f(b):\n    def g(c):\n        return b + c\n    return g\n",
         "def f(b):\n    def g(b):\n        return b + b\n    return g\n",
         rows,
     )
-    assert any("b: it is bound elsewhere now" in one for one in found), found
+    assert any("b: it is bound elsewhere now" in problem for problem in problems), problems
 
 
 def test_a_name_that_hides_a_builtin_or_a_module_name_is_found(tmp_path: Path) -> None:
     """A local called like a global that the function uses: the use is another thing's."""
-    found = change(
+    problems = change(
         tmp_path,
         "def size(x):\n    return x\n\n\ndef f(x):\n    made = size(x)\n    return made\n",
         "def size(x):\n    return x\n\n\ndef f(x):\n    size = size(x)\n    return size\n",
         "synapse_apply.m:f/made\tsize\n",
     )
-    assert any("it is bound elsewhere now" in one for one in found), found
+    assert any("it is bound elsewhere now" in problem for problem in problems), problems
 
 
 def test_a_field_may_have_the_name_of_its_default(tmp_path: Path) -> None:
@@ -210,13 +210,13 @@ def test_a_field_may_have_the_name_of_its_default(tmp_path: Path) -> None:
 
 def test_imports_that_change_places_are_found(tmp_path: Path) -> None:
     """The same names, bound to each other's origin."""
-    found = change(
+    problems = change(
         tmp_path,
         "from os import getcwd, getpid\n\nX = getcwd(), getpid\n",
         "from os import getcwd as getpid, getpid as getcwd\n\nX = getcwd(), getpid\n",
         "",
     )
-    assert any("imported from elsewhere" in one for one in found), found
+    assert any("imported from elsewhere" in problem for problem in problems), problems
 
 
 TWO = """class A:
@@ -241,10 +241,10 @@ def test_an_attribute_that_may_be_another_class_s_is_found(tmp_path: Path) -> No
     renamed = TWO.replace(
         "        self.seen = 1\n\n\ndef", "        self.live = 1\n\n\ndef"
     ).replace("value.seen", "value.live")
-    found = change(tmp_path, TWO, renamed, ROWS_OF_TWO)
-    (said,) = found
-    assert said.startswith("synapse_apply/m.py:13: attribute 'seen' -> 'live': ")
-    assert "synapse_apply.m:A has both: nobody can tell which is meant" in said
+    problems = change(tmp_path, TWO, renamed, ROWS_OF_TWO)
+    (message,) = problems
+    assert message.startswith("synapse_apply/m.py:13: attribute 'seen' -> 'live': ")
+    assert "synapse_apply.m:A has both: nobody can tell which is meant" in message
     alone = [text.replace("        self.live = 2\n", "") for text in (TWO, renamed)]
     assert change(tmp_path, *alone, ROWS_OF_TWO) == []
 
@@ -253,9 +253,9 @@ def test_a_member_that_takes_the_place_of_another_is_found(tmp_path: Path) -> No
     """In the class itself, an ancestor or a descendant; and an override that was left behind."""
     before = "class A:\n    def told(self): ...\n\n\nclass B(A):\n    def told(self): ...\n    def text(self): ...\n"
     after = before.replace("told", "text", 1)
-    found = change(tmp_path, before, after, "synapse_apply.m:A.told\ttext\n")
-    assert "synapse_apply.m:A.told: synapse_apply.m:B had a member text already" in found
-    assert "synapse_apply.m:A.told: synapse_apply.m:B still calls it told" in found
+    problems = change(tmp_path, before, after, "synapse_apply.m:A.told\ttext\n")
+    assert "synapse_apply.m:A.told: synapse_apply.m:B had a member text already" in problems
+    assert "synapse_apply.m:A.told: synapse_apply.m:B still calls it told" in problems
 
 
 def test_a_name_that_another_one_gives_up_is_found(tmp_path: Path) -> None:
@@ -294,8 +294,8 @@ def test_names_as_texts_go_with_what_they_name(tmp_path: Path) -> None:
     path = "synapse_apply/m.py"
     assert findings(tmp_path, {path: before, **other}, {path: after, **new_other}, rows) == []
     keys = after.replace("{'told'", "{'build_text'")
-    found = findings(tmp_path, {path: before, **other}, {path: keys, **new_other}, rows)
-    assert found == [
+    problems = findings(tmp_path, {path: before, **other}, {path: keys, **new_other}, rows)
+    assert problems == [
         f"{path}:14: text 'told' -> 'build_text': a text changed, and no row of the map has it"
     ]
     rows += "synapse_apply.m\ttold\tbuild_text\n"

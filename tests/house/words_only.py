@@ -61,7 +61,9 @@ class WordsProof:
             return "" if expected == new else "no row renames it so"
         if owner in self._base.classes:
             ancestors = self._base.ancestors_of(owner)
-            rows = {self._renames.new_name_of(f"{one}.{old}") for one in ancestors} - {None}
+            rows = {self._renames.new_name_of(f"{ancestor}.{old}") for ancestor in ancestors} - {
+                None
+            }
             if rows:
                 return "" if new in rows else f"the map calls it {', '.join(map(str, rows))}"
         if (old, new) not in self._renames.members:
@@ -74,7 +76,7 @@ class WordsProof:
         owners = [called, f"{called}.__init__"] if called in self._base.classes else [called]
         if owners[0] in self._base.classes:
             ancestors = self._base.ancestors_of(str(called))
-            fields = {self._renames.new_name_of(f"{one}.{old}") for one in ancestors}
+            fields = {self._renames.new_name_of(f"{ancestor}.{old}") for ancestor in ancestors}
             if new in fields:
                 return ""
         if any(self._renames.new_name_of(f"{owner}/{old}") == new for owner in owners):
@@ -92,7 +94,8 @@ class WordsProof:
             if old not in self._base.members_of(where):
                 continue
             rows = {
-                self._renames.new_name_of(f"{one}.{old}") for one in self._base.ancestors_of(where)
+                self._renames.new_name_of(f"{ancestor}.{old}")
+                for ancestor in self._base.ancestors_of(where)
             }
             now = self.head_name_of(where)
             keeps_it = new not in rows and now in self._head.classes
@@ -117,8 +120,8 @@ class WordsProof:
             for end, part in enumerate(parts)
         ]
         now = f"{module}:{'.'.join(renamed)}"
-        known = now in self._head.classes or now in self._head.parameters
-        return now if known else where
+        is_defined = now in self._head.classes or now in self._head.parameters
+        return now if is_defined else where
 
     def _find_chains(self, module: Module) -> Iterator[str]:
         """Names and parameters that get the name which another one gives up.
@@ -226,7 +229,7 @@ class _FileProof:
 
     def _is_explained(self, binding: Binding, new: str) -> bool:
         renames, names = self._proof.renames, self._before.names
-        rows = [renames.new_name_of(one) for one in names.where_of(self._before.name, binding)]
+        rows = [renames.new_name_of(where) for where in names.where_of(self._before.name, binding)]
         origin = names.origin_of(binding)
         if origin is not None and origin[1]:
             entity = self._proof.base.imported_entity(*origin)
