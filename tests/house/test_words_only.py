@@ -258,6 +258,17 @@ def test_a_member_that_takes_the_place_of_another_is_found(tmp_path: Path) -> No
     assert "synapse_apply.m:A.told: synapse_apply.m:B still calls it told" in problems
 
 
+def test_a_name_may_be_reached_through_a_module_that_imports_it(tmp_path: Path) -> None:
+    """The row is that of the module which defines it."""
+    base = {
+        "synapse_apply/a.py": "def told(): ...\n",
+        "synapse_apply/b.py": "from synapse_apply.a import told\n",
+        "synapse_apply/c.py": "from synapse_apply import b\n\nX = b.told()\n",
+    }
+    head = {path: text.replace("told", "build_text") for path, text in base.items()}
+    assert findings(tmp_path, base, head, "synapse_apply.a:told\tbuild_text\n") == []
+
+
 def test_a_name_that_another_one_gives_up_is_found(tmp_path: Path) -> None:
     """A use elsewhere that did not change would mean the other one."""
     before = "def told(): ...\n\n\ndef text(a, b): ...\n"

@@ -57,7 +57,8 @@ class WordsProof:
     def why_not_member(self, owner: str | None, old: str, new: str) -> str:
         """Why an attribute must not be called so; "" where the map explains it."""
         if owner is not None and ":" not in owner:
-            expected = self._renames.new_name_of(f"{owner}:{old}")
+            entity = self._base.imported_entity(owner, old)
+            expected = self._renames.new_name_of(entity or f"{owner}:{old}")
             return "" if expected == new else "no row renames it so"
         if owner in self._base.classes:
             ancestors = self._base.ancestors_of(owner)
