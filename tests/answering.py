@@ -60,7 +60,8 @@ def answering(answer: Callable[[Asked], Answer]) -> Iterator[Answering]:
             is_bytes = isinstance(body, bytes)
             out = body if is_bytes else json.dumps(body).encode()
             self.send_response(status)
-            self.send_header("Content-Length", str(len(out)))
+            if not (more and "Content-Length" in more[0]):
+                self.send_header("Content-Length", str(len(out)))
             if not is_bytes:
                 self.send_header("Content-Type", "application/json")
             for name, value in (more[0] if more else {}).items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import email.utils
+import math
 import random
 from collections.abc import Callable
 from datetime import UTC
@@ -11,6 +12,7 @@ from synapse_apply.model.frozen import frozen
 
 # Of the three forms the longest has 33 characters.
 _LONGEST_DATE = 64
+_MOST_LIMITED = 30
 
 Clock = Callable[[], float]
 
@@ -73,6 +75,47 @@ class Backoff:
         step = min(self.highest, self.first * 2.0 ** min(attempt - 1, 16))
         own = step * (0.5 + self.jitter() / 2)
         return own if asked is None else max(own, min(asked, self.longest))
+
+
+class Repeats:
+    """Decides after each attempt of one call whether another one follows, and when."""
+
+    def __init__(
+        self,
+        backoff: Backoff,
+        deadline: Deadline,
+        *,
+        counts_limits: bool = False,
+        patience: float = math.inf,
+    ) -> None:
+        """`counts_limits`: a 429 costs a repeat, as for a call without a total time.
+
+        `patience` bounds all waits together, in seconds.
+        """
+        self._backoff = backoff
+        self._deadline = deadline
+        self._patience = patience
+        self._counts_limits = counts_limits
+        self._limited = 0
+        self.attempt = 1
+
+    def wait_after_failure(self, *, is_limited: bool, asked: float | None) -> float | None:
+        """Seconds to wait before the next attempt; None when this one was the last.
+
+        `is_limited`: it was answered 429, which says when to come again and so costs patience, not
+        one of the few repeats. `asked` is Retry-After.
+        """
+        self._limited += is_limited and not self._counts_limits
+        others = self.attempt - self._limited
+        most = self._backoff.repeats
+        if others > most or self._limited > _MOST_LIMITED or most == 0:
+            return None
+        wait = self._backoff.wait(self.attempt, asked)
+        if wait >= min(self._deadline.remaining(), self._patience):
+            return None
+        self._patience -= wait
+        self.attempt += 1
+        return wait
 
 
 def retry_after(value: str | None, now: Clock) -> float | None:

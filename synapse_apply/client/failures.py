@@ -48,7 +48,7 @@ NOT_ACTED = "It did not reach the server."
 CUT_SHORT = "Only a part of the upload was sent, so nothing was done with it."
 
 _LONGEST = 400
-_TRANSIENT = frozenset({429, 502, 503, 504})
+TRANSIENT_STATUSES = frozenset({429, 502, 503, 504})
 # These ask for the same request elsewhere, so that it was not acted on here.
 _NOT_ACTED_REDIRECTS = frozenset({307, 308})
 
@@ -111,7 +111,7 @@ def from_status(call: Call, answer: Answer) -> ClientError:
         request_id=answer.request_id,
         effect=effect,
     )
-    made.transient = status in _TRANSIENT
+    made.transient = status in TRANSIENT_STATUSES
     if isinstance(made, RateLimitError):
         made.retry_after = answer.retry_after
     return made

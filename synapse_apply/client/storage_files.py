@@ -17,6 +17,7 @@ from typing import Any, BinaryIO
 from urllib.parse import urljoin, urlsplit
 
 import requests.utils
+import urllib3.exceptions
 from requests.utils import requote_uri
 from urllib3 import BaseHTTPResponse, HTTPConnectionPool, HTTPSConnectionPool, Timeout
 
@@ -32,7 +33,7 @@ from synapse_apply.client.connections import (
     blocks,
     ending,
 )
-from synapse_apply.client.deadlines import Deadline, Limits
+from synapse_apply.client.deadlines import Clock, Deadline, Limits, retry_after
 from synapse_apply.client.redirects import origin_of
 from synapse_apply.client.surroundings import Route, is_loopback
 from synapse_apply.model.errors import RemoteError
@@ -42,8 +43,19 @@ MOST_HOPS = 5
 _LONGEST_URL = 16 * 1024
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _HEADERS = {"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": "synapse-apply"}
+_CONNECTION = (OSError, http.client.HTTPException, urllib3.exceptions.HTTPError)
 _GLOBAL, _PRIVATE, _LINK, _LOOPBACK = "public", "private", "link-local", "loopback"
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
+
+
+class FailedFetchError(RemoteError):
+    """A file that could not be fetched; in its text is no URL.
+
+    `transient`: the same fetch may succeed later, after `retry_after` seconds where those are told.
+    """
+
+    transient: bool = False
+    retry_after: float | None = None
 
 
 class _RefusedAddressError(OSError):
@@ -158,16 +170,20 @@ class _GuardedAdapter(TimedAdapter):
 
 @frozen
 class Fetching:
-    """How one file is fetched: at most so many bytes, until the deadline."""
+    """How one file is fetched: at most so many bytes, until the deadline.
+
+    `now` is wall-clock seconds since the epoch.
+    """
 
     route: Route
     limits: Limits
     deadline: Deadline
     refusal: Callable[[], str]
     most: int
+    now: Clock
 
     def fetch(self, url: str, into: BinaryIO) -> None:
-        """Write what a URL gives; RemoteError, in whose text no URL is."""
+        """Write what a URL gives, in one attempt; FailedFetchError, else RemoteError."""
         reachable = Reachable.of_backend(self.route.base)
         url, hops = _join(self.route.base, url), 0
         while True:
@@ -206,7 +222,7 @@ class Fetching:
             with ending(adapter.exchange("GET", url, _HEADERS, None, timeout)) as response:
                 return self._save_or_redirect(response, origin, into)
         except failures.LIBRARY_ERRORS as caught:
-            words = _words(caught, late=self.deadline.passed)
+            failure = _failure_of(origin, caught, late=self.deadline.passed)
         finally:
             flight.give_up()
             for variable, token in tokens:
@@ -214,7 +230,7 @@ class Fetching:
             with suppress(OSError):
                 adapter.close()
         # Libraries quote the URL: their own error goes no further.
-        raise RemoteError(f"GET {origin}: {words}")
+        raise failure
 
     def _save_or_redirect(self, response: BaseHTTPResponse, origin: str, into: BinaryIO) -> str:
         status = response.status
@@ -222,7 +238,11 @@ class Fetching:
             return place
         if status != http.client.OK:
             hint = "; its signature may have expired" if status in {400, 401, 403} else ""
-            raise RemoteError(f"GET {origin}: the storage answered {status}{hint}")
+            words = f"GET {origin}: the storage answered {status}{hint}"
+            failure = FailedFetchError(words, status_code=status)
+            failure.transient = status in failures.TRANSIENT_STATUSES
+            failure.retry_after = retry_after(response.headers.get("Retry-After"), self.now)
+            raise failure
         if response.headers.get("Content-Encoding", "identity").lower() != "identity":
             raise RemoteError(f"GET {origin}: the file is encoded in a way that was not asked for")
         too_large = f"GET {origin}: the file has more than {self.most} bytes"
@@ -255,23 +275,36 @@ def _proxies_for(url: str) -> dict[str, Any]:
     return found
 
 
-def _words(failure: Exception, *, late: bool) -> str:
-    """What went wrong, without the library's words."""
+def _failure_of(origin: str, failure: Exception, *, late: bool) -> FailedFetchError:
+    """The error for an exception of a library below, without the library's words."""
+    chain = _chain_of(failure)
+    words, transient = _words(chain, late=late)
+    made = FailedFetchError(f"GET {origin}: {words}")
+    made.transient = transient and any(isinstance(cause, _CONNECTION) for cause in chain)
+    return made
+
+
+def _chain_of(failure: BaseException) -> list[BaseException]:
     chain: list[BaseException] = []
-    at: BaseException | None = failure
-    while at is not None and len(chain) < 8:
-        chain.append(at)
-        reason = getattr(at, "reason", None)
-        first = at.args[0] if at.args else None
-        nested = next((one for one in (reason, first) if isinstance(one, BaseException)), None)
-        at = nested or at.__cause__ or at.__context__
-    names = " ".join(type(one).__name__ for one in chain)
-    if any(isinstance(one, _RefusedAddressError) for one in chain):
-        return "its host is at an address of a network where the backend is not; nothing was sent"
-    if any(isinstance(one, CutOffError) for one in chain):
-        return "it was given up, since this run ends"
+    link: BaseException | None = failure
+    while link is not None and len(chain) < 8:
+        chain.append(link)
+        candidates = (getattr(link, "reason", None), link.args[0] if link.args else None)
+        nested = next((each for each in candidates if isinstance(each, BaseException)), None)
+        link = nested or link.__cause__ or link.__context__
+    return chain
+
+
+def _words(chain: list[BaseException], *, late: bool) -> tuple[str, bool]:
+    """What went wrong, and whether it may be otherwise in a moment."""
+    names = " ".join(type(cause).__name__ for cause in chain)
+    if any(isinstance(cause, _RefusedAddressError) for cause in chain):
+        words = "its host is at an address of a network where the backend is not; nothing was sent"
+        return words, False
+    if any(isinstance(cause, CutOffError) for cause in chain):
+        return "it was given up, since this run ends", False
     if late or "Timeout" in names:
-        return "the file did not arrive in time"
+        return "the file did not arrive in time", not late
     if "SSL" in names or "Cert" in names:
-        return "the certificate of the storage is not trusted"
-    return "the connection failed before the whole file had arrived"
+        return "the certificate of the storage is not trusted", "Cert" not in names
+    return "the connection failed before the whole file had arrived", True

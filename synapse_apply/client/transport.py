@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import logging
 import math
 import time
@@ -24,7 +25,7 @@ from synapse_apply.client.connections import (
     ending,
     mask_logs_with,
 )
-from synapse_apply.client.deadlines import Deadline, Limits
+from synapse_apply.client.deadlines import Deadline, Limits, Repeats
 from synapse_apply.client.errors import ClientError, RateLimitError
 from synapse_apply.client.events import RequestEvent
 from synapse_apply.client.masking import Redactor
@@ -32,7 +33,7 @@ from synapse_apply.client.multipart import MultipartBody
 from synapse_apply.client.options import Options
 from synapse_apply.client.pacing import Pace
 from synapse_apply.client.redirects import leads_to, origin_of
-from synapse_apply.client.storage_files import Fetching
+from synapse_apply.client.storage_files import FailedFetchError, Fetching
 from synapse_apply.client.surroundings import Route
 from synapse_apply.model.frozen import frozen
 
@@ -40,7 +41,6 @@ _log = logging.getLogger(__name__)
 _BLOCK = 64 * 1024
 _HOPS = 5
 _ENCODINGS = frozenset(("gzip", "x-gzip", "deflate", "identity"))
-_MOST_LIMITED = 30
 # A file of this size or more, in bytes, has no longer to arrive than one of it has.
 _SLOWEST_FILE = 256 * 1024**2
 _SLICE = 0.25  # seconds between two looks at whether there is any use in waiting
@@ -148,22 +148,17 @@ class Transport:
                 yield piece
 
     def _run(self, call: Call, deadline: Deadline) -> _Ended:
-        backoff = self._options.backoff
-        attempt, limited = 0, 0
+        # For a stream there is no total time that would bound its waits.
+        repeats = Repeats(self._options.backoff, deadline, counts_limits=bool(call.accept))
         while True:
-            attempt += 1
-            ended = self._paced(call, deadline, attempt)
+            ended = self._paced(call, deadline, repeats.attempt)
             if ended.error is None or not self._may_repeat(call, ended):
                 return ended
-            # A 429 says when to come again, so it costs patience, not one of the few repeats. For a
-            # stream there is no total time that would bound it.
-            limited += isinstance(ended.error, RateLimitError) and not call.accept
-            others = attempt - limited
-            if others > backoff.repeats or limited > _MOST_LIMITED or backoff.repeats == 0:
-                return ended
-            asked = ended.answer.retry_after if ended.answer else None
-            wait = backoff.wait(attempt, asked)
-            if wait >= deadline.remaining():
+            wait = repeats.wait_after_failure(
+                is_limited=isinstance(ended.error, RateLimitError),
+                asked=ended.answer.retry_after if ended.answer else None,
+            )
+            if wait is None:
                 return ended
             self._rest(wait)
 
@@ -204,10 +199,35 @@ class Transport:
         return self._ended or self._options.refusal()
 
     def fetch_file(self, url: str, into: BinaryIO, most: int) -> None:
-        """Write at most so many bytes of a file elsewhere, without our headers; RemoteError."""
-        seconds = self.limits.seconds_for(min(most, _SLOWEST_FILE))
-        deadline = Deadline(self._options.timing.clock, seconds)
-        Fetching(self._route, self.limits, deadline, self._refusal, most).fetch(url, into)
+        """Write at most so many bytes of a file elsewhere, without our headers; RemoteError.
+
+        Repeated as any read is, from the first URL and the first byte: what a redirect led to may
+        have been signed for one use.
+        """
+        seconds, timing = self.limits.seconds_for(min(most, _SLOWEST_FILE)), self._options.timing
+        deadline = Deadline(timing.clock, seconds)
+        # A large file has long to arrive, which is no reason to wait long for it to begin.
+        repeats = Repeats(self._options.backoff, deadline, patience=self.limits.total)
+        fetching = Fetching(self._route, self.limits, deadline, self._refusal, most, timing.now)
+        begin = into.tell()
+        while True:
+            try:
+                fetching.fetch(url, into)
+            except FailedFetchError as caught:
+                failure = caught
+            else:
+                return
+            wait = None
+            if failure.transient and not self._refusal():
+                wait = repeats.wait_after_failure(
+                    is_limited=failure.status_code == http.client.TOO_MANY_REQUESTS,
+                    asked=failure.retry_after,
+                )
+            if wait is None:
+                raise failure
+            self._rest(wait)
+            into.seek(begin)
+            into.truncate()
 
     def _rest(self, seconds: float) -> None:
         if self._options.timing.sleep is not None:

@@ -218,6 +218,103 @@ def test_a_file_that_does_not_end_is_given_up(site: Any) -> None:
     client.close()
 
 
+def fetch_repeating(url: str, retries: int = 3, **more: Any) -> tuple[bytes, list[float]]:
+    """What a fetch wrote after the bytes that stood there, and how long it waited in between."""
+    waits: list[float] = []
+    client = BackendClient(
+        url, "a-token-of-tests", retries=retries, sleep=waits.append, jitter=lambda: 1.0, **more
+    )
+    into = io.BytesIO(b"head")
+    into.seek(4)
+    with client:
+        client.fetch_release_file(f"{url}/storage/x?{SIGNATURE}", into, MOST)
+    assert into.getvalue()[:4] == b"head"
+    return into.getvalue()[4:], waits
+
+
+def failing_first(times: int, failure: Any) -> Any:
+    """An answer of the storage that is `failure` so many times, then the package."""
+    asked: list[Asked] = []
+
+    def answer(one: Asked) -> Any:
+        asked.append(one)
+        return failure if len(asked) <= times else (200, PACKAGE)
+
+    return answer
+
+
+CUT = {"Content-Length": str(len(PACKAGE) + 100), "Connection": "close"}
+
+
+@pytest.mark.parametrize(
+    ("failure", "waits"),
+    [
+        ((503, b"<Error>SlowDown</Error>"), [0.5, 1.0]),
+        ((502, b""), [0.5, 1.0]),
+        ((504, b""), [0.5, 1.0]),
+        ((503, b"", {"Retry-After": "3"}), [3.0, 3.0]),
+        ((429, b"", {"Retry-After": "7"}), [7.0, 7.0]),
+        ((200, PACKAGE, CUT), [0.5, 1.0]),
+        ((200, b"", CUT), [0.5, 1.0]),
+    ],
+)
+def test_what_passes_is_fetched_again(site: Any, failure: Any, waits: list[float]) -> None:
+    """As any read is; a file that was cut off half-way begins anew, and no header of ours is sent."""
+    site[0].bytes = failing_first(2, failure)
+    assert fetch_repeating(site[1].url) == (PACKAGE, waits)
+    assert len(proofs(site)) == 3
+    sent = {name.lower() for asked in proofs(site) for name in asked.headers}
+    assert sent == {"host", "accept", "accept-encoding", "user-agent"}
+
+
+@pytest.mark.parametrize(
+    ("failure", "times", "words"),
+    [
+        ((503, b""), 4, "answered 503"),
+        ((200, PACKAGE, CUT), 4, "before the whole file had arrived"),
+        ((403, b""), 1, "its signature may have expired"),
+        ((404, b""), 1, "answered 404"),
+        ((302, b"", {"Location": "http://10.0.0.1/x"}), 1, "private address"),
+        ((200, b"x" * (MOST + 1)), 1, f"more than {MOST} bytes"),
+        ((503, b"", {"Retry-After": "3600"}), 1, "answered 503"),
+    ],
+)
+def test_what_lasts_is_not(site: Any, failure: Any, times: int, words: str) -> None:
+    """So many attempts as reads have, one of what no repeat can change, and no wait too long."""
+    site[0].bytes = failing_first(99, failure)
+    with pytest.raises(RemoteError, match=words) as caught:
+        fetch_repeating(site[1].url)
+    assert len(proofs(site)) == times
+    assert "5ecretsignature" not in str(caught.value)
+    assert "/storage/" not in str(caught.value)
+    assert caught.value.__context__ is None
+
+
+def test_a_client_without_repeats_fetches_once(site: Any) -> None:
+    """`retries=0` holds for files, too."""
+    site[0].bytes = failing_first(1, (503, b""))
+    with pytest.raises(RemoteError):
+        fetch_repeating(site[1].url, retries=0)
+    assert len(proofs(site)) == 1
+
+
+def test_a_run_that_ends_fetches_nothing_again(site: Any) -> None:
+    """A lock that is lost meanwhile is a reason to stop."""
+    site[0].bytes = failing_first(9, (503, b""))
+    with pytest.raises(RemoteError):
+        fetch_repeating(site[1].url, refusal=lambda: "lost" if proofs(site) else "")
+    assert len(proofs(site)) == 1
+
+
+def test_an_import_whose_download_breaks_once_is_proved(place: Any, site: Any) -> None:
+    """The whole command, with the waits that a user has."""
+    site[0].bytes = failing_first(1, (200, PACKAGE[:50], {**CUT}))
+    ran = take(place)
+    assert "were not read" not in ran.err
+    assert recorded(place)["digest"].startswith("pkg1:sha256:")
+    assert len(proofs(site)) == 2
+
+
 def test_no_log_of_a_library_has_the_url(site: Any, caplog: pytest.LogCaptureFixture) -> None:
     """Also with everything switched on, and when the connection fails."""
     caplog.set_level(logging.DEBUG)
