@@ -109,10 +109,12 @@ class IntegrationClientMixin(Speaking):
         return self._get(path_to("plugin_releases", pk), params, shape=RELEASE, of=pk)
 
     def get_plugin_release_by_lookup(self, lookup: str, expand: str | None = "plugin") -> Object:
-        """The release at `code@version`."""
+        """The release at `code@version`, or with this id as `get_plugin_release` gives it."""
         params = {"expand": expand} if expand else None
         path = path_to("plugin_releases", lookup, keep="@")
-        version = lookup.rpartition("@")[2]
+        code, _, version = str(lookup).rpartition("@")
+        if not code:
+            return self._get(path, params, shape=RELEASE, of=lookup)
         shape = replace(RELEASE, identity=("version",))
         return self._get(path, params, shape=shape, of=version)
 

@@ -45,6 +45,7 @@ def test_releases(client, plugin, code, package, how):
     assert client.get_plugin_release(made["id"])["plugin"] == plugin["id"]
     found = client.get_plugin_release_by_lookup(f"{code}@1.0.0")
     assert (found["id"], found["plugin"]["code"]) == (made["id"], code)
+    assert client.get_plugin_release_by_lookup(str(made["id"]))["version"] == "1.0.0"
     assert [r["id"] for r in client.list_plugin_releases(code)] == [made["id"]]
     with pytest.raises(ConflictError):
         client.create_plugin_release({**data, "file": package})

@@ -9,6 +9,7 @@ import pytest
 from unit.client.scripted import answer
 
 from synapse_apply.client import ClientError
+from synapse_apply.client.errors import UnexpectedAnswerError
 
 PAGE = {"count": 7, "next": None, "previous": None}
 
@@ -86,6 +87,24 @@ def test_release_lookup_keeps_the_at_sign(server, client):
     """`@` stays, whatever else could end the segment does not."""
     client.get_plugin_release_by_lookup("yolo@1.0+b?x#y")
     assert server.received[0].target == "/plugin_releases/yolo@1.0%2Bb%3Fx%23y/?expand=plugin"
+
+
+@pytest.mark.parametrize("lookup", ["301", 301, "3f0c-uuid"])
+def test_a_release_is_looked_up_by_its_id_too(server, client, lookup):
+    """What is answered has to show that id, whatever its version is."""
+    server.then(answer(200, {"id": lookup, "version": "1.0.0"}))
+    assert client.get_plugin_release_by_lookup(lookup)["version"] == "1.0.0"
+    assert server.received[0].target == f"/plugin_releases/{lookup}/?expand=plugin"
+    server.then(answer(200, {"id": 7, "version": "301"}))
+    with pytest.raises(UnexpectedAnswerError):
+        client.get_plugin_release_by_lookup(lookup)
+
+
+def test_an_at_sign_without_a_code_is_no_version(server, client):
+    """It is sent as it stands; the answer is another object's."""
+    server.then(answer(200, {"id": 7, "version": "1.0.0"}))
+    with pytest.raises(UnexpectedAnswerError):
+        client.get_plugin_release_by_lookup("@1.0.0")
 
 
 @pytest.mark.parametrize(
