@@ -1,10 +1,12 @@
-"""Follows a job until it ends, by asking again and again; nothing is started here."""
+"""Follows a run until it ends, by asking again and again; nothing is started here."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
-from synapse_apply.model.errors import RemoteError
+from synapse_apply.model.deferred_run import build_poll
+from synapse_apply.model.errors import RemoteError, RemoteTimeout, ServerFault, Unreachable
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.job import Job, job_of
 from synapse_apply.model.ports import JobCalls
@@ -42,6 +44,29 @@ def follow(api: JobCalls, job_id: str, pace: Pace, seen: Callable[[Job], None]) 
         left = pace.interval if until is None else min(pace.interval, until - pace.seconds())
         if left <= 0 or not wait(left, pace):
             return job
+
+
+def follow_ticket(
+    run: Callable[[Mapping[str, Any]], Mapping[str, Any]],
+    body: Mapping[str, Any],
+    answer: Mapping[str, Any],
+    pace: Pace,
+) -> Mapping[str, Any]:
+    """The result of a run that was answered with a ticket, or the last envelope where none came.
+
+    `run` sends a run with another body. A question that was not answered is asked again, since it
+    starts nothing; RemoteError for one that is refused.
+    """
+    until = None if pace.timeout is None else pace.seconds() + pace.timeout
+    while (question := build_poll(body, answer)) is not None:
+        left = pace.interval if until is None else min(pace.interval, until - pace.seconds())
+        if left <= 0 or pace.stop() or not wait(left, pace):
+            break
+        try:
+            answer = run(question)
+        except (RemoteTimeout, ServerFault, Unreachable):
+            continue
+    return answer
 
 
 def look(api: JobCalls, job_id: str) -> Job:

@@ -61,8 +61,8 @@ def answered_badly(task: Task, status: JobStatus) -> Diagnostic:
     if status.ended:
         return failed(task, "The run", status)
     detail = (
-        f"The run was answered without a job and without a result: it is {status.value}, and there "
-        f"is nothing to follow it by. {_published(task)}"
+        f"The run was started and answered without a job and without a result: it is "
+        f"{status.value}, and there is nothing to follow it by any further. {_published(task)}"
     )
     hint = "Verify it by an action that runs as a job (`method: job` in config.yaml)."
     return _told(task, "The verification cannot be followed", detail, hint)

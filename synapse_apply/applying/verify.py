@@ -17,7 +17,7 @@ from synapse_apply.applying import failures
 from synapse_apply.applying import run_words as words
 from synapse_apply.applying.announce import announced
 from synapse_apply.applying.body import wanted
-from synapse_apply.applying.following import Pace, follow
+from synapse_apply.applying.following import Pace, follow, follow_ticket
 from synapse_apply.applying.runs import Trail, known_jobs, look_for, noted, started
 from synapse_apply.applying.second_look import pauses
 from synapse_apply.applying.task import Live, Task, Tools
@@ -110,7 +110,7 @@ class _Run:
         try:
             job = job_of(answer).id
         except ValueError:
-            return self._answered(intent, answer, request_id)
+            return self._answered(intent, owner, answer, request_id)
         return self._go_on(intent, job, request_id)
 
     def _intent(self, owner: str) -> Intent:
@@ -144,8 +144,12 @@ class _Run:
         tolerated = judged and self.due.tolerant
         return self._said(Verdict.FAILED, why, request_id=request_id, tolerated=tolerated)
 
-    def _answered(self, intent: Intent, answer: Mapping[str, Any], request_id: str) -> Verified:
-        """The answer names no job: it is the direct result of a run that is over."""
+    def _answered(
+        self, intent: Intent, owner: str, answer: Mapping[str, Any], request_id: str
+    ) -> Verified:
+        """The answer names no job: it is the direct result of a run, or a ticket for it."""
+        with suppress(RemoteError):  # then the ticket is all that is known of it
+            answer = self._redeem(owner, answer)
         ended = judge_result(answer)
         badly = ended is not JobStatus.COMPLETED
         verdict = Verdict.FAILED if badly else Verdict.PASSED
@@ -155,6 +159,13 @@ class _Run:
             return self._untold(Verdict.UNKNOWN, broken, *told, request_id=request_id)
         tolerated = badly and self.due.tolerant
         return self._said(verdict, *told, request_id=request_id, tolerated=tolerated)
+
+    def _redeem(self, owner: str, answer: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The result that a ticket is for; any other answer as it is."""
+        api, body = self.tools.api, self.due.body
+        return follow_ticket(
+            lambda question: self.proof.run(api, owner, question), body, answer, self._pace()
+        )
 
     def _go_on(self, intent: Intent, job: str, request_id: str, *told: Diagnostic) -> Verified:
         """Record at once which job it is, then follow it."""
@@ -192,12 +203,8 @@ class _Run:
             looks[:] = [job]
             tools.progress.looked(address, job)
 
-        clock = tools.clock.seconds
-        pace = Pace(
-            self.due.poll_interval, self.due.timeout, tools.pause, clock, lambda: bool(self.stop())
-        )
         try:
-            job = follow(tools.api, job_id, pace, seen)
+            job = follow(tools.api, job_id, self._pace(), seen)
         except RemoteError as failure:
             if isinstance(failure, NotFound) and (looks or not fresh):
                 return self._ended(Verdict.FAILED, job_id, words.gone(self.task, job_id))
@@ -215,6 +222,11 @@ class _Run:
             return self._said(Verdict.RUNNING, job=job_id)
         told = words.timed_out(self.task, job, self.due.timeout)
         return self._ended(Verdict.TIMED_OUT, job_id, told)
+
+    def _pace(self) -> Pace:
+        tools, due = self.tools, self.due
+        clock = tools.clock.seconds
+        return Pace(due.poll_interval, due.timeout, tools.pause, clock, lambda: bool(self.stop()))
 
     def _logs(self, job_id: str) -> tuple[str, ...]:
         try:

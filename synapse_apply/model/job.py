@@ -7,6 +7,7 @@ from dataclasses import field
 from enum import Enum
 from typing import Any
 
+from synapse_apply.model.deferred_run import is_deferred, is_pending
 from synapse_apply.model.errors import Effect, RemoteError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.masked import MaskedText
@@ -119,8 +120,11 @@ def judge_result(answer: Mapping[str, Any]) -> JobStatus:
 
     The action's own result has any form. It has failed where it, or the `result` inside it, has an
     error, a flag that denies success, or a status of failure. It has not ended where its status
-    says so and there is no result beside it.
+    says so and there is no result beside it. An envelope of a run whose result comes later has
+    none, whatever it says: one that does not go on has lost it.
     """
+    if is_deferred(answer):
+        return JobStatus.QUEUED if is_pending(answer) else JobStatus.FAILED
     inner = answer.get("result")
     for place in (answer, inner):
         if isinstance(place, Mapping):

@@ -10,12 +10,15 @@ in words that say how to look for the job. Runs that a manifest asks for have in
 from __future__ import annotations
 
 import shlex
+import time
 from collections.abc import Mapping
 from dataclasses import field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from synapse_apply.applying.following import Pace, follow_ticket
 from synapse_apply.kinds.run_forms import describe_actions, list_actions, list_lacking
+from synapse_apply.model.deferred_run import build_poll
 from synapse_apply.model.diagnostic import Diagnostic, error
 from synapse_apply.model.errors import (
     Effect,
@@ -27,7 +30,7 @@ from synapse_apply.model.errors import (
     words,
 )
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.job import Job, job_of
+from synapse_apply.model.job import Job, JobStatus, job_of, judge_result
 from synapse_apply.session.reach import (
     Reach,
     absent,
@@ -70,10 +73,24 @@ class Wanted:
 
 @frozen
 class Started:
-    """What a run answered: its job, or None where the server answered the result at once."""
+    """What a run answered: its job, or None where the server answered without one.
+
+    `status` says of an answer without a job how the run went; `plugin` and `body` are what was run.
+    """
 
     job: Job | None
     answer: Mapping[str, Any]
+    plugin: int | str = ""
+    body: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def status(self) -> JobStatus:
+        return self.job.status if self.job else judge_result(self.answer)
+
+    @property
+    def can_be_asked_for(self) -> bool:
+        """Whether the answer has a ticket that its result can be asked for with."""
+        return self.job is None and build_poll(self.body, self.answer) is not None
 
 
 def start(reach: Reach, wanted: Wanted) -> Started:
@@ -87,7 +104,8 @@ def start(reach: Reach, wanted: Wanted) -> Started:
     looked_from = datetime.now(UTC) - _CLOCKS_DIFFER
     try:
         plugin = run_name(reach, at) if at else wanted.plugin
-        answer = reach.api.run_plugin(plugin, wanted.body())
+        body = wanted.body()
+        answer = reach.api.run_plugin(plugin, body)
     except RemoteError as failure:
         if failure.effect is Effect.UNKNOWN:
             _note(reach, wanted, "", "unknown")
@@ -95,9 +113,23 @@ def start(reach: Reach, wanted: Wanted) -> Started:
         _note(reach, wanted, "", "failed")
         raise _refused(wanted, failure) from None
     try:
-        return Started(job_of(answer), answer)
+        return Started(job_of(answer), answer, plugin, body)
     except ValueError:
-        return Started(None, answer)
+        return Started(None, answer, plugin, body)
+
+
+def await_result(reach: Reach, started: Started, interval: float, timeout: float | None) -> Started:
+    """The run with the result that its ticket is for, or as it was where none came in time.
+
+    RemoteError when the backend refuses to be asked.
+    """
+    answer = follow_ticket(
+        lambda question: reach.api.run_plugin(started.plugin, question),
+        started.body,
+        started.answer,
+        Pace(interval, timeout, time.sleep, time.monotonic),
+    )
+    return replace(started, answer=answer)
 
 
 def _with_action(reach: Reach, wanted: Wanted, at: str | None) -> Wanted:

@@ -62,18 +62,21 @@ def command(*, face: Face, where: Where, plugin: str, follow: bool, timeout: flo
     (`parameters`, `context`). Where there is a state, its `history` shows the run.
     """
     from synapse_apply.session.reach import open_backend
-    from synapse_apply.session.run import remember, start
+    from synapse_apply.session.run import await_result, remember, start
 
     wanted = _wanted(plugin, given)
     with open_backend(where) as reach:
         started = start(reach, wanted)
-        _say(face, wanted, started)
+        _say(face, wanted, started, is_awaited=follow)
         if noted := remember(reach, wanted, started):
             face.warn([noted])
+        if follow and started.can_be_asked_for:
+            started = await_result(reach, started, interval, timeout)
+            _say(face, wanted, started)
         if started.job is None or not follow:
             if face.as_json:
                 face.document(_document(started))
-            return 0
+            return _code_of(started) if follow else 0
         return _follow(face, reach, started.job.id, interval, timeout)
 
 
@@ -94,14 +97,31 @@ def _wanted(plugin: str, given: dict[str, Any]) -> Wanted:
     return Wanted(name, parameters, given["context"], given["action"], given["agent"], version)
 
 
-def _say(face: Face, wanted: Wanted, started: Started) -> None:
+def _say(face: Face, wanted: Wanted, started: Started, *, is_awaited: bool = False) -> None:
+    from synapse_apply.model.job import JobStatus
     from synapse_apply.views.literals import inline
     from synapse_apply.views.safety import clean
 
     if started.job is not None:
         face.say(f"Job {clean(started.job.id)} started.")
+        return
+    name, status = clean(wanted.plugin), started.status
+    if not status.ended:
+        way = "there is nothing to follow it by"
+        if started.can_be_asked_for:
+            way = "it is waited for" if is_awaited else "--follow waits for one"
+        face.say(f"{name} was started, and answered without a job and without a result: {way}.")
     elif not face.as_json:
-        face.say(f"{clean(wanted.plugin)} ran, and answered at once: {inline(started.answer)}")
+        bad = "" if status is JobStatus.COMPLETED else f" that it {status.value}"
+        face.say(f"{name} ran, and answered{bad or ' at once'}: {inline(started.answer)}")
+
+
+def _code_of(started: Started) -> int:
+    """As for a job that is followed: only one that ended well is fine."""
+    from synapse_apply.model.errors import Exit
+    from synapse_apply.model.job import JobStatus
+
+    return Exit.OK if started.status is JobStatus.COMPLETED else Exit.ERROR
 
 
 def _document(started: Started) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from answering import answering
+from answering import Asked, answering
 from e2e.jobs.conftest import Place
 
 POST = {"method": "POST"}
@@ -211,6 +211,74 @@ def test_a_server_that_answers_the_result_at_once(serve: Callable[..., Place]) -
         document = json.loads(place.run("run", "yolo", "--json").stdout)
     assert done.stdout == "yolo ran, and answered at once: { answer = 42 }\n"
     assert document == {"job_id": None, "result": {"answer": 42}}
+
+
+PENDING = {"__synapse_deferred__": True, "status": "pending", "ticket": "t1-77"}
+LOST = {"__synapse_deferred__": True, "status": "not_found", "ticket": "t1-77"}
+
+
+class Deferring:
+    """A backend whose runs are answered with a ticket, and questions with `answers`, in order."""
+
+    def __init__(self, *answers: Any) -> None:
+        self.answers = list(answers)
+        self.bodies: list[Any] = []
+
+    def answer(self, asked: Asked) -> tuple[int, Any]:
+        if asked.method != "POST":
+            return 404, {}
+        self.bodies.append(asked.body)
+        return 200, PENDING if len(self.bodies) == 1 else self.answers.pop(0)
+
+
+def test_a_ticket_is_turned_into_the_result(serve: Callable[..., Place]) -> None:
+    """As the vendor's tool asks: the same action and version, the ticket, and the model alone."""
+    place, backend = serve(), Deferring(PENDING, {"labels": 3})
+    call = ("run", "yolo@1.0.0", "--action", "inference", "--agent", "4")
+    call += ("-p", "model=9", "-p", "quality=1", "--follow", "--interval", "0.1")
+    with answering(backend.answer) as at:
+        point(place, at.url)
+        done = place.run(*call)
+    begun, *asked = backend.bodies
+    assert begun["params"] == {"model": 9, "quality": 1}
+    question = {"model": 9, "method": "post", "json": {"__synapse_poll__": "t1-77"}}
+    assert asked == [{**begun, "params": question}] * 2
+    assert "it is waited for" in done.stdout
+    assert "yolo ran, and answered at once: { labels = 3 }" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("answers", "words"),
+    [
+        ([LOST], "that it failed"),
+        ([{**LOST, "status": "failed", "error": "no memory"}], "that it failed"),
+        ([PENDING] * 50, "without a job and without a result"),
+    ],
+)
+def test_a_ticket_without_a_result_is_no_success(
+    serve: Callable[..., Place], answers: list[Any], words: str
+) -> None:
+    """Lost by its process, failed, or not there in time."""
+    place, backend = serve(), Deferring(*answers)
+    call = ("run", "yolo", "--action", "inference", "--follow", "--interval", "0.1")
+    with answering(backend.answer) as at:
+        point(place, at.url)
+        done = place.run(*call, "--timeout", "0.3", code=1)
+    assert words in done.stdout
+
+
+def test_a_ticket_that_nothing_can_be_asked_with_is_said_so(serve: Callable[..., Place]) -> None:
+    """Without the vendor's mark a question would be a second run; no word of success either."""
+    place = serve()
+    bare = {"status": "pending", "ticket": "t-1"}
+    with answering(lambda asked: (200, bare) if asked.method == "POST" else (404, {})) as at:
+        point(place, at.url)
+        done = place.run("run", "yolo", "--action", "x", "--follow", code=1)
+        again = place.run("run", "yolo", "--action", "x")
+    assert "there is nothing to follow it by" in done.stdout
+    assert "there is nothing to follow it by" in again.stdout
+    assert "ran, and" not in done.stdout + again.stdout
+    assert at.paths("POST") == ["/plugins/yolo/run/"] * 2
 
 
 def _publish(place: Place, version: str, *actions: str) -> None:

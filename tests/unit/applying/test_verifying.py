@@ -12,7 +12,7 @@ from unit.applying.scripted import ScriptedApi, refused
 from synapse_apply.kinds.descriptor import Proof
 from synapse_apply.kinds.proof import MARK
 from synapse_apply.kinds.release import PROOF
-from synapse_apply.model.errors import Effect, RemoteError, StateError
+from synapse_apply.model.errors import Effect, RemoteError, ServerFault, StateError
 from synapse_apply.model.report import Report
 from synapse_apply.model.verification import LastRun, Verdict, Verified
 from synapse_apply.views.text import render_report
@@ -381,6 +381,67 @@ def test_an_answer_that_is_pending_without_a_job_is_no_proof(bench):
     assert "without a job and without a result: it is queued" in told(report)
     assert "t-1" not in told(report)
     assert bench.plan(plugin(), release(verify=PAGE)).plan.has_changes
+
+
+PENDING = {"__synapse_deferred__": True, "status": "pending", "ticket": "t1-77"}
+SERVE = {"action": "inference", "params": {"model": 9, "q": 1}, "timeout": 30, "poll_interval": 5}
+
+
+def answer_in_turn(bench, *answers):
+    """Let runs be answered with these, in turn; errors are raised. Gives what was sent."""
+    sent, left = [], list(answers)
+
+    def run_plugin(_pk, data):
+        sent.append(data)
+        answer = left.pop(0) if len(left) > 1 else left[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    bench.api.run_plugin = run_plugin
+    return sent
+
+
+def test_a_ticket_is_polled_until_the_result_is_there(bench):
+    """A question that was lost is asked again; the result ends the verification."""
+    lost = ServerFault("502", status_code=502, effect=Effect.UNKNOWN)
+    sent = answer_in_turn(bench, PENDING, PENDING, lost, {"labels": 3})
+    assert bench.apply(plugin(), release(verify=SERVE)).exit_code == 0
+    assert last(bench).result is Verdict.PASSED
+    question = {"model": 9, "method": "post", "json": {"__synapse_poll__": "t1-77"}}
+    assert [data["params"] for data in sent[1:]] == [question] * 3
+    assert {data["version"] for data in sent} == {"1.0.0"}
+    assert bench.clock.waited == pytest.approx(15.0)
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (PENDING, "nothing to follow it by any further"),
+        ({**PENDING, "status": "not_found"}, "failed"),
+        ({**PENDING, "status": "failed", "error": "x"}, "failed"),
+        (refused(400, {"params": ["no"]}), "nothing to follow it by any further"),
+    ],
+)
+def test_a_ticket_that_leads_to_no_result_proves_nothing(bench, answer, words):
+    """Its time is over, its process lost it, or nobody may ask: told, and due again."""
+    answer_in_turn(bench, PENDING, answer)
+    report = bench.apply(plugin(), release(verify=SERVE))
+    assert report.exit_code == 3
+    assert words in told(report)
+    assert last(bench).result is Verdict.FAILED
+    assert bench.plan(plugin(), release(verify=SERVE)).plan.has_changes
+
+
+@pytest.mark.parametrize(
+    ("verify", "ticket"),
+    [(PAGE, "t"), (SERVE, ""), (SERVE, "x" * 201), (SERVE, {"a": 1}), (SERVE, None)],
+)
+def test_what_is_no_ticket_starts_no_second_run(bench, verify, ticket):
+    """Nor is the page's form asked again, which knows no such questions."""
+    sent = answer_in_turn(bench, {**PENDING, "ticket": ticket})
+    assert bench.apply(plugin(), release(verify=verify)).exit_code == 3
+    assert len(sent) == 1
 
 
 @pytest.mark.parametrize(
