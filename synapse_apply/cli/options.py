@@ -14,6 +14,7 @@ import click
 from synapse_apply.cli import offers, parsing
 from synapse_apply.cli.face import Face, OutputFailed
 from synapse_apply.cli.manual import Terminated, spoken
+from synapse_apply.packages.ref_memory import fix_refs
 
 if TYPE_CHECKING:
     from synapse_apply.session.where import Where
@@ -164,7 +165,9 @@ def place_of_project(body: Body) -> Body:
         given = {key: rest.pop(key) for key in _OF_WHERE if key in rest}
         if "face" in rest:
             rest["face"] = dataclasses.replace(rest["face"], aim=target or "")
-        return body(where=_where(chdir, project, target, rest.get("face", Face()), given), **rest)
+        where = _where(chdir, project, target, rest.get("face", Face()), given)
+        with fix_refs():
+            return body(where=where, **rest)
 
     return wrapped
 

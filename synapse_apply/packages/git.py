@@ -18,6 +18,7 @@ from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.packages.content import BLOCK, UnreadableError
 from synapse_apply.packages.names import printable
+from synapse_apply.packages.ref_memory import remember_commit
 from synapse_apply.packages.repository import (
     NO_REPOSITORY,
     Repository,
@@ -203,7 +204,8 @@ def _commit(root: Path, ref: str) -> str:
     """The commit that a ref names, or InputError."""
     if not ref or ref.startswith("-") or not ref.isprintable():
         _stop("Git ref not allowed", f"{ref!r} is no ref.", "Name a tag, a branch or a commit.")
-    commit = commit_meant(_repository(root), ref)
+    repository = _repository(root)
+    commit = remember_commit(repository.git_dir, ref, lambda: commit_meant(repository, ref))
     if not commit and is_unborn(root, ref):
         _stop("No commit yet", f"The branch that {ref!r} means has none.", "Commit first.")
     if not commit:

@@ -17,6 +17,7 @@ from synapse_apply.model.frozen import frozen
 from synapse_apply.model.project import Project, Target
 from synapse_apply.model.state import Record
 from synapse_apply.packages.git import NOT_HERE, Commit, commit_at, is_unborn
+from synapse_apply.packages.ref_memory import fix_refs
 from synapse_apply.session import declare
 from synapse_apply.session.revisions import written_at
 from synapse_apply.session.where import Where
@@ -40,6 +41,11 @@ def before_at(where: Where, project: Project, target: Target, ref: str) -> Befor
 
     InputError where the ref cannot be read: what it holds may then be right.
     """
+    with fix_refs():
+        return _before_at(where, project, target, ref)
+
+
+def _before_at(where: Where, project: Project, target: Target, ref: str) -> Before:
     if is_unborn(project.root, ref):
         told = warning("Everything counts as new", f"{ref} has no commit yet.")
         return Before(f"git:{ref} (no commit yet)", {}, (told,))
