@@ -33,7 +33,7 @@ from synapse_apply.model.ports import Api
 from synapse_apply.model.state import Record
 from synapse_apply.model.threads import threads
 from synapse_apply.model.values import Reference, leaves
-from synapse_apply.session.twins import FEW_PAGES, finding_of, glanced, twins
+from synapse_apply.session.twins import FEW_PAGES, finding_of, glanced, listed_of, twins
 from synapse_apply.session.unseen import ambiguous
 from synapse_apply.session.unseen import problem as problem_of
 
@@ -215,15 +215,33 @@ class Observer:
         for prefix, some in by_kind.items():
             kind = self._catalogue[prefix]
             binding = self.binding(kind)
-            listed = self._seen_in_lists(prefix, binding)
+            listed = self._seen_in_lists(prefix, binding, [desired[address] for address in some])
             for address, others in twins(kind, binding, some, listed, self.marks):
                 position = desired[address].position
                 yield finding_of(address, records[address], others, position)
 
-    def _seen_in_lists(self, prefix: str, binding: Binding) -> Iterable[Raw]:
+    def _seen_in_lists(
+        self, prefix: str, binding: Binding, recorded: Sequence[Desired]
+    ) -> Iterable[Raw]:
         if listed := self._lists.get(prefix):
             return {id(raw): raw for raws in listed.values() for raw in raws}.values()
+        if binding.list is None and binding.members is not None:
+            owners = self._owners_of(self._catalogue[prefix], binding, recorded)
+            # What is asked for one by one is bounded as the pages of a list are.
+            return listed_of(self._api, binding, owners) if len(owners) <= FEW_PAGES else ()
         return self._glances.listed(prefix) or glanced(self._api, binding, FEW_PAGES)
+
+    def _owners_of(
+        self, kind: ResourceType, binding: Binding, members: Sequence[Desired]
+    ) -> Sequence[Observed]:
+        """The live owners of these members of series, each once, as far as they were seen."""
+        owners: dict[str, Observed] = {}
+        for desired in members:
+            with suppress(RemoteError):
+                owner = self._parents(kind, desired)[0].get(kind.series)
+                if owner is not None and owner.api == binding.api:
+                    owners[owner.remote_id] = owner
+        return list(owners.values())
 
     def _members(
         self, kind: ResourceType, binding: Binding, owner: Observed

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 
 from synapse_apply.kinds.descriptor import Binding, Raw, ResourceType
+from synapse_apply.kinds.search import members_of, read_object
 from synapse_apply.kinds.wire import remote_id
 from synapse_apply.model.address import Address, in_order
 from synapse_apply.model.diagnostic import Diagnostic, Position, warning
-from synapse_apply.model.errors import RemoteError
+from synapse_apply.model.errors import NotFound, RemoteError
 from synapse_apply.model.marks import SecretMarks
+from synapse_apply.model.observed import Observed
 from synapse_apply.model.ports import Api
 from synapse_apply.model.state import Record
 from synapse_apply.model.values import ABSENT
@@ -31,6 +34,29 @@ def glanced(api: Api, binding: Binding, most_pages: int) -> Sequence[Raw]:
         return binding.glance(api, most_pages, lambda _items: True) or ()
     except RemoteError:
         return ()  # what the plan itself needs of this list says what is wrong
+
+
+def listed_of(api: Api, binding: Binding, owners: Iterable[Observed]) -> list[Raw]:
+    """The listed objects of these owners, of a kind that is listed by owner only."""
+    listed: list[Raw] = []
+    for owner in owners:
+        with suppress(RemoteError):  # what the plan itself needs says what is wrong
+            listed.extend(members_of(api, binding, owner) or ())
+    return listed
+
+
+def owners_recorded(
+    api: Api,
+    kind: ResourceType,
+    binding: Binding,
+    records: Mapping[Address, Record],
+    marks: SecretMarks,
+) -> Iterator[Observed]:
+    """The live owners of recorded members of series, each read once; `binding` is the owners'."""
+    found = {record.seen.get((kind.series,)) for record in records.values()}
+    for owner in sorted(one for one in found if isinstance(one, str)):
+        with suppress(NotFound):
+            yield read_object(api, binding, owner, marks)
 
 
 def twins(

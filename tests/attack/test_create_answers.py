@@ -203,6 +203,49 @@ def test_a_read_that_answers_another_object(bench: Bench, api: str, kind: str) -
     assert "req-other" in out
 
 
+def with_a_second(found: dict[str, Any], **fields: Any) -> Lie:
+    """Adds to lists of releases one that is like the first, but for its id and these fields."""
+
+    def lie(asked: Asked, answered: Answered) -> Answered:
+        path = asked.path.partition("?")[0].replace("-", "_")
+        if asked.method != "GET" or not path.endswith(f"/{COLLECTIONS['release']}"):
+            return answered
+        value = answered.json
+        name = "results" if "results" in value else "data"
+        for raw in list(value[name])[:1]:
+            second = {**raw, "id": 9_999 if isinstance(raw["id"], int) else UUID}
+            value[name].append({**second, **fields})
+            found.update(second)
+        if "count" in value:
+            value["count"] += 1
+        return answered.with_body(value)
+
+    return lie
+
+
+UUID = "7a3c2c1e-1111-4222-8333-944455566677"
+
+
+@pytest.mark.parametrize("api", ["v1", "v2"])
+@pytest.mark.parametrize("command", ["plan", FIRST, "drift", "doctor"])
+def test_a_second_release_of_a_recorded_version_is_told(
+    bench: Bench, api: str, command: str
+) -> None:
+    """With the address, both ids and what to do; v1 lists releases by their plugin alone."""
+    site = bench.site(api)
+    code, out = bench.does(site, FIRST)
+    assert code == 0, out
+    address = "release/plugin-0@1.0.0"
+    mine = site.records()[address]
+    second: dict[str, Any] = {}
+    code, out = bench.does(site, command, with_a_second(second))
+    assert "A second live object has the same natural key" in out
+    assert f"{address} is recorded with id {mine}, and id {second['id']} has" in out
+    assert f"state rm {address}" in out
+    code, out = bench.does(site, command, with_a_second({}, version="9.9.9"))
+    assert "A second live object" not in out
+
+
 @pytest.mark.parametrize("api", ["v1", "v2"])
 @pytest.mark.parametrize("command", ["plan", FIRST, "drift", "plan --refresh-only", "doctor"])
 def test_a_second_object_of_a_recorded_name_is_told(bench: Bench, api: str, command: str) -> None:

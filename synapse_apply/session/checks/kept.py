@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from synapse_apply.files.opening import FOLDER, IGNORE_FILE
 from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.kinds.compare import same
+from synapse_apply.kinds.descriptor import Raw
 from synapse_apply.kinds.search import probe
 from synapse_apply.manifests.shapes import marks_with
 from synapse_apply.model.checkup import Row
@@ -21,7 +22,7 @@ from synapse_apply.session.checks.patient import Patient, Unchecked
 from synapse_apply.session.last_seen import last_seen
 from synapse_apply.session.own_folder import is_kept_out_of_git
 from synapse_apply.session.surroundings import base_url
-from synapse_apply.session.twins import finding_of
+from synapse_apply.session.twins import finding_of, listed_of, owners_recorded
 from synapse_apply.session.twins import twins as find_twins
 from synapse_apply.session.unrecorded import all_files
 from synapse_apply.views.accepted import fields_line
@@ -186,7 +187,10 @@ def twins(patient: Patient) -> Iterator[Row]:
     for prefix, kind in CATALOGUE.items():
         some = {at: record for at, record in records.items() if at.kind == prefix}
         binding = kind.binding(versions)
-        listed = (probe(api, binding) or ()) if some else ()
+        listed: Sequence[Raw] = (probe(api, binding) or ()) if some else ()
+        if some and binding.list is None and binding.members is not None:
+            parent = CATALOGUE[kind.rules[kind.series].references].binding(versions)
+            listed = listed_of(api, binding, owners_recorded(api, kind, parent, some, marks))
         for address, others in find_twins(kind, binding, some, listed, marks):
             count += 1
             yield Row.of("twins", finding_of(address, records[address], others))
