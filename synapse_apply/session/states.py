@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,11 +26,31 @@ from synapse_apply.stores.faults import unsettled
 from synapse_apply.stores.inventory import inventory as inventory_of
 from synapse_apply.stores.migrate import migrate as migrate_store
 
+_EMPTY = "An empty state knows no object."
 PROTECTS = (
-    "An empty state knows no object. `plan` asks this backend for what exists: storages and "
+    f"{_EMPTY} `plan` asks this backend for what exists: storages and "
     "releases, and plugins where it lists them, are found by name and adopted. Where it does not "
     "list them, import what `plan` would create and exists, or apply creates it a second time."
 )
+
+
+def describe_protection(listed: Iterable[str], unlisted: Iterable[str]) -> str:
+    """What an empty state cannot protect, of a backend that lists these kinds and not those.
+
+    With neither, what holds for every backend.
+    """
+    lists, lacks = (" and ".join(f"{kind}s" for kind in kinds) for kinds in (listed, unlisted))
+    if lacks:
+        return (
+            f"{_EMPTY} This backend does not list {lacks}: import those that exist before the "
+            "first apply, or it creates them a second time. `plan` finds all else by name."
+        )
+    if lists:
+        return (
+            f"{_EMPTY} This backend lists {lists}, so `plan` finds what exists, by code or name, "
+            "and it is adopted."
+        )
+    return PROTECTS
 
 
 def init(

@@ -47,15 +47,28 @@ def render_checkup(checkup: Checkup, *, color: bool) -> str:
     return disarm("\n".join(lines) + "\n")
 
 
+def render_section(title: str, rows: Iterable[Row], *, color: bool) -> str:
+    """The rows of one section, under its title."""
+    pen, told = Pen(color), list(rows)
+    words = max((cells(row.verdict.value) for row in told), default=0)
+    names = min(max((cells(clean(row.check)) for row in told), default=0), WIDEST)
+    lines = (line for row in told for line in _lines(row, words, names, pen))
+    return disarm("\n".join((pen(clean(title), "bold"), *lines)) + "\n")
+
+
+def section_document(title: str, rows: Iterable[Row]) -> list[dict[str, Any]]:
+    """The rows of one section as `doctor --json` has them."""
+    head = {"section": title.lower()}
+    return [{**head, "check": row.check, "subject": row.subject, **_found(row)} for row in rows]
+
+
 def checkup_document(checkup: Checkup, *, tool_version: str) -> dict[str, Any]:
     """The document of `doctor --json` (doctor.schema.json)."""
     return {
         **_head(checkup, tool_version),
         "counts": {verdict.value.replace(" ", "_"): checkup.count(verdict) for verdict in Verdict},
         "checks": [
-            {"section": title.lower(), "check": row.check, "subject": row.subject, **_found(row)}
-            for title, rows in checkup.sections
-            for row in rows
+            row for title, rows in checkup.sections for row in section_document(title, rows)
         ],
     }
 

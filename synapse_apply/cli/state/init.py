@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,6 +11,7 @@ from synapse_apply.cli.face import Face
 from synapse_apply.cli.manual import manual
 
 if TYPE_CHECKING:
+    from synapse_apply.session.checks.offer import Offer
     from synapse_apply.session.where import Where
 
 
@@ -39,20 +40,43 @@ def command(*, face: Face, where: Where, lineage: str) -> int:
 
     A state remembers which live object belongs to which address. Without it, apply could make
     second copies of what exists, so it is never made silently (target `embedded` aside).
+
+    The backend is asked what it offers, where it can be: whether it lists plugins decides whether
+    those that exist can be found. The state is made whatever it says.
     """
     from synapse_apply.cli.state.bound import binding_now
     from synapse_apply.session import states
+    from synapse_apply.session.checks.offer import ask_for_offer
     from synapse_apply.session.context import open_state
+    from synapse_apply.views.checkup import render_section
+    from synapse_apply.views.safety import clean
 
     with open_state(where) as context:
         made = states.init(context, binding_now(context), where.environ, lineage)
         name = context.target.name
+    offer = ask_for_offer(where)
     if face.as_json:
-        face.document({"target": name, "lineage": made})
+        face.document({"target": name, "lineage": made, "backend": _offer_document(offer)})
         return 0
     face.out(
         f"Made an empty state for target {name}, lineage {made}.\n"
         f"Pin it in the project file: targets.{name}.state.lineage: {made}\n\n"
     )
+    if offer.rows:
+        face.out(f"{render_section('Backend', offer.rows, color=face.color_out)}\n")
+        face.out(f"{states.describe_protection(offer.listed, offer.unlisted)}\n")
+        return 0
+    face.out(f"The backend could not be asked what it offers: {clean(offer.unasked)}.\n\n")
     face.out(f"{states.PROTECTS}\n")
     return 0
+
+
+def _offer_document(offer: Offer) -> dict[str, Any]:
+    """What the backend offers, in the form of `doctor --json`."""
+    from synapse_apply.views.checkup import section_document
+
+    return {
+        "asked": not offer.unasked,
+        "why_not": offer.unasked,
+        "checks": section_document("Backend", offer.rows),
+    }

@@ -65,9 +65,13 @@ class Once(Generic[T]):
 class Patient:
     """One target as a command means it. Nothing is connected or read before it is asked for."""
 
-    def __init__(self, where: Where, stack: ExitStack) -> None:
-        """What is opened is closed with `stack`."""
+    def __init__(self, where: Where, stack: ExitStack, *, reads_manifests: bool = True) -> None:
+        """What is opened is closed with `stack`.
+
+        Without manifests, their secrets are unknown: then no word of the server may be shown.
+        """
         self.where = where
+        self._reads_manifests = reads_manifests
         self._stack = stack
         self.project: Once[Project] = Once(
             "the project file cannot be used", lambda: declare.project_of(where)
@@ -135,6 +139,8 @@ class Patient:
         how = (project.root, self.where.environ, target.allow_env, target.allow_files)
         resolver = Resolver(*how)
         know_settings(made.redactor, target, resolver.resolve_setting)
+        if not self._reads_manifests:
+            return
         declared = self.declared.needed()
         known = declared.desired.values()
         know_declared(made.redactor, known, declared.loaded.marks, resolver.resolve)

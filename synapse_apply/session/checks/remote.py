@@ -25,6 +25,7 @@ from synapse_apply.session.checks.clocks import clock_row
 from synapse_apply.session.checks.patient import Patient
 
 HOSTS = "SYNAPSE_APPLY_HOSTS"
+HAS_LIST = "yes"
 
 
 def url(patient: Patient) -> Iterator[Row]:
@@ -73,7 +74,7 @@ def backend(patient: Patient) -> Iterator[Row]:
     try:
         seconds = patient.answer.get()
     except RemoteError as failure:
-        yield Row.of("backend", _refused(failure, patient))
+        yield Row.of("backend", refused(failure, patient))
         return
     sent = patient.token.needed() and not patient.target.needed().is_embedded
     taken = " and takes the token" if sent else ""
@@ -124,7 +125,7 @@ def capabilities(patient: Patient) -> Iterator[Row]:
             yield Row.of("capability", finding, binding.list_needs)
             continue
         no = f"no: import each {kind.prefix} that exists before the first apply"
-        yield Row.ok("capability", "yes" if has_list else no, binding.list_needs)
+        yield Row.ok("capability", HAS_LIST if has_list else no, binding.list_needs)
 
 
 def clock(patient: Patient) -> Iterator[Row]:
@@ -179,7 +180,8 @@ _REFUSALS: tuple[tuple[type[RemoteError], str, str], ...] = (
 _FOREIGN = "What answers is not this API", "Check the url: it may need a prefix, or lead elsewhere."
 
 
-def _refused(failure: RemoteError, patient: Patient) -> Diagnostic:
+def refused(failure: RemoteError, patient: Patient) -> Diagnostic:
+    """What a failure of the one cheap read means, and what to do."""
     found = ((summary, hint) for kind, summary, hint in _REFUSALS if isinstance(failure, kind))
     summary, hint = next(found, _FOREIGN)
     target = patient.target.needed()

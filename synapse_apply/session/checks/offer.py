@@ -1,0 +1,59 @@
+"""What a backend offers, in doctor's rows: for a command that is done whatever the backend says."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+
+from synapse_apply.kinds.catalogue import CATALOGUE
+from synapse_apply.model.checkup import Row, Verdict
+from synapse_apply.model.errors import RemoteError, SynapseApplyError
+from synapse_apply.model.frozen import frozen
+from synapse_apply.session.checks import remote
+from synapse_apply.session.checks.patient import Patient, Unchecked
+from synapse_apply.session.where import Where
+
+
+@frozen
+class Offer:
+    """`rows` as doctor has them; where the backend could not be asked, none, and `unasked` is why.
+
+    `listed` and `unlisted` are the kinds that some backends list and others do not.
+    """
+
+    rows: tuple[Row, ...] = ()
+    unasked: str = ""
+    listed: tuple[str, ...] = ()
+    unlisted: tuple[str, ...] = ()
+
+
+def ask_for_offer(where: Where) -> Offer:
+    """Ask the target's backend; reads alone are sent, and no error is raised for what they meet."""
+    with ExitStack() as stack:
+        patient = Patient(where, stack, reads_manifests=False)
+        try:
+            patient.answer.get()
+            rows = (*remote.api(patient), *remote.capabilities(patient))
+        except RemoteError as failure:
+            return Offer(unasked=_sentence(Row.of("backend", remote.refused(failure, patient))))
+        except SynapseApplyError as problem:
+            return Offer(unasked=_sentence(*(Row.of("", one) for one in problem.diagnostics[:1])))
+        except Unchecked as missing:
+            return Offer(unasked=f"{missing}")
+        broken = [row for row in rows if row.verdict is not Verdict.OK]
+        if broken:
+            return Offer(unasked=_sentence(*broken[:1]))
+        lists = {row.subject for row in rows if row.summary == remote.HAS_LIST}
+        listed: list[str] = []
+        unlisted: list[str] = []
+        for kind in CATALOGUE.values():
+            if any(binding.list_needs for binding in kind.bindings.values()):
+                needs = kind.binding(patient.target.needed().api).list_needs
+                (listed if not needs or needs in lists else unlisted).append(kind.prefix)
+        return Offer(rows, listed=tuple(listed), unlisted=tuple(unlisted))
+
+
+def _sentence(*rows: Row) -> str:
+    """One line: the server's own words are not in it."""
+    return " ".join(
+        row.summary + (f" (request id {row.request_id})" if row.request_id else "") for row in rows
+    )
