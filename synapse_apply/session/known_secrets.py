@@ -49,6 +49,19 @@ def know_declared(
             redactor.add(resolve(ref).reveal())
 
 
+def know_references(
+    redactor: Redactor, references: Iterable[SecretRef], marks: SecretMarks, resolve: Resolve
+) -> None:
+    """Tell the redactor the values of references, for a command that reads no manifests.
+
+    One that cannot be had is passed over.
+    """
+    redactor.allow(set(_field_names(marks)))
+    for ref in references:
+        with suppress(SecretUnavailable):
+            redactor.add(resolve(ref).reveal())
+
+
 def know_settings(redactor: Redactor, target: Target, resolve: Resolve) -> None:
     """Tell the redactor the tokens of the target's agents, and the url of its state.
 

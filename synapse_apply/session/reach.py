@@ -15,6 +15,7 @@ from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.kinds.descriptor import Binding, Catalogue, Raw, ResourceType
 from synapse_apply.kinds.search import probe, whole
 from synapse_apply.kinds.wire import remote_id
+from synapse_apply.manifests.quoted_refs import list_references
 from synapse_apply.manifests.shapes import marks_with
 from synapse_apply.model.address import Address
 from synapse_apply.model.desired import Desired
@@ -26,8 +27,10 @@ from synapse_apply.model.observed import Lookup, Observed
 from synapse_apply.model.ports import Api, Clock, StateStore
 from synapse_apply.model.project import Project, Target
 from synapse_apply.model.state import AuditEntry
+from synapse_apply.secrets.resolve import Resolver
 from synapse_apply.session import declare, state_file
 from synapse_apply.session.backend import Backend, connected
+from synapse_apply.session.known_secrets import know_references
 from synapse_apply.session.named_secrets import add_named_secrets, hide_free_form_fields
 from synapse_apply.session.surroundings import SystemClock, actor
 from synapse_apply.session.where import Where
@@ -71,6 +74,7 @@ def open_backend(where: Where) -> Iterator[Reach]:
     """The backend of a target; nothing is sent yet. InputError without a url or a token."""
     project, target = declare.target_of(where)
     with connected(project, target, where.environ, where.parallelism) as backend:
+        _mask_references(where, project, target, backend)
         reach = Reach(where, project, target, backend, lambda: _read_marks(reach))
         yield replace(reach, marks=cache(reach.marks))
 
@@ -91,6 +95,16 @@ def _read_marks(reach: Reach) -> SecretMarks:
         desired = declare.loaded(reach.where, reach.project, reach.target).desired
     records, intents = (state.records, state.open_intents) if state else ({}, ())
     return add_named_secrets(of_kinds, reach.catalogue, reach.target.api, desired, records, intents)
+
+
+def _mask_references(where: Where, project: Project, target: Target, backend: Backend) -> None:
+    """Mask what the project's files name for secrets, in all that the backend says."""
+    allowed = (target.allow_env, target.allow_files, project.reserved)
+    resolver = Resolver(project.root, where.environ, *allowed)
+    references = list_references(project, target)
+    at_hand = (r for r in references if r.source != "env" or r.name in where.environ)
+    marks = marks_with(project.providers)
+    know_references(backend.redactor, at_hand, marks, resolver.resolve)
 
 
 @contextmanager

@@ -1,0 +1,119 @@
+"""References are found in files that nobody parses: those that a whole reading finds, and quickly."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from installed import ROOT
+
+from synapse_apply.manifests.loading import load
+from synapse_apply.manifests.project import read_project, without_file
+from synapse_apply.manifests.quoted_refs import list_references
+from synapse_apply.model.project import Target
+from synapse_apply.model.values import SecretRef, is_map
+
+PROJECT = """\
+apiVersion: synapse-apply/v1
+kind: Project
+variables: {which: {default: RAW}}
+targets:
+  prod: {url: "http://127.0.0.1:9", allow_env: ["*"]}
+"""
+
+
+def found_in(folder: Path, text: str, project: str = PROJECT) -> set[tuple[str, str, str]]:
+    (folder / "manifests").mkdir(exist_ok=True)
+    (folder / "manifests" / "a.yaml").write_text(text, encoding="utf-8")
+    file = folder / "synapse-apply.yaml"
+    file.write_text(project, encoding="utf-8")
+    read, _ = read_project(file, str(file))
+    assert read is not None
+    return {
+        (ref.source, ref.name, ref.format) for ref in list_references(read, read.targets["prod"])
+    }
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "k: {valueFrom: {env: RAW_KEY}}",
+        "k: {valueFrom: { env : 'RAW_KEY' }}",
+        'k: {\'valueFrom\': {"env": "RAW_KEY"}}',
+        "k:\n  valueFrom:\n    env: RAW_KEY  # of CI\n",
+        "k:\n  valueFrom:\n    # a comment\n    env:   RAW_KEY\r\n",
+        "k:\n  valueFrom:\n    format: text\n    env: RAW_KEY\n",
+        '{"k": {"valueFrom": {"env": "RAW\\u005fKEY"}}}',
+        "k: {valueFrom: {env: '${var.which}_KEY'}}",
+        "k:\n  valueFrom:\n    env: ${var.which}_KEY\n",
+        "kind: [broken\nk: {valueFrom: {env: RAW_KEY}}\n\tand tabs",
+    ],
+)
+def test_a_variable_is_found_however_it_is_written(tmp_path: Path, text: str) -> None:
+    """Also in a file that is no YAML."""
+    assert found_in(tmp_path, text) == {("env", "RAW_KEY", "text")}
+
+
+def test_files_and_formats(tmp_path: Path) -> None:
+    """What may be JSON is asked for in both ways."""
+    text = "a: {valueFrom: {file: secrets/a b.key, format: json}}\nb: {valueFrom: {live: true}}\n"
+    assert found_in(tmp_path, text) == {
+        ("file", "secrets/a b.key", "text"),
+        ("file", "secrets/a b.key", "json"),
+    }
+
+
+def test_overlays_of_the_project_file_count(tmp_path: Path) -> None:
+    """They are where a target's own secrets stand."""
+    overlays = '    overlays: {"storage/x": {spec: {k: {valueFrom: {env: OVER}}}}}\n'
+    project = PROJECT.replace('allow_env: ["*"]}', 'allow_env: ["*"],\n' + overlays + "  }")
+    assert ("env", "OVER", "text") in found_in(tmp_path, "", project)
+
+
+def test_what_cannot_be_read_is_passed_over(tmp_path: Path) -> None:
+    """A folder, a link that leads nowhere, bytes that are no text."""
+    (tmp_path / "manifests" / "b.yaml").mkdir(parents=True)
+    (tmp_path / "manifests" / "c.yaml").symlink_to("nowhere")
+    (tmp_path / "manifests" / "d.yaml").write_bytes(b"\xff\xfe valueFrom: {env: BINARY}")
+    text = "k: {valueFrom: {env: RAW_KEY}}"
+    assert ("env", "RAW_KEY", "text") in found_in(tmp_path, text)
+
+
+def test_a_folder_without_a_project_is_not_searched(tmp_path: Path) -> None:
+    """Nobody said that its YAML is ours, and it may be a home folder."""
+    (tmp_path / "a.yaml").write_text("k: {valueFrom: {env: RAW_KEY}}", encoding="utf-8")
+    project = without_file(tmp_path)
+    assert list_references(project, next(iter(project.targets.values()), Target("x"))) == set()
+
+
+def references_of(tree: Any) -> set[SecretRef]:
+    if isinstance(tree, SecretRef):
+        return {tree}
+    inner = tree.values() if is_map(tree) else tree if isinstance(tree, list | tuple) else ()
+    return set().union(*map(references_of, inner))
+
+
+@pytest.mark.parametrize(
+    "example", sorted(path.parent for path in (ROOT / "examples").rglob("synapse-apply.yaml"))
+)
+def test_no_reference_of_an_example_is_missed(example: Path) -> None:
+    """Against what the manifests are really read as."""
+    project, _ = read_project(example / "synapse-apply.yaml", "x")
+    assert project is not None
+    for target in project.targets.values():
+        declared = load(project, target).desired.values()
+        wanted = references_of([desired.spec for desired in declared])
+        wanted = {ref for ref in wanted if ref.source in {"env", "file"}}
+        assert wanted <= list_references(project, target)
+
+
+@pytest.mark.parametrize(
+    "piece", ["valueFrom", "valueFrom: {env: ", "valueFrom: {env: '", "${", "\\"]
+)
+def test_a_hostile_file_takes_no_longer(tmp_path: Path, piece: str) -> None:
+    """Megabytes of what begins like a reference."""
+    begun = time.process_time()
+    found_in(tmp_path, "valueFrom: {env: " + piece * (2_000_000 // len(piece)))
+    assert time.process_time() - begun < 5
