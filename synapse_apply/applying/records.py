@@ -257,7 +257,7 @@ def not_taken(task: Task, sent: Mapping[Path, Any], observed: Observed) -> tuple
         for path in (change.path for change in task.fields)
         if path not in sent and still_there(task, observed, path)
     ]
-    known = task.record.unkept if task.record is not None else ()
+    known = {*task.unkept, *(task.record.unkept if task.record is not None else ())}
     unkept = unkept_fields(task.type, sent, observed)
     findings += [_keeps_none(task, name) for name in unkept if name not in known]
     packaged_names: set[str] = set()

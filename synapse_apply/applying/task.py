@@ -35,6 +35,7 @@ class Task:
 
     `want` are the declared fields as a record keeps them (secrets as Mac, those that could not be
     resolved left out, ignored ones too). `carries` is what the same call makes along with it.
+    `unkept` are the fields that the backend is known not to keep of any object of the kind.
     """
 
     change: Change
@@ -48,6 +49,7 @@ class Task:
     salt: str = ""
     natural_key: str = ""
     carries: Task | None = None
+    unkept: frozenset[str] = frozenset()
 
     @property
     def address(self) -> Address:

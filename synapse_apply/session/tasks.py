@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import replace
 
 from synapse_apply.applying.task import Task, Tools
@@ -52,7 +53,11 @@ def tools_of(context: Context, planned: Planned, progress: Progress) -> Tools:
 
 def tasks_of(planned: Planned) -> list[Task]:
     """One task for each change that apply has something to do for, in the plan's order."""
-    tasks = {change.address: _task(planned, change) for change in planned.plan.actionable}
+    unkept = _unkept_by_kind(planned)
+    tasks = {
+        change.address: _task(planned, change, frozenset(unkept[change.address.kind]))
+        for change in planned.plan.actionable
+    }
     for address, task in tasks.items():
         member = carried(task.change)
         if member is not None:
@@ -71,7 +76,16 @@ def _keyed(member: Task, owner: Task) -> Task:
     return replace(member, natural_key=member.type.natural_key(spec, parents))
 
 
-def _task(planned: Planned, change: Change) -> Task:
+def _unkept_by_kind(planned: Planned) -> dict[str, set[str]]:
+    """What earlier runs have learned, and said, that the backend keeps of no object of a kind."""
+    unkept: dict[str, set[str]] = defaultdict(set)
+    for address, item in planned.items.items():
+        if item.record is not None and item.record.api == item.binding.api:
+            unkept[address.kind].update(item.record.unkept)
+    return unkept
+
+
+def _task(planned: Planned, change: Change, unkept: frozenset[str]) -> Task:
     item = planned.items[change.address]
     ignored = item.desired.lifecycle.ignore_changes if item.desired else ()
     return Task(
@@ -85,6 +99,7 @@ def _task(planned: Planned, change: Change) -> Task:
         want=kept(item.want, ignored),
         salt=item.salt,
         natural_key=item.natural_key,
+        unkept=unkept,
     )
 
 

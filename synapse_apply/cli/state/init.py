@@ -53,15 +53,15 @@ def command(*, face: Face, where: Where, lineage: str) -> int:
 
     with open_state(where) as context:
         made = states.init(context, binding_now(context), where.environ, lineage)
-        name = context.target.name
+        name, pinned = context.target.name, context.target.state.lineage
     offer = ask_for_offer(where)
     if face.as_json:
         face.document({"target": name, "lineage": made, "backend": _offer_document(offer)})
         return 0
-    face.out(
-        f"Made an empty state for target {name}, lineage {made}.\n"
-        f"Pin it in the project file: targets.{name}.state.lineage: {made}\n\n"
-    )
+    face.out(f"Made an empty state for target {name}, lineage {made}.\n")
+    if not pinned:
+        face.out(f"Pin it in the project file: targets.{name}.state.lineage: {made}\n")
+    face.out("\n")
     if offer.rows:
         face.out(f"{render_section('Backend', offer.rows, color=face.color_out)}\n")
         face.out(f"{states.describe_protection(offer.listed, offer.unlisted)}\n")

@@ -125,6 +125,21 @@ def test_one_that_is_not_asked_is_one_line(
     assert "\n" not in found["why_not"]
 
 
+def test_a_lineage_that_is_pinned_needs_no_pin(tmp_path: Path) -> None:
+    """It is said where there is none alone."""
+    with backend(tmp_path / "data") as url:
+        place = place_for(tmp_path / "p", url)
+        out = place.run("state", "init", code=0).out
+        assert "Pin it in the project file: targets.prod.state.lineage: " in out
+        document = json.loads((place.root / "synapse-apply.yaml").read_text())
+        pin = "3d2c6f0e-5b1f-4c9a-9d57-0a6f6f2d8c11"
+        document["targets"]["prod"]["state"] = {"url": "other.db", "lineage": pin}
+        (place.root / "synapse-apply.yaml").write_text(json.dumps(document))
+        out = place.run("state", "init", "--lineage", pin, code=0).out
+        assert f"lineage {pin}." in out
+        assert "Pin it" not in out
+
+
 def test_manifests_that_are_broken_are_no_matter(tmp_path: Path) -> None:
     """They are not read."""
     with backend(tmp_path / "data") as url:

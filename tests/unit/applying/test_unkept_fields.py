@@ -101,6 +101,23 @@ def test_a_release_of_the_platform(bench):
     assert bench.record(AT).unkept == ("changelog", "is_stable", "requirements")
 
 
+def test_what_was_said_of_one_release_is_not_said_of_the_next(bench):
+    """Every new version would tell the same again; a field that nobody had sent yet is told."""
+    bench.apply(plugin(), full_release())
+    newer = full_release(version="2.0.0")
+    newer = replace(newer, address=Address("release", "yolo@2.0.0"))
+    report = bench.apply(plugin(), newer)
+    assert outcome(report, "release/yolo@2.0.0").result is Result.DONE
+    assert "keeps no `changelog`" not in told(report)
+    assert bench.record("release/yolo@2.0.0").unkept == ("changelog", "is_stable", "requirements")
+    assert not bench.plan(plugin(), newer).plan.has_changes
+    report = bench.apply(plugin(), newer, plugin("sam", code="sam", author="A"))
+    assert "keeps no `author` of a plugin" in told(report)
+    report = bench.apply(plugin(), newer, plugin("three", code="three", author="B", version="1"))
+    assert "keeps no `version` of a plugin" in told(report)
+    assert "keeps no `author`" not in told(report)
+
+
 def test_a_release_is_taken_over_by_a_fresh_state(bench):
     """By plugin and version: what the backend has no place for is no obstacle."""
     bench.api.list_plugins = lambda: bench.api.all("plugin")
