@@ -16,7 +16,8 @@ from synapse_apply.model.logs import LogLine
 HEAD = 64
 TAIL = 10_000  # a tail that begins further back than so many lines, and not at the first, is new
 
-_Key = tuple[int, int]
+# Message, time ("" is 0), and the message without a time that it begins with (0 without one).
+_Key = tuple[int, int, int]
 
 
 class Known:
@@ -127,9 +128,16 @@ class Tail:
 
 
 def _key(line: LogLine) -> _Key:
-    return hash(line.message), hash(line.timestamp) if line.timestamp else 0
+    rest = line.message_without_time
+    return (
+        hash(line.message),
+        hash(line.timestamp) if line.timestamp else 0,
+        hash(rest) if rest != line.message else 0,
+    )
 
 
 def _same(one: _Key, other: _Key) -> bool:
-    """The tail of some servers leaves times out that their list has."""
-    return one[0] == other[0] and (one[1] == other[1] or not one[1] or not other[1])
+    """The tail of some servers leaves times out that their list has, beside a text or in it."""
+    if one[0] == other[0]:
+        return one[1] == other[1] or not one[1] or not other[1]
+    return (one[2] != 0 and one[2] == other[0]) or (other[2] != 0 and other[2] == one[0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -10,6 +11,10 @@ from synapse_apply.model.frozen import frozen
 from synapse_apply.model.server_json import OddJsonError, parse_words
 
 _NESTED = "data:"
+_TIME = re.compile(
+    r"\[?[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-9]{2}"
+    r"(?:[.,][0-9]{1,9})?(?: ?(?:Z|[+-][0-9]{2}:?[0-9]{2}))?\]?:?[ \t]"
+)
 
 
 @frozen
@@ -19,6 +24,11 @@ class LogLine:
     message: str
     timestamp: str = ""
     level: str = ""
+
+    @property
+    def message_without_time(self) -> str:
+        """The message without a date and time that it begins with, as some servers write lines."""
+        return self.message[found.end() :] if (found := _TIME.match(self.message)) else self.message
 
 
 def lines_of(entry: object) -> Iterator[LogLine]:

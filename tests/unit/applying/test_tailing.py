@@ -28,6 +28,33 @@ STEPS = [f"step {number}" for number in range(1, 41)]
 BEGINS = ["start", "now", 3]
 
 
+TIMES = [
+    "2026-01-01T00:00:{:02d}.123Z ",
+    "[2026-01-01 00:00:{:02d}] ",
+    "2026-01-01 00:00:{:02d},5: ",
+]
+
+
+@pytest.mark.parametrize("time", TIMES)
+@settings(max_examples=40, deadline=None)
+@given(
+    begins=st.sampled_from(["start", "now", 4]),
+    cuts=st.lists(st.integers(0, 30), max_size=10),
+    step=st.integers(1, 9),
+    own_time=st.booleans(),
+)
+def test_a_list_whose_texts_begin_with_their_time(
+    time: str, begins: Any, cuts: list[int], step: int, own_time: bool
+) -> None:
+    """As the vendor's lists do, whose tails have the text alone; it may begin with a time itself."""
+    plain = [f"2020-02-02 02:02:02 {line}" if own_time else line for line in STEPS]
+    pairs = {time.format(number) + line: line for number, line in enumerate(plain)}
+    server = JobServer(list(pairs), begins, cuts, step, tail_entry=lambda line: pairs[line])
+    _, told = follow(server)
+    assert [pairs.get(line, line) for line in told.messages] == plain
+    assert not any("missing" in note for note in told.notes)
+
+
 def timed(lines: list[str]) -> list[dict[str, str]]:
     return [
         {"timestamp": f"2026-01-01T00:00:{number:02d}Z", "level": "info", "message": line}
