@@ -42,8 +42,9 @@ def describe_protection(listed: Iterable[str], unlisted: Iterable[str]) -> str:
     lists, lacks = (" and ".join(f"{kind}s" for kind in kinds) for kinds in (listed, unlisted))
     if lacks:
         return (
-            f"{_EMPTY} This backend does not list {lacks}: import those that exist before the "
-            "first apply, or it creates them a second time. `plan` finds all else by name."
+            f"{_EMPTY} This backend does not list {lacks}: import those that `plan` would create "
+            "and that exist, or apply creates them a second time. All else is found by name and "
+            "adopted."
         )
     if lists:
         return (

@@ -30,7 +30,7 @@ def place_for(folder: Path, url: str, *, api: str = "v1", token: str = TOKEN) ->
 
 
 LISTS = "This backend lists plugins, so `plan` finds what exists"
-LISTS_NOT = "This backend does not list plugins: import those that exist"
+LISTS_NOT = "This backend does not list plugins: import those that `plan` would create"
 UNKNOWN = "plugins where it lists them"
 
 
