@@ -279,9 +279,9 @@ def _failure_of(origin: str, failure: Exception, *, late: bool) -> FailedFetchEr
     """The error for an exception of a library below, without the library's words."""
     chain = _chain_of(failure)
     words, transient = _words(chain, late=late)
-    made = FailedFetchError(f"GET {origin}: {words}")
-    made.transient = transient and any(isinstance(cause, _CONNECTION) for cause in chain)
-    return made
+    error = FailedFetchError(f"GET {origin}: {words}")
+    error.transient = transient and any(isinstance(cause, _CONNECTION) for cause in chain)
+    return error
 
 
 def _chain_of(failure: BaseException) -> list[BaseException]:

@@ -58,10 +58,10 @@ def _references_in(text: str) -> Iterator[tuple[str, str, str]]:
     """(source, name, format) of each reference of a text."""
     for piece in text.split(VALUE_FROM)[1:]:
         near = piece[:_NEAR]
-        if found := _SOURCE.search(near):
-            yield found[1], _plain(found[2]), "text"
+        if match := _SOURCE.search(near):
+            yield match[1], _plain(match[2]), "text"
             if _AS_JSON.search(near):
-                yield found[1], _plain(found[2]), "json"
+                yield match[1], _plain(match[2]), "json"
 
 
 def _plain(scalar: str) -> str:

@@ -40,6 +40,6 @@ def build_poll(body: Mapping[str, Any], answer: Mapping[str, Any]) -> dict[str, 
         return None
     if not is_pending(answer) or not 0 < len(ticket) <= _LONGEST_TICKET or not body.get("action"):
         return None
-    given = params if isinstance(params, Mapping) else {}
-    routing = {name: given[name] for name in _ROUTING if name in given}
+    parameters = params if isinstance(params, Mapping) else {}
+    routing = {name: parameters[name] for name in _ROUTING if name in parameters}
     return {**body, "params": {**routing, "method": "post", "json": {_POLL: ticket}}}

@@ -28,7 +28,7 @@ class LogLine:
     @property
     def message_without_time(self) -> str:
         """The message without a date and time that it begins with, as some servers write lines."""
-        return self.message[found.end() :] if (found := _TIME.match(self.message)) else self.message
+        return self.message[match.end() :] if (match := _TIME.match(self.message)) else self.message
 
 
 def lines_of(entry: object) -> Iterator[LogLine]:

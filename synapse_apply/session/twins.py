@@ -53,8 +53,8 @@ def owners_recorded(
     marks: SecretMarks,
 ) -> Iterator[Observed]:
     """The live owners of recorded members of series, each read once; `binding` is the owners'."""
-    found = {record.seen.get((kind.series,)) for record in records.values()}
-    for owner in sorted(one for one in found if isinstance(one, str)):
+    owners = {record.seen.get((kind.series,)) for record in records.values()}
+    for owner in sorted(each for each in owners if isinstance(each, str)):
         with suppress(NotFound):
             yield read_object(api, binding, owner, marks)
 

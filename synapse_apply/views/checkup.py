@@ -49,10 +49,10 @@ def render_checkup(checkup: Checkup, *, color: bool) -> str:
 
 def render_section(title: str, rows: Iterable[Row], *, color: bool) -> str:
     """The rows of one section, under its title."""
-    pen, told = Pen(color), list(rows)
-    words = max((cells(row.verdict.value) for row in told), default=0)
-    names = min(max((cells(clean(row.check)) for row in told), default=0), WIDEST)
-    lines = (line for row in told for line in _lines(row, words, names, pen))
+    pen, section = Pen(color), list(rows)
+    words = max((cells(row.verdict.value) for row in section), default=0)
+    names = min(max((cells(clean(row.check)) for row in section), default=0), WIDEST)
+    lines = (line for row in section for line in _lines(row, words, names, pen))
     return disarm("\n".join((pen(clean(title), "bold"), *lines)) + "\n")
 
 

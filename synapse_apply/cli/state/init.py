@@ -11,7 +11,7 @@ from synapse_apply.cli.face import Face
 from synapse_apply.cli.manual import manual
 
 if TYPE_CHECKING:
-    from synapse_apply.session.checks.offer import Offer
+    from synapse_apply.session.checks.offer import BackendOffer
     from synapse_apply.session.where import Where
 
 
@@ -71,7 +71,7 @@ def command(*, face: Face, where: Where, lineage: str) -> int:
     return 0
 
 
-def _offer_document(offer: Offer) -> dict[str, Any]:
+def _offer_document(offer: BackendOffer) -> dict[str, Any]:
     """What the backend offers, in the form of `doctor --json`."""
     from synapse_apply.views.checkup import section_document
 

@@ -14,7 +14,7 @@ from synapse_apply.session.where import Where
 
 
 @frozen
-class Offer:
+class BackendOffer:
     """`rows` as doctor has them; where the backend could not be asked, none, and `unasked` is why.
 
     `listed` and `unlisted` are the kinds that some backends list and others do not.
@@ -26,7 +26,7 @@ class Offer:
     unlisted: tuple[str, ...] = ()
 
 
-def ask_for_offer(where: Where) -> Offer:
+def ask_for_offer(where: Where) -> BackendOffer:
     """Ask the target's backend; reads alone are sent, and no error is raised for what they meet."""
     with ExitStack() as stack:
         patient = Patient(where, stack, reads_manifests=False)
@@ -34,14 +34,18 @@ def ask_for_offer(where: Where) -> Offer:
             patient.answer.get()
             rows = (*remote.api(patient), *remote.capabilities(patient))
         except RemoteError as failure:
-            return Offer(unasked=_sentence(Row.of("backend", remote.refused(failure, patient))))
+            return BackendOffer(
+                unasked=_sentence(Row.of("backend", remote.refused(failure, patient)))
+            )
         except SynapseApplyError as problem:
-            return Offer(unasked=_sentence(*(Row.of("", one) for one in problem.diagnostics[:1])))
+            return BackendOffer(
+                unasked=_sentence(*(Row.of("", finding) for finding in problem.diagnostics[:1]))
+            )
         except Unchecked as missing:
-            return Offer(unasked=f"{missing}")
+            return BackendOffer(unasked=f"{missing}")
         broken = [row for row in rows if row.verdict is not Verdict.OK]
         if broken:
-            return Offer(unasked=_sentence(*broken[:1]))
+            return BackendOffer(unasked=_sentence(*broken[:1]))
         lists = {row.subject for row in rows if row.summary == remote.HAS_LIST}
         listed: list[str] = []
         unlisted: list[str] = []
@@ -49,7 +53,7 @@ def ask_for_offer(where: Where) -> Offer:
             if any(binding.list_needs for binding in kind.bindings.values()):
                 needs = kind.binding(patient.target.needed().api).list_needs
                 (listed if not needs or needs in lists else unlisted).append(kind.prefix)
-        return Offer(rows, listed=tuple(listed), unlisted=tuple(unlisted))
+        return BackendOffer(rows, listed=tuple(listed), unlisted=tuple(unlisted))
 
 
 def _sentence(*rows: Row) -> str:
