@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import shutil
 import signal
+import sys
 import tempfile
 from collections.abc import Iterator
 
 import pytest
 from postgres.server import PostgresServer
+
+# To rewrite the assertions of all tests takes each process of the tests 8 seconds. What one has done
+# is kept (`__pycache__`), also where the environment asks for no bytecode to be written.
+sys.dont_write_bytecode = False
 
 # A shell starts what it puts in the background with SIGINT ignored, and commands inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from fault.site import TENANT, TOKEN, Server, Site
+from forking import ForkedProcess
 from installed import BIN, environment
 
 TESTS = Path(__file__).resolve().parents[1]
@@ -34,15 +35,18 @@ def applying(
     parallelism: int = 1,
     by: Sequence[str] = (),
     as_json: bool = True,
+    by_fork: bool = True,
     **altered: Any,
 ) -> Iterator[subprocess.Popen[str]]:
     """An apply under way; killed at the end if it has not ended by itself.
 
     `altered` is what is not as it is here: see fault/altered.py. `by` is a command that runs it.
+    It is forked (forking.py), or with `by` or without `by_fork` a new process.
     """
     command = [sys.executable, "-m", "fault.altered", json.dumps(altered)] if altered else COMMAND
     chosen = [*(["--json"] if as_json else []), *(["--prune"] if site.prunes else [])]
-    process = subprocess.Popen(
+    start = ForkedProcess if by_fork and not by else subprocess.Popen
+    process = start(
         [*by, *command, *APPLY, *chosen, "--parallelism", str(parallelism), *more],
         cwd=site.root,
         env={**environment(site.environ), **({"PYTHONPATH": str(TESTS)} if altered else {})},
@@ -82,17 +86,21 @@ def kill(process: subprocess.Popen[str]) -> bool:
 
 
 class Backend:
-    """`emulator serve` as a process on one data set and one port, which may be killed and begun."""
+    """`emulator serve` as a process on one data set and one port, which may be killed and begun.
 
-    def __init__(self, data: Path) -> None:
+    `by_fork`: by forking.py, which begins ten times as fast; else it is away for as long as a real one.
+    """
+
+    def __init__(self, data: Path, *, by_fork: bool = True) -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         self._data = data
+        self._start = ForkedProcess if by_fork else subprocess.Popen[str]
         self._process: subprocess.Popen[str] | None = None
 
     def start(self) -> Server:
-        self._process = subprocess.Popen(
+        self._process = self._start(
             [sys.executable, "-m", "synapse_apply.emulator", "serve", "--data", str(self._data),
              "--port", str(self.port), "--token", TOKEN, "--tenant", TENANT],
             stdout=subprocess.PIPE,

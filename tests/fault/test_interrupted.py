@@ -53,7 +53,7 @@ def _tells_the_truth(server: Server, report: dict[str, Any], made: int) -> None:
 
 @pytest.fixture
 def backend(tmp_path: Path) -> Iterator[Backend]:
-    made = Backend(tmp_path / "data")
+    made = Backend(tmp_path / "data", by_fork=False)
     yield made
     made.kill()
 

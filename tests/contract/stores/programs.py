@@ -8,6 +8,8 @@ import sys
 from contextlib import contextmanager
 from pathlib import Path
 
+from forking import ForkedProcess
+
 TESTS = Path(__file__).resolve().parents[2]
 
 # Holds the lock and does what it is told, one line each: `put NAME`, `request`, `end`.
@@ -62,7 +64,7 @@ def surroundings():
 @contextmanager
 def program(code, *arguments):
     """A process with pipes; it is gone when the block ends."""
-    with subprocess.Popen(
+    with ForkedProcess(
         [sys.executable, "-c", code, *map(str, arguments)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

@@ -1,0 +1,208 @@
+"""Starts Python commands as forks of one process that has imported them: a tenth of the time.
+
+A command is given as to a shell: the path of an installed script, or an interpreter with `-m MODULE`
+or `-c CODE`. Such a process has its own id, arguments, environment, folder and streams, it begins
+with the first line of the same script, and it is a child of the tests, which kill it and wait for it
+as for any other. Only the imports are done already. fault/test_forked_commands.py compares the two.
+"""
+
+from __future__ import annotations
+
+import atexit
+import ctypes
+import gc
+import importlib
+import json
+import os
+import pkgutil
+import runpy
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NoReturn
+
+TESTS = Path(__file__).resolve().parent
+_PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
+_SIZE = struct.Struct("!I")
+# What a command imports only once it needs it, and is not of the package itself.
+_IMPORTED_LATE = ("psycopg", "sqlite3", "encodings.idna", "fault.disks", "fault.site")
+
+
+class ForkedProcess(subprocess.Popen[str]):
+    """`subprocess.Popen` in all but how the process comes to be; what it is not made for raises."""
+
+    def _execute_child(
+        self,
+        args: Sequence[str],
+        executable: object,
+        preexec_fn: object,
+        close_fds: object,
+        pass_fds: object,
+        cwd: str | Path | None,
+        env: dict[str, str] | None,
+        startupinfo: object,
+        creationflags: object,
+        shell: object,
+        *streams_and_rest: Any,
+    ) -> None:
+        assert not any((executable, preexec_fn, pass_fds, shell)), "not possible for a fork"
+        pipes = streams_and_rest[:6]
+        request = {
+            "command": [str(argument) for argument in args],
+            "folder": str(cwd or Path.cwd()),
+            "environment": dict(os.environ if env is None else env),
+        }
+        stream_numbers = [
+            pipe if pipe >= 0 else number
+            for number, pipe in enumerate((pipes[0], pipes[3], pipes[5]))
+        ]
+        try:
+            self.pid = _parent().fork(request, stream_numbers)
+            self._child_created = True
+        finally:
+            self._close_pipe_fds(*pipes)  # type: ignore[attr-defined]
+
+
+class _Parent:
+    """The process that has imported everything; it ends with the tests' process."""
+
+    def __init__(self) -> None:
+        self._turn = threading.Lock()
+        self._socket, other_end = socket.socketpair()
+        with other_end:
+            self._process = subprocess.Popen(
+                [sys.executable, __file__, str(other_end.fileno())],
+                pass_fds=[other_end.fileno()],
+                stdin=subprocess.DEVNULL,
+                # As the tests have them: what a stream is, was asked when the interpreter began.
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, "PYTHONPATH": str(TESTS)},
+            )
+
+    def fork(self, request: dict[str, Any], streams: Sequence[int]) -> int:
+        """Start a command with these streams; gives the id of the process, a child of this one."""
+        text = json.dumps(request).encode()
+        with self._turn:
+            # Who forked it ends at once, and the nearest ancestor that asked for them inherits it.
+            _adopt_orphans(True)
+            try:
+                socket.send_fds(self._socket, [_SIZE.pack(len(text))], streams)
+                self._socket.sendall(text)
+                return int.from_bytes(_receive(self._socket, _SIZE.size))
+            except (EOFError, OSError) as problem:
+                assert self._process.stdout is not None
+                raise AssertionError(self._process.stdout.read().decode()) from problem
+            finally:
+                _adopt_orphans(False)
+
+    def end(self) -> None:
+        self._socket.close()
+        self._process.communicate()
+
+
+@cache
+def _parent() -> _Parent:
+    parent = _Parent()
+    atexit.register(parent.end)
+    return parent
+
+
+def _adopt_orphans(adopts: bool) -> None:
+    if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, int(adopts), 0, 0, 0):
+        raise OSError(ctypes.get_errno(), "prctl")
+
+
+def _receive(door: socket.socket, size: int) -> bytes:
+    content = b""
+    while len(content) < size:
+        piece = door.recv(size - len(content))
+        if not piece:
+            raise EOFError
+        content += piece
+    return content
+
+
+def _serve(door: socket.socket) -> list[str]:
+    """Fork for each request. Returns in a new process only, with the command that it is to run."""
+    while True:
+        first, streams, _, _ = socket.recv_fds(door, _SIZE.size, 3)
+        if not first:
+            os._exit(0)
+        request = json.loads(_receive(door, _SIZE.unpack(first)[0]))
+        read_end, write_end = os.pipe()
+        intermediate = os.fork()
+        if intermediate == 0:
+            parent = os.getpid()
+            process = os.fork()
+            if process:
+                os.write(write_end, _SIZE.pack(process))
+                os._exit(0)
+            while os.getppid() == parent:
+                time.sleep(0.001)  # until it is a child of the tests
+            for number in (read_end, write_end):
+                os.close(number)
+            door.close()
+            _become(request, streams)
+            command: list[str] = request["command"]
+            return command
+        # Only when its parent is gone is the process a child of the tests, who are told then.
+        os.waitpid(intermediate, 0)
+        door.sendall(os.read(read_end, _SIZE.size))
+        for number in (*streams, read_end, write_end):
+            os.close(number)
+
+
+def _become(request: dict[str, Any], streams: Sequence[int]) -> None:
+    for number, stream in enumerate(streams):
+        os.dup2(stream, number)
+    for stream in streams:
+        os.close(stream)
+    os.chdir(request["folder"])
+    os.environ.clear()
+    os.environ.update(request["environment"])
+
+
+def _run(command: list[str]) -> NoReturn:
+    """As the interpreter would; each of them ends in SystemExit, or else with exit code 0."""
+    program, *arguments = command
+    if program != sys.executable:
+        sys.argv = command
+        sys.path[0] = str(Path(program).parent)
+        runpy.run_path(program, run_name="__main__")
+    elif arguments[0] == "-m":
+        sys.argv = arguments[1:]
+        sys.path[0] = str(Path.cwd())
+        runpy.run_module(arguments[1], run_name="__main__", alter_sys=True)
+    else:
+        assert arguments[0] == "-c", command
+        sys.argv = ["-c", *arguments[2:]]
+        sys.path[0] = ""
+        main = sys.modules["__main__"] = ModuleType("__main__")
+        exec(compile(arguments[1], "<string>", "exec"), vars(main))
+    sys.exit(0)
+
+
+def _import_everything() -> None:
+    import synapse_apply
+
+    for module in pkgutil.walk_packages(synapse_apply.__path__, "synapse_apply."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+    for name in _IMPORTED_LATE:
+        importlib.import_module(name)
+    assert threading.active_count() == 1, "a fork has none of the other threads"
+    gc.collect()
+    gc.freeze()  # what nobody looks through is shared by all forks
+
+
+if __name__ == "__main__":
+    _import_everything()
+    _run(_serve(socket.socket(fileno=int(sys.argv[1]))))
