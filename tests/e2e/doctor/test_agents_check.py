@@ -1,4 +1,4 @@
-"""`agents check` with the installed command: who is healthy, who is not, who is asked."""
+"""`agents check`: who is healthy, who is not, who is asked."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from pathlib import Path
 import jsonschema
 import pytest
 from e2e.doctor.conftest import Site
-from installed import ROOT, run
+from in_process import run
+from installed import ROOT
 
 SCHEMA = json.loads((ROOT / "schemas" / "v1" / "agents.schema.json").read_text(encoding="utf-8"))
 CONNECT = "POST /agents/{token}/connect/"
@@ -24,7 +25,7 @@ def health(site: Site, arguments: str = "", code: int = 0) -> dict[str, bool]:
 
 def test_all_agents_of_the_target(applied: Site) -> None:
     """A line each, in the order of the project file; each is asked once, nothing else is."""
-    done = applied.run("agents check -t prod")
+    done = applied.run("agents check -t prod", installed=True)
     assert done.stdout.split() == [
         *("NAME", "HEALTH", "DETAIL"),
         *("gpu-1", "healthy", "connected"),

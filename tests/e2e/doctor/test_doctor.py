@@ -1,4 +1,4 @@
-"""`doctor` with the installed command: each thing that can be wrong, alone and together."""
+"""`doctor`: each thing that can be wrong, alone and together."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import jsonschema
 import pytest
 from e2e.doctor.conftest import Site
 from e2e.scenarios.workplace import Workplace, held
-from installed import ROOT, run
+from in_process import run
+from installed import ROOT
 
 from synapse_apply.emulator.core.store import KINDS, Wanted
 from synapse_apply.model.address import Address
@@ -25,7 +26,7 @@ SCHEMA = json.loads((ROOT / "schemas" / "v1" / "doctor.schema.json").read_text(e
 
 def test_a_target_that_is_well(applied: Site) -> None:
     """Everything is looked at, nothing is wrong, and each agent is asked once."""
-    document = json.loads(applied.run("doctor --json").stdout)
+    document = json.loads(applied.run("doctor --json", installed=True).stdout)
     jsonschema.validate(document, SCHEMA)
     assert (document["target"], document["healthy"]) == ("prod", True)
     assert {check["status"] for check in document["checks"]} == {"ok"}
