@@ -5,20 +5,22 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import jsonschema
 import pytest
 from e2e.doctor.conftest import Site
 from in_process import run
 from installed import ROOT
+from jsonschema import Draft202012Validator
 
-SCHEMA = json.loads((ROOT / "schemas" / "v1" / "agents.schema.json").read_text(encoding="utf-8"))
+VALIDATOR = Draft202012Validator(
+    json.loads((ROOT / "schemas" / "v1" / "agents.schema.json").read_text(encoding="utf-8"))
+)
 CONNECT = "POST /agents/{token}/connect/"
 
 
 def health(site: Site, arguments: str = "", code: int = 0) -> dict[str, bool]:
     """Name and health of each agent, as a program reads it."""
     document = json.loads(site.run(f"agents check --json {arguments}", code).stdout)
-    jsonschema.validate(document, SCHEMA)
+    VALIDATOR.validate(document)
     assert document["healthy"] is (code == 0)
     return {agent["name"]: agent["healthy"] for agent in document["agents"]}
 

@@ -171,7 +171,7 @@ class Server:
                 "Content-Type": "application/json",
             },
         )
-        with _opener().open(request, timeout=10) as answer:
+        with _opener().open(request, timeout=60) as answer:
             content = answer.read()
         return json.loads(content) if content else None
 
