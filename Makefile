@@ -8,6 +8,10 @@ LOWEST := .venv-lowest-$(notdir $(PYTHON))
 # another's (worksteal), else the slow ones stand in one line at the end.
 JOBS ?= $(shell $(PYTHON) -c "import os; print(2 * (os.cpu_count() or 1))")
 
+# Tests start the command hundreds of times: without bytecode each start compiles all of it anew,
+# which takes longer than what the command does, and each worker compiles every test.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help demo test check lint types unit smoke lowest laws faults attack fuzz browser bench golden lock docs fix dist clean
 
 help: ## Say what each target does

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from e2e.test_adoption_page import TOKEN, URL, backend, followed
 from e2e.test_readme import FENCE, Block, write
-from installed import ROOT, run
+from in_process import run
+from installed import ROOT
 
 PAGE = (ROOT / "docs" / "move-to-v2.md").read_text(encoding="utf-8")
 MANIFESTS = """\

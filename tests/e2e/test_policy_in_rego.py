@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from installed import ROOT, copied, run, variables
+from in_process import run
+from installed import ROOT, copied, variables
 from regopy import Interpreter
 
 EXAMPLE = ROOT / "examples" / "policy"

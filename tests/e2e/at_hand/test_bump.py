@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from e2e.at_hand.conftest import CONFIG, PLUGIN, RELEASE
 from e2e.scenarios.workplace import Workplace
-from installed import run
+from in_process import run
+from installed import run as run_installed
 
 FILES = ("manifests/plugin.yaml", "manifests/release.yaml", "plugins/yolo/config.yaml")
 
@@ -26,7 +27,7 @@ def contents(place: Workplace) -> dict[str, bytes]:
 def test_the_installed_command_edits_every_place_that_must_agree(place: Workplace) -> None:
     """Manifest, config.yaml and the plugin's own version; all other bytes and modes stay."""
     (place.root / FILES[1]).chmod(0o640)
-    done = run("bump yolo minor -m Faster", place.root, {})
+    done = run_installed("bump yolo minor -m Faster", place.root, {})
     assert contents(place) == {
         "synapse-apply.yaml": contents(place)["synapse-apply.yaml"],
         "plugins/yolo/plugin/main.py": b"print('yolo')\n",

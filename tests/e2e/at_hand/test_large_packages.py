@@ -16,7 +16,8 @@ import pytest
 from e2e.cli.test_terminal import at_a_terminal
 from fault.commands import Backend
 from fault.site import TENANT, TOKEN, Server
-from installed import BIN, environment, run
+from in_process import run
+from installed import BIN, environment
 from laws.effort import DEEP
 
 MIB = 1024 * 1024

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from e2e.at_hand.conftest import PROJECT
 from e2e.scenarios.workplace import Workplace
-from installed import run
+from in_process import run
+from installed import run as run_installed
 
 FOLDER = "plugins/yolo"
 CONFIG, MAIN = f"{FOLDER}/config.yaml", f"{FOLDER}/plugin/main.py"
@@ -30,7 +31,7 @@ def digest(place: Workplace, *typed: str) -> str:
 
 def test_one_digest_however_it_is_named(place: Workplace, tmp_path: Path) -> None:
     """Folder, release, Git ref, zip: the installed command prints the digest and nothing else."""
-    printed = run(f"package digest {FOLDER}", place.root, {}).stdout
+    printed = run_installed(f"package digest {FOLDER}", place.root, {}).stdout
     assert re.fullmatch(r"pkg1:sha256:[0-9a-f]{64}\n", printed)
     commit(place, "v1")
     place.run("package", "build", FOLDER, code=0)

@@ -1,4 +1,4 @@
-"""The installed command in a project of its own, against the embedded backend."""
+"""The command in a project of its own, against the embedded backend."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
+from in_process import run_in_process
 from installed import HOME
 
 COMMAND = Path(sys.executable).with_name("synapse-apply")
@@ -55,15 +57,30 @@ def project(tmp_path: Path) -> Path:
 @pytest.fixture
 def cli(project: Path) -> Run:
     """Runs the command in the project, without a terminal."""
+    return partial(_run_with_secrets, run_in, project)
 
-    def run(*typed: str, **environ: str | None) -> subprocess.CompletedProcess[str]:
-        merged = {**SECRETS, **environ}
-        return run_in(project, *typed, **{k: v for k, v in merged.items() if v is not None})
 
-    return run
+@pytest.fixture
+def installed_cli(project: Path) -> Run:
+    """As `cli`, each command a process of its own."""
+    return partial(_run_with_secrets, run_installed, project)
+
+
+def _run_with_secrets(
+    run: Run, folder: Path, *typed: str, **environ: str | None
+) -> subprocess.CompletedProcess[str]:
+    """Without those that are None."""
+    merged = {**SECRETS, **environ}
+    return run(folder, *typed, **{k: v for k, v in merged.items() if v is not None})
 
 
 def run_in(folder: Path, *typed: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    """The command in a folder, in this process."""
+    return run_in_process(list(typed), folder, environment(**environ))
+
+
+def run_installed(folder: Path, *typed: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    """The same, as a process of the installed command."""
     return subprocess.run(
         [COMMAND, *typed],
         cwd=folder,

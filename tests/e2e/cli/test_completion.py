@@ -143,7 +143,7 @@ def prompt(cli: Run, project: Path) -> Iterator[Callable[[str], str]]:
         os.execvpe("bash", command, {**shell(), "PS1": "ready> ", "INPUTRC": "/dev/null"})
 
     def until(end: str) -> str:
-        seen, limit = "", time.monotonic() + 30
+        seen, limit = "", time.monotonic() + 60
         while end not in seen and time.monotonic() < limit:
             if select.select([terminal], [], [], 0.2)[0]:
                 seen += os.read(terminal, 65536).decode()

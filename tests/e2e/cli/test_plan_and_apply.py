@@ -12,20 +12,20 @@ from synapse_apply.manifests.shapes import bundled
 from .conftest import SECRETS, STORAGE, Run
 
 
-def test_the_main_job(cli: Run) -> None:
-    """Plan, apply, and then there is nothing to do."""
-    planned = cli("plan", "--detailed-exitcode")
+def test_the_main_job(installed_cli: Run) -> None:
+    """Plan, apply, and then there is nothing to do; each with the installed command."""
+    planned = installed_cli("plan", "--detailed-exitcode")
     assert planned.returncode == 2, planned.stderr
     assert "\nPlan: 3 to add, 0 to change, 0 to destroy.\n" in planned.stdout
     assert "  # plugin/yolo will be created\n" in planned.stdout
-    applied = cli("apply", "--auto-approve")
+    applied = installed_cli("apply", "--auto-approve")
     assert applied.returncode == 0, applied.stderr
     assert "\nApply complete! Resources: 3 added, 0 changed, 0 destroyed.\n" in applied.stdout
     assert "\x1b" not in planned.stdout + applied.stdout
-    again = cli("plan", "--detailed-exitcode")
+    again = installed_cli("plan", "--detailed-exitcode")
     assert again.returncode == 0
     assert again.stdout.startswith("No changes.")
-    nothing = cli("apply", "--auto-approve")
+    nothing = installed_cli("apply", "--auto-approve")
     assert nothing.returncode == 0
     assert nothing.stdout.startswith("No changes.")
     assert "Apply complete! Resources: 0 added, 0 changed, 0 destroyed." in nothing.stdout
@@ -33,11 +33,11 @@ def test_the_main_job(cli: Run) -> None:
     assert not any(value in said for value in SECRETS.values())
 
 
-def test_documents(cli: Run) -> None:
+def test_documents(installed_cli: Run) -> None:
     """`--json` prints one document that fits its schema, and nothing else."""
-    plan = json.loads(cli("plan", "--json").stdout)
+    plan = json.loads(installed_cli("plan", "--json").stdout)
     Draft202012Validator(bundled("plan")).validate(plan)
-    done = cli("apply", "--json", "--auto-approve")
+    done = installed_cli("apply", "--json", "--auto-approve")
     report = json.loads(done.stdout)
     Draft202012Validator(bundled("report")).validate(report)
     assert report["exit_code"] == done.returncode == 0

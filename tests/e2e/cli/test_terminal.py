@@ -35,7 +35,7 @@ def at_a_terminal(folder: Path, answer: bytes, *typed: str, **environ: str) -> t
     )
     os.close(theirs)
     shown = b""
-    while select.select([ours], [], [], 30)[0]:
+    while select.select([ours], [], [], 60)[0]:
         try:
             got = os.read(ours, 65536)
         except OSError:
@@ -47,7 +47,7 @@ def at_a_terminal(folder: Path, answer: bytes, *typed: str, **environ: str) -> t
             os.write(ours, answer)
             answer = b""
     os.close(ours)
-    return process.wait(30), shown.decode().replace("\r\n", "\n")
+    return process.wait(60), shown.decode().replace("\r\n", "\n")
 
 
 @pytest.mark.parametrize(

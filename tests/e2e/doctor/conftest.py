@@ -1,4 +1,4 @@
-"""A project against a backend on a real socket; the installed command runs in it."""
+"""A project against a backend on a real socket; commands run in it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from e2e.scenarios.canaries import forms
 from e2e.scenarios.workplace import Workplace
-from installed import run
+from in_process import run as run_here
+from installed import run as run_installed
 
 from synapse_apply.emulator.serve import EmbeddedServer
 
@@ -55,7 +56,11 @@ class Site:
         text = json.dumps({**project, "targets": {"prod": target}})
         (self.root / "synapse-apply.yaml").write_text(text, encoding="utf-8")
 
-    def run(self, arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, arguments: str, code: int = 0, *, installed: bool = False
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command: in this process, or as one of the installed command."""
+        run = run_installed if installed else run_here
         done = run(arguments, self.root, self.environ, code)
         assert "internal error" not in done.stdout + done.stderr
         assert "Traceback" not in done.stderr

@@ -1,30 +1,33 @@
-"""`agents check` with the installed command: who is healthy, who is not, who is asked."""
+"""`agents check`: who is healthy, who is not, who is asked."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
-import jsonschema
 import pytest
 from e2e.doctor.conftest import Site
-from installed import ROOT, run
+from in_process import run
+from installed import ROOT
+from jsonschema import Draft202012Validator
 
-SCHEMA = json.loads((ROOT / "schemas" / "v1" / "agents.schema.json").read_text(encoding="utf-8"))
+VALIDATOR = Draft202012Validator(
+    json.loads((ROOT / "schemas" / "v1" / "agents.schema.json").read_text(encoding="utf-8"))
+)
 CONNECT = "POST /agents/{token}/connect/"
 
 
 def health(site: Site, arguments: str = "", code: int = 0) -> dict[str, bool]:
     """Name and health of each agent, as a program reads it."""
     document = json.loads(site.run(f"agents check --json {arguments}", code).stdout)
-    jsonschema.validate(document, SCHEMA)
+    VALIDATOR.validate(document)
     assert document["healthy"] is (code == 0)
     return {agent["name"]: agent["healthy"] for agent in document["agents"]}
 
 
 def test_all_agents_of_the_target(applied: Site) -> None:
     """A line each, in the order of the project file; each is asked once, nothing else is."""
-    done = applied.run("agents check -t prod")
+    done = applied.run("agents check -t prod", installed=True)
     assert done.stdout.split() == [
         *("NAME", "HEALTH", "DETAIL"),
         *("gpu-1", "healthy", "connected"),

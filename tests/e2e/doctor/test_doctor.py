@@ -1,4 +1,4 @@
-"""`doctor` with the installed command: each thing that can be wrong, alone and together."""
+"""`doctor`: each thing that can be wrong, alone and together."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import json
 import socket
 from pathlib import Path
 
-import jsonschema
 import pytest
 from e2e.doctor.conftest import Site
 from e2e.scenarios.workplace import Workplace, held
-from installed import ROOT, run
+from in_process import run
+from installed import ROOT
+from jsonschema import Draft202012Validator
 
 from synapse_apply.emulator.core.store import KINDS, Wanted
 from synapse_apply.model.address import Address
@@ -20,13 +21,15 @@ from synapse_apply.session.unrecorded import Aside
 from synapse_apply.session.where import Where
 
 PLAN = "5f1c0000-0000-4000-8000-000000000000"
-SCHEMA = json.loads((ROOT / "schemas" / "v1" / "doctor.schema.json").read_text(encoding="utf-8"))
+VALIDATOR = Draft202012Validator(
+    json.loads((ROOT / "schemas" / "v1" / "doctor.schema.json").read_text(encoding="utf-8"))
+)
 
 
 def test_a_target_that_is_well(applied: Site) -> None:
     """Everything is looked at, nothing is wrong, and each agent is asked once."""
-    document = json.loads(applied.run("doctor --json").stdout)
-    jsonschema.validate(document, SCHEMA)
+    document = json.loads(applied.run("doctor --json", installed=True).stdout)
+    VALIDATOR.validate(document)
     assert (document["target"], document["healthy"]) == ("prod", True)
     assert {check["status"] for check in document["checks"]} == {"ok"}
     assert applied.requests() == {

@@ -111,9 +111,10 @@ def test_who_stops_watching_is_told_that_the_job_goes_on(
         assert process.stdout.readline() == "Job 1 started.\n"
         # It is listening once its request is in the log.
         while not any("tail" in route for route in place.embedded.backend.requests.counts):
+            assert process.poll() is None
             time.sleep(0.05)
         process.send_signal(number)
-        _, err = process.communicate(timeout=30)
+        _, err = process.communicate(timeout=60)
     assert process.returncode == code
     assert "Job 1 goes on; `synapse-apply jobs logs 1 --follow` follows it." in err
 

@@ -1,4 +1,4 @@
-"""A pull request from a fork on a fresh runner, with the installed command and no secret at all."""
+"""A pull request from a fork on a fresh runner, with no secret at all."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 from e2e.revisions.conftest import Repository
-from installed import run
+from in_process import run
+from installed import run as run_installed
 from unit.packages.trees import git
 
 
@@ -33,7 +34,7 @@ def test_what_a_reviewer_sees(runner: Path, tmp_path: Path) -> None:
     assert "::warning file=synapse-apply.yaml,line=1" in checked.stderr
     (tmp_path / "summary").unlink()
     (tmp_path / "outputs").unlink()
-    done = run(
+    done = run_installed(
         f"plan --offline --against {base} --report github --detailed-exitcode",
         runner, given, code=2,
     )  # fmt: skip

@@ -9,7 +9,8 @@ import subprocess
 from pathlib import Path
 
 from e2e.scenarios.workplace import Server, Workplace
-from installed import ROOT, environment, run
+from in_process import run
+from installed import ROOT, environment
 
 PAGE = (ROOT / "docs" / "drift.md").read_text(encoding="utf-8")
 # Stands in for GitHub's own command: it keeps what it was asked.

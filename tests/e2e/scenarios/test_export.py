@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from e2e.scenarios.workplace import TOKEN, Server, Workplace
-from installed import run
+from in_process import run
 
 CANARY = "canary-7f3a91"
 ODD = [
@@ -102,7 +102,7 @@ def test_nothing_is_left_to_do_after_an_adoption(serve, bare, switches):
     )
 
 
-def test_a_thousand_storages_through_the_installed_command(serve, bare):
+def test_a_thousand_storages_take_less_than_a_minute_a_step(serve, bare):
     """The whole way, each step within a minute; twice the same bytes."""
     server = serve(secrets="masked", list_items="short")
     storages(server, 1000)

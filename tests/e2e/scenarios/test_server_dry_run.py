@@ -8,13 +8,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import pytest
 from e2e.scenarios.test_api_v2 import NEWER, PLUGIN, RELEASE, VERIFIED, declare
 from e2e.scenarios.workplace import OTHER_TOKEN, Server, Workplace
 from installed import ROOT
+from jsonschema import Draft202012Validator
 
-SCHEMA = json.loads((ROOT / "schemas" / "v1" / "plan.schema.json").read_text(encoding="utf-8"))
+VALIDATOR = Draft202012Validator(
+    json.loads((ROOT / "schemas" / "v1" / "plan.schema.json").read_text(encoding="utf-8"))
+)
 SECOND = PLUGIN.replace("yolo", "second").replace("Yolo", "Second")
 SECOND_RELEASE = RELEASE.replace("yolo", "second")
 NOT_SHOWN = "the backend has not shown that it knows dry runs"
@@ -125,7 +127,7 @@ def test_what_the_backend_refuses_is_a_refused_row(applied: Workplace, server: S
     assert "! release/second@1.0.0 cannot be created: it depends on plugin/second, " in said
     assert "Refused: 2 (see ! rows).\nPlan: 0 to add, 1 to change, 0 to destroy." in said
     document = json.loads(tried(applied, server, "--json")[0])
-    jsonschema.validate(document, SCHEMA)
+    VALIDATOR.validate(document)
     assert document["server_dry_run"] == {"tried": 2, "refused": 1, "untried": 0}
     assert (document["complete"], document["applyable"]) == (False, True)
     refused = [one for one in document["resource_changes"] if one["refusals"]]

@@ -35,7 +35,7 @@ def test_two_applies_at_once(tmp_path):
         sample(place)
         place.run("state", "init", code=0)
         both = [start(place, "apply", "--auto-approve") for _ in range(2)]
-        told = [one.communicate(timeout=30) for one in both]
+        told = [one.communicate(timeout=60) for one in both]
         codes = sorted(one.returncode for one in both)
         assert codes in ([0, 0], [0, 6]), told
         assert Server(running.url).counts == (1, 1, 1)

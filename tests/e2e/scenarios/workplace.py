@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import io
 import json
-import logging
 import os
 import urllib.request
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
+from in_process import run_in_process
 from installed import HOME
-
-from synapse_apply.cli.main import run as run_command
 
 TOKEN = "acme-token-of-tests"
 OTHER_TOKEN = "other-token-of-tests"
@@ -117,19 +113,8 @@ class Workplace:
 
     def run(self, *typed: str, code: int | None = None) -> Ran:
         """Run a command; with `code` it must end so."""
-        out, err, back = io.StringIO(), io.StringIO(), Path.cwd()
-        os.chdir(self.root)
-        try:
-            with (
-                patch.dict(os.environ, {**QUIET, **self.environ}, clear=True),
-                redirect_stdout(out),
-                redirect_stderr(err),
-            ):
-                ended = run_command(list(typed))
-        finally:
-            os.chdir(back)
-            logging.getLogger("synapse_apply").handlers.clear()
-        ran = Ran(ended, out.getvalue(), err.getvalue())
+        done = run_in_process(list(typed), self.root, {**QUIET, **self.environ})
+        ran = Ran(done.returncode, done.stdout, done.stderr)
         if code is not None:
             assert ran.code == code, f"exit {ran.code}, not {code}\n{ran.out}\n{ran.err}"
         assert "Traceback" not in ran.text, ran.text
@@ -186,7 +171,7 @@ class Server:
                 "Content-Type": "application/json",
             },
         )
-        with _opener().open(request, timeout=10) as answer:
+        with _opener().open(request, timeout=60) as answer:
             content = answer.read()
         return json.loads(content) if content else None
 

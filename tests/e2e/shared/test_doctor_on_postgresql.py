@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from installed import run
+from in_process import run
 from postgres.server import PASSWORD, PostgresServer
 
 from synapse_apply.emulator.serve import EmbeddedServer

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from in_process import run_in_process
 from postgres.server import PostgresServer
 
 from synapse_apply.emulator.serve import EmbeddedServer
 
-TOOL = str(Path(sys.executable).with_name("synapse-apply"))
 MANIFEST = """\
 apiVersion: synapse-apply/v1
 kind: Storage
@@ -46,9 +44,7 @@ def test_a_state_moves_to_postgresql_and_goes_on_there(tmp_path: Path, database:
     environ = {**os.environ, "STATE_URL": database, "SYNAPSE_ACCESS_TOKEN": "any"}
 
     def run(*typed: str) -> str:
-        done = subprocess.run(
-            [TOOL, *typed], cwd=tmp_path, env=environ, capture_output=True, text=True, check=False
-        )
+        done = run_in_process(list(typed), tmp_path, environ)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 

@@ -30,7 +30,7 @@ def kill_at(backend, place, path: str) -> None:
 
     def kill() -> None:
         os.kill(program.pid, signal.SIGKILL)
-        program.wait(10)
+        program.wait(60)
 
     backend.site.incidents.append(Incident("POST", path, before=kill, loses_answer=True))
     assert program.wait(60) == -signal.SIGKILL

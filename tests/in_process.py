@@ -1,0 +1,75 @@
+"""Runs the command in this process: what it costs a process is most of what a short command costs.
+
+A test needs the installed command (`installed`) only where the process itself is the point: its
+streams, signals, terminal, start and end.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from contextlib import chdir
+from pathlib import Path
+from unittest.mock import patch
+
+from installed import environment
+
+from synapse_apply.cli.main import run as run_command
+
+
+def run_in_process(
+    typed: list[str], folder: Path, environ: Mapping[str, str]
+) -> subprocess.CompletedProcess[str]:
+    """Run a command line in a folder, with streams of its own and no environment but `environ`."""
+    out, err = _open_stream(), _open_stream()
+    with (
+        chdir(folder),
+        Path(os.devnull).open(encoding="utf-8") as nothing,
+        patch.dict(os.environ, environ, clear=True),
+        patch.multiple(sys, stdin=nothing, stdout=out, stderr=err),
+        patch.object(tempfile, "tempdir", None),  # remembered for a process, of its environment
+    ):
+        try:
+            code = run_command(typed)
+        finally:
+            _close_log()
+    return subprocess.CompletedProcess(typed, code, _read(out), _read(err))
+
+
+def run(
+    arguments: str, folder: Path, given: Mapping[str, str], code: int = 0
+) -> subprocess.CompletedProcess[str]:
+    """As `installed.run`, in this process."""
+    done = run_in_process(arguments.split(), folder, environment(given))
+    assert done.returncode == code, (
+        f"{arguments}: exit {done.returncode}\n{done.stdout}{done.stderr}"
+    )
+    return done
+
+
+def _close_log() -> None:
+    """As the end of a process does: the next command opens its own, or none."""
+    logger = logging.getLogger("synapse_apply")
+    for handler in logger.handlers[:]:
+        logger.removeHandler(handler)
+        if isinstance(handler, logging.StreamHandler) and handler.stream is not sys.stderr:
+            handler.stream.close()
+    logger.setLevel(logging.NOTSET)
+    logger.propagate = True
+
+
+def _open_stream() -> io.TextIOWrapper:
+    """As the command opens its own: any text can be written, bytes as well."""
+    return io.TextIOWrapper(io.BytesIO(), encoding="utf-8", errors="backslashreplace")
+
+
+def _read(stream: io.TextIOWrapper) -> str:
+    stream.flush()
+    content = stream.buffer
+    assert isinstance(content, io.BytesIO)
+    return content.getvalue().decode("utf-8", "surrogateescape")
